@@ -1,0 +1,37 @@
+# The commands of the project: the same for a person and for CI.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.PHONY: run test lint bench docs setup clean
+
+run: setup ## set up, then run the quickstart study
+	$(BIN)/noise-study run
+
+test: lint ## set up, then run all checks and tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup ## formatting, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup ## every benchmark, side by side: benchmarks/results.json and results.md
+	$(BIN)/python -m benchmarks
+
+docs: setup ## rewrite the README's generated tables
+	$(BIN)/python -m study.commands.readme
+
+setup: $(STAMP)
+
+# constraints.txt holds the exact versions that were tested; pyproject.toml the ranges.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,dashboard]"
+	touch $(STAMP)
+
+clean: ## remove the environment
+	rm -rf $(VENV)
