@@ -1,0 +1,17 @@
+"""Fixtures shared by all tests: small real data, small real runs."""
+
+import os
+import signal
+
+from hypothesis import HealthCheck, settings
+
+# One thread a test: sums differ between thread counts, and two test processes share two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+# A loaded machine is slow; that is no failure of a property.
+settings.register_profile("noise", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("noise")
+
+# A shell's background job ignores Ctrl-C, and what it starts inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,236 @@
+"""The loop: against a plain loop, against itself interrupted, against its baseline."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.trainables.runs import EAGER, device_data, run, same_weights, small_config, training
+from trainables.checkpoint import load_state, save_state
+from trainables.fork import annotate
+from trainables.loop import Detail, Training, train_epochs
+from trainables.lr_schedule import lr_at
+from trainables.models import build_model
+from trainables.random_streams import stream_seed
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_policy_off_equals_a_plain_loop_without_a_controller(optimizer: str) -> None:
+    config = small_config(optimizer={"optimizer": optimizer, "lr": 0.01, "lr_restart_period": 2})
+    history, ours = run(config)
+
+    data = device_data(config)
+    torch.manual_seed(stream_seed(config.seed, "init"))
+    model = build_model("BabyCNN", 10).to(memory_format=torch.channels_last)
+    if optimizer == "SGD":
+        plain: torch.optim.Optimizer = torch.optim.SGD(
+            model.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-3
+        )
+    else:
+        plain = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=1e-3)
+    step = 0
+    for epoch in range(config.epochs):
+        losses = []
+        model.train()
+        for images, labels in data.train_batches(config.seed, epoch, 32):
+            for group in plain.param_groups:
+                group["lr"] = lr_at(
+                    step,
+                    lr=0.01,
+                    steps_per_epoch=data.steps_per_epoch(32),
+                    epochs=5,
+                    restart_period=2,
+                )
+            plain.zero_grad()
+            loss = F.cross_entropy(model(images), labels)
+            loss.backward()
+            plain.step()
+            losses.append(loss.item())
+            step += 1
+        assert history[epoch].train_loss == sum(losses) / len(losses)
+        assert history[epoch].lr == plain.param_groups[0]["lr"]
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, ours.model.state_dict()[name]), name
+
+
+def test_statistics_are_the_methods() -> None:
+    config = small_config(epochs=1)
+    under_way = training(config)
+    before = [p.detach().clone() for p in under_way.parameters]
+    norms: list[float] = []
+
+    def on_step(done: int, steps: int) -> None:
+        norms.append(float(torch.cat([p.grad.flatten() for p in under_way.parameters]).norm()))  # type: ignore[union-attr]
+
+    row = under_way.run_epoch(on_step)
+    update = torch.cat(
+        [(p - b).flatten() for p, b in zip(under_way.parameters, before, strict=True)]
+    )
+    assert row.grad_norm == pytest.approx(sum(norms) / len(norms), rel=1e-5)
+    assert row.weight_update_norm == pytest.approx(float(update.norm()), rel=1e-5)
+    images, labels = zip(*device_data(config).eval_batches("val"), strict=True)
+    under_way.model.eval()
+    with torch.no_grad():
+        logits = under_way.model(torch.cat(images))
+    assert row.val_loss == pytest.approx(float(F.cross_entropy(logits, torch.cat(labels))))
+    assert row.val_accuracy == pytest.approx(
+        float((logits.argmax(1) == torch.cat(labels)).float().mean())
+    )
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        {},
+        EAGER,
+        EAGER | {"distribution": "uniform", "schedule": "cosine"},
+        {"policy": "always", "kind": "gradient", "magnitude": 0.3},
+        {"policy": "always", "kind": "weight", "magnitude": 0.1},
+        {"policy": "always", "kind": "weight", "magnitude": 0.01, "permanent": True},
+        {"policy": "always", "kind": "input", "magnitude": 0.3},
+        {"policy": "always", "kind": "label", "magnitude": 0.3},
+    ],
+)
+@pytest.mark.parametrize("interrupted_after", [1, 3])
+def test_a_resumed_run_equals_the_uninterrupted_one(
+    noise: dict[str, Any], interrupted_after: int, tmp_path: Path
+) -> None:
+    config = small_config(noise)
+    whole, end = run(config)
+
+    first = training(config)
+    for _ in range(interrupted_after):
+        first.run_epoch()
+    save_state(tmp_path / "run.ckpt", first.state_dict())
+    second = training(config)
+    second.load_state_dict(load_state(tmp_path / "run.ckpt"))
+    list(train_epochs(second))
+
+    assert second.history == whole
+    assert same_weights(second, end)
+    assert second.best is not None
+    assert end.best is not None
+    assert second.best.row == end.best.row
+    for name, tensor in end.best.weights.items():
+        assert torch.equal(tensor, second.best.weights[name])
+
+
+def test_the_same_run_twice_is_bit_identical_and_another_seed_is_not() -> None:
+    one, end = run(small_config(EAGER))
+    two, again = run(small_config(EAGER))
+    assert one == two
+    assert same_weights(end, again)
+    assert run(small_config(EAGER, seed=1))[0] != one
+
+
+@pytest.mark.parametrize("warmup", [0, 2, 3])
+def test_a_trial_equals_its_baseline_up_to_its_first_injection(warmup: int) -> None:
+    noise = EAGER | {"warmup_epochs": warmup}
+    config = small_config(noise)
+    baseline, _ = run(small_config())
+    trial, _ = run(config)
+    begins = next(row.epoch for row in trial if row.injected)
+    assert begins == max(warmup, 2)
+    assert tuple(trial[:begins]) == annotate(baseline[:begins], config.noise, config.epochs)
+    assert trial[begins].train_loss != baseline[begins].train_loss
+
+
+def test_noise_of_each_kind_changes_training_and_is_recorded() -> None:
+    baseline, _ = run(small_config(epochs=1))
+    for kind in ("gradient", "weight", "input", "label"):
+        config = small_config({"policy": "always", "kind": kind, "magnitude": 0.2}, epochs=1)
+        under_way = training(config, detail=Detail(noise_norms=True))
+        (row,) = train_epochs(under_way)
+        assert (row.noise_kind, row.noise_magnitude, row.noise_phase) == (kind, 0.2, "injecting")
+        assert row.val_loss != baseline[0].val_loss
+        assert under_way.details is not None
+        record = under_way.details.noise
+        if kind == "label":
+            assert record is None
+        else:
+            assert record is not None
+            # Relative noise of 0.2 adds a fifth of the norm at a right angle, nearly.
+            assert record.after / record.before == pytest.approx((1 + 0.2**2) ** 0.5, rel=0.02)
+
+
+def test_grad_norm_does_not_read_its_own_noise() -> None:
+    quiet, _ = run(small_config({"policy": "always", "magnitude": 0.0}, epochs=1))
+    base, _ = run(small_config(epochs=1))
+    assert quiet[0].grad_norm == base[0].grad_norm
+
+    def first_norm(magnitude: float) -> float:
+        config = small_config(
+            {"policy": "always", "magnitude": magnitude},
+            epochs=1,
+            data={"synthetic_train": 80, "batch_size": 64},
+        )
+        return run(config)[0][0].grad_norm
+
+    # One step an epoch: its gradient is taken before any noise, however strong.
+    assert first_norm(5.0) == first_norm(0.0)
+
+
+def test_layers_limit_the_noise() -> None:
+    config = small_config(
+        {"policy": "always", "kind": "weight", "magnitude": 0.5, "layers": ["fc"]}, epochs=1
+    )
+    under_way = training(config, detail=Detail(noise_norms=True))
+    under_way.run_epoch()
+    assert under_way.details is not None
+    assert under_way.details.noise is not None
+    assert set(under_way.details.noise.layers) == {"fc1.weight", "fc1.bias"}
+
+
+def test_the_best_weights_are_those_of_the_best_validation_epoch() -> None:
+    _, end = run(small_config(EAGER, optimizer={"lr": 0.1, "lr_restart_period": 5}))
+    assert end.best is not None
+    best = end.best.row
+    assert best.val_accuracy == max(row.val_accuracy for row in end.history)
+    result = end.evaluate_best("val")
+    assert (result.accuracy, result.loss) == (best.val_accuracy, best.val_loss)
+
+
+def test_a_checkpoint_of_another_run_is_refused() -> None:
+    one = training(small_config())
+    other = training(small_config(seed=7))
+    with pytest.raises(ValueError, match="other settings"):
+        other.load_state_dict(one.state_dict())
+
+
+def test_details_hold_what_was_asked_for() -> None:
+    detail = Detail(per_class=True, train_per_class=True, optimizer_norms=True)
+    under_way = training(small_config(epochs=1), detail=detail)
+    row = under_way.run_epoch()
+    found = under_way.details
+    assert found is not None
+    assert found.train_per_class is not None
+    assert len(found.train_per_class) == 10
+    counts = under_way.steps_per_epoch * 32
+    accuracies = [entry[0] for entry in found.train_per_class if entry is not None]
+    assert min(accuracies) <= row.train_accuracy <= max(accuracies)
+    assert counts == 256
+    assert found.optimizer_norms["momentum"] > 0
+
+
+def test_metrics_survive_json() -> None:
+    history, _ = run(small_config(EAGER))
+    for row in history:
+        assert dataclasses.replace(row) == type(row).from_dict(row.to_dict())
+
+
+def test_bf16_runs_and_differs() -> None:
+    base, _ = run(small_config(epochs=1))
+    low, _ = run(small_config(epochs=1, precision="bf16"))
+    assert low[0].train_loss != base[0].train_loss
+    assert low[0].train_loss == pytest.approx(base[0].train_loss, rel=0.05)
+
+
+def test_training_reports_progress_by_step() -> None:
+    seen: list[tuple[int, int]] = []
+    under_way: Training = training(small_config(epochs=1))
+    under_way.run_epoch(lambda done, steps: seen.append((done, steps)))
+    steps = under_way.steps_per_epoch
+    assert seen == [(done, steps) for done in range(1, steps + 1)]

@@ -1,0 +1,136 @@
+"""The learning-rate schedule against METHOD's formula, written out independently here."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from trainables.config import OptimizerConfig
+from trainables.lr_schedule import lr_at, make_lr_scheduler
+
+
+def formula(t: int, lr: float, s: int, e: int, r: int) -> float:
+    """Section 7, symbol by symbol."""
+    t0 = r * s
+    cycles = 0
+    while cycles * r < e:
+        cycles += 1
+    t_decay = (cycles - 1) * t0
+    eta_max = lr if t_decay == 0 or lr < 1e-5 else lr - min(1, t / t_decay) * (lr - 1e-5)
+    position = t / t0 - math.floor(t / t0)
+    return 1e-6 + (eta_max - 1e-6) * (1 + math.cos(math.pi * position)) / 2
+
+
+@pytest.mark.parametrize(
+    ("epochs", "period"), [(1, 1), (20, 50), (50, 50), (70, 50), (100, 50), (149, 50), (7, 2)]
+)
+@pytest.mark.parametrize("lr", [0.1, 1e-4, 1e-5, 5e-6, 1e-7])
+def test_every_step_follows_the_formula(epochs, period, lr):
+    steps = 3
+    for t in range(epochs * steps):
+        value = lr_at(t, lr=lr, steps_per_epoch=steps, epochs=epochs, restart_period=period)
+        # The reference's floating-point remainder is what limits this near a cycle's end.
+        assert value == pytest.approx(formula(t, lr, steps, epochs, period), rel=1e-9, abs=1e-15)
+
+
+@given(
+    lr=st.floats(1e-7, 10.0),
+    steps=st.integers(1, 500),
+    epochs=st.integers(1, 400),
+    period=st.integers(1, 400),
+    share=st.floats(0, 1),
+)
+def test_formula_and_bounds_for_any_setting(lr, steps, epochs, period, share):
+    t = int(share * (epochs * steps - 1))
+    value = lr_at(t, lr=lr, steps_per_epoch=steps, epochs=epochs, restart_period=period)
+    assert value == pytest.approx(formula(t, lr, steps, epochs, period), rel=1e-7, abs=1e-13)
+    assert min(lr, 1e-6) * (1 - 1e-12) <= value <= max(lr, 1e-6) * (1 + 1e-12)
+
+
+def at(epoch: float, epochs: int, period: int, steps: int = 10) -> float:
+    return lr_at(
+        round(epoch * steps), lr=0.1, steps_per_epoch=steps, epochs=epochs, restart_period=period
+    )
+
+
+def test_budget_shorter_than_the_period_trains_at_the_real_rate():
+    # 20 epochs of a 50-epoch cosine: ½(1 + cos(π·20/50)) = 0.6545 of the rate at the end.
+    # The reference trains at 1e-5 here.
+    assert at(0, 20, 50) == 0.1
+    assert at(20, 20, 50) == pytest.approx(0.1 * 0.6545085, rel=1e-4)
+    assert min(at(e, 20, 50) for e in range(20)) > 0.065
+
+
+def test_budget_between_one_and_two_periods_decays_until_the_last_cycle_starts():
+    # E = 70, R = 50: T_decay = 50 epochs, not the reference's 20. Half way down, in epoch 25, the
+    # peak is (0.1 + 1e-5)/2 and the cosine at one half.
+    assert at(25, 70, 50) == pytest.approx(1e-6 + 0.5 * ((0.1 + 1e-5) / 2 - 1e-6))
+    assert at(20, 70, 50) > 0.03
+    # The last cycle starts at its floor peak, and stays there.
+    assert at(50, 70, 50) == pytest.approx(1e-5)
+    assert at(60, 70, 50) < 1e-5
+
+
+def test_restarts_when_the_period_divides_the_budget():
+    # E = 150, R = 50: T_decay = 100 epochs, so the second cycle starts half way between the peaks.
+    assert at(0, 150, 50) == 0.1
+    assert at(50, 150, 50) == pytest.approx((0.1 + 1e-5) / 2)
+    assert at(100, 150, 50) == pytest.approx(1e-5)
+    assert at(49.9, 150, 50) < at(50, 150, 50)
+
+
+def test_one_cycle_is_a_plain_cosine():
+    reference = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(reference, T_max=200, eta_min=1e-6)
+    for t in range(200):
+        assert at(t / 10, 20, 20) == pytest.approx(reference.param_groups[0]["lr"], rel=1e-6)
+        reference.step()
+        cosine.step()
+
+
+def test_scheduler_sets_the_rate_of_every_step_in_every_group():
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    config = OptimizerConfig(lr=0.05, lr_restart_period=2)
+    optimizer = torch.optim.SGD(
+        [{"params": first.parameters()}, {"params": second.parameters()}], lr=config.lr
+    )
+    scheduler = make_lr_scheduler(optimizer, config, epochs=5, steps_per_epoch=4)
+    for t in range(20):
+        expected = formula(t, 0.05, 4, 5, 2)
+        for group in optimizer.param_groups:
+            assert group["lr"] == pytest.approx(expected, rel=1e-9)
+        assert scheduler.get_last_lr()[0] == optimizer.param_groups[0]["lr"]
+        optimizer.step()
+        scheduler.step()
+
+
+def test_scheduler_goes_on_from_its_state():
+    def make():
+        optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.05)
+        config = OptimizerConfig(lr=0.05, lr_restart_period=2)
+        return optimizer, make_lr_scheduler(optimizer, config, epochs=5, steps_per_epoch=4)
+
+    def advance(pair, steps):
+        rates = []
+        for _ in range(steps):
+            pair[0].step()
+            pair[1].step()
+            rates.append(pair[0].param_groups[0]["lr"])
+        return rates
+
+    whole = make()
+    advance(whole, 7)
+    resumed = make()
+    resumed[0].load_state_dict(whole[0].state_dict())
+    resumed[1].load_state_dict(whole[1].state_dict())
+    assert advance(resumed, 12) == advance(whole, 12)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(0, 4), (4, 0)])
+def test_scheduler_refuses_an_empty_run(epochs, steps):
+    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="must be at least 1"):
+        make_lr_scheduler(optimizer, OptimizerConfig(lr=0.1), epochs, steps)

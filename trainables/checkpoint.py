@@ -1,0 +1,67 @@
+"""Checkpoints: everything a run needs to go on exactly, whole or not at all.
+
+A checkpoint file is a header (magic, SHA-256 of the rest) and what ``torch.save`` writes of plain
+containers and tensors. It is written to a temporary file, synchronised and renamed, so that a full
+disk or a kill leaves the previous file whole; a file cut short or damaged is noticed by its
+checksum; and it is read with ``weights_only=True``, so that nothing in it is ever executed.
+"""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.files import write_atomically
+
+_MAGIC = b"noise-checkpoint-1\n"
+_DIGEST_BYTES = 32
+
+
+class CheckpointError(RuntimeError):
+    """The file is missing, damaged, or not a checkpoint of this project."""
+
+
+def encode(state: dict[str, Any]) -> bytes:
+    """The bytes of a checkpoint file for ``state`` (tensors and plain containers only)."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
+    return _MAGIC + hashlib.sha256(payload).digest() + payload
+
+
+def decode(content: bytes, *, where: str = "checkpoint") -> dict[str, Any]:
+    """The inverse of ``encode``; tensors come back on the CPU.
+
+    Raises:
+        CheckpointError: if the content is damaged or something else.
+    """
+    header = len(_MAGIC) + _DIGEST_BYTES
+    if not content.startswith(_MAGIC) or len(content) < header:
+        raise CheckpointError(f"{where}: not a checkpoint of this project, or cut short")
+    payload = content[header:]
+    if hashlib.sha256(payload).digest() != content[len(_MAGIC) : header]:
+        raise CheckpointError(f"{where}: damaged (its checksum does not fit)")
+    state: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
+    return state
+
+
+def save_state(path: Path, state: dict[str, Any]) -> int:
+    """Write a checkpoint atomically; returns its size in bytes."""
+    content = encode(state)
+    write_atomically(path, content)
+    return len(content)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: if it is missing, damaged or something else.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read: {error}") from None
+    return decode(content, where=str(path))

@@ -1,0 +1,197 @@
+"""Validation, test, accuracy per class, and sharpness."""
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainables.config import Precision
+from trainables.device import autocast
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """A model's result on a set of images.
+
+    Attributes:
+        loss: mean cross-entropy over the samples, in nats.
+        accuracy: correct / total, in [0, 1].
+        correct: samples whose largest logit is their label's.
+        total: samples.
+        per_class_accuracy: by class; None for a class without a sample. Empty if not asked for.
+        per_class_loss: mean cross-entropy by class, likewise.
+    """
+
+    loss: float
+    accuracy: float
+    correct: int
+    total: int
+    per_class_accuracy: tuple[float | None, ...] = ()
+    per_class_loss: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """How much accuracy random steps away from the weights cost.
+
+    Attributes:
+        epsilon: size of the steps relative to each tensor's norm.
+        draws: number of steps.
+        mean_drop: mean of (accuracy − accuracy after a step); positive if steps harm.
+        std_drop: sample standard deviation over the draws; None for a single one.
+        clean_accuracy: accuracy without a step.
+        drops: each draw's drop.
+    """
+
+    epsilon: float
+    draws: int
+    mean_drop: float
+    std_drop: float | None
+    clean_accuracy: float
+    drops: tuple[float, ...]
+
+
+def evaluate(
+    model: nn.Module,
+    batches: Batches,
+    num_classes: int,
+    *,
+    precision: Precision = "fp32",
+    per_class: bool = True,
+) -> EvalResult:
+    """Evaluate ``model`` in eval mode; its modules' modes are as before afterwards.
+
+    Args:
+        model: returns logits (B, num_classes).
+        batches: images (B, 3, 32, 32) and labels (B,) on the model's device; together at least
+            one sample.
+        num_classes: number of classes.
+        precision: of the forward pass; the loss is computed in fp32 and summed in fp64.
+        per_class: also by class.
+
+    Raises:
+        ValueError: if there is no sample.
+    """
+    losses, hits, labels = [], [], []
+    with _eval_mode(model), torch.inference_mode():
+        for images, targets in batches:
+            with autocast(precision, images.device):
+                logits = model(images)
+            logits = logits.float()
+            losses.append(F.cross_entropy(logits, targets, reduction="none"))
+            hits.append(logits.argmax(1) == targets)
+            labels.append(targets)
+        if not labels:
+            raise ValueError("no images to evaluate")
+        # Read from the device once, at the end: reading each batch would wait for each.
+        loss, hit = torch.cat(losses).cpu().double(), torch.cat(hits).cpu()
+        label = torch.cat(labels).cpu() if per_class else None
+    total, correct = len(loss), int(hit.sum())
+    return EvalResult(
+        loss=float(loss.sum()) / total,
+        accuracy=correct / total,
+        correct=correct,
+        total=total,
+        per_class_accuracy=() if label is None else _class_means(hit.double(), label, num_classes),
+        per_class_loss=() if label is None else _class_means(loss, label, num_classes),
+    )
+
+
+def sharpness(
+    model: nn.Module,
+    make_batches: Callable[[], Batches],
+    num_classes: int,
+    *,
+    epsilon: float,
+    draws: int,
+    seed: int,
+    precision: Precision = "fp32",
+) -> Sharpness:
+    """The mean drop of accuracy under Gaussian steps of the weights (METHOD section 8).
+
+    Each parameter tensor w of n elements gets noise of standard deviation ε·‖w‖₂/√n, that is ε
+    times its RMS. Buffers, such as BatchNorm's statistics, stay. All parameters are afterwards what
+    they were, bit for bit.
+
+    Args:
+        model: returns logits (B, num_classes).
+        make_batches: called once for each of the ``draws`` + 1 evaluations, see ``evaluate``.
+        num_classes: number of classes.
+        epsilon: ε ≥ 0.
+        draws: steps to average over, at least 1.
+        seed: of the steps' own generator; they are drawn on the CPU, the same for every device.
+        precision: of the forward pass.
+
+    Raises:
+        ValueError: if ``epsilon`` or ``draws`` is out of bounds, or there is no sample.
+    """
+    if not (math.isfinite(epsilon) and epsilon >= 0):
+        raise ValueError(f"epsilon = {epsilon}: must be a finite number, at least 0")
+    if draws < 1:
+        raise ValueError(f"draws = {draws}: must be at least 1")
+
+    def accuracy() -> float:
+        batches = make_batches()
+        return evaluate(model, batches, num_classes, precision=precision, per_class=False).accuracy
+
+    generator = torch.Generator().manual_seed(seed)
+    clean = accuracy()
+    drops = []
+    for _ in range(draws):
+        with _stepped(model, epsilon, generator):
+            drops.append(clean - accuracy())
+    return Sharpness(
+        epsilon=epsilon,
+        draws=draws,
+        mean_drop=statistics.fmean(drops),
+        std_drop=statistics.stdev(drops) if draws > 1 else None,
+        clean_accuracy=clean,
+        drops=tuple(drops),
+    )
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode within; a module that was in eval mode before, such as a frozen one, stays so."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _stepped(model: nn.Module, epsilon: float, generator: torch.Generator) -> Iterator[None]:
+    """The model one random step away, within."""
+    parameters = list(model.parameters())
+    clean = [parameter.detach().clone() for parameter in parameters]
+    try:
+        with torch.no_grad():
+            for parameter in parameters:
+                # Elements in their logical order, whatever their order in memory is.
+                noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+                std = epsilon * parameter.norm() / math.sqrt(max(parameter.numel(), 1))
+                parameter.add_(noise.to(parameter) * std)
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(parameters, clean, strict=True):
+                parameter.copy_(value)
+
+
+def _class_means(values: Tensor, labels: Tensor, num_classes: int) -> tuple[float | None, ...]:
+    """The mean of ``values`` (N,) over each class, fp64."""
+    counts = torch.bincount(labels, minlength=num_classes).tolist()
+    sums = torch.bincount(labels, values, minlength=num_classes).tolist()
+    return tuple(
+        value / count if count else None for value, count in zip(sums, counts, strict=True)
+    )

@@ -1,0 +1,72 @@
+"""Forking: which run is a configuration's baseline, and what they share.
+
+A trial equals the baseline of its seed until its noise begins. Both are found by content: the
+baseline is the same configuration without noise, and its digest names its records and checkpoints.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+
+from trainables.config import NoiseConfig, TrainConfig
+from trainables.controller import replay
+from trainables.metrics import EpochMetrics
+
+_NOT_NUMBERS = {"data": {"workers", "download", "data_dir"}, "noise": {"plan"}}
+"""Settings that say where data come from and how they are read, not what they are; and the one
+setting of noise that came later, which no baseline has: digests stay what they were."""
+
+
+def baseline_config(config: TrainConfig) -> TrainConfig:
+    """The same training without noise."""
+    return config.model_copy(update={"noise": NoiseConfig()})
+
+
+def baseline_digest(config: TrainConfig) -> str:
+    """16 hexadecimal digits that name the baseline of ``config``."""
+    values = baseline_config(config).model_dump(mode="json", exclude=_NOT_NUMBERS)
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def annotate(
+    rows: Sequence[EpochMetrics], noise: NoiseConfig, epochs: int
+) -> tuple[EpochMetrics, ...]:
+    """The baseline's rows as the trial would have reported them: with its controller's view.
+
+    Valid up to the trial's first injected epoch, where the shared part ends.
+    """
+    return tuple(
+        dataclasses.replace(
+            row,
+            noise_kind=injection.kind,
+            noise_magnitude=injection.magnitude,
+            noise_severity=injection.severity,
+            noise_phase=injection.phase,
+            signals=injection.signals,
+        )
+        for row, injection in zip(rows, replay(rows, noise, epochs), strict=False)
+    )
+
+
+def kept_epochs(first: int, epochs: int, size: int, budget: int) -> tuple[int, ...]:
+    """The epochs after which a baseline keeps a checkpoint that trials may fork from.
+
+    The densest even spacing that fits: no checkpoint before ``first`` (no trial's noise begins
+    earlier), none at 0 (nothing is trained yet) and none at ``epochs`` (nothing is left to train).
+
+    Args:
+        first: the first epoch at which any trial's noise may begin.
+        epochs: the epoch budget.
+        size: bytes of one checkpoint.
+        budget: bytes for all of them; if not even one fits, none is kept.
+    """
+    start = max(1, first)
+    candidates = epochs - start
+    fits = budget // max(1, size)
+    if candidates <= 0 or fits <= 0:
+        return ()
+    spacing = math.ceil(candidates / fits)
+    return tuple(range(start, epochs, spacing))

@@ -1,0 +1,359 @@
+"""A folder of images, ``train/<class>/`` and ``test/<class>/``, as arrays: decoded once, cached.
+
+The cache is one file a folder. It carries a fingerprint of the folder, so that it is rebuilt when
+the folder changes, and a checksum, so that it is rebuilt when it is damaged.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainables.errors import InputError
+
+Progress = Callable[[int, int], None]
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+SIZE = 32
+"""Height and width of every image after decoding, in pixels."""
+IMAGE_BYTES = SIZE * SIZE * 3
+ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""File names that count as images; other files in a class folder are left alone."""
+
+_CHUNK = 64
+_IN_PROCESS_BELOW = 1000  # Starting processes takes as long as decoding this many small images.
+_FORMAT = "noise-study images 1"
+_CHECKSUM_BYTES = 4
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FolderListing:
+    """The image files of a folder, by name; nothing is opened.
+
+    ``train`` and ``test`` hold, for each class in ``classes``, its file names in order; ``others``
+    the files that lie among them and have no image's ending.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    train: tuple[tuple[str, ...], ...]
+    test: tuple[tuple[str, ...], ...]
+    others: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """All files relative to ``root``: those of train, then those of test."""
+        return [
+            os.path.join(part, name, file)
+            for part, by_class in (("train", self.train), ("test", self.test))
+            for name, files in zip(self.classes, by_class, strict=True)
+            for file in files
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class FolderImages:
+    """Decoded images, uint8 (n, 32, 32, 3), and their classes, int64 (n,)."""
+
+    classes: tuple[str, ...]
+    train_images: Pixels
+    train_labels: Labels
+    test_images: Pixels
+    test_labels: Labels
+
+
+def list_folder(data_dir: str | Path) -> FolderListing:
+    """List a folder's classes and images without opening one.
+
+    Raises:
+        InputError: if the folder or a part is missing, a class folder is empty, there are fewer
+            than two classes, or train and test differ in their classes.
+    """
+    root = Path(data_dir)
+    field = f"data.data_dir = {str(data_dir)!r}"
+    if not root.is_dir():
+        raise InputError(
+            f"{field}: no such folder; give one that holds train/<class>/ and test/<class>/"
+        )
+    others: list[str] = []
+    train = _list_part(root / "train", field, others)
+    test = _list_part(root / "test", field, others)
+    if train.keys() != test.keys():
+        differences = [
+            f"only in {part}: {_some(sorted(mine.keys() - other.keys()))}"
+            for part, mine, other in (("train", train, test), ("test", test, train))
+            if mine.keys() - other.keys()
+        ]
+        raise InputError(
+            f"{field}: train and test must hold the same classes; {'; '.join(differences)}"
+        )
+    if len(train) < 2:
+        raise InputError(f"{field}: one class only ({_some(train)}); at least two are needed")
+    classes = tuple(train)
+    return FolderListing(
+        root=root,
+        classes=classes,
+        train=tuple(train.values()),
+        test=tuple(test[name] for name in classes),
+        others=tuple(others),
+    )
+
+
+def _list_part(folder: Path, field: str, others: list[str]) -> dict[str, tuple[str, ...]]:
+    """Class → names of its images, both sorted; files that are no images are added to others."""
+    if not folder.is_dir():
+        raise InputError(
+            f"{field}: it has no folder {folder.name}/; "
+            "images belong in train/<class>/ and test/<class>/"
+        )
+    classes = {}
+    for name in sorted(entry.name for entry in _entries(folder) if entry.is_dir()):
+        # A link that leads nowhere is listed too: it is named when it can't be read, not dropped.
+        files = [entry.name for entry in _entries(folder / name) if not entry.is_dir()]
+        images = sorted(file for file in files if file.lower().endswith(ENDINGS))
+        others += [f"{folder.name}/{name}/{file}" for file in sorted({*files} - {*images})]
+        if not images:
+            raise InputError(
+                f"{field}: the class folder {folder.name}/{name}/ holds no image; add images "
+                f"({' '.join(ENDINGS)}) or remove the folder"
+            )
+        classes[name] = tuple(images)
+    if not classes:
+        raise InputError(
+            f"{field}: {folder.name}/ is empty; it needs one folder of images for each class"
+        )
+    return classes
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is visible in a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"{folder}: can't be read: {error}") from None
+
+
+def _some(names: Iterable[str], limit: int = 5) -> str:
+    names = list(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def load_folder(
+    data_dir: str | Path, *, workers: int = 0, progress: Progress | None = None
+) -> FolderImages:
+    """Read a folder of images, from the cache if that is valid.
+
+    Args:
+        data_dir: the folder that holds ``train/<class>/`` and ``test/<class>/``.
+        workers: processes that decode; 0 and 1 decode in this one.
+        progress: called with (images decoded, images in all); not called on a cached read.
+
+    Raises:
+        InputError: as ``list_folder`` does, or if an image can't be read (named).
+    """
+    listing = list_folder(data_dir)
+    if listing.others:
+        _log.warning(
+            "%s: %d files are left out, for their names end like no image's: %s",
+            data_dir,
+            len(listing.others),
+            _some(listing.others),
+        )
+    mark = fingerprint(listing)
+    cache = cache_path(listing.root)
+    images = _read_cache(cache, mark, listing.classes)
+    if images is None:
+        images = _labelled(listing, _decode_all(listing, workers, progress))
+        _write_cache(cache, mark, images)
+    return images
+
+
+def fingerprint(listing: FolderListing) -> str:
+    """A hash over every image's relative path, size in bytes and time of change in ns.
+
+    Raises:
+        InputError: naming a file that is not there (a link that leads nowhere).
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    root = str(listing.root)
+    for name in listing.names:
+        path = os.path.join(root, name)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise InputError(f"{path}: can't be read ({error}); repair or remove it") from None
+        digest.update(os.fsencode(name))
+        digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
+def cache_path(root: Path) -> Path:
+    """The cache file of a folder: in ``$XDG_CACHE_HOME`` or ``~/.cache``, by the resolved path."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    resolved = root.resolve()
+    key = hashlib.blake2b(os.fsencode(resolved), digest_size=8).hexdigest()
+    return Path(base) / "noise-study" / f"{resolved.name}-{key}.images"
+
+
+def decode_image(path: str | Path) -> bytes:
+    """Decode one image to 32×32 RGB, row by row: 3,072 bytes.
+
+    Other sizes are resized, without keeping the aspect ratio: bilinear, averaging over the pixels
+    that fall together when shrinking (PIL's resize does so by itself). 16-bit grey is scaled.
+
+    Raises:
+        InputError: naming the file, if it is not an image that can be read.
+    """
+    try:
+        with Image.open(path) as image:
+            return _to_rgb(image).tobytes()
+    # Broken files make PIL's decoders raise nearly anything, SyntaxError and struct.error included.
+    except Exception as error:
+        raise InputError(
+            f"{path}: can't be read as an image ({error or type(error).__name__}); "
+            "repair or remove it"
+        ) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        # PIL's own conversion to 8 bits cuts at 255 and would leave most such images white.
+        high_bytes = (np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8)
+        image = Image.fromarray(high_bytes)
+    elif image.mode in {"I", "F"}:
+        raise ValueError(f"pixel mode {image.mode} has no fixed range; use 8 or 16 bits")
+    image = image.convert("RGB")
+    if image.size != (SIZE, SIZE):
+        image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    return image
+
+
+def _decode_all(listing: FolderListing, workers: int, progress: Progress | None) -> Pixels:
+    """All images of a listing, in its order: uint8 (n, 32, 32, 3)."""
+    paths = [os.path.join(listing.root, name) for name in listing.names]
+    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
+    images = np.empty((len(paths), SIZE, SIZE, 3), np.uint8)
+    flat = images.reshape(-1)
+    done = 0
+    for pixels in _decoded_chunks(chunks, workers if len(paths) >= _IN_PROCESS_BELOW else 1):
+        flat[done * IMAGE_BYTES :][: len(pixels)] = np.frombuffer(pixels, np.uint8)
+        done += len(pixels) // IMAGE_BYTES
+        if progress is not None:
+            progress(done, len(paths))
+    return images
+
+
+def _decode_chunk(paths: Sequence[str]) -> bytes:
+    return b"".join(map(decode_image, paths))
+
+
+def _decoded_chunks(chunks: list[list[str]], workers: int) -> Iterator[bytes]:
+    if workers <= 1:
+        yield from map(_decode_chunk, chunks)
+        return
+    # joblib's processes, and not multiprocessing's: those import the user's script again, which
+    # fails if it calls us without a __main__ guard.
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+
+    try:
+        parallel = Parallel(n_jobs=workers, backend="loky", return_as="generator")
+        yield from parallel(delayed(_decode_chunk)(chunk) for chunk in chunks)
+    finally:
+        get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+
+
+def _labelled(listing: FolderListing, images: Pixels) -> FolderImages:
+    train = [len(files) for files in listing.train]
+    test = [len(files) for files in listing.test]
+    numbers = np.arange(len(listing.classes), dtype=np.int64)
+    return FolderImages(
+        classes=listing.classes,
+        train_images=images[: sum(train)],
+        train_labels=np.repeat(numbers, train),
+        test_images=images[sum(train) :],
+        test_labels=np.repeat(numbers, test),
+    )
+
+
+_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def _write_cache(path: Path, mark: str, images: FolderImages) -> None:
+    """Write header, arrays and checksum to a temporary file beside ``path``, then rename it."""
+    header = {
+        "format": _FORMAT,
+        "fingerprint": mark,
+        "train": len(images.train_labels),
+        "test": len(images.test_labels),
+    }
+    parts = [json.dumps(header).encode() + b"\n"]
+    parts += [getattr(images, name).tobytes() for name in _ARRAYS]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+            try:
+                checksum = 0
+                for part in parts:
+                    file.write(part)
+                    checksum = zlib.crc32(part, checksum)
+                file.write(checksum.to_bytes(_CHECKSUM_BYTES, "big"))
+                file.close()
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        _log.warning(
+            "the decoded images can't be kept in %s (%s); they will be decoded again next time",
+            path,
+            error,
+        )
+
+
+def _read_cache(path: Path, mark: str, classes: tuple[str, ...]) -> FolderImages | None:
+    """The cached images, or None if there are none, they are out of date, or damaged."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _log.warning("%s can't be read (%s); decoding the images again", path, error)
+        return None
+    body = memoryview(content)[:-_CHECKSUM_BYTES]
+    checksum = zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "big")
+    if not body or checksum != content[-_CHECKSUM_BYTES:]:
+        _log.warning("%s is damaged; decoding the images again", path)
+        return None
+    # From here on the content is what was written: nothing needs checking twice.
+    start = content.index(b"\n") + 1
+    header = json.loads(content[:start])
+    if header["format"] != _FORMAT or header["fingerprint"] != mark:
+        _log.info("%s: the folder has changed; decoding its images again", path)
+        return None
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for name in _ARRAYS:
+        count = header[name.split("_", maxsplit=1)[0]]
+        shape, kind = (
+            ((count, SIZE, SIZE, 3), np.dtype(np.uint8))
+            if name.endswith("images")
+            else ((count,), np.dtype(np.int64))
+        )
+        size = int(np.prod(shape)) * kind.itemsize
+        arrays[name] = np.frombuffer(body[start : start + size], kind).reshape(shape)
+        start += size
+    return FolderImages(classes, **arrays)  # type: ignore[arg-type]

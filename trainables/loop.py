@@ -1,0 +1,441 @@
+"""The training loop: a generator that yields one ``EpochMetrics`` per epoch.
+
+It knows nothing of who consumes it (Ray, the command line, a test). History goes into the noise
+controller, one immutable ``Injection`` for the next epoch comes out; nothing else crosses. All
+statistics of an epoch are kept as tensors on the device and read once, at its end.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainables.config import OptimizerConfig, TrainConfig
+from trainables.controller import Injection, NoiseController
+from trainables.data import DeviceData, Part
+from trainables.device import autocast, set_up_torch
+from trainables.evaluation import EvalResult, evaluate
+from trainables.fork import baseline_digest
+from trainables.lr_schedule import make_lr_scheduler
+from trainables.metrics import EpochMetrics, is_better
+from trainables.models import (
+    PretrainedReport,
+    build_model,
+    load_pretrained,
+    to_memory_format,
+)
+from trainables.noise import (
+    InputNoise,
+    NoiseNorms,
+    ParameterNoise,
+    global_norm,
+    perturb_labels,
+    select_parameters,
+)
+from trainables.random_streams import generator, stream_seed
+
+OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What a run records besides ``EpochMetrics``; a search asks for none of it."""
+
+    per_class: bool = False
+    train_per_class: bool = False
+    noise_norms: bool = False
+    optimizer_norms: bool = False
+
+
+@dataclass(frozen=True)
+class NoiseRecord:
+    """L2 norms of what was perturbed, before and after, as means over the epoch's steps."""
+
+    before: float
+    after: float
+    layers: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class EpochDetails:
+    """Records of one epoch besides its ``EpochMetrics``, as asked for by ``Detail``."""
+
+    validation: EvalResult
+    train_per_class: list[tuple[float, float] | None] | None = None
+    noise: NoiseRecord | None = None
+    optimizer_norms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch so far by validation, and its weights."""
+
+    row: EpochMetrics
+    weights: dict[str, Tensor]
+
+
+@dataclass
+class _Sums:
+    """Statistics of the epoch under way, on the device; read once by ``row``."""
+
+    losses: Tensor
+    norms: Tensor
+    correct: Tensor
+
+    @classmethod
+    def empty(cls, steps: int, device: torch.device) -> "_Sums":
+        """Zeros for an epoch of ``steps`` steps."""
+        return cls(
+            losses=torch.zeros(steps, device=device),
+            norms=torch.zeros(steps, device=device),
+            correct=torch.zeros((), dtype=torch.int64, device=device),
+        )
+
+
+def make_optimizer(
+    config: OptimizerConfig, parameters: list[nn.Parameter], device: torch.device
+) -> torch.optim.Optimizer:
+    """SGD (Nesterov when momentum > 0) or Adam, with L2 decay as in torch's own."""
+    # On a GPU one fused kernel replaces several launches a tensor.
+    fused = True if device.type == "cuda" else None
+    if config.optimizer == "SGD":
+        return torch.optim.SGD(
+            parameters,
+            lr=config.lr,
+            momentum=config.momentum,
+            nesterov=config.momentum > 0,
+            weight_decay=config.weight_decay,
+            fused=fused,
+        )
+    return torch.optim.Adam(
+        parameters,
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=fused,
+    )
+
+
+class Training:
+    """One run under way: model, optimiser, controller, history, best weights.
+
+    Args:
+        config: the run's configuration, its device resolved.
+        data: the data set on that device.
+        detail: what to record besides ``EpochMetrics``.
+    """
+
+    def __init__(self, config: TrainConfig, data: DeviceData, detail: Detail | None = None) -> None:
+        self.config = config
+        self.data = data
+        self.detail = detail or Detail()
+        self.device = torch.device(config.device)
+        set_up_torch(config.threads, config.device, config.precision, config.deterministic)
+        self.steps_per_epoch = data.steps_per_epoch(config.data.batch_size)
+        self.pretrained: PretrainedReport | None = None
+        self.model = self._initial_model()
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.noisy_parameters = select_parameters(
+            self.model.named_parameters(), config.noise.layers
+        )
+        shape: dict[str, Any] = {
+            "distribution": config.noise.distribution,
+            "scaling": config.noise.scaling,
+        }
+        self.noise = ParameterNoise(self.noisy_parameters.values(), **shape)
+        self.input_noise = InputNoise(**shape)
+        self.optimizer = make_optimizer(config.optimizer, self.parameters, self.device)
+        self.lr_scheduler = make_lr_scheduler(
+            self.optimizer, config.optimizer, config.epochs, self.steps_per_epoch
+        )
+        self.controller = NoiseController(config.noise, config.epochs)
+        self.history: list[EpochMetrics] = []
+        self.best: Best | None = None
+        self.injection: Injection | None = None
+        self.details: EpochDetails | None = None
+
+    def _initial_model(self) -> nn.Module:
+        # The parameters are drawn on the CPU, so that every device starts from the same ones.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(self.config.seed, "init"))
+            model = build_model(self.config.model.classifier, len(self.data.classes))
+        if self.config.model.download_weights:
+            self.pretrained = load_pretrained(model, self.config.model.classifier)
+        return to_memory_format(model.to(self.device), self.device)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the epoch budget is used up."""
+        return len(self.history) >= self.config.epochs
+
+    def run_epoch(self, on_step: OnStep | None = None) -> EpochMetrics:
+        """Train and validate one epoch, and append its row to the history."""
+        epoch = len(self.history)
+        injection = self.controller.step(self.history)
+        self.injection = injection
+        before = [p.detach().clone() for p in self.parameters]
+        under_way = _Epoch(self, epoch, injection)
+        lr = under_way.train(on_step)
+        torch._foreach_sub_(before, [p.detach() for p in self.parameters])
+        update_norm = global_norm(before)
+        sums = under_way.sums
+        validation = self._evaluate("val", per_class=self.detail.per_class)
+        row = EpochMetrics(
+            epoch=epoch,
+            train_loss=float(sums.losses.double().mean()),
+            train_accuracy=float(sums.correct)
+            / (self.steps_per_epoch * self.config.data.batch_size),
+            val_loss=validation.loss,
+            val_accuracy=validation.accuracy,
+            grad_norm=float(sums.norms.double().mean()),
+            weight_update_norm=float(update_norm),
+            lr=lr,
+            noise_kind=injection.kind,
+            noise_magnitude=injection.magnitude,
+            noise_severity=injection.severity,
+            noise_phase=injection.phase,
+            signals=injection.signals,
+        )
+        self.history.append(row)
+        if row.finite and is_better(row, self.best.row if self.best else None):
+            self.best = Best(row, clone_weights(self.model))
+        self.details = under_way.details(validation)
+        return row
+
+    def _evaluate(self, part: Part, *, per_class: bool) -> EvalResult:
+        return evaluate(
+            self.model,
+            self.data.eval_batches(part),
+            len(self.data.classes),
+            precision=self.config.precision,
+            per_class=per_class,
+        )
+
+    def evaluate_best(self, part: Part) -> EvalResult:
+        """Evaluate the best weights on ``part`` (``val`` or ``test``); the current ones return.
+
+        Raises:
+            RuntimeError: if no epoch with finite statistics was completed.
+        """
+        if self.best is None:
+            raise RuntimeError("no epoch with finite statistics was completed")
+        current = clone_weights(self.model)
+        self.model.load_state_dict(self.best.weights)
+        try:
+            return self._evaluate(part, per_class=True)
+        finally:
+            self.model.load_state_dict(current)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the run needs to go on bit for bit: tensors and plain containers.
+
+        The controller and the random streams need nothing: the one follows from the history, the
+        others from the seed and the epoch.
+        """
+        return {
+            "config": self.config.model_dump_json(),
+            "history": [row.to_dict() for row in self.history],
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "lr_scheduler": {"last_epoch": self.lr_scheduler.last_epoch},
+            "best_epoch": self.best.row.epoch if self.best else None,
+            "best_weights": self.best.weights if self.best else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state_dict``; the noise settings may differ (a fork), nothing else.
+
+        Raises:
+            ValueError: if the state comes from a run that was configured otherwise.
+        """
+        stored = TrainConfig.model_validate_json(state["config"])
+        if baseline_digest(stored) != baseline_digest(self.config):
+            raise ValueError("the checkpoint belongs to a run with other settings")
+        self.history = [EpochMetrics.from_dict(row) for row in state["history"]]
+        self.model.load_state_dict(state["model"])
+        # The optimiser would take the tensors themselves over, and change them in place.
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        _fast_forward(self.lr_scheduler, state["lr_scheduler"]["last_epoch"])
+        best_epoch = state["best_epoch"]
+        self.best = (
+            None
+            if best_epoch is None
+            else Best(
+                self.history[best_epoch],
+                {name: tensor.to(self.device) for name, tensor in state["best_weights"].items()},
+            )
+        )
+
+
+def train_epochs(training: Training, on_step: OnStep | None = None) -> Iterator[EpochMetrics]:
+    """Train until the epoch budget is used up, yielding each epoch's statistics.
+
+    Args:
+        training: the run, fresh or loaded from a checkpoint.
+        on_step: called after every optimiser step with (steps done, steps an epoch).
+    """
+    while not training.finished:
+        yield training.run_epoch(on_step)
+
+
+def clone_weights(model: nn.Module) -> dict[str, Tensor]:
+    """A detached copy of a model's parameters and buffers."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _fast_forward(scheduler: torch.optim.lr_scheduler.LambdaLR, step: int) -> None:
+    """Put a fresh scheduler and its optimiser at ``step``."""
+    scheduler.last_epoch = step
+    scheduler._step_count = step + 1
+    rates = [
+        base * factor(step)
+        for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+    ]
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler._last_lr = rates
+
+
+class _Epoch:
+    """The steps of one epoch under one injection, and what is recorded of them."""
+
+    def __init__(self, training: Training, epoch: int, injection: Injection) -> None:
+        self.training = training
+        self.epoch = epoch
+        self.injection = injection
+        self.random = generator(training.config.seed, "noise", epoch, training.device)
+        self.sums = _Sums.empty(training.steps_per_epoch, training.device)
+        self.norms: list[NoiseNorms] = []
+        self.classes = ClassTotals(len(training.data.classes), training.device)
+
+    def train(self, on_step: OnStep | None) -> float:
+        """Run the epoch's steps; returns the last step's learning rate."""
+        training, config = self.training, self.training.config
+        # Dropout inside torchvision's models draws from torch's global generator.
+        torch.manual_seed(stream_seed(config.seed, "model", self.epoch))
+        training.model.train()
+        lr = 0.0
+        batches = training.data.train_batches(config.seed, self.epoch, config.data.batch_size)
+        for step, (images, labels) in enumerate(batches):
+            self._backward(images, labels, step)
+            self.sums.norms[step] = global_norm(
+                [p.grad for p in training.parameters if p.grad is not None]
+            )
+            if self.injection.kind == "gradient":
+                self._record(training.noise.perturb_gradients(*self._draw, norms=self._norms))
+            lr = training.optimizer.param_groups[0]["lr"]
+            training.optimizer.step()
+            training.lr_scheduler.step()
+            if on_step is not None:
+                on_step(step + 1, training.steps_per_epoch)
+        return lr
+
+    def _backward(self, images: Tensor, labels: Tensor, step: int) -> None:
+        training = self.training
+        targets = labels
+        if self.injection.kind == "input":
+            images, norms = training.input_noise.perturb(images, *self._draw, norms=self._norms)
+            self._record(norms)
+        elif self.injection.kind == "label":
+            classes = len(training.data.classes)
+            targets = perturb_labels(labels, self.injection.magnitude, classes, self.random)
+        training.optimizer.zero_grad(set_to_none=True)
+        with self._noisy_weights() as norms:
+            self._record(norms)
+            with autocast(training.config.precision, training.device):
+                logits = training.model(images)
+            logits = logits.float()
+            loss = F.cross_entropy(logits, targets)
+            loss.backward()
+        with torch.no_grad():
+            self.sums.losses[step] = loss
+            self.sums.correct += (logits.argmax(1) == labels).sum()
+            if training.detail.train_per_class:
+                self.classes.add(logits, labels)
+
+    def _noisy_weights(self) -> AbstractContextManager[NoiseNorms | None]:
+        if self.injection.kind != "weight":
+            return nullcontext()
+        noise = self.training.noise
+        if self.training.config.noise.permanent:
+            return nullcontext(noise.perturb_weights(*self._draw, norms=self._norms))
+        return noise.noisy_weights(*self._draw, norms=self._norms)
+
+    @property
+    def _draw(self) -> tuple[float, torch.Generator]:
+        return self.injection.magnitude, self.random
+
+    @property
+    def _norms(self) -> bool:
+        return self.training.detail.noise_norms
+
+    def _record(self, norms: NoiseNorms | None) -> None:
+        if norms is not None:
+            self.norms.append(norms)
+
+    def details(self, validation: EvalResult) -> EpochDetails:
+        """What ``Detail`` asks for, read from the device once."""
+        training, detail = self.training, self.training.detail
+        return EpochDetails(
+            validation=validation,
+            train_per_class=self.classes.result() if detail.train_per_class else None,
+            noise=mean_norms(self.norms, self._noisy_names()) if self.norms else None,
+            optimizer_norms=optimizer_norms(training.optimizer) if detail.optimizer_norms else {},
+        )
+
+    def _noisy_names(self) -> tuple[str, ...]:
+        if self.injection.kind == "input":
+            return ("input",)
+        return tuple(self.training.noisy_parameters)
+
+
+def mean_norms(norms: list[NoiseNorms], names: tuple[str, ...]) -> NoiseRecord:
+    """Means over the epoch's steps of the norms before and after the noise, in all and by layer."""
+    before = torch.stack([n.before for n in norms])
+    after = torch.stack([n.after for n in norms])
+    total = torch.stack([before.norm(dim=1).mean(), after.norm(dim=1).mean()]).tolist()
+    rows = torch.stack([before.mean(0), after.mean(0)], dim=1).tolist()
+    return NoiseRecord(
+        before=total[0],
+        after=total[1],
+        layers={name: (row[0], row[1]) for name, row in zip(names, rows, strict=True)},
+    )
+
+
+def optimizer_norms(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Global L2 norm of each kind of the optimiser's state: momentum, or Adam's two moments."""
+    names = {"momentum_buffer": "momentum", "exp_avg": "moment1", "exp_avg_sq": "moment2"}
+    found: dict[str, list[Tensor]] = {}
+    for state in optimizer.state.values():
+        for key, name in names.items():
+            if isinstance(state.get(key), Tensor):
+                found.setdefault(name, []).append(state[key])
+    return {name: float(global_norm(tensors)) for name, tensors in found.items()}
+
+
+class ClassTotals:
+    """Training loss and accuracy of each class over one epoch, kept on the device."""
+
+    def __init__(self, classes: int, device: torch.device) -> None:
+        # Rows: images, hits, sum of losses.
+        self._sums = torch.zeros(3, classes, device=device)
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch: logits (B, C) and true labels (B,)."""
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        hits = (logits.argmax(1) == labels).float()
+        values = torch.stack([torch.ones_like(losses), hits, losses])
+        self._sums.index_add_(1, labels, values)
+
+    def result(self) -> list[tuple[float, float] | None]:
+        """(accuracy, loss) of each class; None for a class without an image."""
+        counts, hits, losses = self._sums.tolist()
+        return [
+            (hit / count, loss / count) if count else None
+            for count, hit, loss in zip(counts, hits, losses, strict=True)
+        ]

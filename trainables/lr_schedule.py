@@ -1,0 +1,75 @@
+"""Cosine annealing with restarts whose peak decays (METHOD, section 7), on torch's ``LambdaLR``."""
+
+import math
+from typing import TYPE_CHECKING
+
+from trainables.config import OptimizerConfig
+
+if TYPE_CHECKING:  # drawing a schedule needs no torch
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LambdaLR
+
+PEAK_FLOOR = 1e-5
+"""The peak of the last cycle, which the peaks fall to linearly."""
+
+LR_FLOOR = 1e-6
+"""The learning rate at the bottom of every cycle."""
+
+
+def lr_at(step: int, *, lr: float, steps_per_epoch: int, epochs: int, restart_period: int) -> float:
+    """The learning rate of optimiser step ``step``, counted from 0.
+
+    With T0 = R·S and T_decay = (⌈E/R⌉ − 1)·R·S, the start of the last cycle:
+    η_max(t) = lr − min(1, t/T_decay)·(lr − 1e-5) and
+    η(t) = 1e-6 + ½(η_max(t) − 1e-6)(1 + cos(π·(t mod T0)/T0)).
+    The peak does not decay if there is one cycle only (E ≤ R) or lr is below 1e-5.
+
+    Args:
+        step: the step t.
+        lr: the peak of the first cycle.
+        steps_per_epoch: S.
+        epochs: E, the epoch budget.
+        restart_period: R, epochs of one cycle.
+    """
+    cycle = restart_period * steps_per_epoch
+    decay_steps = (epochs - 1) // restart_period * cycle  # ⌈E/R⌉ − 1 = ⌊(E − 1)/R⌋
+    peak = lr
+    if decay_steps > 0 and lr >= PEAK_FLOOR:
+        peak = lr - min(1.0, step / decay_steps) * (lr - PEAK_FLOOR)
+    return LR_FLOOR + 0.5 * (peak - LR_FLOOR) * (1.0 + math.cos(math.pi * (step % cycle) / cycle))
+
+
+def make_lr_scheduler(
+    optimizer: "Optimizer", config: OptimizerConfig, epochs: int, steps_per_epoch: int
+) -> "LambdaLR":
+    """The schedule for ``optimizer``; call its ``step`` once after every optimiser step.
+
+    Args:
+        optimizer: made with the learning rate ``config.lr``.
+        config: the peak of the first cycle and the restart period.
+        epochs: the epoch budget.
+        steps_per_epoch: optimiser steps in an epoch.
+
+    Raises:
+        ValueError: if ``epochs`` or ``steps_per_epoch`` is less than 1.
+    """
+    from torch.optim.lr_scheduler import LambdaLR
+
+    if epochs < 1 or steps_per_epoch < 1:
+        raise ValueError(
+            f"epochs = {epochs}, steps_per_epoch = {steps_per_epoch}: both must be at least 1"
+        )
+
+    def factor(step: int) -> float:
+        return (
+            lr_at(
+                step,
+                lr=config.lr,
+                steps_per_epoch=steps_per_epoch,
+                epochs=epochs,
+                restart_period=config.lr_restart_period,
+            )
+            / config.lr
+        )
+
+    return LambdaLR(optimizer, factor)

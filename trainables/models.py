@@ -1,0 +1,280 @@
+"""The registry of classifiers: (B, 3, 32, 32) normalised images in, (B, num_classes) logits out.
+
+Importing this file, and checking one of the four built-in names, imports neither torch nor
+torchvision, so that a mistake in a configuration is answered at once.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trainables.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+SMALL_CNNS = ("BabyCNN", "TinyCNN", "SimpleCNN")
+BUILT_IN = (*SMALL_CNNS, "resnet18")
+"""The method's four classifiers; further ones are torchvision's and the user's own."""
+
+_CHECK_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class PretrainedReport:
+    """What ``load_pretrained`` did.
+
+    Attributes:
+        classifier: the model's name.
+        loaded: names of the tensors that were loaded.
+        skipped: name → reason, of the tensors in the file or in the model that were not.
+    """
+
+    classifier: str
+    loaded: tuple[str, ...]
+    skipped: dict[str, str]
+
+    def summary(self) -> str:
+        """One line for the user."""
+        rest = ", ".join(f"{name} ({reason})" for name, reason in self.skipped.items())
+        return (
+            f"pre-trained weights of {self.classifier}: {len(self.loaded)} tensors loaded; "
+            f"not loaded: {rest or 'none'}"
+        )
+
+
+def classifier_names() -> tuple[str, ...]:
+    """All names that ``build_model`` knows: the method's four, then torchvision's others."""
+    from trainables.torchvision_models import torchvision_names
+
+    return (*BUILT_IN, *(name for name in torchvision_names() if name not in BUILT_IN))
+
+
+def check_classifier(name: str) -> None:
+    """Refuse a classifier that can't be built. A user's own is built once, for 10 classes.
+
+    Raises:
+        InputError: with the reason, or the nearest name.
+    """
+    if name in BUILT_IN:
+        return
+    if ":" in name:
+        _build_own(name, _CHECK_CLASSES)
+        return
+    from trainables.torchvision_models import check_torchvision_name
+
+    check_torchvision_name(name, SMALL_CNNS)
+
+
+def build_model(name: str, num_classes: int) -> "nn.Module":
+    """A freshly initialised classifier, in train mode, on torch's default device.
+
+    The initial weights are drawn from torch's global generator.
+
+    Args:
+        name: one of ``BUILT_IN``, another torchvision classifier, or a user's own as
+            ``package.module:function``, called with ``num_classes``.
+        num_classes: length of the logits.
+
+    Raises:
+        InputError: if the classifier is unknown, or a user's own does not fit.
+    """
+    if name in SMALL_CNNS:
+        from trainables import cnns
+
+        small: nn.Module = getattr(cnns, name)(num_classes)
+        return small
+    if ":" in name:
+        return _build_own(name, num_classes)
+    from trainables.torchvision_models import build_torchvision, check_torchvision_name
+
+    check_torchvision_name(name, SMALL_CNNS)
+    return build_torchvision(name, num_classes)
+
+
+def check_layers(name: str, layers: Sequence[str]) -> None:
+    """Check that each fragment is in the name of a parameter of the classifier.
+
+    Raises:
+        InputError: listing the names, if one is not; or if the classifier is unknown.
+    """
+    if not layers:
+        return
+    from trainables.noise import select_parameters
+
+    select_parameters(_laid_out(name).named_parameters(), layers)
+
+
+def check_pretrained(name: str) -> None:
+    """Refuse ``download_weights`` for a classifier that has none; fetches nothing.
+
+    Raises:
+        InputError: saying so.
+    """
+    if name in SMALL_CNNS or ":" in name:
+        raise InputError(
+            f"download_weights = True: there are no pre-trained weights for {name!r}, "
+            "only for torchvision's classifiers; leave --download-weights away"
+        )
+    from trainables.torchvision_models import check_torchvision_name, pretrained_weights
+
+    check_torchvision_name(name, SMALL_CNNS)
+    pretrained_weights(name)
+
+
+def load_pretrained(model: "nn.Module", name: str) -> PretrainedReport:
+    """Load torchvision's pre-trained weights where the shapes fit, and name the rest.
+
+    They are fetched once a machine, into torch.hub's cache.
+
+    Args:
+        model: what ``build_model(name, …)`` returned; changed in place.
+        name: its name.
+
+    Raises:
+        InputError: if there are none for this classifier, or they can't be fetched.
+    """
+    check_pretrained(name)
+    from trainables.torchvision_models import fetch_weights
+
+    stored = fetch_weights(name)
+    own = model.state_dict()
+    fitting, skipped = {}, {}
+    for key, tensor in stored.items():
+        if key not in own:
+            skipped[key] = "not in the model"
+        elif own[key].shape != tensor.shape:
+            skipped[key] = f"stored {_shape(tensor)}, the model's {_shape(own[key])}"
+        else:
+            fitting[key] = tensor
+    skipped |= {key: "not in the file" for key in own if key not in stored}
+    model.load_state_dict(fitting, strict=False)
+    return PretrainedReport(name, tuple(fitting), skipped)
+
+
+def to_memory_format(model: "nn.Module", device: "torch.device | str") -> "nn.Module":
+    """Bring a model's weights, in place, into the memory order that its images have.
+
+    Images come channels-last, in which convolutions and pools are faster: measured on one core at
+    batch 256, a whole step 1.7 to 2 times for BabyCNN, 1.5 times for TinyCNN.
+    """
+    import torch
+
+    if torch.device(device).type == "mps":
+        # Its kernels know one order only, and copy.
+        return model
+    converted: nn.Module = model.to(memory_format=torch.channels_last)
+    return converted
+
+
+def _laid_out(name: str) -> "nn.Module":
+    """A classifier whose parameters' names and shapes are needed only, where possible."""
+    import torch
+
+    if ":" not in name:
+        try:
+            # On the meta device nothing is allocated or drawn.
+            with torch.device("meta"):
+                return build_model(name, _CHECK_CLASSES)
+        except NotImplementedError:
+            # RegNets compute their widths with tensors, which then have no values. A user's
+            # function may do so, too, and fail in any other way.
+            pass
+    return build_model(name, _CHECK_CLASSES)
+
+
+def _shape(tensor: "torch.Tensor") -> str:
+    return "×".join(map(str, tensor.shape)) or "a number"
+
+
+def _build_own(name: str, num_classes: int) -> "nn.Module":
+    """Build a user's own classifier and try it on two images."""
+    function = _own_function(name)
+    import torch
+    from torch import nn
+
+    where = f"classifier = {name!r}"
+    try:
+        model = function(num_classes)
+    except Exception as error:
+        raise InputError(
+            f"{where}: called with num_classes = {num_classes} it raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"{where}: it must return a torch.nn.Module, not {type(model).__name__} "
+            f"(called with num_classes = {num_classes})"
+        )
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            logits = model.eval()(torch.zeros(2, 3, 32, 32))
+    except Exception as error:
+        raise InputError(
+            f"{where}: the model must take images of shape (batch, 3, 32, 32), but fails on them: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
+        found = (
+            f"shape {tuple(logits.shape)}"
+            if isinstance(logits, torch.Tensor)
+            else type(logits).__name__
+        )
+        raise InputError(
+            f"{where}: for 2 images and num_classes = {num_classes} the model must return a tensor "
+            f"of shape (2, {num_classes}), but returns {found}"
+        )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(f"{where}: the model has no parameters to train")
+    return model.train()
+
+
+def _own_function(name: str) -> Callable[[int], Any]:
+    """Import what ``package.module:function`` names; the working directory is importable."""
+    where = f"classifier = {name!r}"
+    module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in [*module_name.split("."), *attribute.split(".")]):
+        raise InputError(f"{where}: write your own classifier as package.module:function")
+    folder = os.getcwd()
+    if folder not in sys.path and "" not in sys.path:
+        # As with ``python -m``; a command's own path begins at the folder it is installed in.
+        sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name is not None
+        if missing and f"{module_name}.".startswith(f"{error.name}."):  # type: ignore[attr-defined]
+            raise InputError(
+                f"{where}: there is no module {error.name!r}, neither in {folder} "  # type: ignore[attr-defined]
+                "nor installed"
+            ) from None
+        raise InputError(
+            f"{where}: importing {module_name} raised {type(error).__name__}: {error}"
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            public = [
+                key
+                for key, value in getattr(found, "__dict__", {}).items()
+                if _is_candidate(key, value)
+            ]
+            raise InputError(
+                f"{where}: {module_name} has no {attribute!r}; "
+                f"it has: {', '.join(public) or 'nothing that can be called'}"
+            )
+        found = getattr(found, part)
+    if not callable(found):
+        raise InputError(
+            f"{where}: {attribute} is of type {type(found).__name__}; give a function or class "
+            "that takes num_classes and returns a torch.nn.Module"
+        )
+    return found
+
+
+def _is_candidate(key: str, value: object) -> bool:
+    return not key.startswith("_") and callable(value)

@@ -1,0 +1,97 @@
+"""Where a trial keeps and finds checkpoints: its own newest two, and its baseline's for forking.
+
+``ROOT/<key>/last.ckpt`` and ``previous.ckpt`` are what a retry or a resumed study goes on from;
+``ROOT/<key>/final.ckpt`` holds the finished run with its best weights;
+``ROOT/baseline-<digest>/epoch-00012.ckpt`` is a baseline after twelve epochs.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trainables.checkpoint import encode, save_state
+from trainables.files import write_atomically
+from trainables.fork import kept_epochs
+
+log = logging.getLogger(__name__)
+
+_SHARE_OF_TIME = 0.02
+"""A trial spends at most this share of its time on checkpoints that only a failure would read."""
+
+
+class TrialCheckpoints:
+    """The checkpoints of one trial under a study's checkpoint folder."""
+
+    def __init__(self, root: Path, key: str) -> None:
+        self._root = root
+        self._folder = root / key
+        self._last_written = time.monotonic()
+        self._cost = 0.0
+
+    def own(self) -> Iterator[Path]:
+        """The trial's own checkpoints that exist, newest first."""
+        for name in ("final.ckpt", "last.ckpt", "previous.ckpt"):
+            path = self._folder / name
+            if path.exists():
+                yield path
+
+    def of_baseline(self, digest: str, latest: int) -> Iterator[Path]:
+        """The baseline's checkpoints at or before epoch ``latest``, newest first."""
+        folder = baseline_folder(self._root, digest)
+        by_epoch = {int(path.stem.removeprefix("epoch-")): path for path in folder.glob("epoch-*")}
+        for epoch in sorted(by_epoch, reverse=True):
+            if epoch <= latest:
+                yield by_epoch[epoch]
+
+    def save_if_due(self, state: dict[str, Any]) -> None:
+        """Write the newest state, unless that would take more than a small share of the time.
+
+        A full disk is logged and survived: the previous checkpoint stays whole.
+        """
+        started = time.monotonic()
+        if self._cost and started - self._last_written < self._cost / _SHARE_OF_TIME:
+            return
+        last = self._folder / "last.ckpt"
+        try:
+            content = encode(state)
+            if last.exists():
+                last.replace(self._folder / "previous.ckpt")
+            write_atomically(last, content)
+        except OSError as error:
+            log.warning("%s: checkpoint not written, training goes on without: %s", last, error)
+        self._last_written = time.monotonic()
+        self._cost = self._last_written - started
+
+    def save_final(self, state: dict[str, Any]) -> None:
+        """Write the finished run and drop what a failure would have needed."""
+        try:
+            save_state(self._folder / "final.ckpt", state)
+        except OSError as error:
+            log.warning("%s: final checkpoint not written: %s", self._folder, error)
+            return
+        for name in ("last.ckpt", "previous.ckpt"):
+            (self._folder / name).unlink(missing_ok=True)
+
+    def save_for_forks(
+        self, state: dict[str, Any], digest: str, *, done: int, epochs: int, first: int, budget: int
+    ) -> None:
+        """Keep the baseline's state after ``done`` epochs if trials are to fork from it."""
+        if done < max(1, first) or done >= epochs:
+            return
+        path = baseline_folder(self._root, digest) / f"epoch-{done:05d}.ckpt"
+        if path.exists():
+            return
+        content = encode(state)
+        if done not in kept_epochs(first, epochs, len(content), budget):
+            return
+        try:
+            write_atomically(path, content)
+        except OSError as error:
+            log.warning("%s: not written, trials fork from an earlier one: %s", path, error)
+
+
+def baseline_folder(root: Path, digest: str) -> Path:
+    """The folder of a baseline's checkpoints."""
+    return root / f"baseline-{digest}"
