@@ -1,0 +1,538 @@
+"""Studies from Python: ``run_study(StudyConfig(...))`` does what the command does.
+
+The order of events: everything that can be refused is refused; the data set is read; the study is
+locked, and what an earlier process left is put in order; the pinned baseline is trained; the search
+runs; the result is computed from the ledger. Each step skips what the ledger says is done.
+"""
+
+import errno
+import logging
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import Progress as ProgressBars
+from rich.progress import TaskID
+
+from search_spaces.registry import first_possible_injection, get_space
+from study.baseline import DescribeRun, baseline_histories, baseline_jobs, waiting_note
+from study.config import RunsConfig, StudyConfig
+from study.folder import StudyFolder, public_values, write_json
+from study.interrupts import interruptible
+from study.ledger import (
+    EndEvent,
+    Ledger,
+    LedgerState,
+    NoteEvent,
+    StudyEndEvent,
+    StudyEvent,
+    StudyState,
+    new_uid,
+    read_ledger,
+)
+from study.live import live_view
+from study.preflight import check_study, checked_entry
+from study.resume import resumed
+from study.summary import Summary, study_notes, summarise, winner_config
+from trainables.data import load_dataset
+from trainables.errors import InputError
+from trainables.image_sets import Dataset, resolve_data
+
+if TYPE_CHECKING:  # Ray, Optuna and MLflow are imported once all that can be refused is refused.
+    from study.projector import SyncReport
+    from study.runner import Capacity
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 60.0
+"""How long a study that ends waits for MLflow; ``noise-study sync`` sends the rest later."""
+
+FLUSH_SECONDS_AWAY = 10.0
+"""The same where MLflow does not answer at the moment."""
+
+
+STOPPING = "stopping; what is finished is kept. Once more ends it at once"
+
+
+class StudyFailedError(RuntimeError):
+    """The study could not give a result; the message says why. Nothing finished is lost."""
+
+
+class InterruptedStudyError(RuntimeError):
+    """The study was interrupted; the message says how to go on."""
+
+
+def run_study(config: StudyConfig, *, console: Console | None = None) -> Summary:
+    """Run a study, or go on with it, to its end.
+
+    Args:
+        config: the study. Its pinned baseline is ``config.train`` without noise.
+        console: where to show progress; None: nowhere.
+
+    Returns:
+        The summary, as it is written to ``STORAGE/NAME/summary.json``.
+
+    Raises:
+        InputError: for bad input, before anything is started or written.
+        InterruptedStudyError: after Ctrl-C; finished and unfinished trials are kept.
+        StudyFailedError: if there is no baseline to compare with.
+    """
+    began = time.monotonic()
+    config = check_study(config)
+    folder = StudyFolder.of(config.storage, config.name)
+    folder.check_same_study(config)
+    dataset = read_images(config, console)
+    train = config.train
+    data = resolve_data(train.data, dataset)
+    config = config.model_copy(update={"train": train.model_copy(update={"data": data})})
+    with folder.locked(), interruptible(f"{config.name}: {STOPPING}"), no_space_left(config):
+        return _StudyRun(config, folder, dataset, console, began).to_the_end()
+
+
+@contextmanager
+def no_space_left(config: RunsConfig, how: str | None = None) -> Iterator[None]:
+    """Turn a full disk into a message that says what to do.
+
+    Args:
+        config: what runs.
+        how: how to go on with it; None: by ``noise-study resume``.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise StudyFailedError(
+            f"{config.name}: no space left on the disk ({error.filename or config.storage}). What "
+            f"is finished is kept; make room, then go on with: {how or resume_command(config)}"
+        ) from error
+
+
+def resume_command(config: RunsConfig) -> str:
+    """What goes on with a study."""
+    return shlex.join(["noise-study", "resume", config.name, "--storage", config.storage])
+
+
+def read_images(config: StudyConfig, console: Console | None) -> Dataset:
+    """The study's data set, read with a progress bar where there is a console."""
+    if console is None:
+        return load_dataset(config.train.data)
+    with ProgressBars(console=console, transient=True) as bars:
+        tasks: list[TaskID] = []
+
+        def progress(done: int, total: int) -> None:
+            if not tasks:
+                tasks.append(bars.add_task("reading images", total=total))
+            bars.update(tasks[0], completed=done)
+
+        return load_dataset(config.train.data, progress)
+
+
+@dataclass
+class _StudyRun:
+    """One process's part of a study, from the lock to the summary."""
+
+    config: StudyConfig
+    folder: StudyFolder
+    dataset: Dataset
+    console: Console | None
+    began: float
+    _callbacks: list[Any] = field(default_factory=list)
+
+    def to_the_end(self) -> Summary:
+        """Train what is missing, then write the results, however the training ended."""
+        # Before MLflow is imported in its thread: two threads that import at once get in each
+        # other's way.
+        import study.runner
+        import study.search  # noqa: F401
+        from study.projector import LedgerProjector
+        from study.store import MlflowStore, artifact_root, resolve_uri
+
+        config, storage = self.config, Path(self.config.storage)
+        uri = resolve_uri(config.tracking_uri, storage)
+        self.folder.write_config(config)
+        self._append(self._study_event())
+        projector = LedgerProjector(
+            self.folder.ledger,
+            self.folder.mlflow_offset,
+            MlflowStore(uri, artifact_root(uri, storage)),
+            say=self._say,
+        )
+        projector.start()
+        ended: StudyState = "failed"
+        try:
+            self._put_in_order()
+            with live_view(self.console, config, self.folder.ledger):
+                self._train()
+            ended = "complete"
+        except KeyboardInterrupt:
+            ended = "interrupted"
+        finally:
+            summary = self._write_results(ended, projector)
+            projector.stop()
+        if ended == "interrupted":
+            raise InterruptedStudyError(self._how_to_go_on())
+        return summary
+
+    # The frame: the study's own events, its results.
+
+    def _put_in_order(self) -> None:
+        """Repair what an earlier process left, and say what is lost."""
+        from study.recovery import (
+            damage_notes,
+            forget_unknown,
+            missing_epochs,
+            repair_or_replace_journal,
+        )
+
+        for line in repair_or_replace_journal(self.folder.journal):
+            self._note(line)
+        forget_unknown(self.folder, self._state())
+        self._append(*missing_epochs(self.folder, self._state()))
+        for line in damage_notes(self._state()):
+            self._note(line)
+
+    def _study_event(self) -> StudyEvent:
+        known = self._state().study
+        return StudyEvent(
+            name=self.config.name,
+            uid=known.uid if known else new_uid(),
+            config=public_values(self.config),
+            objectives=self.config.objective,
+            asked=asked(self.config),
+            resumed=known is not None,
+        )
+
+    def _write_results(self, ended: StudyState, projector: Any) -> Summary:
+        state = self._state()
+        summary = summarise(self.config, state)
+        best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
+        self._append(StudyEndEvent(ended, best=best if isinstance(best, str) else None))
+        winner = winner_config(summary, state)
+        if winner is not None:
+            write_json(self.folder.best_config, winner.model_dump(mode="json"))
+        # Before the wait for MLflow, which may be away, and after it, with MLflow's run ids.
+        write_json(self.folder.summary, summary.model_dump(mode="json"))
+        away = projector.status.error is not None
+        if not projector.flush(timeout=FLUSH_SECONDS_AWAY if away else FLUSH_SECONDS):
+            self._say(
+                "MLflow does not have everything yet; it is kept, and sent by: "
+                + shlex.join(
+                    ["noise-study", "sync", self.config.name, "--storage", self.config.storage]
+                )
+            )
+        summary = summarise(self.config, state, projector.run_ids)
+        write_json(self.folder.summary, summary.model_dump(mode="json"))
+        return summary
+
+    def _how_to_go_on(self) -> str:
+        return (
+            f"{self.config.name}: interrupted; what is finished is kept. Go on with: "
+            f"{resume_command(self.config)}"
+        )
+
+    def _append(self, *events: Any) -> None:
+        with Ledger(self.folder.ledger) as ledger:
+            for event in events:
+                ledger.append(event)
+
+    def _state(self) -> LedgerState:
+        return read_ledger(self.folder.ledger)
+
+    def _say(self, line: str) -> None:
+        log.info(line)
+        if self.console is not None:
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+    def _note(self, line: str) -> None:
+        """Say a sentence that the reader of the result needs, too, and record it once."""
+        known = study_notes(self._state())
+        if line not in known:
+            self._append(NoteEvent(None, {f"note.{len(known) + 1}": line}))
+        self._say(line)
+
+    # The training: the baseline, then the search.
+
+    @property
+    def _wanted(self) -> int:
+        given = self.config.configs
+        return self.config.trials if given is None else len(given)
+
+    def _check_all_ended(self) -> None:
+        trials = self._state().by_role("trial")
+        missing = self._wanted - sum(r.finished for r in trials)
+        if missing > 0 and not self._time_is_up():
+            raise StudyFailedError(
+                f"{self.config.name}: {missing} trials have no recorded end"
+                f"{self._why_unrecorded()}. What is finished is kept; go on with: "
+                f"{resume_command(self.config)}"
+            )
+
+    def _why_unrecorded(self) -> str:
+        errors = [callback.error for callback in self._callbacks if callback.error is not None]
+        return f" ({type(errors[0]).__name__}: {errors[0]})" if errors else ""
+
+    def _time_is_up(self) -> bool:
+        return self._time_left() == 0.0
+
+    def _time_left(self) -> float | None:
+        budget = self.config.time_budget
+        return None if budget is None else max(0.0, budget - (time.monotonic() - self.began))
+
+    def _train(self) -> None:
+        from study.runner import capacity, ray_session
+
+        state = self._state()
+        finished = sum(record.finished for record in state.by_role("trial"))
+        jobs = baseline_jobs(self.config, state)
+        if not jobs and finished >= self._wanted:
+            self._say(f"{self.config.name}: complete already, nothing is left to run")
+            return
+        with ray_session(self.config):
+            room = capacity(self.config)
+            self._say(room.describe(self.config))
+            self._train_baseline(jobs, room)
+            self._search()
+        self._check_all_ended()
+
+    def _spec(self, **fields: Any) -> Any:
+        from study.runner import gpu_memory_fraction, put_datasets
+        from trainables.tune_trainable import TrialSpec
+
+        if not hasattr(self, "_references"):
+            self._references = put_datasets([(self.config.train, self.dataset)])
+        return TrialSpec(
+            base=self.config.train.model_dump_json(),
+            policy=get_space(self.config.space).policy,
+            checkpoint_root=str(self.folder.checkpoints),
+            datasets=self._references,
+            fork=self.config.fork == "auto",
+            grace=self.config.grace,
+            memory_fraction=gpu_memory_fraction(self.config),
+            **fields,
+        )
+
+    def _callback(self) -> Any:
+        from study.tracking import LedgerCallback
+
+        callback = LedgerCallback(
+            self.folder.ledger,
+            DescribeRun(self.config.train, get_space(self.config.space).policy),
+            baseline_histories(self._state()),
+        )
+        self._callbacks.append(callback)
+        return callback
+
+    def _first_possible_injection(self) -> int:
+        config = self.config
+        if config.configs is None:
+            return first_possible_injection(get_space(config.space), config.train)
+        earliest = [
+            checked_entry(config, index, entry).noise.earliest_injection()
+            for index, entry in enumerate(config.configs)
+        ]
+        return min((e for e in earliest if e is not None), default=config.train.epochs)
+
+    def _train_baseline(self, jobs: Sequence[Any], room: "Capacity") -> None:
+        from study.jobs import JobSearcher
+        from study.runner import run_trials
+
+        if jobs:
+            idle = waiting_note(jobs, room.concurrent)
+            if idle:
+                self._say(idle)
+            spec = self._spec(
+                fork_first=self._first_possible_injection(),
+                fork_disk_bytes=int(self.config.fork_disk_mb * 1e6),
+            )
+            run_trials(
+                self.config,
+                spec,
+                JobSearcher(jobs),
+                samples=len(jobs),
+                callbacks=[self._callback()],
+            )
+        self._check_baseline()
+
+    def _check_baseline(self) -> None:
+        state = self._state()
+        failed = [r for r in state.by_role("baseline") if r.state == "failed"]
+        if failed:
+            raise StudyFailedError(
+                f"{failed[0].key}: {failed[0].reason}. Without the baseline nothing can be "
+                "compared: mend the base configuration (a smaller --lr, say)"
+            )
+        missing = [job.key for job in baseline_jobs(self.config, state)]
+        if missing:
+            raise StudyFailedError(
+                f"{', '.join(missing)}: no recorded end{self._why_unrecorded()}. What is finished "
+                f"is kept; go on with: {resume_command(self.config)}"
+            )
+
+    def _search(self) -> None:
+        from study.runner import run_trials
+        from study.search import ReasonCallback
+        from study.space import study_space
+
+        config, state = self.config, self._state()
+        main = next(r for r in state.by_role("baseline") if r.seed == config.train.seed)
+        space = study_space(config, self.folder, main.history)
+        for note in space.notes:
+            self._note(note)
+        if config.multi_objective and config.early_stopping:
+            self._note("two objectives: no trial is stopped early, there is no single best to lag")
+        records = {r.key: r for r in state.by_role("trial")}
+        missing = self._wanted - sum(r.finished for r in records.values())
+        if missing <= 0:
+            return
+        searcher = self._searcher_that_fits(space.distributions, records)
+        baselines = {
+            digest: [row.to_dict() for row in history]
+            for digest, history in baseline_histories(state).items()
+        }
+        try:
+            run_trials(
+                config,
+                self._spec(baselines=baselines),
+                searcher,
+                samples=missing,
+                callbacks=[self._callback(), ReasonCallback(searcher)],
+                scheduler=self._scheduler(records),
+                time_budget=self._time_left(),
+            )
+        finally:
+            if self._time_is_up():
+                self._end_unfinished()
+            searcher.finalise(self._state().trials)
+
+    def _searcher_that_fits(self, distributions: Any, records: Any) -> Any:
+        """The searcher; if Optuna's journal is damaged or knows better, on a new journal."""
+        try:
+            searcher = self._searcher(distributions, records)
+            wrong = searcher.contradictions()
+            about = f"does not agree with the ledger about {', '.join(wrong)}" if wrong else ""
+        except InputError:
+            raise
+        except Exception as error:
+            # A changed byte in it may surface as any exception of Optuna's.
+            if not self.folder.journal.exists():
+                raise
+            about = f"is damaged ({type(error).__name__}: {error})"
+        if not about:
+            return searcher
+        self._note(f"{self.folder.journal.name} {about}; {self._replace_journal()}")
+        return self._searcher(distributions, records)
+
+    def _searcher(self, distributions: Any, records: Any) -> Any:
+        from study.search import StudySearcher
+
+        config = self.config
+        return StudySearcher(
+            config.name,
+            self.folder.journal,
+            distributions,
+            objectives=config.objective,
+            epochs=config.train.epochs,
+            sampler=config.sampler,
+            seed=config.train.seed,
+            given=config.configs,
+            records=records,
+        )
+
+    def _replace_journal(self) -> str:
+        from study.recovery import replace_journal
+
+        return replace_journal(self.folder.journal)
+
+    def _scheduler(self, records: Any) -> Any:
+        if not self.config.stops_early:
+            return None
+        from study.trial_scheduler import ForkAwareASHA
+
+        first = min(self._first_possible_injection(), self.config.train.epochs)
+        scheduler = ForkAwareASHA(
+            self.config.objective[0],
+            epochs=self.config.train.epochs,
+            grace_period=first + 1 + self.config.grace,
+            reduction_factor=self.config.reduction_factor,
+        )
+        scheduler.replay(records, self.config.grace)
+        return scheduler
+
+    def _end_unfinished(self) -> None:
+        """The time budget is over: what still ran has been stopped early, by the clock."""
+        state = self._state()
+        open_trials = [r for r in state.by_role("trial") if not r.finished]
+        for record in open_trials:
+            self._append(
+                EndEvent(
+                    trial=record.key,
+                    state="pruned",
+                    reason=f"the time budget ended after {len(record.history)} epochs",
+                    epochs_trained=record.epochs_trained,
+                    first_injection_epoch=record.first_injection_epoch,
+                )
+            )
+        if open_trials:
+            self._note(
+                f"the time budget of {self.config.time_budget:g} s ended the study; "
+                f"{len(open_trials)} trials were stopped by it"
+            )
+
+
+def sync_study(
+    storage: str | Path,
+    name: str,
+    tracking_uri: str | None = None,
+    *,
+    timeout: float = FLUSH_SECONDS,
+    progress: Callable[[int], None] | None = None,
+) -> "SyncReport":
+    """Send to MLflow what it lacks of a study that does not run.
+
+    Args:
+        storage: the folder that holds the studies.
+        name: the study's name.
+        tracking_uri: where to; None: where the study was to send it.
+        timeout: seconds without success after which it is given up.
+        progress: called with the bytes still to be sent.
+
+    Raises:
+        InputError: if there is no such study, or it runs.
+    """
+    from study.projector import LedgerHeldError, sync
+    from study.store import MlflowStore, artifact_root, resolve_uri
+
+    config = resumed(storage, name, {"tracking_uri": tracking_uri} if tracking_uri else {})
+    folder = StudyFolder.of(storage, name)
+    root = folder.path.parent
+    uri = resolve_uri(config.tracking_uri, root)
+    with folder.locked():
+        store = MlflowStore(uri, artifact_root(uri, root))
+        try:
+            report = sync(
+                folder.ledger, folder.mlflow_offset, store, timeout=timeout, progress=progress
+            )
+        except LedgerHeldError as error:
+            raise InputError(f"{error}; wait until it has ended") from None
+        state = read_ledger(folder.ledger)
+        if report.error is None and state.study is not None:
+            summary = summarise(config, state, report.run_ids)
+            write_json(folder.summary, summary.model_dump(mode="json"))
+    return report
+
+
+def asked(config: StudyConfig) -> str:
+    """What a study asks, in a sentence."""
+    train = config.train
+    what = get_space(config.space).description
+    return (
+        f"Does noise help {train.model.classifier} on {train.data.dataset} within {train.epochs} "
+        f"epochs ({train.optimizer.optimizer}, learning rate {train.optimizer.lr:g})? "
+        f"Searched for {' and '.join(config.objective)}; space {config.space}: {what}."
+    )

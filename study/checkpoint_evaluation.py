@@ -1,0 +1,152 @@
+"""Evaluate a weights file on a test set: what ``noise-test`` does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from study.commands.reference_options import ReferenceOptions, ResolvedRun, combine
+from study.preflight import check_train
+from study.run_files import per_class
+from study.weights_file import Weights, load_into, read_weights
+from trainables.config import TrainConfig
+from trainables.data import EVAL_BATCH, DeviceData, load_dataset, resolve_data
+from trainables.device import set_up_torch
+from trainables.errors import InputError
+from trainables.evaluation import EvalResult, Sharpness, evaluate, sharpness
+from trainables.models import build_model, to_memory_format
+from trainables.presets import readme
+
+SHARPNESS_EPSILON = 0.2
+"""Size of the random steps of the weights, relative to each tensor."""
+
+SHARPNESS_DRAWS = 5
+"""Steps that the drop of accuracy is averaged over."""
+
+# The same steps for every run, so that two runs differ by their weights only.
+_SHARPNESS_SEED = 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a checkpoint achieves on a test set.
+
+    Attributes:
+        checkpoint: the file.
+        config: model and data set, resolved.
+        classes: names of the classes.
+        test: figures on the test set.
+        sharpness: if it was asked for.
+    """
+
+    checkpoint: Path
+    config: TrainConfig
+    classes: tuple[str, ...]
+    test: EvalResult
+    sharpness: Sharpness | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types: accuracies in [0, 1], losses as means over samples."""
+        test = self.test
+        values: dict[str, Any] = {
+            "loss": test.loss,
+            "accuracy": test.accuracy,
+            "correct": test.correct,
+            "total": test.total,
+            "per_class": per_class(self.classes, test.per_class_accuracy, test.per_class_loss),
+        }
+        if self.sharpness is not None:
+            values |= {
+                "sharpness": self.sharpness.mean_drop,
+                "sharpness_epsilon": self.sharpness.epsilon,
+                "sharpness_draws": self.sharpness.draws,
+            }
+        return values
+
+
+def evaluate_checkpoint(
+    path: Path,
+    given: Mapping[str, Any],
+    reference: ReferenceOptions,
+    *,
+    batch_size: int | None = None,
+    with_sharpness: bool = False,
+    log: Console,
+) -> Evaluation:
+    """Evaluate a checkpoint.
+
+    Args:
+        path: a weights file of ours, a bare state dict, or the checkpoint of a run under way.
+        given: settings that replace the checkpoint's, by path.
+        reference: the device.
+        batch_size: images a batch; None: as in training.
+        with_sharpness: whether to measure that, too.
+        log: where notices go.
+
+    Raises:
+        InputError: if the file is no checkpoint or fits neither the model nor the data set.
+    """
+    weights = read_weights(path)
+    resolved = _resolve(path, weights, given, reference)
+    for notice in resolved.notices:
+        log.print(notice, soft_wrap=True, markup=False, highlight=False)
+    config = check_train(resolved.config)
+    dataset = load_dataset(config.data)
+    config = config.model_copy(update={"data": resolve_data(config.data, dataset)})
+    device = torch.device(config.device)
+    log.print(
+        f"{path.name}: {config.model.classifier} on {config.data.dataset}, {device}",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
+    set_up_torch(config.threads, config.device, config.precision, config.deterministic)
+    model = build_model(config.model.classifier, len(dataset.classes))
+    load_into(model, weights, path=path, classifier=config.model.classifier)
+    model = to_memory_format(model.to(device), device)
+    data = DeviceData(dataset, device)
+    batch_size = batch_size or EVAL_BATCH
+    test = evaluate_test_set(model, data, config, batch_size)
+    flatness = measure_sharpness(model, data, config, batch_size) if with_sharpness else None
+    return Evaluation(path, config, dataset.classes, test, flatness)
+
+
+def evaluate_test_set(
+    model: nn.Module, data: DeviceData, config: TrainConfig, batch_size: int = EVAL_BATCH
+) -> EvalResult:
+    """The model's result on the test set, by class too."""
+    batches = data.eval_batches("test", batch_size)
+    return evaluate(model, batches, len(data.classes), precision=config.precision)
+
+
+def measure_sharpness(
+    model: nn.Module, data: DeviceData, config: TrainConfig, batch_size: int = EVAL_BATCH
+) -> Sharpness:
+    """The model's sharpness on the test set, by the same steps for every run."""
+    return sharpness(
+        model,
+        lambda: data.eval_batches("test", batch_size),
+        len(data.classes),
+        epsilon=SHARPNESS_EPSILON,
+        draws=SHARPNESS_DRAWS,
+        seed=_SHARPNESS_SEED,
+        precision=config.precision,
+    )
+
+
+def _resolve(
+    path: Path, weights: Weights, given: Mapping[str, Any], reference: ReferenceOptions
+) -> ResolvedRun:
+    if weights.config is None and "model/classifier" not in given:
+        raise InputError(
+            f"--checkpoint = {path}: a bare state dict does not say which model it is: "
+            "give --classifier"
+        )
+    stored = dict(weights.config or {})
+    # The device that it was trained on says nothing about this machine.
+    stored.pop("device", None)
+    return combine(readme(), stored, str(path), given, reference)

@@ -1,0 +1,137 @@
+"""``noise-study confirm``: the best configurations on fresh seeds, beside baseline and placebo."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from study.commands.options import (
+    INTERRUPTED,
+    SettingOptions,
+    option,
+    read_command_line,
+)
+from study.config import MAY_CHANGE, StudyConfig
+from study.confirm_plan import (
+    Confirmation,
+    ConfirmConfig,
+    parse_seeds,
+    planned_confirmation,
+    stored_confirmation,
+)
+from study.folder import StudyFolder
+from study.ledger import read_ledger
+from study.preflight import check_study
+from study.presets import quickstart
+from study.resume import resumed
+from study.summary import study_notes
+from trainables.config import parse_config
+
+PROG = "noise-study"
+
+CONFIRM_SETTINGS = SettingOptions(
+    StudyConfig,
+    quickstart(),
+    only=MAY_CHANGE - {"storage", "trials", "time_budget"},
+    title="resources",
+)
+"""The generated options of ``confirm``: where the study's own setting need not hold."""
+
+
+@dataclass(frozen=True)
+class ConfirmOptions:
+    """Options of ``confirm`` that are no settings."""
+
+    name: tyro.conf.Positional[
+        Annotated[str, tyro.conf.arg(help="the study's name", metavar="NAME")]
+    ] = ""
+    storage: Annotated[
+        str, option("--storage", help="folder that holds the studies", value="DIR")
+    ] = "studies"
+    top: Annotated[int, option("--top", help="so many of the best complete trials", value="K")] = 3
+    seeds: Annotated[
+        str,
+        option(
+            "--seeds",
+            help="fresh seeds; FIRST..LAST with --sequential",
+            value="N",
+            default="5; with --sequential 5..20",
+        ),
+    ] = ""
+    sequential: Annotated[
+        bool,
+        option(
+            "--sequential",
+            help="add seeds a few at a time and stop when the question is decided, the error level "
+            "kept by alpha spending (Lan and DeMets 1983)",
+        ),
+    ] = False
+
+
+def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
+    """The study and the confirmation that a command line means.
+
+    Raises:
+        InputError: naming the option, its value and what is allowed.
+    """
+    line = read_command_line(
+        arguments,
+        CONFIRM_SETTINGS,
+        ConfirmOptions,
+        prog=f"{PROG} confirm",
+        description="Train the best configurations of a study, the placebo of each (its noise at "
+        "random epochs) and the baseline on fresh seeds, and evaluate them on the test set. An "
+        "interrupted confirmation is continued by the same command.",
+    )
+    options = line.extra
+    study = resumed(options.storage, options.name, line.given)
+    text = options.seeds or ("5..20" if options.sequential else "5")
+    seeds, first_look = parse_seeds(text, sequential=options.sequential)
+    values = {"top": options.top, "seeds": seeds, "first_look": first_look}
+    return study, parse_config(ConfirmConfig, values)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """``noise-study confirm NAME``."""
+    given, wanted = read_confirm(arguments)
+    # Before torch, Ray and MLflow are imported, so that a mistake is answered at once.
+    study = check_study(given)
+    folder = StudyFolder.of(study.storage, study.name)
+    planned_confirmation(study, read_ledger(folder.ledger), wanted, stored_confirmation(folder))
+    from study.api import InterruptedStudyError, StudyFailedError
+    from study.confirm import run_confirm
+
+    console = Console()
+    try:
+        found = run_confirm(study, wanted, console=console)
+    except InterruptedStudyError as stopped:
+        console.print(str(stopped), highlight=False, soft_wrap=True)
+        return INTERRUPTED
+    except StudyFailedError as failed:
+        print(f"{PROG}: {failed}", file=sys.stderr)
+        return 1
+    print_verdicts(console, found)
+    return 0
+
+
+def print_verdicts(console: Console, found: Confirmation) -> None:
+    """Print a sentence for each configuration, what failed, and what to type next."""
+    from study.confirm import by_verdict
+
+    console.print("[bold]test accuracy, beside the baseline of the same seed:[/]")
+    for trial, comparison in by_verdict(found).items():
+        console.print(f"  {trial} {escape(comparison.sentence())}", soft_wrap=True, highlight=False)
+    for record in found.failed():
+        console.print(f"[red]{record.key} failed[/]: {escape(record.reason)}", soft_wrap=True)
+    for note in study_notes(found.state):
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+    words = [found.study.name, "--storage", found.study.storage]
+    console.print("[bold]next:[/]")
+    for command in (["noise-analysis", "confirm"], ["noise-study", "ui"]):
+        rest = words if "confirm" in command else words[1:]
+        console.print(f"  {shlex.join([*command, *rest])}", soft_wrap=True, highlight=False)

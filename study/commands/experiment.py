@@ -1,0 +1,131 @@
+"""``noise-study experiment``: a grid of runs, each group beside its pinned baseline."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from rich.console import Console
+
+from study.commands.options import (
+    INTERRUPTED,
+    SettingOptions,
+    option,
+    read_command_line,
+)
+from study.experiment_grid import (
+    AXES,
+    PRESETS,
+    ExperimentConfig,
+    check_experiment,
+    experiment_preset,
+    small,
+)
+from study.folder import StudyFolder
+from trainables.config import merge, nest, parse_config, read_mapping
+
+PROG = "noise-study"
+
+EXPERIMENT_OPTIONS = SettingOptions(
+    ExperimentConfig,
+    small(),
+    # What the grid varies is given by its axes.
+    omit=tuple(f"train/{path}" for path in AXES.values()),
+    title="experiment",
+)
+"""The options of ``experiment``, generated from the configuration of an experiment."""
+
+
+@dataclass(frozen=True)
+class ExperimentOptions:
+    """Options of ``experiment`` that are no settings."""
+
+    preset: Annotated[
+        str, option("--preset", help="where to start from: " + ", ".join(PRESETS), value="NAME")
+    ] = "small"
+    config: Annotated[
+        str,
+        option(
+            "--config",
+            help="an experiment's configuration (JSON or YAML), as each writes it to "
+            "STORAGE/NAME/experiment_config.json; options given beside it win",
+            value="FILE",
+            default="none",
+        ),
+    ] = ""
+    retry_failed: Annotated[
+        bool, option("--retry-failed", help="also run again what has failed earlier")
+    ] = False
+    print_config: Annotated[
+        bool, option("--print-config", help="print the resulting configuration as JSON, and end")
+    ] = False
+
+
+def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, ExperimentOptions]:
+    """The experiment that a command line means: preset < configuration file < single options.
+
+    Raises:
+        InputError: naming the field, its value and what is allowed.
+    """
+    line = read_command_line(
+        arguments,
+        EXPERIMENT_OPTIONS,
+        ExperimentOptions,
+        prog=f"{PROG} experiment",
+        description="Train a grid of classifiers, optimizers, momenta, learning rates and subsets "
+        "with each distribution of the noise, each group beside its pinned baseline, on each seed. "
+        "An interrupted experiment is continued by the same command.",
+    )
+    preset = experiment_preset(line.extra.preset)
+    from_file = read_mapping(line.extra.config) if line.extra.config else {}
+    given = nest(line.given)
+    values = merge(merge(preset.model_dump(mode="json"), from_file), given)
+    train = preset.train
+    one_cosine = train.optimizer.lr_restart_period == train.epochs
+    if one_cosine and not any(_tells_period(source) for source in (from_file, given)):
+        # An epoch budget that ends in the middle of a cosine is a trap.
+        values["train"]["optimizer"]["lr_restart_period"] = values["train"]["epochs"]
+    config = parse_config(
+        ExperimentConfig, values, where=line.extra.config, options=EXPERIMENT_OPTIONS.long_names
+    )
+    return config, line.extra
+
+
+def _tells_period(source: object) -> bool:
+    for key in ("train", "optimizer"):
+        source = source.get(key, {}) if isinstance(source, dict) else {}
+    return isinstance(source, dict) and "lr_restart_period" in source
+
+
+def run(arguments: Sequence[str]) -> int:
+    """``noise-study experiment``."""
+    config, options = read_experiment(arguments)
+    if options.print_config:
+        print(config.model_dump_json(indent=2))
+        return 0
+    # Before torch, Ray and MLflow are imported, so that a mistake is answered at once.
+    checked = check_experiment(config)
+    from study.api import InterruptedStudyError, StudyFailedError
+    from study.experiment import check_same_experiment, result_files, run_experiment
+    from study.experiment_report import print_experiment
+
+    folder = StudyFolder.of(config.storage, config.name)
+    check_same_experiment(folder, checked)
+    console = Console()
+    try:
+        result = run_experiment(config, console=console, retry_failed=options.retry_failed)
+    except InterruptedStudyError as stopped:
+        console.print(str(stopped), highlight=False, soft_wrap=True)
+        return INTERRUPTED
+    except StudyFailedError as failed:
+        print(f"{PROG}: {failed}", file=sys.stderr)
+        return 1
+    print_experiment(console, result)
+    console.print("[bold]next:[/]")
+    console.print(f"  noise-study ui --storage {config.storage}", soft_wrap=True, highlight=False)
+    for path in result_files(folder):
+        console.print(f"  {path}", soft_wrap=True, highlight=False)
+    if len(result.failed) == len(result.runs):
+        print(f"{PROG}: every run failed, the first: {result.failed[0].reason}", file=sys.stderr)
+        return 1
+    return 0

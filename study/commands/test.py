@@ -1,0 +1,153 @@
+"""``noise-test``: evaluate a checkpoint on the test set."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+from study.commands.options import option, read_arguments, run_command
+from study.commands.reference_options import ReferenceOptions
+from trainables.errors import InputError
+
+PROG = "noise-test"
+_DESCRIPTION = (
+    "Evaluate a checkpoint on the test set: loss, accuracy, and each class. A checkpoint of "
+    "noise-train knows its data set and model; a bare state dict needs --classifier."
+)
+
+
+@dataclass(frozen=True)
+class TestOptions:
+    """What is evaluated, and on what. What is not given is as the checkpoint says."""
+
+    __test__ = False
+
+    checkpoint: Annotated[
+        str | None,
+        option("--checkpoint", "-c", help="weights file to evaluate", value="PATH", default="none"),
+    ] = None
+    classifier: Annotated[
+        str | None,
+        option("--classifier", "-m", help="the model", value="NAME", default="the checkpoint's"),
+    ] = None
+    dataset: Annotated[
+        str | None,
+        option(
+            "--dataset",
+            help="digits, cifar10, cifar100, imagefolder, synthetic",
+            value="NAME",
+            default="the checkpoint's; cifar10 for a bare state dict",
+        ),
+    ] = None
+    data_dir: Annotated[
+        str | None,
+        option(
+            "--data-dir",
+            "-d",
+            help="where the data set is",
+            value="DIR",
+            default="the checkpoint's; ./data/cifar10 for a bare state dict",
+        ),
+    ] = None
+    download: Annotated[bool, option("--download", help="download CIFAR if it is not there")] = (
+        False
+    )
+    batch_size: Annotated[
+        str | None,
+        option(
+            "--batch-size",
+            "-b",
+            help="images a batch; changes the figures in their last digits",
+            value="INT",
+            default="500, as in training",
+        ),
+    ] = None
+    workers: Annotated[
+        str | None,
+        option(
+            "--workers",
+            "-w",
+            help="processes that decode an image folder, once",
+            value="INT",
+            default="the checkpoint's",
+        ),
+    ] = None
+    gpu: Annotated[
+        str | None,
+        option(
+            "--gpu",
+            "-g",
+            help='device: "0" the first GPU (the CPU where there is none), cpu, auto',
+            value="GPU",
+            default="auto",
+        ),
+    ] = None
+    sharpness: Annotated[
+        bool,
+        option("--sharpness", help="also the drop of accuracy under noise on the weights"),
+    ] = False
+    json: Annotated[bool, option("--json", help="print one JSON object on standard output")] = False
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that were given, by path."""
+        named = {
+            "classifier": "model/classifier",
+            "dataset": "data/dataset",
+            "data_dir": "data/data_dir",
+            "workers": "data/workers",
+        }
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        given = {path: values[name] for name, path in named.items() if values[name] is not None}
+        return given | ({"data/download": True} if self.download else {})
+
+    @property
+    def images_a_batch(self) -> int | None:
+        """The batch size as a number; None if it was not given.
+
+        Raises:
+            InputError: if it is none.
+        """
+        if self.batch_size is None:
+            return None
+        if not self.batch_size.isdecimal() or int(self.batch_size) < 1:
+            raise InputError(f"--batch-size = {self.batch_size!r}: a whole number from 1 on")
+        return int(self.batch_size)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(PROG, _test, arguments)
+
+
+def _test(arguments: Sequence[str]) -> int:
+    options = read_arguments(TestOptions, arguments, prog=PROG, description=_DESCRIPTION)
+    if options.checkpoint is None:
+        raise InputError("--checkpoint is missing: give the weights file to evaluate")
+    batch_size = options.images_a_batch
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from study.checkpoint_evaluation import evaluate_checkpoint
+    from study.run_report import print_evaluation
+
+    log = Console(stderr=True)
+    evaluation = evaluate_checkpoint(
+        Path(options.checkpoint),
+        options.settings(),
+        ReferenceOptions(gpu=options.gpu),
+        batch_size=batch_size,
+        with_sharpness=options.sharpness,
+        log=log,
+    )
+    if options.json:
+        import json
+
+        print(json.dumps(evaluation.to_dict(), ensure_ascii=False, allow_nan=False))
+    else:
+        print_evaluation(Console(), evaluation)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

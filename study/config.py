@@ -1,0 +1,204 @@
+"""The typed configuration of a study: the base run, the search over it, and the resources."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, field_validator, model_validator
+
+from trainables.config import FrozenConfig, TrainConfig, setting
+from trainables.errors import InputError, nearest
+from trainables.metrics import OBJECTIVES, check_objectives
+
+SAMPLERS: tuple[str, ...] = ("tpe", "random", "gp", "cmaes", "qmc", "nsga2")
+SPACES: tuple[str, ...] = ("adaptive_noise", "adaptive_noise_small", "static_noise")
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+
+MAY_CHANGE: frozenset[str] = frozenset(
+    {
+        "storage",
+        "trials",
+        "time_budget",
+        "cpus_per_trial",
+        "gpus_per_trial",
+        "max_concurrent",
+        "max_failures",
+        "tracking_uri",
+        "address",
+    }
+)
+"""Settings of a study that may differ when it goes on: none of them changes a trial's numbers."""
+
+
+def _objectives(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _check_name(kind: str, allowed: tuple[str, ...]) -> BeforeValidator:
+    def check(value: object) -> object:
+        if isinstance(value, str) and value not in allowed:
+            raise ValueError(f"unknown {kind}; {nearest(value, allowed)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+class RunsConfig(FrozenConfig):
+    """What a search and a grid have in common: a name, the base run, how runs are carried out."""
+
+    name: str = setting(
+        "quickstart",
+        "the study's name: one folder, one MLflow experiment",
+        option="--name",
+        pattern=NAME_PATTERN,
+    )
+    storage: str = setting("studies", "folder that holds the studies", option="--storage")
+    train: TrainConfig = TrainConfig()
+    cpus_per_trial: float = setting(
+        1.0, "CPU cores reserved for a trial", option="--cpus-per-trial", ge=0
+    )
+    gpus_per_trial: float = setting(
+        0.0, "GPUs, or the fraction of one, reserved for a trial", option="--gpus-per-trial", ge=0
+    )
+    max_concurrent: int | None = setting(
+        None,
+        "trials at once (None: as many as the resources allow)",
+        option="--max-concurrent",
+        ge=1,
+    )
+    fork: Literal["auto", "never"] = setting(
+        "auto",
+        "auto: trials start from the baseline's checkpoint where their noise begins; "
+        "never: every trial trains from epoch 0",
+        option="--fork",
+    )
+    fork_disk_mb: float = setting(
+        2000.0,
+        "disk budget for the baseline checkpoints that trials fork from, in MB",
+        option="--fork-disk-mb",
+        gt=0,
+    )
+    max_failures: int = setting(
+        2, "times a failing trial is tried again", option="--max-failures", ge=0
+    )
+    tracking_uri: str | None = setting(
+        None, "MLflow tracking URI (None: STORAGE/mlflow.db)", option="--tracking-uri"
+    )
+    address: str | None = setting(
+        None, "Ray cluster to use (None: this machine)", option="--address"
+    )
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Self:
+        if self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
+            raise ValueError(
+                f"gpus_per_trial = {self.gpus_per_trial}: a fraction below 1, or a whole number"
+            )
+        return self
+
+
+class StudyConfig(RunsConfig):
+    """Everything that decides a study: ``DIR/NAME/study.json`` holds one."""
+
+    trials: int = setting(
+        16, "configurations to try, besides the baseline", option="--trials", ge=1
+    )
+    space: Annotated[str, _check_name("space", SPACES)] = setting(
+        "adaptive_noise", "search space: " + ", ".join(SPACES), option="--space"
+    )
+    sampler: Annotated[str, _check_name("sampler", SAMPLERS)] = setting(
+        "tpe", "Optuna's sampler: " + ", ".join(SAMPLERS), option="--sampler"
+    )
+    objective: Annotated[tuple[str, ...], BeforeValidator(_objectives)] = setting(
+        ("best_val_accuracy",),
+        "what is searched for: " + ", ".join(OBJECTIVES) + "; two of them, separated by a comma, "
+        "for a multi-objective search",
+        option="--objective",
+    )
+    baseline_seeds: int = setting(
+        2, "seeds the pinned baseline is trained on", option="--baseline-seeds", ge=1
+    )
+    configs: tuple[dict[str, Any], ...] | None = setting(
+        None, "exactly these overrides are run instead of a search"
+    )
+    early_stopping: bool = setting(
+        True, "stop trials that lag behind early (ASHA)", option="--early-stopping"
+    )
+    grace_epochs: int | None = setting(
+        None,
+        "epochs after its first injection before a trial may be stopped early "
+        "(None: a tenth of the budget, at least 2)",
+        option="--grace-epochs",
+        ge=0,
+    )
+    reduction_factor: int = setting(
+        3, "ASHA keeps the best 1/N at each rung", option="--reduction-factor", ge=2
+    )
+    calibrate: bool = setting(
+        True,
+        "set the ranges of the thresholds from the baseline's own statistics",
+        option="--calibrate",
+    )
+    time_budget: float | None = setting(
+        None, "seconds after which the study ends", option="--time-budget", gt=0
+    )
+
+    @field_validator("objective")
+    @classmethod
+    def _objectives_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        check_objectives(value)
+        return value
+
+    @property
+    def multi_objective(self) -> bool:
+        """Whether two objectives are searched together."""
+        return len(self.objective) > 1
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """``max`` or ``min`` for each objective."""
+        return tuple(OBJECTIVES[name] for name in self.objective)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The baseline's seeds; trials run on the first."""
+        return tuple(range(self.train.seed, self.train.seed + self.baseline_seeds))
+
+    @property
+    def grace(self) -> int:
+        """Epochs after a trial's first injection in which it is not judged."""
+        if self.grace_epochs is not None:
+            return self.grace_epochs
+        return max(2, self.train.epochs // 10)
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether trials may be stopped early: never in a multi-objective search."""
+        return self.early_stopping and not self.multi_objective
+
+
+def differences(stored: RunsConfig, wanted: RunsConfig) -> list[str]:
+    """Settings in which ``wanted`` differs from ``stored`` though they may not, one line each."""
+    lines: list[str] = []
+    _compare(stored.model_dump(mode="json"), wanted.model_dump(mode="json"), "", lines)
+    return lines
+
+
+def _compare(stored: dict[str, Any], wanted: dict[str, Any], prefix: str, lines: list[str]) -> None:
+    for key, old in stored.items():
+        new = wanted[key]
+        path = f"{prefix}{key}"
+        if path in MAY_CHANGE or new == old:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+            _compare(old, new, f"{path}/", lines)
+        else:
+            lines.append(f"{path} = {new!r}, stored: {old!r}")
+
+
+def require_single(config: StudyConfig) -> str:
+    """The only objective of a single-objective study."""
+    if config.multi_objective:
+        raise InputError(f"objective = {','.join(config.objective)}: exactly one is needed here")
+    return config.objective[0]

@@ -1,0 +1,179 @@
+"""What a study shows on the terminal: the table at its end and the next commands."""
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from study.config import StudyConfig
+from study.folder import StudyFolder
+from study.summary import Summary, TrialSummary, Value, ranked
+from trainables.metrics import OBJECTIVES
+
+_SHOWN = 10
+_EXPLAINED = 3
+
+
+def print_result(console: Console, config: StudyConfig, summary: Summary) -> None:
+    """Print the baseline, the best trials, what it cost, and what to type next."""
+    _print_baseline(console, config, summary)
+    if summary.trials:
+        console.print(result_table(config, summary))
+        _print_settings(console, config, summary)
+    _print_verdict(console, config, summary)
+    for note in summary.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}")
+    _print_cost(console, summary)
+    _print_next(console, config, summary)
+
+
+def result_table(config: StudyConfig, summary: Summary, shown: int = _SHOWN) -> Table:
+    """The best trials: value, paired difference, epochs, where their noise began."""
+    complete = [t for t in summary.trials if t.state == "complete"]
+    rest = [t for t in summary.trials if t.state != "complete"]
+    table = Table(
+        title=f"{config.name}: trials, best first ({_states(summary)})",
+        caption="difference: trial − baseline of the same seed; final: the same for the last\n"
+        "validation accuracy; trained: epochs not shared; from: first noisy epoch",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("trial", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for name in config.objective:
+        table.add_column(name.replace("_", " "), justify="right", min_width=9)
+    table.add_column("difference", justify="right", no_wrap=True)
+    table.add_column("final", justify="right", no_wrap=True)
+    table.add_column("trained", justify="right", no_wrap=True)
+    table.add_column("from", justify="right", no_wrap=True)
+    for trial in (ranked(config, complete) + ranked(config, rest))[:shown]:
+        table.add_row(*_row(config, trial), style="" if trial.state == "complete" else "dim")
+    return table
+
+
+def _row(config: StudyConfig, trial: TrialSummary) -> list[str]:
+    values = _as_list(trial.value, len(config.objective))
+    begins = "never" if trial.never_injected else _or_dash(trial.first_injection_epoch)
+    return [
+        trial.trial_id,
+        trial.state,
+        *(_number(value) for value in values),
+        ", ".join(_signed(v) for v in _as_list(trial.paired_difference, 1)),
+        _signed(trial.final_val_accuracy_difference),
+        f"{trial.epochs_trained} of {trial.epochs}",
+        begins,
+    ]
+
+
+def _print_settings(console: Console, config: StudyConfig, summary: Summary) -> None:
+    """What the best trials changed, and why others failed."""
+    complete = [t for t in summary.trials if t.state == "complete"]
+    for trial in ranked(config, complete)[:_EXPLAINED]:
+        console.print(f"[bold]{trial.trial_id}[/]: {escape(_settings(trial))}", highlight=False)
+    for trial in summary.trials:
+        if trial.state == "failed":
+            console.print(f"[red]{trial.trial_id} failed[/]: {escape(trial.reason or '')}")
+
+
+def _print_baseline(console: Console, config: StudyConfig, summary: Summary) -> None:
+    for index, name in enumerate(config.objective):
+        values = [_as_list(b.value, len(config.objective))[index] for b in summary.baseline]
+        known = [value for value in values if value is not None]
+        if not known:
+            console.print("[yellow]no baseline is complete yet[/]")
+            return
+        console.print(
+            f"[bold]pinned baseline[/] (no noise): {name} {sum(known) / len(known):.4f} on average "
+            f"over n = {len(known)} seeds, from {min(known):.4f} to {max(known):.4f} "
+            f"(range {max(known) - min(known):.4f})"
+        )
+        console.print(
+            f"trials run on seed {summary.baseline[0].seed}, whose baseline has "
+            f"{_number(values[0])}; differences are to that one"
+        )
+
+
+def _print_verdict(console: Console, config: StudyConfig, summary: Summary) -> None:
+    best = next((t for t in summary.trials if t.trial_id == summary.best), None)
+    if best is None or not isinstance(best.paired_difference, float):
+        return
+    sign = 1 if OBJECTIVES[config.objective[0]] == "max" else -1
+    gain = sign * best.paired_difference
+    values = [b.value for b in summary.baseline if isinstance(b.value, float)]
+    spread = max(values) - min(values) if values else 0.0
+    if gain <= 0:
+        text = "no trial beats the baseline of its seed"
+    elif gain <= spread:
+        text = (
+            f"{best.trial_id} is ahead by {gain:.4f}, which is within the range of the baseline "
+            f"over its seeds ({spread:.4f}): it may be luck"
+        )
+    else:
+        text = (
+            f"{best.trial_id} is ahead by {gain:.4f}, more than the range of the baseline over "
+            f"{len(values)} seeds ({spread:.4f}); the best of many trials is still partly luck"
+        )
+    console.print(f"[bold]{text}[/]")
+
+
+def _print_cost(console: Console, summary: Summary) -> None:
+    cost = summary.cost
+    if cost.epochs_reported and cost.trained_share is not None:
+        console.print(
+            f"epochs: {cost.epochs_reported} reported, {cost.epochs_trained} trained "
+            f"({cost.trained_share:.0%}); the rest is shared with the baseline"
+        )
+
+
+def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None:
+    # As the user gave it: a relative storage gives commands that fit on a line.
+    folder = StudyFolder(Path(config.storage) / config.name)
+    commands = [f"noise-study ui --storage {config.storage}"]
+    if summary.best:
+        commands.append(f"noise-train --config {folder.best_config}")
+    commands.append(
+        f"noise-study run --config {folder.config} --name {config.name}-more "
+        f"--trials {4 * config.trials}"
+    )
+    console.print("[bold]next:[/]")
+    for command in commands:
+        console.print(f"  {command}", soft_wrap=True, highlight=False)
+
+
+def _states(summary: Summary) -> str:
+    counts: dict[str, int] = {}
+    for trial in summary.trials:
+        counts[trial.state] = counts.get(trial.state, 0) + 1
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+
+
+def _settings(trial: TrialSummary) -> str:
+    return ", ".join(
+        f"{path.removeprefix('noise/')}={_short(value)}"
+        for path, value in sorted(trial.overrides.items())
+        if path != "noise/policy"
+    )
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _as_list(value: Value, length: int) -> list[float | None]:
+    if value is None:
+        return [None] * length
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.4f}"
+
+
+def _or_dash(value: object) -> str:
+    return "–" if value is None else str(value)

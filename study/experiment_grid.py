@@ -1,0 +1,280 @@
+"""The grid of an experiment: its configuration, its groups, and the runs that they mean.
+
+A group is one classifier with one optimizer, momentum, learning rate and subset of the data. It is
+trained once without noise on each seed, its pinned baseline, and once with each distribution of
+the noise on each seed. Nothing here imports Ray or torch.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, ValidationError, model_validator
+
+from study.config import NAME_PATTERN, RunsConfig
+from study.preflight import check_gpus, check_storage, check_train
+from study.presets import quickstart
+from trainables.config import (
+    DataConfig,
+    FrozenConfig,
+    ModelConfig,
+    NoiseConfig,
+    OptimizerConfig,
+    TrainConfig,
+    apply_overrides,
+    setting,
+)
+from trainables.errors import InputError, nearest
+from trainables.presets import paper as paper_run
+
+BASELINE = "baseline"
+"""What stands for the noise of a run without any."""
+
+AXES: Mapping[str, str] = {
+    "classifiers": "model/classifier",
+    "optimizers": "optimizer/optimizer",
+    "momenta": "optimizer/momentum",
+    "lrs": "optimizer/lr",
+    "subsets": "data/subset",
+    "distributions": "noise/distribution",
+    "seeds": "seed",
+}
+"""The grid's axes, and the setting of a run that each varies."""
+
+
+def _as(kind: type[FrozenConfig], name: str) -> BeforeValidator:
+    """Read a point of an axis exactly as a single run reads that setting."""
+
+    def check(value: object) -> object:
+        try:
+            return getattr(kind.model_validate({name: value}), name)
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+    return BeforeValidator(check)
+
+
+class ExperimentConfig(RunsConfig):
+    """Everything that decides an experiment: ``DIR/NAME/experiment_config.json`` holds one.
+
+    Those settings of ``train`` that the grid varies (``AXES``) are replaced in every run.
+    """
+
+    name: str = setting(
+        "experiment",
+        "the experiment's name: one folder, one MLflow experiment",
+        option="--name",
+        pattern=NAME_PATTERN,
+    )
+    train: TrainConfig = TrainConfig(noise=NoiseConfig(policy="on_stagnation"))
+    classifiers: tuple[Annotated[str, _as(ModelConfig, "classifier")], ...] = setting(
+        ("BabyCNN",), "the models, separated by commas", option="--classifiers"
+    )
+    optimizers: tuple[Annotated[Literal["SGD", "Adam"], _as(OptimizerConfig, "optimizer")], ...] = (
+        setting(("SGD",), "SGD, Adam", option="--optimizers")
+    )
+    momenta: tuple[Annotated[float, _as(OptimizerConfig, "momentum")], ...] = setting(
+        (0.9,), "momenta of SGD; Adam has none", option="--momenta"
+    )
+    lrs: tuple[Annotated[float, _as(OptimizerConfig, "lr")], ...] = setting(
+        (1e-2,), "learning rates", option="--lrs"
+    )
+    subsets: tuple[Annotated[float, _as(DataConfig, "subset")], ...] = setting(
+        (1.0,), "stratified fractions of the training data", option="--subsets"
+    )
+    distributions: tuple[
+        Annotated[Literal["gaussian", "uniform"], _as(NoiseConfig, "distribution")], ...
+    ] = setting(
+        ("gaussian", "uniform"),
+        "distributions of the noise, each compared with the baseline",
+        option="--distributions",
+    )
+    seeds: tuple[Annotated[int, _as(TrainConfig, "seed")], ...] = setting(
+        (0,), "seeds on which each group runs, baseline and noise alike", option="--seeds",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for axis in AXES:
+            values = getattr(self, axis)
+            if not values:
+                raise ValueError(f"{axis} = []: give at least one")
+            doubled = [value for value, count in Counter(values).items() if count > 1]
+            if doubled:
+                raise ValueError(
+                    f"{axis} = {list(values)}: {doubled[0]!r} is given more than once; every run "
+                    "of an experiment is made once"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _has_noise(self) -> Self:
+        noise = self.train.noise
+        if noise.policy == "off":
+            raise ValueError(
+                "train.noise.policy = 'off': an experiment compares noise with the baseline; "
+                "on_stagnation: adaptive noise, always: static noise of --kind"
+            )
+        if noise.policy == "always" and noise.kind == "label" and len(self.distributions) > 1:
+            raise ValueError(
+                f"distributions = {list(self.distributions)}: label noise has no distribution, all "
+                "of these would be the same run; give one"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is compared with and without noise. ``momentum`` is None where there is none."""
+
+    classifier: str
+    optimizer: str
+    momentum: float | None
+    lr: float
+    subset: float
+
+    @property
+    def label(self) -> str:
+        """A stable name, e.g. ``BabyCNN-SGD-m0.9-lr0.01-s1``."""
+        momentum = "" if self.momentum is None else f"-m{plain(self.momentum)}"
+        name = self.classifier.replace(":", ".")
+        tail = f"lr{plain(self.lr)}-s{plain(self.subset)}"
+        return f"{name}-{self.optimizer}{momentum}-{tail}"
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What the group changes in the base configuration, by path."""
+        values: dict[str, Any] = {
+            "model/classifier": self.classifier,
+            "optimizer/optimizer": self.optimizer,
+            "optimizer/lr": self.lr,
+            "data/subset": self.subset,
+        }
+        return values if self.momentum is None else {**values, "optimizer/momentum": self.momentum}
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of the grid; ``noise`` is a distribution, or ``BASELINE``."""
+
+    group: Group
+    noise: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Its stable key, e.g. ``BabyCNN-SGD-m0.9-lr0.01-s1-gaussian-seed0``."""
+        return f"{self.group.label}-{self.noise}-seed{self.seed}"
+
+    @property
+    def role(self) -> Literal["baseline", "trial"]:
+        """Its role in the ledger."""
+        return "baseline" if self.noise == BASELINE else "trial"
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What it changes in the base configuration, by path."""
+        noise = (
+            {"noise/policy": "off"}
+            if self.noise == BASELINE
+            else {"noise/distribution": self.noise}
+        )
+        return {**self.group.overrides, **noise, "seed": self.seed}
+
+
+def plain(value: float) -> str:
+    """A number as people write it, and never two numbers alike."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def groups(config: ExperimentConfig) -> tuple[Group, ...]:
+    """The groups in the grid's order. Momentum multiplies SGD only."""
+    return tuple(
+        Group(classifier, optimizer, momentum, lr, subset)
+        for classifier, optimizer in product(config.classifiers, config.optimizers)
+        for momentum in (config.momenta if optimizer == "SGD" else (None,))
+        for lr, subset in product(config.lrs, config.subsets)
+    )
+
+
+def baselines(config: ExperimentConfig) -> tuple[PlannedRun, ...]:
+    """The pinned baselines: one a group and seed."""
+    return tuple(
+        PlannedRun(group, BASELINE, seed) for group, seed in product(groups(config), config.seeds)
+    )
+
+
+def noisy_runs(config: ExperimentConfig) -> tuple[PlannedRun, ...]:
+    """The runs with noise: one a group, distribution and seed."""
+    return tuple(
+        PlannedRun(group, noise, seed)
+        for group, noise, seed in product(groups(config), config.distributions, config.seeds)
+    )
+
+
+def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
+    """Check an experiment against this machine; returns it with the device resolved.
+
+    Raises:
+        InputError: naming the field, its value and the remedy.
+    """
+    check_storage(Path(config.storage))
+    check_gpus(config)
+    device = config.train.device
+    for classifier, subset in product(config.classifiers, config.subsets):
+        point = {"model/classifier": classifier, "data/subset": subset}
+        device = check_train(apply_overrides(config.train, point)).device
+    return config.model_copy(update={"train": config.train.model_copy(update={"device": device})})
+
+
+def asked(config: ExperimentConfig) -> str:
+    """What an experiment asks, in a sentence."""
+    train, noise = config.train, config.train.noise
+    kind = "adaptive noise" if noise.policy == "on_stagnation" else f"static {noise.kind} noise"
+    return (
+        f"Does {kind} ({', '.join(config.distributions)}) help on {train.data.dataset} within "
+        f"{train.epochs} epochs? {len(groups(config))} groups of classifier, optimizer and "
+        f"learning rate, each beside its pinned baseline, on n = {len(config.seeds)} seeds."
+    )
+
+
+def small() -> ExperimentConfig:
+    """Minutes on two cores: BabyCNN on the embedded digits, SGD and Adam, two seeds."""
+    train = quickstart().train
+    noise = train.noise.model_copy(update={"policy": "on_stagnation"})
+    return ExperimentConfig(
+        train=train.model_copy(update={"noise": noise}),
+        optimizers=("SGD", "Adam"),
+        seeds=(0, 1),
+    )
+
+
+def paper() -> ExperimentConfig:
+    """The report's grid: 48 groups of 300 epochs on CIFAR-10, a baseline and two noises each."""
+    return ExperimentConfig(
+        name="paper",
+        train=paper_run(),
+        classifiers=("resnet18", "SimpleCNN", "TinyCNN", "BabyCNN"),
+        optimizers=("SGD", "Adam"),
+        momenta=(0.0, 0.9),
+        lrs=(0.1, 0.01, 0.001, 1e-4),
+    )
+
+
+PRESETS: dict[str, Callable[[], ExperimentConfig]] = {"small": small, "paper": paper}
+"""All presets of experiments by name."""
+
+
+def experiment_preset(name: str) -> ExperimentConfig:
+    """The preset called ``name``.
+
+    Raises:
+        InputError: with the nearest name.
+    """
+    if name not in PRESETS:
+        raise InputError(f"preset = {name!r}: {nearest(name, PRESETS)}")
+    return PRESETS[name]()

@@ -1,0 +1,428 @@
+"""The result of an experiment: a table of groups and noises, computed from the ledger alone.
+
+First the rows are computed, then they are written: as JSON and CSV with every digit, as Markdown
+and on the terminal rounded. All figures are those of the last epoch; ``difference`` is that of the
+validation accuracy to the pinned baseline of the same group and seed.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from study.experiment_grid import (
+    BASELINE,
+    ExperimentConfig,
+    Group,
+    PlannedRun,
+    asked,
+    baselines,
+    groups,
+    noisy_runs,
+    plain,
+)
+from study.ledger import LedgerState, TrialRecord
+from study.summary import CostSummary, study_notes
+from trainables.metrics import EpochMetrics
+
+FIGURES: tuple[str, ...] = (
+    "train_accuracy",
+    "val_accuracy",
+    "train_loss",
+    "val_loss",
+    "gap",
+    "best_val_accuracy",
+)
+"""The figures of a run; ``gap`` is training accuracy − validation accuracy."""
+
+DIFFERENCES: Mapping[str, str] = {
+    "difference": "val_accuracy",
+    "best_difference": "best_val_accuracy",
+}
+"""Differences to the baseline, and the figure that each compares."""
+
+_SHOWN = ("train_accuracy", "val_accuracy", "train_loss", "val_loss", "gap", "difference")
+_HEADINGS = {
+    "train_accuracy": "train acc.",
+    "val_accuracy": "val. acc.",
+    "train_loss": "train loss",
+    "val_loss": "val. loss",
+    "gap": "gap",
+    "difference": "− baseline",
+}
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunRow(_Row):
+    """One run. ``state`` is complete, failed or unfinished; differences need both runs."""
+
+    key: str
+    run_id: str | None
+    classifier: str
+    optimizer: str
+    momentum: float | None
+    lr: float
+    subset: float
+    noise: str
+    seed: int
+    state: str
+    reason: str | None
+    epochs: int
+    epochs_trained: int
+    first_injection_epoch: int | None
+    figures: dict[str, float | None]
+    differences: dict[str, float | None]
+
+
+class Spread(_Row):
+    """Mean and sample standard deviation over ``n`` seeds; None where there are too few."""
+
+    mean: float | None
+    sd: float | None
+    n: int
+
+
+class TableRow(_Row):
+    """One group with one noise, over its seeds."""
+
+    classifier: str
+    optimizer: str
+    momentum: float | None
+    lr: float
+    subset: float
+    noise: str
+    complete: int
+    failed: int
+    unfinished: int
+    figures: dict[str, Spread]
+    differences: dict[str, Spread]
+
+    @property
+    def spreads(self) -> dict[str, Spread]:
+        """Figures and differences together."""
+        return {**self.figures, **self.differences}
+
+
+class FailedRun(_Row):
+    """A run that failed, and why."""
+
+    key: str
+    reason: str
+
+
+class ExperimentResult(_Row):
+    """``experiment.json``."""
+
+    experiment: str
+    asked: str
+    table: list[TableRow]
+    runs: list[RunRow]
+    failed: list[FailedRun]
+    cost: CostSummary
+    notes: list[str]
+
+    @property
+    def best(self) -> str | None:
+        """The complete run with noise that is farthest ahead of its baseline."""
+        ahead = {
+            run.key: run.differences["difference"] for run in self.runs if run.noise != BASELINE
+        }
+        known = {key: value for key, value in ahead.items() if value is not None}
+        return max(known, key=lambda key: known[key]) if known else None
+
+
+def report(
+    config: ExperimentConfig, state: LedgerState, run_ids: Mapping[str, str] | None = None
+) -> ExperimentResult:
+    """The result as far as the ledger holds it.
+
+    Args:
+        config: the experiment.
+        state: the ledger's content.
+        run_ids: MLflow's run id by key, as far as known.
+    """
+    rows = [
+        _run_row(planned, config, state, (run_ids or {}).get(planned.key))
+        for planned in (*baselines(config), *noisy_runs(config))
+    ]
+    return ExperimentResult(
+        experiment=config.name,
+        asked=asked(config),
+        table=_table(config, rows),
+        runs=rows,
+        failed=[FailedRun(key=r.key, reason=r.reason or "") for r in rows if r.state == "failed"],
+        cost=_cost(state),
+        notes=study_notes(state),
+    )
+
+
+def figures_of(history: Sequence[EpochMetrics]) -> dict[str, float | None]:
+    """The figures of a run after the epochs in ``history``; None where one is not finite."""
+    if not history:
+        return dict.fromkeys(FIGURES)
+    last = history[-1]
+    values = {
+        "train_accuracy": last.train_accuracy,
+        "val_accuracy": last.val_accuracy,
+        "train_loss": last.train_loss,
+        "val_loss": last.val_loss,
+        "gap": last.train_accuracy - last.val_accuracy,
+        "best_val_accuracy": max(row.val_accuracy for row in history),
+    }
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def _run_row(
+    planned: PlannedRun, config: ExperimentConfig, state: LedgerState, run_id: str | None
+) -> RunRow:
+    record = state.trials.get(planned.key)
+    history = record.history if record else ()
+    baseline = state.trials.get(PlannedRun(planned.group, BASELINE, planned.seed).key)
+    ended = record.state if record else None
+    return RunRow(
+        key=planned.key,
+        run_id=run_id,
+        **_of_group(planned.group),
+        noise=planned.noise,
+        seed=planned.seed,
+        state=ended or "unfinished",
+        reason=(record.reason or None) if record else None,
+        epochs=len(history),
+        epochs_trained=len(history) - record.shared_epochs if record else 0,
+        first_injection_epoch=record.first_injection_epoch if record else None,
+        figures=figures_of(history),
+        differences=_differences(record, baseline),
+    )
+
+
+def _of_group(group: Group) -> dict[str, Any]:
+    return {
+        "classifier": group.classifier,
+        "optimizer": group.optimizer,
+        "momentum": group.momentum,
+        "lr": group.lr,
+        "subset": group.subset,
+    }
+
+
+def _differences(
+    record: TrialRecord | None, baseline: TrialRecord | None
+) -> dict[str, float | None]:
+    """Run − baseline; a run without a whole baseline of the same seed has none."""
+    both = [r for r in (record, baseline) if r is not None and r.state == "complete"]
+    if len(both) < 2 or both[0].role == "baseline":
+        return dict.fromkeys(DIFFERENCES)
+    mine, other = (figures_of(r.history) for r in both)
+    return {name: _minus(mine[figure], other[figure]) for name, figure in DIFFERENCES.items()}
+
+
+def _minus(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
+
+
+def _table(config: ExperimentConfig, runs: Sequence[RunRow]) -> list[TableRow]:
+    return [
+        _table_row(group, noise, [r for r in runs if r.noise == noise and _in(group, r)])
+        for group in groups(config)
+        for noise in (BASELINE, *config.distributions)
+    ]
+
+
+def _in(group: Group, run: RunRow) -> bool:
+    return all(getattr(run, name) == value for name, value in _of_group(group).items())
+
+
+def _table_row(group: Group, noise: str, runs: Sequence[RunRow]) -> TableRow:
+    states = [run.state for run in runs]
+    complete = [run for run in runs if run.state == "complete"]
+    return TableRow(
+        **_of_group(group),
+        noise=noise,
+        complete=len(complete),
+        failed=states.count("failed"),
+        unfinished=states.count("unfinished"),
+        figures={name: spread([run.figures[name] for run in complete]) for name in FIGURES},
+        differences={
+            name: spread([run.differences[name] for run in complete]) for name in DIFFERENCES
+        },
+    )
+
+
+def spread(values: Sequence[float | None]) -> Spread:
+    """Mean and sample standard deviation of the known values."""
+    known = [value for value in values if value is not None]
+    return Spread(
+        mean=fmean(known) if known else None,
+        sd=stdev(known) if len(known) > 1 else None,
+        n=len(known),
+    )
+
+
+def _cost(state: LedgerState) -> CostSummary:
+    records = state.trials.values()
+    reported = sum(len(r.history) for r in records)
+    trained = sum(len(r.history) - r.shared_epochs for r in records)
+    return CostSummary(
+        epochs_reported=reported,
+        epochs_trained=trained,
+        trained_share=trained / reported if reported else None,
+        seconds=round(sum(r.seconds or 0.0 for r in records), 3),
+    )
+
+
+# --- drawing ---------------------------------------------------------------------------------
+
+
+def to_csv(result: ExperimentResult) -> str:
+    """The table with a line a row and a column a figure, every digit kept."""
+    spreads = [*FIGURES, *DIFFERENCES]
+    head = ["classifier", "optimizer", "momentum", "lr", "subset", "noise"]
+    head += ["complete", "failed", "unfinished"]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        [*head, *(f"{name}_{part}" for name in spreads for part in ("mean", "sd", "n"))]
+    )
+    for row in result.table:
+        values = [getattr(row, name) for name in head]
+        for name in spreads:
+            found = row.spreads[name]
+            values += [found.mean, found.sd, found.n]
+        writer.writerow(["" if value is None else value for value in values])
+    return out.getvalue()
+
+
+def to_markdown(result: ExperimentResult) -> str:
+    """The table for people to read and pass on, with what failed below it."""
+    heading, rows = _cells(result, " ± ")
+    left = len(heading) - len(_SHOWN) - 1
+    lines = [
+        f"# {result.experiment}",
+        "",
+        result.asked,
+        "",
+        *_legend(result),
+        "",
+        _line(heading),
+        _line(["---"] * left + ["---:"] * (len(heading) - left)),
+        *(_line(row) for row in rows),
+    ]
+    if result.failed:
+        lines += ["", "## Failed runs", ""]
+        lines += [f"- {run.key}: {run.reason}" for run in result.failed]
+    lines += ["", cost_line(result)]
+    if result.notes:
+        lines += ["", "## Notes", "", *(f"- {note}" for note in result.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _legend(result: ExperimentResult) -> list[str]:
+    text = (
+        "Figures of the last epoch, losses in nats. gap: training − validation accuracy; "
+        "− baseline: validation accuracy beside the same training without noise."
+    )
+    if any(row.complete > 1 for row in result.table):
+        text += " Means over n seeds ± standard deviation; differences are paired by seed."
+    return [text]
+
+
+def cost_line(result: ExperimentResult) -> str:
+    """What the experiment cost, in a sentence."""
+    cost = result.cost
+    share = "" if cost.trained_share is None else f" ({cost.trained_share:.0%})"
+    return (
+        f"Epochs: {cost.epochs_reported} reported, {cost.epochs_trained} trained{share}; "
+        "the rest is shared with the baselines."
+    )
+
+
+def _cells(result: ExperimentResult, between: str) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows as text; ``between`` stands between a mean and its deviation."""
+    columns: dict[str, Callable[[TableRow], str]] = {
+        "model": lambda row: row.classifier,
+        "optimizer": _optimizer,
+        "lr": lambda row: plain(row.lr),
+        "subset": lambda row: plain(row.subset),
+        "noise": lambda row: row.noise,
+        "n": _count,
+    }
+    if len({row.subset for row in result.table}) < 2:
+        del columns["subset"]
+    heading = [*columns, *(_HEADINGS[name] for name in _SHOWN)]
+    rows = [
+        [
+            *(column(row) for column in columns.values()),
+            *(_figure(row.spreads[name], between, name) for name in _SHOWN),
+        ]
+        for row in result.table
+    ]
+    return heading, rows
+
+
+def _optimizer(row: TableRow) -> str:
+    return f"{row.optimizer} {plain(row.momentum)}" if row.momentum else row.optimizer
+
+
+def _count(row: TableRow) -> str:
+    parts = [str(row.complete)] if row.complete else []
+    parts += [f"{row.failed} failed"] if row.failed else []
+    parts += [f"{row.unfinished} to do"] if row.unfinished else []
+    return ", ".join(parts)
+
+
+def _figure(found: Spread, between: str, name: str) -> str:
+    if found.mean is None:
+        return "–"
+    text = f"{found.mean:+.4f}" if name in DIFFERENCES else f"{found.mean:.4f}"
+    return text if found.sd is None else f"{text}{between}{found.sd:.4f}"
+
+
+_TERMINAL_HEADINGS = {"− baseline": "− base", "optimizer": "optim."}
+
+
+def result_table(result: ExperimentResult) -> Table:
+    """The table for the terminal, 80 columns wide for common names; baselines are bold."""
+    heading, rows = _cells(result, "\n±")
+    table = Table(title=result.experiment, box=None, padding=(0, 1, 0, 0))
+    for index, name in enumerate(heading):
+        figure = index >= len(heading) - len(_SHOWN)
+        table.add_column(
+            _TERMINAL_HEADINGS.get(name, name).replace(" ", "\n"),
+            justify="right" if figure else "left",
+            no_wrap=figure,
+            overflow="fold",
+        )
+    for row, cells in zip(result.table, rows, strict=True):
+        ahead = row.differences["difference"].mean or 0.0
+        style = "bold" if row.noise == BASELINE else "green" if ahead > 0 else ""
+        shown = [escape(cell.replace("±0.", "±.")) for cell in cells]
+        table.add_row(*shown, style=style if row.complete else "dim")
+    return table
+
+
+def print_experiment(console: Console, result: ExperimentResult) -> None:
+    """Print the table, what failed, and what it cost."""
+    console.print(result_table(result))
+    for line in _legend(result):
+        console.print(line, style="dim", highlight=False)
+    if result.failed:
+        console.print(f"[bold red]{len(result.failed)} runs failed:[/]")
+        for run in result.failed:
+            console.print(f"  {escape(f'{run.key}: {run.reason}')}", soft_wrap=True)
+    for note in result.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+    console.print(cost_line(result), highlight=False)

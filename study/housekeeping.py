@@ -1,0 +1,120 @@
+"""Looking after studies on disk: what there is, and what may go."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.table import Table
+
+from study.folder import StudyFolder, find_studies
+from study.ledger import LedgerState, read_ledger
+from study.summary import Summary
+from trainables.errors import InputError, nearest
+
+_FINAL = "final.ckpt"
+
+
+def open_study(storage: str | Path, name: str) -> StudyFolder:
+    """The folder of a study that exists.
+
+    Raises:
+        InputError: with the nearest name.
+    """
+    folder = StudyFolder.of(storage, name)
+    if not name or not folder.config.exists():
+        names = [study.path.name for study in find_studies(storage)]
+        known = nearest(name, names) if names else f"there is none in {storage} (--storage)"
+        raise InputError(f"name = {name!r}: no such study; {known}")
+    return folder
+
+
+def studies_table(storage: str | Path) -> Table:
+    """A line a study: state, trials, best, when."""
+    table = Table(title=f"studies in {Path(storage).expanduser().resolve()}")
+    for column in ("name", "state", "data set", "classifier", "trials", "best", "− baseline"):
+        table.add_column(column)
+    table.add_column("began", no_wrap=True)
+    for folder in find_studies(storage):
+        table.add_row(*_row(folder))
+    return table
+
+
+def _row(folder: StudyFolder) -> list[str]:
+    try:
+        config = folder.stored_config()
+    except InputError as error:
+        return [folder.path.name, f"damaged: {error}", "", "", "", "", "", ""]
+    assert config is not None
+    state = read_ledger(folder.ledger)
+    ended = sum(record.finished for record in state.by_role("trial"))
+    summary = _summary(folder)
+    best = (
+        next((t for t in summary.trials if t.trial_id == summary.best), None) if summary else None
+    )
+    paired = best.paired_difference if best else None
+    return [
+        config.name,
+        _state(state),
+        config.train.data.dataset,
+        config.train.model.classifier,
+        f"{ended}/{len(config.configs) if config.configs is not None else config.trials}",
+        best.trial_id if best else "–",
+        f"{paired:+.4f}" if isinstance(paired, float) else "–",
+        _date(state),
+    ]
+
+
+def _state(state: LedgerState) -> str:
+    if state.study is None:
+        return "empty"
+    return state.study.state or "running or interrupted"
+
+
+def _date(state: LedgerState) -> str:
+    if state.study is None:
+        return "–"
+    began = datetime.fromtimestamp(state.study.started / 1000, tz=UTC).astimezone()
+    return f"{began:%Y-%m-%d %H:%M}"
+
+
+def _summary(folder: StudyFolder) -> Summary | None:
+    try:
+        return Summary.model_validate_json(folder.summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def clean_study(storage: str | Path, name: str) -> str:
+    """Remove the checkpoints that nothing needs any more; returns a sentence about it.
+
+    A finished trial needs none, but the best one's final weights are kept. What an unfinished
+    study would go on from, its trials' and the baselines', stays.
+
+    Raises:
+        InputError: if there is no such study, or it is running.
+    """
+    folder = open_study(storage, name)
+    with folder.locked():
+        state = read_ledger(folder.ledger)
+        over = state.study is not None and state.study.state == "complete"
+        keep = _needed(folder, state, over=over)
+        removed = [path for path in folder.checkpoints.glob("*/*") if path not in keep]
+        size = sum(path.stat().st_size for path in removed)
+        for path in removed:
+            path.unlink()
+        for empty in folder.checkpoints.glob("*"):
+            if empty.is_dir() and not any(empty.iterdir()):
+                empty.rmdir()
+    return f"{name}: removed {len(removed)} checkpoints, {size / 1e6:.1f} MB; kept {len(keep)}" + (
+        "" if over else " (the study is not finished)"
+    )
+
+
+def _needed(folder: StudyFolder, state: LedgerState, *, over: bool) -> set[Path]:
+    needed: set[Path] = set()
+    best = state.study.best if state.study else None
+    for path in folder.checkpoints.glob("*/*"):
+        record = state.trials.get(path.parent.name)
+        finished = record is not None and record.finished
+        if path.parent.name == best or (not over and not finished):
+            needed.add(path)
+    return needed

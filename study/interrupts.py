@@ -1,0 +1,102 @@
+"""Ctrl-C once: what runs comes to a clean end. Twice: the process ends at once.
+
+SIGTERM, which cluster managers and ``ray job stop`` send, counts as Ctrl-C.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+_EXIT_CODE = 130
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Interrupts:
+    """What this process was told to do so far; signals belong to the whole process."""
+
+    def __init__(self, first: str) -> None:
+        self.received = False
+        self.tune_runs = False
+        self._first = first
+
+    def take_over(self) -> dict[int, Any]:
+        """Handle the signals from now on; returns who did before."""
+        return {number: signal.signal(number, self._handle) for number in _SIGNALS}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received:
+            _end_at_once()
+        self.received = True
+        # Not print(): the signal may have come in the middle of one.
+        os.write(2, f"\n{self._first}\n".encode())
+        if self.tune_runs:
+            # Tune then starts nothing more, stops its trials and returns; it handles SIGUSR1 so.
+            signal.raise_signal(signal.SIGUSR1)
+        else:
+            raise KeyboardInterrupt
+
+
+_current: _Interrupts | None = None
+
+
+@contextmanager
+def interruptible(first: str) -> Iterator[None]:
+    """Inside, the first interrupt raises KeyboardInterrupt and the second ends the process.
+
+    Does nothing in other threads than the main one, where Python handles no signals.
+
+    Args:
+        first: what the user is told after the first one.
+    """
+    global _current  # noqa: PLW0603
+    if _current is not None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _current = _Interrupts(first)
+    before = _current.take_over()
+    try:
+        yield
+    finally:
+        _current = None
+        _restore(before)
+
+
+@contextmanager
+def handed_to_tune() -> Iterator[None]:
+    """Around ``Tuner.fit``: an interrupt ends it in Tune's own way, then is raised here.
+
+    Raises:
+        KeyboardInterrupt: on leaving, if there was one inside.
+    """
+    interrupts = _current
+    if interrupts is None:
+        yield
+        return
+    # Ray took over SIGTERM when it was started.
+    interrupts.take_over()
+    before: dict[int, Any] = {signal.SIGUSR1: signal.getsignal(signal.SIGUSR1)}
+    interrupts.tune_runs = True
+    try:
+        yield
+    finally:
+        interrupts.tune_runs = False
+        _restore(before)
+    if interrupts.received:
+        raise KeyboardInterrupt
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _end_at_once() -> None:
+    if sys.stdout.isatty():
+        # The live view hides the cursor.
+        os.write(1, b"\x1b[?25h\n")
+    os._exit(_EXIT_CODE)

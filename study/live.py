@@ -1,0 +1,247 @@
+"""The live view of a study: a table that redraws itself, or plain lines where there is no terminal.
+
+It follows the ledger while it grows, from a thread of its own: the driver's loop knows nothing of
+it, and any process may watch a study the same way.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from study.config import StudyConfig
+from study.ledger import LedgerState, LedgerView, TrialRecord
+from study.summary import TrialSummary, paired_differences, ranked, summarise, value_of
+
+log = logging.getLogger(__name__)
+
+_REFRESH_SECONDS = 0.5
+_PLAIN_SECONDS = 30.0
+
+
+Standing = Callable[[StudyConfig, LedgerState], str]
+"""The result so far, in a line."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a study is, computed from its ledger."""
+
+    waiting: int
+    running: tuple[TrialRecord, ...]
+    counts: dict[str, int]
+    epochs_done: int
+    epochs_wanted: int
+    baseline_done: int
+
+
+def progress(config: StudyConfig, state: LedgerState) -> Progress:
+    """Count runs and epochs; an ended trial counts with its whole budget."""
+    wanted = _wanted_trials(config)
+    records = list(state.trials.values())
+    trials = [r for r in records if r.role != "baseline"]
+    baselines = [r for r in records if r.role == "baseline"]
+    running = tuple(r for r in records if r.state is None)
+    counts = {"complete": 0, "pruned": 0, "failed": 0}
+    for record in trials:
+        if record.state is not None:
+            counts[record.state] += 1
+    budget = config.train.epochs
+    done = sum(budget if r.state is not None else len(r.history) for r in records)
+    return Progress(
+        waiting=max(0, wanted - len(trials)),
+        running=running,
+        counts=counts,
+        epochs_done=done,
+        epochs_wanted=budget * (wanted + config.baseline_seeds),
+        baseline_done=sum(r.state == "complete" for r in baselines),
+    )
+
+
+def _wanted_trials(config: StudyConfig) -> int:
+    return len(config.configs) if config.configs is not None else config.trials
+
+
+def render(
+    config: StudyConfig, state: LedgerState, elapsed: float, standing: Standing | None = None
+) -> RenderableType:
+    """The view as rich draws it.
+
+    Args:
+        config: the study's configuration.
+        state: the ledger so far.
+        elapsed: seconds since this process began.
+        standing: what stands below the bar; None: the best so far against the baseline.
+    """
+    now = progress(config, state)
+    head = Text(f"{config.name}  ", style="bold")
+    head.append(headline(config, now), style="not bold")
+    bar = ProgressBar(total=max(1, now.epochs_wanted), completed=now.epochs_done, width=60)
+    foot = Text((standing or best_so_far)(config, state))
+    left = time_left(now, elapsed, config)
+    return Group(head, bar, Text(f"{_clock(elapsed)} so far{left}"), foot, _running(config, state))
+
+
+def headline(config: StudyConfig, now: Progress) -> str:
+    """Counts in words."""
+    return (
+        f"baseline {now.baseline_done}/{config.baseline_seeds} · {len(now.running)} running · "
+        f"{now.counts['complete']} done · {now.counts['pruned']} stopped early · "
+        f"{now.counts['failed']} failed · {now.waiting} waiting"
+    )
+
+
+def best_so_far(config: StudyConfig, state: LedgerState) -> str:
+    """Best so far against the baseline, in words."""
+    summary = summarise(config, state)
+    complete = [t for t in summary.trials if t.state == "complete"]
+    if not summary.baseline:
+        return "the pinned baseline is being trained"
+    name = config.objective[0]
+    mine = _first(summary.baseline[0].value)
+    text = f"baseline {name} {mine:.4f}" if mine is not None else "baseline without a value"
+    if not complete:
+        return text
+    best: TrialSummary = ranked(config, complete)[0]
+    value, paired = _first(best.value), _first(best.paired_difference)
+    if value is None or paired is None:
+        return text
+    return f"{text} · best so far {value:.4f} ({paired:+.4f}, {best.trial_id})"
+
+
+def _running(config: StudyConfig, state: LedgerState) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("running", "epoch", config.objective[0], "− baseline", "noise", "signals"):
+        table.add_column(name)
+    baselines = {r.baseline: r for r in state.by_role("baseline") if r.state == "complete"}
+    for record in state.trials.values():
+        if record.state is not None:
+            continue
+        last = record.history[-1] if record.history else None
+        value = _first(value_of(config, record.history))
+        paired = _first(paired_differences(config, record, baselines.get(record.baseline))[0])
+        table.add_row(
+            record.key,
+            f"{len(record.history)}/{config.train.epochs}",
+            "" if value is None else f"{value:.4f}",
+            "" if paired is None or record.role == "baseline" else f"{paired:+.4f}",
+            "" if last is None else _noise(last.noise_phase, last.noise_kind, last.noise_magnitude),
+            "" if last is None else ", ".join(last.signals),
+        )
+    return table
+
+
+def _noise(phase: str, kind: str, magnitude: float) -> str:
+    return f"{kind} {magnitude:.3g}" if kind != "none" else phase.replace("_", "-")
+
+
+def _first(value: float | list[float] | None) -> float | None:
+    return value[0] if isinstance(value, list) else value
+
+
+def time_left(now: Progress, elapsed: float, config: StudyConfig) -> str:
+    """An estimate from the epochs so far, within the time budget; empty while there is none."""
+    if not now.epochs_done or elapsed < 1:
+        return ""
+    left = elapsed / now.epochs_done * (now.epochs_wanted - now.epochs_done)
+    if config.time_budget is not None:
+        left = min(left, max(0.0, config.time_budget - elapsed))
+    return f" · at most about {_clock(left)} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class _Follower(threading.Thread):
+    """Redraws until told to stop; an error in drawing must never reach the study."""
+
+    def __init__(
+        self, console: Console, config: StudyConfig, ledger: Path, standing: Standing | None
+    ) -> None:
+        super().__init__(name="live-view", daemon=True)
+        self._console = console
+        self._config = config
+        self._standing = standing
+        self._view = LedgerView(ledger)
+        self._over = threading.Event()
+        self._began = time.monotonic()
+        self._told: set[str] = set()
+
+    def run(self) -> None:
+        """Follow the ledger."""
+        try:
+            self._terminal() if self._console.is_terminal else self._plain()
+        except Exception:
+            log.exception("the live view stopped; the study goes on")
+
+    def stop(self) -> None:
+        """Draw a last time and end."""
+        self._over.set()
+        self.join(timeout=10)
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._began
+
+    def _terminal(self) -> None:
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+            while not self._over.wait(_REFRESH_SECONDS):
+                state = self._view.refresh()
+                picture = render(self._config, state, self._elapsed(), self._standing)
+                live.update(picture, refresh=True)
+
+    def _plain(self) -> None:
+        said = 0.0
+        over = False
+        while not over:
+            over = self._over.wait(_REFRESH_SECONDS)
+            state = self._view.refresh()
+            ended = [r for r in state.trials.values() if r.state and r.key not in self._told]
+            for record in ended:
+                self._told.add(record.key)
+                self._say(ended_line(self._config, record))
+            if ended or self._elapsed() - said > _PLAIN_SECONDS:
+                said = self._elapsed()
+                now = progress(self._config, state)
+                left = time_left(now, said, self._config)
+                self._say(f"{headline(self._config, now)}{left}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def ended_line(config: StudyConfig, record: TrialRecord) -> str:
+    """One plain line for a run that has ended."""
+    value = _first(value_of(config, record.history))
+    paired = record.paired_difference.get(config.objective[0])
+    shown = "" if value is None else f" {config.objective[0]} {value:.4f}"
+    beside = "" if paired is None else f" ({paired:+.4f} to its baseline)"
+    reason = f": {record.reason}" if record.reason else ""
+    return f"{record.key} {record.state}{reason}, {len(record.history)} epochs{shown}{beside}"
+
+
+@contextmanager
+def live_view(
+    console: Console | None, config: StudyConfig, ledger: Path, standing: Standing | None = None
+) -> Iterator[None]:
+    """Show the study while the body runs; nothing without a console. ``render`` says what."""
+    if console is None:
+        yield
+        return
+    follower = _Follower(console, config, ledger, standing)
+    follower.start()
+    try:
+        yield
+    finally:
+        follower.stop()

@@ -1,0 +1,114 @@
+"""The placebo of a trial: exactly its injections, at random epochs instead of when it was stuck.
+
+If noise at random epochs helps as much as noise when training is stuck, it was the noise that
+helped and not its timing.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import NamedTuple
+
+from trainables.config import NoiseConfig
+from trainables.metrics import EpochMetrics
+
+_STREAM = "noise-study/placebo/1"
+
+
+class PlannedInjection(NamedTuple):
+    """One noisy epoch of a placebo: ``magnitude`` is σ as it was recorded, decay included."""
+
+    epoch: int
+    kind: str
+    magnitude: float
+
+
+PlaceboPlan = tuple[PlannedInjection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive noisy epochs: where they began, and each one's kind and magnitude."""
+
+    start: int
+    injections: tuple[tuple[str, float], ...]
+
+    def __len__(self) -> int:
+        return len(self.injections)
+
+
+def runs_of(history: Sequence[EpochMetrics]) -> tuple[Run, ...]:
+    """The runs of noisy epochs in a history, in order; at least one clean epoch parts them."""
+    runs = []
+    for injected, rows in groupby(history, key=lambda row: row.injected):
+        if injected:
+            run = list(rows)
+            drawn = tuple((row.noise_kind, row.noise_magnitude) for row in run)
+            runs.append(Run(run[0].epoch, drawn))
+    return tuple(runs)
+
+
+def placebo_plan(
+    history: Sequence[EpochMetrics], noise: NoiseConfig, epochs: int, seed: int
+) -> PlaceboPlan | None:
+    """Move a trial's injections to random epochs after its warm-up.
+
+    The runs of noisy epochs stay whole and keep their kinds and magnitudes. They keep their order,
+    too: magnitudes decay over the epoch budget, and strong early noise put late would change more
+    than the timing. Between two runs at least one epoch stays clean, lest two become one. All such
+    placements but the trial's own are equally likely; cooldowns play no part in them.
+
+    Args:
+        history: the trial's epochs on this seed.
+        noise: the trial's settings; the placebo begins where its signals could first be heard, at
+            the later of ``warmup_epochs`` and ``window``.
+        epochs: the epoch budget.
+        seed: the run's seed; the draw depends on it and on a constant.
+
+    Returns:
+        The noisy epochs in order: empty for a trial that never injected (its placebo is the
+        baseline). None if there is no placebo, because the injections can't lie anywhere else:
+        noise in every epoch (policy ``always``), or in every one after the warm-up.
+
+    Raises:
+        ValueError: if the history holds noise before the warm-up's end or past the budget.
+    """
+    runs = runs_of(history)
+    if not runs:
+        return ()
+    if noise.policy == "always":
+        return None
+    warm_up = max(noise.warmup_epochs, noise.window)
+    last = runs[-1].start + len(runs[-1]) - 1
+    if runs[0].start < warm_up or last >= epochs:
+        raise ValueError(
+            f"noise in epochs {runs[0].start} to {last}: outside [{warm_up}, {epochs}), the epochs "
+            "between the warm-up and the end"
+        )
+    free = epochs - warm_up - sum(map(len, runs)) - (len(runs) - 1)
+    if free == 0:
+        return None
+    own = [run.start for run in runs]
+    draws = random.Random(f"{_STREAM}/{seed}")
+    # At least half of the placements are not the trial's own, so this ends soon.
+    while (starts := _place([len(run) for run in runs], warm_up, free, draws)) == own:
+        pass
+    return tuple(
+        PlannedInjection(start + offset, kind, magnitude)
+        for start, run in zip(starts, runs, strict=True)
+        for offset, (kind, magnitude) in enumerate(run.injections)
+    )
+
+
+def _place(lengths: list[int], first: int, free: int, draws: random.Random) -> list[int]:
+    """Start epochs of runs of ``lengths``, in order, with ``free`` clean epochs to spare.
+
+    Choosing which of free + runs slots are runs makes every placement equally likely.
+    """
+    slots = sorted(draws.sample(range(free + len(lengths)), len(lengths)))
+    # Slot s of the i-th run has s − i spare epochs before it, besides the runs and their partings.
+    starts = [first + slots[0]]
+    for (before, after), length in zip(pairwise(slots), lengths, strict=False):
+        starts.append(starts[-1] + length + (after - before))
+    return starts

@@ -1,0 +1,139 @@
+"""What is checked before anything is started or written. Nothing here imports Ray or MLflow."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from search_spaces.registry import get_space
+from study.config import RunsConfig, StudyConfig
+from study.samplers import check_sampler
+from trainables.config import TrainConfig, apply_overrides, read_document
+from trainables.device import resolve_device
+from trainables.errors import InputError
+from trainables.image_sets import check_data
+from trainables.models import check_classifier, check_layers, check_pretrained
+
+
+def check_train(config: TrainConfig) -> TrainConfig:
+    """Check one run's configuration against this machine; returns it with its device resolved.
+
+    Raises:
+        InputError: naming the field, its value and the remedy.
+    """
+    check_classifier(config.model.classifier)
+    if config.model.download_weights:
+        check_pretrained(config.model.classifier)
+    check_data(config.data)
+    check_layers(config.model.classifier, config.noise.layers)
+    return config.model_copy(update={"device": resolve_device(config.device)})
+
+
+def check_study(config: StudyConfig) -> StudyConfig:
+    """Check a study; returns it with the device resolved.
+
+    Raises:
+        InputError: naming the field, its value and the remedy.
+    """
+    check_storage(Path(config.storage))
+    check_gpus(config)
+    check_sampler(config.sampler, len(config.objective))
+    space = get_space(config.space)
+    train = check_train(config.train)
+    config = config.model_copy(update={"train": train})
+    if config.configs is None:
+        space.function(train)
+    else:
+        if not config.configs:
+            raise InputError("configs: an empty list; give at least one entry, or no file at all")
+        for index, overrides in enumerate(config.configs):
+            checked_entry(config, index, overrides)
+    return config
+
+
+def checked_entry(config: StudyConfig, index: int, overrides: Mapping[str, Any]) -> TrainConfig:
+    """The run that one entry of a configurations file means.
+
+    Raises:
+        InputError: naming the entry's index.
+    """
+    try:
+        trial = apply_overrides(config.train, trial_overrides(config, overrides))
+        check_layers(trial.model.classifier, trial.noise.layers)
+    except InputError as error:
+        raise InputError(f"configs entry {index}: {error}") from None
+    baseline = config.train.model_dump(exclude={"noise"})
+    changed = trial.model_dump(exclude={"noise"})
+    if changed != baseline:
+        wrong = [path for path in overrides if not path.startswith("noise/")]
+        raise InputError(
+            f"configs entry {index}: {', '.join(wrong)}: only settings of the noise may differ "
+            "from the base configuration, or the pinned baseline would be no baseline of it"
+        )
+    return trial
+
+
+def trial_overrides(config: StudyConfig, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's overrides with the policy that the space sets, unless they set one themselves."""
+    return {"noise/policy": get_space(config.space).policy, **overrides}
+
+
+def read_configs(path: str | Path) -> tuple[dict[str, Any], ...]:
+    """Read a configurations file: a JSON list of overrides.
+
+    Raises:
+        InputError: if it is none; a wrong entry is named by its index.
+    """
+    entries = read_document(path)
+    if not isinstance(entries, list):
+        raise InputError(
+            f"{path}: expected a list of overrides, found {type(entries).__name__}, "
+            'e.g. [{"noise/patience": 3}]'
+        )
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise InputError(
+                f"{path}: entry {index}: expected a mapping of overrides, found {entry!r}"
+            )
+    return tuple(entries)
+
+
+def check_storage(folder: Path) -> None:
+    """Refuse a storage folder that can't be written, without writing to it.
+
+    Raises:
+        InputError: naming the folder.
+    """
+    existing = folder.expanduser().resolve()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"storage = {folder}: {existing} is a file; give a folder (--storage)")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(
+            f"storage = {folder}: {existing} can't be written; give another folder (--storage)"
+        )
+
+
+def check_gpus(config: RunsConfig) -> None:
+    """Refuse GPUs that are not there. On a cluster only Ray knows, and answers later.
+
+    Raises:
+        InputError: naming the field.
+    """
+    on_gpu = config.train.device.startswith("cuda")
+    if config.gpus_per_trial and not on_gpu and config.train.device != "auto":
+        raise InputError(
+            f"gpus_per_trial = {config.gpus_per_trial:g}: the runs' device is "
+            f"{config.train.device!r}, which uses none; add --device cuda"
+        )
+    if config.address is not None or not config.gpus_per_trial:
+        return
+    import torch
+
+    there = torch.cuda.device_count()
+    if there < config.gpus_per_trial:
+        raise InputError(
+            f"gpus_per_trial = {config.gpus_per_trial:g}: this machine has {there} GPUs; "
+            "leave the option away, or give the cluster's --address"
+        )

@@ -1,0 +1,99 @@
+"""What an earlier process left is put in order before a study goes on, and what was wrong is said.
+
+The ledger is the truth. A damaged Optuna journal is set aside and made anew from it. Epochs whose
+lines in the ledger are damaged are taken from the trial's checkpoint, which holds its history.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from study.folder import StudyFolder
+from study.journal import repair_journal
+from study.ledger import EpochsEvent, Event, LedgerState, TrialRecord, now_ms
+from trainables.checkpoint import CheckpointError, load_state
+from trainables.errors import InputError
+from trainables.metrics import EpochMetrics
+from trainables.trial_checkpoints import TrialCheckpoints
+
+log = logging.getLogger(__name__)
+
+
+def repair_or_replace_journal(path: Path) -> list[str]:
+    """Make Optuna's journal usable, or set it aside; returns what the user should know."""
+    try:
+        return [line] if (line := repair_journal(path).describe()) else []
+    except InputError as error:
+        return [f"{error}".split(";", maxsplit=1)[0] + "; " + replace_journal(path)]
+
+
+def replace_journal(path: Path) -> str:
+    """Set a journal aside, so that it is made anew from the ledger; returns a sentence."""
+    aside = path.with_name(f"{path.name}.damaged-{now_ms()}")
+    path.replace(aside)
+    return f"it is kept as {aside.name}, and made anew from the study's ledger"
+
+
+def missing_epochs(folder: StudyFolder, state: LedgerState) -> Iterator[Event]:
+    """The epochs that the ledger has lost and that a checkpoint of their trial still knows."""
+    for record in state.trials.values():
+        if not _incomplete(record):
+            continue
+        history, start_epoch = _stored_history(folder, record)
+        known = {row.epoch for row in record.history}
+        for row in history:
+            if row.epoch not in known:
+                yield EpochsEvent(record.key, (row,), shared=row.epoch < start_epoch)
+
+
+def forget_unknown(folder: StudyFolder, state: LedgerState) -> None:
+    """Remove the checkpoints of trials whose beginning the ledger has lost: they begin again.
+
+    Going on from them, they would report what is left to train, and nothing from before.
+    """
+    for path in folder.checkpoints.glob("*"):
+        if path.name not in state.trials:
+            for checkpoint in TrialCheckpoints(folder.checkpoints, path.name).own():
+                checkpoint.unlink()
+
+
+def damage_notes(state: LedgerState) -> list[str]:
+    """What the reader of the result has to know about lines of the ledger that are damaged.
+
+    Args:
+        state: the ledger, with what could be found again.
+    """
+    if not state.damage:
+        return []
+    lines = ", ".join(str(damage.line) for damage in state.damage[:5])
+    more = f" and {len(state.damage) - 5} more" if len(state.damage) > 5 else ""
+    notes = [f"the ledger's line {lines}{more} was damaged and is left out"]
+    notes += [
+        f"{record.key}: {len(lost)} of its epochs are lost with it (from {lost[0]})"
+        for record in state.trials.values()
+        if (lost := _lost(record))
+    ]
+    return notes
+
+
+def _incomplete(record: TrialRecord) -> bool:
+    # An unfinished trial's checkpoint may be ahead of the ledger after a power failure.
+    return not record.finished or bool(_lost(record))
+
+
+def _lost(record: TrialRecord) -> list[int]:
+    known = {row.epoch for row in record.history}
+    budget = int(record.config["epochs"])
+    ends = budget if record.state == "complete" else max(known, default=-1) + 1
+    return [epoch for epoch in range(ends) if epoch not in known]
+
+
+def _stored_history(folder: StudyFolder, record: TrialRecord) -> tuple[list[EpochMetrics], int]:
+    for path in TrialCheckpoints(folder.checkpoints, record.key).own():
+        try:
+            state = load_state(path)
+        except CheckpointError as error:
+            log.warning("%s", error)
+            continue
+        return [EpochMetrics.from_dict(row) for row in state["history"]], int(state["start_epoch"])
+    return [], 0

@@ -1,0 +1,481 @@
+"""The files of a single run, written as it happens.
+
+Under a folder (``./checkpoints``), for the run NAME: the weights of the best epoch in a ``.pth``
+file, and in ``metrics/NAME/`` its configuration, one JSON line an epoch for the metrics, the noise
+and the optimiser, one for each signal measured, the checkpoint to go on from, and at the end the
+result. A line that describes an epoch is written before the checkpoint that contains the epoch: so
+a killed run never lacks one, and going on cuts off those that are to be written again.
+"""
+
+import fcntl
+import glob
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.config import TrainConfig, parse_config, read_mapping
+from trainables.controller import Injection
+from trainables.errors import InputError
+from trainables.files import write_atomically
+from trainables.metrics import EpochMetrics, objective_value
+
+if TYPE_CHECKING:  # names and checks need no torch
+    from torch import Tensor
+
+    from trainables.evaluation import EvalResult, Sharpness
+    from trainables.loop import EpochDetails
+
+UNNAMED = "none.pth"
+"""The reference's default for ``--save-as``: the run gets a name of its own."""
+
+_SUFFIXES = (".pth", ".pt")
+
+# None of them changes a run's numbers, or they follow from the data set: a run may go on with
+# others, and they are no part of its name.
+_FREE_DATA = ("workers", "download", "mean", "std", "classes")
+
+
+def run_name(config: TrainConfig) -> str:
+    """A name that says model, noise and seed, and is the same for the same settings."""
+    values = config.model_dump(mode="json")
+    for key in _FREE_DATA:
+        del values["data"][key]
+    del values["device"]
+    text = json.dumps(values, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+    model = re.sub(r"[^A-Za-z0-9_-]+", "-", config.model.classifier)
+    return f"{model}_{noise_label(config)}_seed{config.seed}_{digest}"
+
+
+def noise_label(config: TrainConfig) -> str:
+    """The run's noise in a word: ``baseline``, ``weight-uniform``, ``adaptive-gaussian``."""
+    noise = config.noise
+    if noise.policy == "off":
+        return "baseline"
+    kind = {"always": noise.kind, "planned": "planned"}.get(noise.policy, "adaptive")
+    return f"{kind}-{noise.distribution}"
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Where the files of one run are.
+
+    Attributes:
+        folder: holds the weights and ``metrics/``.
+        name: the run's name, that of its folder under ``metrics/``.
+        save_as: the weights file's name, or None: the run's name with epoch and accuracy.
+    """
+
+    folder: Path
+    name: str
+    save_as: str | None = None
+
+    @classmethod
+    def of(cls, folder: str | Path, config: TrainConfig, save_as: str = UNNAMED) -> "RunFiles":
+        """The files of a run; nothing is written.
+
+        Raises:
+            InputError: if ``save_as`` is no file name.
+        """
+        root = Path(folder).expanduser()
+        if save_as == UNNAMED:
+            return cls(root, run_name(config))
+        if not save_as or save_as != Path(save_as).name or save_as.startswith((".", "-")):
+            raise InputError(
+                f"--save-as = {save_as!r}: give a file name without a folder, e.g. mine.pth "
+                "(--checkpoint-dir sets the folder)"
+            )
+        file = save_as if save_as.endswith(_SUFFIXES) else f"{save_as}.pth"
+        return cls(root, Path(file).stem, file)
+
+    @property
+    def metrics(self) -> Path:
+        """The run's own folder."""
+        return self.folder / "metrics" / self.name
+
+    @property
+    def config(self) -> Path:
+        """The run's whole configuration."""
+        return self.metrics / "config.json"
+
+    @property
+    def state(self) -> Path:
+        """The checkpoint that the run goes on from."""
+        return self.metrics / "last.ckpt"
+
+    @property
+    def ledger(self) -> Path:
+        """What goes to MLflow, if anything does."""
+        return self.metrics / "tracking.jsonl"
+
+    @property
+    def final(self) -> Path:
+        """The result, flat."""
+        return self.metrics / "final_metrics.json"
+
+    @property
+    def per_class(self) -> Path:
+        """The result on each class of the test set."""
+        return self.metrics / "test_per_class.json"
+
+    @property
+    def lr_plot(self) -> Path:
+        """The learning-rate schedule, drawn."""
+        return self.metrics / "lr_schedule.png"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has its result."""
+        return self.final.exists()
+
+    def results(self) -> list[Path]:
+        """The files that describe the run and its result, as far as they exist."""
+        return sorted(
+            path
+            for path in self.metrics.iterdir()
+            if path.suffix in {".json", ".jsonl", ".png"} and path != self.ledger
+        )
+
+    def weights_files(self) -> list[Path]:
+        """The weights files of this run that exist: at most one, unless it was just killed."""
+        if self.save_as is not None:
+            path = self.folder / self.save_as
+            return [path] if path.exists() else []
+        return sorted(self.folder.glob(f"{glob.escape(self.name)}_epoch*_acc*.pth"))
+
+    def stored_config(self) -> TrainConfig | None:
+        """The configuration that the run was started with; None if it was not.
+
+        Raises:
+            InputError: if it is damaged.
+        """
+        if not self.config.exists():
+            return None
+        return parse_config(TrainConfig, read_mapping(self.config), where=str(self.config))
+
+    def check_writable(self) -> None:
+        """Refuse a folder that can't be written, without writing to it.
+
+        Raises:
+            InputError: naming the folder.
+        """
+        existing = self.folder.resolve()
+        while not existing.exists():
+            existing = existing.parent
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            reason = "can't be written" if existing.is_dir() else "is a file"
+            raise InputError(
+                f"--checkpoint-dir = {self.folder}: {existing} {reason}; give another folder"
+            )
+
+    def check_resumable(self, wanted: TrainConfig) -> None:
+        """Refuse to go on with a run that does not exist, or has other settings.
+
+        Raises:
+            InputError: naming what differs, or the runs that could go on.
+        """
+        stored = self.stored_config()
+        if stored is None:
+            others = [run.name for run in find_runs(self.folder) if not run.finished]
+            known = f"unfinished runs there: {', '.join(others)}" if others else "there is none"
+            raise InputError(
+                f"--resume: no run {self.name} in {self.metrics.parent} ({known}); repeat the "
+                "options of the run that shall go on, --save-as included"
+            )
+        lines = differences(stored, wanted)
+        if lines:
+            raise InputError(
+                f"--resume: run {self.name} has other settings:\n  "
+                + "\n  ".join(lines)
+                + f"\nrepeat its options, or: noise-train --config {self.config} --resume"
+                + ("" if self.save_as is None else f" --save-as {self.save_as}")
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run; a second process is refused. A dead holder's lock is free by itself.
+
+        Raises:
+            InputError: if another process holds it.
+        """
+        self.metrics.parent.mkdir(parents=True, exist_ok=True)
+        path = self.metrics.parent / f".{self.name}.lock"
+        with path.open("a", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError(
+                    f"run {self.name} in {self.metrics.parent} is being trained by another "
+                    "process; wait for it, or give another --save-as"
+                ) from None
+            yield
+
+    def begin(self, config: TrainConfig) -> str | None:
+        """Start afresh: make room, and store the configuration.
+
+        An earlier run of this name is kept under another one, unless it is finished and had the
+        same settings, so that it would come out the same.
+
+        Returns:
+            A sentence about the earlier run, if it was kept.
+        """
+        notice = self._make_room(config)
+        self.metrics.mkdir(parents=True, exist_ok=True)
+        write_json(self.config, config.model_dump(mode="json"))
+        return notice
+
+    def _make_room(self, config: TrainConfig) -> str | None:
+        if not self.metrics.exists():
+            return None
+        try:
+            stored = self.stored_config()
+        except InputError:
+            stored = None
+        if stored is not None and self.finished and not differences(stored, config):
+            shutil.rmtree(self.metrics)
+            return None
+        number = 1
+        while self.metrics.with_name(f"{self.name}~{number}").exists():
+            number += 1
+        kept = f"{self.name}~{number}"
+        self.metrics.rename(self.metrics.with_name(kept))
+        for path in self.weights_files():
+            path.rename(path.with_name(f"{path.stem}~{number}{path.suffix}"))
+        state = (
+            "finished with other settings"
+            if stored and differences(stored, config)
+            else ("not finished (--resume would have gone on with it)")
+        )
+        return f"the earlier run {self.name}, {state}, is kept as {kept}"
+
+    def write_weights(
+        self,
+        config: TrainConfig,
+        classes: Sequence[str],
+        row: EpochMetrics,
+        weights: Mapping[str, "Tensor"],
+    ) -> Path:
+        """Store the weights of the best epoch so far, in place of those of an earlier one."""
+        from study.weights_file import write_weights
+
+        path = self.folder / (
+            self.save_as or f"{self.name}_epoch{row.epoch}_acc{row.val_accuracy:.4f}.pth"
+        )
+        older = [other for other in self.weights_files() if other != path]
+        write_weights(path, config, classes, row, weights)
+        for other in older:
+            other.unlink(missing_ok=True)
+        return path
+
+
+def find_runs(folder: Path) -> list[RunFiles]:
+    """All runs under a checkpoint folder, by name."""
+    return [
+        RunFiles(folder, path.parent.name)
+        for path in sorted((folder / "metrics").glob("*/config.json"))
+    ]
+
+
+def differences(stored: TrainConfig, wanted: TrainConfig) -> list[str]:
+    """Settings that change a run's numbers and differ, one line each."""
+    old, new = _flat(stored), _flat(wanted)
+    # Where it is read from may change; what was read may not, once it is known.
+    free = {"data/data_dir", "data/workers", "data/download"}
+    free |= {path for path in ("data/mean", "data/std", "data/classes") if new[path] is None}
+    return [
+        f"{path} = {new[path]!r}, the run has {old[path]!r}"
+        for path in old
+        if old[path] != new[path] and path not in free
+    ]
+
+
+def _flat(config: TrainConfig) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            flat |= {f"{key}/{name}": item for name, item in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+class EpochLog:
+    """The files with a line for each epoch; opening cuts off the epochs from ``start`` on.
+
+    Args:
+        files: the run.
+        classes: names of the classes.
+        start: the epoch that comes next.
+        per_layer: whether ``noise.jsonl`` has the norms of every layer.
+    """
+
+    NAMES = ("epoch_metrics", "signals", "noise", "optimizer")
+
+    def __init__(
+        self, files: RunFiles, classes: Sequence[str], *, start: int, per_layer: bool = False
+    ) -> None:
+        self._classes = tuple(classes)
+        self._per_layer = per_layer
+        self._files = {}
+        for name in self.NAMES:
+            path = files.metrics / f"{name}.jsonl"
+            _keep_epochs_before(path, start)
+            self._files[name] = path.open("a", encoding="utf-8")
+
+    def write(self, row: EpochMetrics, injection: Injection, details: "EpochDetails") -> None:
+        """Append what is known of one epoch to every file."""
+        self._append("epoch_metrics", [self._metrics(row, details)])
+        self._append(
+            "signals",
+            [
+                {
+                    "epoch": row.epoch,
+                    "signal": reading.name,
+                    "value": reading.value,
+                    "threshold": reading.threshold,
+                    "raised": reading.raised,
+                }
+                for reading in injection.readings
+            ],
+        )
+        self._append("noise", [self._noise(row, injection, details)])
+        self._append("optimizer", [{"epoch": row.epoch, "lr": row.lr, **details.optimizer_norms}])
+
+    def close(self) -> None:
+        """Close all files."""
+        for file in self._files.values():
+            file.close()
+
+    def _append(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        file = self._files[name]
+        file.writelines(json_line(line) + "\n" for line in lines)
+        file.flush()
+
+    def _metrics(self, row: EpochMetrics, details: "EpochDetails") -> dict[str, Any]:
+        validation = details.validation
+        line = row.to_dict()
+        line["val_per_class"] = per_class(
+            self._classes, validation.per_class_accuracy, validation.per_class_loss
+        )
+        if details.train_per_class is not None:
+            known = [pair or (None, None) for pair in details.train_per_class]
+            line["train_per_class"] = per_class(
+                self._classes, [pair[0] for pair in known], [pair[1] for pair in known]
+            )
+        return line
+
+    def _noise(
+        self, row: EpochMetrics, injection: Injection, details: "EpochDetails"
+    ) -> dict[str, Any]:
+        norms = details.noise
+        line: dict[str, Any] = {
+            "epoch": row.epoch,
+            "kind": injection.kind,
+            "magnitude": injection.magnitude,
+            "severity": injection.severity,
+            "phase": injection.phase,
+            "signals": list(injection.signals),
+            "raised_streak": injection.raised_streak,
+            "injection_streak": injection.injection_streak,
+            "cooldown_remaining": injection.cooldown_remaining,
+            "norm_before": norms.before if norms else None,
+            "norm_after": norms.after if norms else None,
+        }
+        if self._per_layer:
+            layers = norms.layers if norms else {}
+            line["layers"] = {
+                name: {"norm_before": before, "norm_after": after}
+                for name, (before, after) in layers.items()
+            }
+        return line
+
+
+def per_class(
+    classes: Sequence[str],
+    accuracies: Sequence[float | None],
+    losses: Sequence[float | None],
+) -> dict[str, dict[str, float | None]]:
+    """Class name → accuracy in [0, 1] and mean loss; None for a class without images."""
+    return {
+        name: {"accuracy": accuracy, "loss": loss}
+        for name, accuracy, loss in zip(classes, accuracies, losses, strict=True)
+    }
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """Strict JSON on one line; a number that is not finite becomes null."""
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write strict JSON, whole or not at all; a number that is not finite becomes null."""
+
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _keep_epochs_before(path: Path, start: int) -> None:
+    """Cut off the lines from epoch ``start`` on, and a last line that a kill left unfinished."""
+    if not path.exists():
+        return
+    kept = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n") or json.loads(line)["epoch"] >= start:
+                break
+            kept += len(line)
+    os.truncate(path, kept)
+
+
+def final_metrics(
+    history: Sequence[EpochMetrics],
+    best: EpochMetrics,
+    test: "EvalResult",
+    sharpness: "Sharpness",
+    seconds: float,
+) -> dict[str, float | int]:
+    """The result of a run, flat: METHOD's final evaluation of the best epoch, gaps, and cost.
+
+    Accuracies lie in [0, 1]; gaps are training − validation accuracy; ``epochs_to_best`` counts
+    epochs from 1; ``seconds`` is the wall time of training and evaluation.
+    """
+    last = history[-1]
+    return {
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        "best_val_accuracy": best.val_accuracy,
+        "best_val_loss": best.val_loss,
+        "best_epoch": best.epoch,
+        "epochs_to_best": best.epoch + 1,
+        "final_val_accuracy": last.val_accuracy,
+        "final_val_loss": last.val_loss,
+        "final_train_accuracy": last.train_accuracy,
+        "final_train_loss": last.train_loss,
+        "generalization_gap_final": last.train_accuracy - last.val_accuracy,
+        "generalization_gap_at_best": best.train_accuracy - best.val_accuracy,
+        "generalization_gap_last_ten": objective_value("generalization_gap", history),
+        "sharpness": sharpness.mean_drop,
+        "sharpness_epsilon": sharpness.epsilon,
+        "sharpness_draws": sharpness.draws,
+        "epochs": len(history),
+        "noisy_epochs": sum(row.injected for row in history),
+        "seconds": seconds,
+    }

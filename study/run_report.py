@@ -1,0 +1,126 @@
+"""What a single run and an evaluation show at their end: tables, files, the next commands."""
+
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from study.dashboard import duration
+
+if TYPE_CHECKING:
+    from study.checkpoint_evaluation import Evaluation
+    from study.single_run import RunResult
+
+_MOST_CLASSES = 20
+"""Beyond so many classes the table shows the worst ones only."""
+
+
+def print_result(console: Console, result: "RunResult") -> None:
+    """Print a run's result, where its files are, and what to type next."""
+    if result.diverged is not None:
+        console.print(
+            f"[red]training diverged in epoch {result.diverged + 1}[/]: a loss or norm is not "
+            "finite; the figures are those of the best epoch before"
+        )
+    console.print(result_table(result))
+    console.print(class_table(result.per_class))
+    console.print(f"weights: {result.weights}", soft_wrap=True, highlight=False)
+    console.print(f"metrics: {result.files.metrics}", soft_wrap=True, highlight=False)
+    console.print("[bold]next:[/]")
+    for command in next_commands(result):
+        console.print(f"  {command}", soft_wrap=True, markup=False, highlight=False)
+
+
+def result_table(result: "RunResult") -> Table:
+    """The final evaluation and the course of training, side by side."""
+    m = result.metrics
+    table = Table(title=result.files.name, show_header=False, title_justify="left")
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_row(
+        "test set, best weights", f"[bold]{m['test_accuracy']:.2%}[/]   loss {m['test_loss']:.4f}"
+    )
+    table.add_row(
+        "best validation",
+        f"{m['best_val_accuracy']:.2%}   loss {_number(m['best_val_loss'])}   "
+        f"epoch {m['epochs_to_best']} of {m['epochs']}",
+    )
+    table.add_row(
+        "last epoch",
+        f"validation {_percent(m['final_val_accuracy'])}   "
+        f"training {_percent(m['final_train_accuracy'])}",
+    )
+    table.add_row(
+        "training − validation",
+        f"last {_signed(m['generalization_gap_final'])}   "
+        f"best {_signed(m['generalization_gap_at_best'])}   "
+        f"mean of the last ten {_signed(m['generalization_gap_last_ten'])}",
+    )
+    table.add_row("sharpness", sharpness_text(m))
+    table.add_row("noisy epochs", f"{m['noisy_epochs']} of {m['epochs']}")
+    table.add_row("time", duration(m["seconds"]))
+    return table
+
+
+def sharpness_text(metrics: Mapping[str, Any]) -> str:
+    """The drop of accuracy under weight noise, with its ε and number of draws."""
+    return (
+        f"accuracy falls by {_percent(metrics['sharpness'])} under weight noise of "
+        f"ε = {metrics['sharpness_epsilon']:g} (mean of {metrics['sharpness_draws']} draws)"
+    )
+
+
+def print_evaluation(console: Console, evaluation: "Evaluation") -> None:
+    """Print what a checkpoint achieves on a test set."""
+    test, flatness = evaluation.test, evaluation.sharpness
+    table = Table(title=str(evaluation.checkpoint), show_header=False, title_justify="left")
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_row("accuracy", f"[bold]{test.accuracy:.2%}[/]   {test.correct} of {test.total}")
+    table.add_row("loss", f"{test.loss:.4f}")
+    values = evaluation.to_dict()
+    if flatness is not None:
+        table.add_row("sharpness", sharpness_text(values))
+    console.print(table)
+    console.print(class_table(values["per_class"]))
+
+
+def class_table(classes: Mapping[str, Mapping[str, float | None]]) -> Table:
+    """Accuracy and loss on each class of the test set; of many classes, the worst."""
+    known = {name: row for name, row in classes.items() if row["accuracy"] is not None}
+    shown = list(known)
+    title = "test set by class"
+    if len(shown) > _MOST_CLASSES:
+        shown = sorted(shown, key=lambda name: known[name]["accuracy"] or 0.0)[:_MOST_CLASSES]
+        title = f"test set: the {_MOST_CLASSES} worst of {len(known)} classes"
+    table = Table(title=title, title_justify="left")
+    table.add_column("class", no_wrap=True)
+    table.add_column("accuracy", justify="right")
+    table.add_column("loss", justify="right")
+    for name in shown:
+        table.add_row(name, _percent(known[name]["accuracy"]), _number(known[name]["loss"]))
+    return table
+
+
+def next_commands(result: "RunResult") -> list[str]:
+    """Commands that make sense after a run."""
+    config = str(result.files.config)
+    commands = [["noise-test", "--checkpoint", str(result.weights)]]
+    if result.config.noise.policy != "off":
+        commands.append(["noise-train", "--config", config, "--policy", "off"])
+    commands.append(["noise-train", "--config", config, "--seed", str(result.config.seed + 1)])
+    return [shlex.join(words) for words in commands]
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2%}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.2%}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

@@ -1,0 +1,174 @@
+"""A single run in MLflow, by the same way as a study: a ledger, and a thread that sends it.
+
+So a store that is slow or away never holds training up, and what it missed is sent when it answers.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from study.ledger import (
+    ArtifactEvent,
+    EndEvent,
+    EpochsEvent,
+    Ledger,
+    StartEvent,
+    StudyEndEvent,
+    StudyEvent,
+    new_uid,
+    read_ledger,
+)
+from study.run_files import RunFiles
+from trainables.config import TrainConfig
+from trainables.fork import baseline_digest
+from trainables.metrics import EpochMetrics
+
+EXPERIMENT = "noise-train"
+"""The MLflow experiment that single runs go to."""
+
+_FLUSH_SECONDS = 60.0
+_FLUSH_SECONDS_INTERRUPTED = 10.0
+_MEASURED = "best_val_accuracy"
+
+
+class Tracking(Protocol):
+    """Hears of a run's epochs and its end."""
+
+    def epoch(self, row: EpochMetrics) -> None:
+        """An epoch is done."""
+
+    def end(self, metrics: Mapping[str, float], files: Sequence[Path], seconds: float) -> None:
+        """The run has its result."""
+
+    def failed(self, reason: str) -> None:
+        """The run ended without one."""
+
+
+class NoTracking:
+    """For a run that goes nowhere but to its files."""
+
+    def epoch(self, row: EpochMetrics) -> None:
+        """Nothing."""
+
+    def end(self, metrics: Mapping[str, float], files: Sequence[Path], seconds: float) -> None:
+        """Nothing."""
+
+    def failed(self, reason: str) -> None:
+        """Nothing."""
+
+
+class LedgerTracking:
+    """Writes the run's ledger; epochs that it has are not written again."""
+
+    def __init__(
+        self, ledger: Ledger, key: str, history: Sequence[EpochMetrics], known: int
+    ) -> None:
+        self._ledger = ledger
+        self._key = key
+        self._history = list(history)
+        self._known = known
+        if len(self._history) > known:
+            # Epochs from before the run was tracked.
+            ledger.append(EpochsEvent(key, tuple(self._history[known:])))
+
+    def epoch(self, row: EpochMetrics) -> None:
+        """Record the epoch, unless it was recorded before the run was interrupted."""
+        self._history.append(row)
+        if row.epoch >= self._known:
+            self._ledger.append(EpochsEvent(self._key, (row,)))
+
+    def end(self, metrics: Mapping[str, float], files: Sequence[Path], seconds: float) -> None:
+        """Record the result and the files."""
+        for path in files:
+            self._ledger.append(ArtifactEvent(self._key, str(path.resolve())))
+        self._ledger.append(
+            EndEvent(
+                trial=self._key,
+                state="complete",
+                values=metrics,
+                epochs_trained=len(self._history),
+                first_injection_epoch=self._first_injection(),
+                seconds=seconds,
+            )
+        )
+
+    def failed(self, reason: str) -> None:
+        """Record why there is no result."""
+        self._ledger.append(
+            EndEvent(
+                trial=self._key,
+                state="failed",
+                reason=reason,
+                epochs_trained=len(self._history),
+                first_injection_epoch=self._first_injection(),
+            )
+        )
+
+    def _first_injection(self) -> int | None:
+        return next((row.epoch for row in self._history if row.injected), None)
+
+
+@contextmanager
+def tracking(
+    uri: str | None,
+    files: RunFiles,
+    config: TrainConfig,
+    history: Sequence[EpochMetrics],
+    say: Callable[[str], None],
+) -> Iterator[Tracking]:
+    """Track the run within, in the store at ``uri`` (None: not at all).
+
+    Args:
+        uri: a tracking URI as ``resolve_uri`` gives it.
+        files: of the run.
+        config: of the run, resolved.
+        history: epochs that are done already.
+        say: for what the user should see.
+    """
+    if uri is None:
+        yield NoTracking()
+        return
+    from study.projector import LedgerProjector
+    from study.store import MlflowStore, artifact_root
+
+    before = read_ledger(files.ledger)
+    with Ledger(files.ledger) as ledger:
+        uid = before.study.uid if before.study else new_uid()
+        ledger.append(
+            StudyEvent(
+                name=EXPERIMENT,
+                uid=uid,
+                config={"run": files.name},
+                objectives=(_MEASURED,),
+                asked=f"A single run: {files.name}",
+                resumed=before.study is not None,
+            )
+        )
+        ledger.append(
+            StartEvent(
+                trial=files.name,
+                role="baseline" if config.noise.policy == "off" else "trial",
+                seed=config.seed,
+                overrides={},
+                config=config.model_dump(mode="json"),
+                baseline=baseline_digest(config),
+            )
+        )
+        projector = LedgerProjector(
+            files.ledger,
+            files.ledger.with_suffix(".offset"),
+            MlflowStore(uri, artifact_root(uri, files.folder)),
+            say=say,
+        )
+        known = before.trials.get(files.name)
+        projector.start()
+        complete = False
+        try:
+            yield LedgerTracking(ledger, files.name, history, len(known.history) if known else 0)
+            complete = True
+        finally:
+            ledger.append(StudyEndEvent("complete" if complete else "interrupted", best=files.name))
+            if not projector.flush(_FLUSH_SECONDS if complete else _FLUSH_SECONDS_INTERRUPTED):
+                say(f"MLflow lacks the end of this run; it is kept in {files.ledger}")
+            projector.stop()

@@ -1,0 +1,386 @@
+"""The searcher: Optuna behind Tune's OptunaSearch, on a journal that survives crashes.
+
+Stock OptunaSearch tells Optuna that a trial which was stopped early is complete, leaves a diverged
+one running for ever, and can't go on with a study. This one hands out our own trial keys, tells
+each trial's state for what it is, and goes on from the journal and the study's ledger.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import JournalStorage
+from optuna.trial import FrozenTrial, TrialState
+from ray import tune
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from study.jobs import tune_config
+from study.journal import BatchingJournal
+from study.ledger import TrialRecord
+from study.samplers import check_sampler, make_sampler
+from study.tracking import failure_reason
+from trainables.metrics import OBJECTIVES, objective_value
+
+CONFIG_INDEX = "config_index"
+"""User attribute of a trial that runs a given configuration: its index in the list."""
+
+_KEY_PREFIX = "trial-"
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_OUT_OF_MEMORY = re.compile(r"torch(\.cuda)?\.OutOfMemoryError|(CUDA|HIP|MPS)\b.*out of memory")
+
+
+def trial_key(number: int) -> str:
+    """Our stable name of Optuna's trial ``number``."""
+    return f"{_KEY_PREFIX}{number:04d}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What Optuna is told of an ended trial.
+
+    Attributes:
+        state: COMPLETE, PRUNED or FAIL.
+        values: the objectives' values of a complete trial.
+        curve: whether its values epoch by epoch are told too. Those of a diverged trial are not:
+            Optuna would take the last of them for the trial's own value.
+    """
+
+    state: TrialState
+    values: tuple[float, ...] | None = None
+    curve: bool = True
+
+
+_WITHOUT_VALUE = Verdict(TrialState.PRUNED, curve=False)
+"""A configuration to stay away from."""
+_TEACHES_NOTHING = Verdict(TrialState.FAIL, curve=False)
+
+
+def judge_result(
+    result: Mapping[str, Any], objectives: Sequence[str], epochs: int
+) -> Verdict | None:
+    """The verdict on a trial's last result; None if it reported nothing.
+
+    Args:
+        result: as the Trainable reported it.
+        objectives: names of the objectives.
+        epochs: the epoch budget: a trial that ended before it was stopped early.
+    """
+    if not {"training_iteration", *objectives} <= result.keys():
+        return None
+    values = tuple(float(result[name]) for name in objectives)
+    if result.get("diverged") or not all(map(math.isfinite, values)):
+        return _WITHOUT_VALUE
+    if result["training_iteration"] >= epochs:
+        return Verdict(TrialState.COMPLETE, values)
+    return Verdict(TrialState.PRUNED)
+
+
+def judge_failure(reason: str) -> Verdict:
+    """The verdict on a trial that failed: only a bug in the code teaches nothing."""
+    if reason.startswith("diverged") or _OUT_OF_MEMORY.search(reason):
+        return _WITHOUT_VALUE
+    return _TEACHES_NOTHING
+
+
+def judge_record(record: TrialRecord, objectives: Sequence[str]) -> Verdict:
+    """The verdict on a trial that has ended by the ledger."""
+    if record.state == "complete":
+        return Verdict(TrialState.COMPLETE, tuple(record.values[name] for name in objectives))
+    if record.state == "pruned":
+        return Verdict(TrialState.PRUNED)
+    return judge_failure(record.reason)
+
+
+class StudySearcher(OptunaSearch):
+    """Asks Optuna what to try, or hands out given configurations, and tells it what came out.
+
+    A trial's end is told to Optuna the next time Tune calls, after the ledger has recorded it: so
+    a crash in between leaves a trial that the ledger knows to be over, never the reverse.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        journal: str | Path,
+        distributions: Mapping[str, BaseDistribution],
+        *,
+        objectives: Sequence[str],
+        epochs: int,
+        sampler: str = "tpe",
+        seed: int = 0,
+        fixed: Mapping[str, Any] | None = None,
+        given: Sequence[Mapping[str, Any]] | None = None,
+        records: Mapping[str, TrialRecord] | None = None,
+    ) -> None:
+        """Open the journal (repaired, under the study's lock) and take stock of what it says.
+
+        Args:
+            name: the study's name.
+            journal: path of Optuna's journal; it is made if it does not exist.
+            distributions: the search space, keyed by config path; ignored with ``given``.
+            objectives: one or two of ``OBJECTIVES``.
+            epochs: the epoch budget.
+            sampler: name of Optuna's sampler.
+            seed: the sampler's seed.
+            fixed: overrides that every trial gets besides, such as the policy.
+            given: overrides of the trials to run instead of a search, handed out as they are.
+            records: what the ledger knows of the study's trials, by key.
+
+        Raises:
+            InputError: if the sampler is unknown or can't search for two objectives.
+        """
+        check_sampler(sampler, len(objectives))
+        modes = [OBJECTIVES[objective] for objective in objectives]
+        single = len(objectives) == 1
+        self._backend = BatchingJournal(journal)
+        super().__init__(
+            space=None if given is not None else dict(distributions),
+            metric=objectives[0] if single else list(objectives),
+            mode=modes[0] if single else modes,
+            study_name=name,
+            storage=JournalStorage(self._backend),
+        )
+        if given is not None:  # without a space OptunaSearch waits for Tune to bring one
+            self._setup_study(self._mode)
+        self._given = None if given is None else tuple(given)
+        self._objectives = tuple(objectives)
+        self._epochs = epochs
+        self._fixed = dict(fixed or {})
+        self._known = dict(records or {})
+        self._number_of: dict[str, int] = {}  # by Tune's trial id
+        self._curves: dict[int, dict[int, float]] = {}  # by number: epochs completed -> value
+        self._untold: dict[int, Verdict | None] = {}  # None: failed, the reason decides
+        self._reasons: dict[str, str] = {}
+        self._ot_study.sampler = make_sampler(sampler, seed, len(self._trials()))
+        self._add_missing()
+        self._tell_ended(self._known)
+        # A trial that was cut off while it ran goes on before one that waits for its first epoch.
+        self._unfinished = [
+            trial.number
+            for state in (TrialState.RUNNING, TrialState.WAITING)
+            for trial in self._trials(state)
+        ]
+
+    @property
+    def finished(self) -> int:
+        """How many trials have ended, in whatever way."""
+        return len(self._trials(*_ENDED))
+
+    def contradictions(self) -> list[str]:
+        """The ended trials about which the journal says something else than the ledger.
+
+        The journal has no checksums, and the ledger may have lost lines.
+        """
+        return [
+            trial_key(trial.number)
+            for trial in self._trials(*_ENDED)
+            # What only fills a gap in the numbers has neither.
+            if trial.params or trial.user_attrs
+            if not self._agrees(trial, self._known.get(trial_key(trial.number)))
+        ]
+
+    def _agrees(self, trial: FrozenTrial, record: TrialRecord | None) -> bool:
+        if record is None or not record.finished:
+            return False
+        if trial.state != TrialState.COMPLETE or record.state != "complete":
+            return True
+        return tuple(trial.values) == judge_record(record, self._objectives).values
+
+    def remaining(self, wanted: int) -> int:
+        """How many trials Tune must be asked for, so that ``wanted`` will have ended."""
+        return max(0, wanted - self.finished)
+
+    # What Tune calls.
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next trial's configuration: first what was left unfinished, then something new."""
+        self._tell_untold()
+        if self._unfinished:
+            trial = self._reattach(self._unfinished.pop(0))
+        elif self._given is None:
+            trial = self._ot_study.ask()
+        else:
+            return str(Searcher.FINISHED)
+        self._number_of[trial_id] = trial.number
+        self._curves[trial.number] = self._recorded_curve(self._known.get(trial_key(trial.number)))
+        overrides = self._fixed | self._point(trial)
+        return tune_config(trial_key(trial.number), "trial", overrides)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Remember the objective's value after this epoch."""
+        self._tell_untold()
+        self._note(self._number_of[trial_id], result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Remember how the trial ended. One that never reported is left to be taken up again."""
+        self._tell_untold()
+        number = self._number_of[trial_id]
+        if error:
+            self._untold[number] = None
+            return
+        result = result or {}
+        # A result that ends a trial comes here and nowhere else.
+        self._note(number, result)
+        verdict = judge_result(result, self._objectives, self._epochs)
+        if verdict is not None:
+            self._untold[number] = verdict
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
+    ) -> bool:
+        """Everything is known already."""
+        return True
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing is kept: a study goes on by its journal and ledger, not by Tune's snapshots."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing was kept."""
+
+    # What the study calls.
+
+    def note_error(self, key: str, reason: str) -> None:
+        """Say why a trial failed, which Tune does not; ``ReasonCallback`` does it."""
+        self._reasons[key] = reason
+
+    def finalise(self, records: Mapping[str, TrialRecord] | None = None) -> int:
+        """Leave no trial RUNNING once Tune has returned.
+
+        What has ended is told. What was interrupted waits in Optuna's queue, with its parameters,
+        to be handed out first when the study goes on.
+
+        Args:
+            records: what the ledger knows by now, by key.
+
+        Returns:
+            How many trials wait.
+        """
+        self._tell_untold()
+        self._tell_ended(records or {})
+        running = self._trials(TrialState.RUNNING)
+        with self._backend.batch():
+            for trial in running:
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        return len(running)
+
+    # Taking stock.
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        trials: list[FrozenTrial] = self._ot_study.get_trials(deepcopy=False, states=states or None)
+        return trials
+
+    def _add_missing(self) -> None:
+        """Add the given configurations, and trials that the ledger knows and the journal lost.
+
+        A trial's number is its place in the journal: with one missing, the next new trial would
+        take a key that is taken.
+        """
+        known = [key for key in self._known if key.startswith(_KEY_PREFIX)]
+        last = max((int(key.removeprefix(_KEY_PREFIX)) for key in known), default=-1)
+        wanted = last + 1 if self._given is None else len(self._given)
+        for number in range(len(self._trials()), wanted):
+            record = self._known.get(trial_key(number))
+            if self._given is not None:
+                self._ot_study.enqueue_trial({}, user_attrs={CONFIG_INDEX: number})
+            elif record is not None:
+                overrides = record.overrides
+                self._ot_study.enqueue_trial(
+                    {path: overrides[path] for path in self._space if path in overrides}
+                )
+            else:
+                self._ot_study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
+
+    def _tell_ended(self, records: Mapping[str, TrialRecord]) -> None:
+        """Tell Optuna of the trials that have ended by the ledger, but not by the journal."""
+        for trial in self._trials(TrialState.RUNNING, TrialState.WAITING):
+            record = records.get(trial_key(trial.number))
+            if record is None or record.state is None:
+                continue
+            self._point(self._reattach(trial.number))
+            self._curves[trial.number] = self._recorded_curve(record)
+            self._tell(trial.number, judge_record(record, self._objectives))
+
+    def _reattach(self, number: int) -> optuna.Trial:
+        """Take up a trial that Optuna holds as running or waiting."""
+        frozen = self._trials()[number]
+        if frozen.state == TrialState.WAITING:
+            self._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
+        return optuna.Trial(self._ot_study, frozen._trial_id)
+
+    def _point(self, trial: optuna.Trial) -> dict[str, Any]:
+        """What the trial changes: a given configuration as it is, or a point of the space.
+
+        A dimension that the trial has already keeps its value, so that asking again is harmless.
+        """
+        if self._given is not None:
+            return dict(self._given[trial.user_attrs[CONFIG_INDEX]])
+        with self._backend.batch():
+            return {path: _suggest(trial, path, d) for path, d in self._space.items()}
+
+    def _recorded_curve(self, record: TrialRecord | None) -> dict[int, float]:
+        """Values that the ledger has of epochs which the trial itself trained, by epochs done."""
+        if record is None or len(self._objectives) > 1:
+            return {}
+        return {
+            row.epoch + 1: objective_value(self._objectives[0], record.history[: index + 1])
+            for index, row in enumerate(record.history)
+            if index >= record.shared_epochs
+        }
+
+    # Telling.
+
+    def _note(self, number: int, result: Mapping[str, Any]) -> None:
+        # Optuna knows no intermediate values of several objectives.
+        if len(self._objectives) > 1 or self._objectives[0] not in result:
+            return
+        value = float(result[self._objectives[0]])
+        if math.isfinite(value):
+            self._curves[number][int(result["training_iteration"])] = value
+
+    def _tell_untold(self) -> None:
+        untold, self._untold = self._untold, {}
+        for number, verdict in untold.items():
+            self._tell(number, verdict or judge_failure(self._reasons.get(trial_key(number), "")))
+
+    def _tell(self, number: int, verdict: Verdict) -> None:
+        frozen = self._trials()[number]
+        curve = self._curves.pop(number, {}) if verdict.curve else {}
+        with self._backend.batch():
+            for epochs_done, value in sorted(curve.items()):
+                self._storage.set_trial_intermediate_value(frozen._trial_id, epochs_done, value)
+        self._ot_study.tell(number, verdict.values, state=verdict.state)
+
+
+class ReasonCallback(tune.Callback):
+    """Tells a searcher why a trial failed."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        self._searcher = searcher
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Read the reason while Tune still has it."""
+        self._searcher.note_error(trial.config["key"], failure_reason(trial))
+
+
+def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    match distribution:
+        case FloatDistribution(low=low, high=high, log=log, step=step):
+            return trial.suggest_float(name, low, high, log=log, step=step)
+        case IntDistribution(low=low, high=high, log=log, step=step):
+            return trial.suggest_int(name, low, high, log=log, step=step)
+        case CategoricalDistribution(choices=choices):
+            return trial.suggest_categorical(name, choices)
+    raise TypeError(f"{name}: no distribution of Optuna: {distribution!r}")

@@ -1,0 +1,344 @@
+"""A single run from its configuration to its result: what ``noise-train`` does.
+
+Nothing in ``RunOptions`` changes a run's numbers. So a trial's configuration gives, here, the
+trial's metrics again, however it is shown and stored.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from study.checkpoint_evaluation import evaluate_test_set, measure_sharpness
+from study.dashboard import View, Watched, watching
+from study.lr_plot import draw_lr_schedule
+from study.preflight import check_train
+from study.run_files import (
+    UNNAMED,
+    EpochLog,
+    RunFiles,
+    final_metrics,
+    noise_label,
+    per_class,
+    write_json,
+)
+from study.run_tracking import Tracking, tracking
+from study.store import resolve_uri
+from trainables.checkpoint import load_state, save_state
+from trainables.config import TrainConfig, read_mapping
+from trainables.data import Dataset, DeviceData, load_dataset, resolve_data
+from trainables.loop import Detail, Training, train_epochs
+from trainables.metrics import EpochMetrics
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is shown and stored.
+
+    Attributes:
+        checkpoint_dir: holds the weights and ``metrics/``.
+        save_as: the weights file's name; ``none.pth``: one made of model, noise, epoch, accuracy.
+        resume: go on with an interrupted run.
+        visualize_lr: draw the learning-rate schedule to a PNG.
+        graphs: show graphs in the dashboard.
+        detailed_metrics: record the training set's metrics per class.
+        layer_norms: record the norms of every layer before and after the noise.
+        tracking_uri: MLflow store that the run also goes to.
+    """
+
+    checkpoint_dir: str = "./checkpoints"
+    save_as: str = UNNAMED
+    resume: bool = False
+    visualize_lr: bool = False
+    graphs: bool = False
+    detailed_metrics: bool = False
+    layer_norms: bool = False
+    tracking_uri: str | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run.
+
+    Attributes:
+        config: as it was trained, device and data set resolved.
+        files: where everything is.
+        weights: the weights file of the best epoch.
+        metrics: the content of ``final_metrics.json``.
+        per_class: class → accuracy and loss on the test set.
+        diverged: the epoch in which training gave a number that is not finite, if it did.
+    """
+
+    config: TrainConfig
+    files: RunFiles
+    weights: Path
+    metrics: Mapping[str, Any]
+    per_class: Mapping[str, Mapping[str, float | None]]
+    diverged: int | None = None
+
+
+class Interrupted(Exception):  # noqa: N818 (it is no error)
+    """The run was asked to stop, and left a checkpoint to go on from.
+
+    Attributes:
+        files: of the run.
+        epochs: complete epochs.
+        signal: the signal's number.
+    """
+
+    def __init__(self, files: RunFiles, epochs: int, signal: int) -> None:
+        super().__init__(f"interrupted after {epochs} epochs")
+        self.files = files
+        self.epochs = epochs
+        self.signal = signal
+
+
+class DivergedError(RuntimeError):
+    """Training gave a number that is not finite before any epoch was complete."""
+
+
+def train_run(config: TrainConfig, options: RunOptions, console: Console) -> RunResult:
+    """Train one run, or go on with it, and evaluate its best weights once on the test set.
+
+    Nothing is written before everything that can be wrong has been checked.
+
+    Raises:
+        InputError: for a mistake in the configuration or the options.
+        Interrupted: after SIGINT or SIGTERM.
+        DivergedError: if there are no weights to evaluate.
+        OSError: if a file can't be written; what was written before stays whole.
+    """
+    files = RunFiles.of(options.checkpoint_dir, config, options.save_as)
+    files.check_writable()
+    uri = resolve_uri(options.tracking_uri, files.folder) if options.tracking_uri else None
+    wanted, config = config.device, check_train(config)
+    if options.resume:
+        files.check_resumable(config)
+    if wanted == "auto" and config.device == "cpu":
+        console.print("there is no GPU that torch can use: the run uses the CPU", highlight=False)
+    run = _Run(config, options, files, uri, console)
+    with files.locked():
+        return run.run()
+
+
+class _Run:
+    """The run under way."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        options: RunOptions,
+        files: RunFiles,
+        uri: str | None,
+        console: Console,
+    ) -> None:
+        self.options = options
+        self.uri = uri
+        self.files = files
+        self.console = console
+        dataset = _load_data(config, console)
+        self.config = config.model_copy(update={"data": resolve_data(config.data, dataset)})
+        self.classes = dataset.classes
+        data = DeviceData(dataset, torch.device(self.config.device))
+        self.training = Training(
+            self.config,
+            data,
+            Detail(
+                per_class=True,
+                train_per_class=options.detailed_metrics,
+                noise_norms=True,
+                optimizer_norms=True,
+            ),
+        )
+        self.seconds_before = 0.0
+        self.began = time.monotonic()
+
+    def run(self) -> RunResult:
+        if self.training.pretrained is not None:
+            self._say(self.training.pretrained.summary())
+        self._begin_or_resume()
+        if self.options.visualize_lr:
+            draw_lr_schedule(self.config, self.training.steps_per_epoch, self.files.lr_plot)
+            self._say(f"learning-rate schedule: {self.files.lr_plot}")
+        if not self.files.finished:
+            history = self.training.history
+            with tracking(self.uri, self.files, self.config, history, self._say) as tracked:
+                self._train(tracked)
+                self._evaluate(tracked)
+        return self._result()
+
+    def _begin_or_resume(self) -> None:
+        if not self.options.resume:
+            kept = self.files.begin(self.config)
+            if kept is not None:
+                self._say(kept)
+            return
+        # Now with what the data set filled in.
+        self.files.check_resumable(self.config)
+        if not self.files.state.exists():
+            self._say(f"run {self.files.name} has no complete epoch yet: it starts from the first")
+            return
+        state = load_state(self.files.state)
+        self.training.load_state_dict(state)
+        self.seconds_before = float(state["seconds"])
+        self._say(f"run {self.files.name} goes on after epoch {len(self.training.history)}")
+
+    def _train(self, tracked: Tracking) -> None:
+        training = self.training
+        log = EpochLog(
+            self.files,
+            self.classes,
+            start=len(training.history),
+            per_layer=self.options.layer_norms,
+        )
+        watched = Watched.of(self.config, self._title(), training.history)
+        stop = _StopRequest()
+        with (
+            contextlib.closing(log),
+            stop.listening(),
+            watching(self.console, watched, graphs=self.options.graphs) as view,
+        ):
+
+            def on_step(step: int, steps: int) -> None:
+                view.step(step, steps)
+                stop.check()
+
+            try:
+                stop.check()
+                if self._diverged() is None:
+                    for row in train_epochs(training, on_step):
+                        self._epoch_done(row, log, view)
+                        tracked.epoch(row)
+                        stop.check()
+                        if not row.finite:
+                            break
+            except _StopNow:
+                complete = len(training.history)
+                raise Interrupted(self.files, complete, stop.signal) from None
+
+    def _epoch_done(self, row: EpochMetrics, log: EpochLog, view: View) -> None:
+        training = self.training
+        assert training.injection is not None
+        assert training.details is not None
+        log.write(row, training.injection, training.details)
+        best = training.best
+        if best is not None and best.row.epoch == row.epoch:
+            self.files.write_weights(self.config, self.classes, best.row, best.weights)
+        # Last: what this checkpoint contains is in the other files already.
+        save_state(self.files.state, {**training.state_dict(), "seconds": self._seconds()})
+        view.epoch(row, training.injection)
+
+    def _evaluate(self, tracked: Tracking) -> None:
+        training, files, diverged = self.training, self.files, self._diverged()
+        best = training.best
+        if best is None:
+            reason = "training diverged in its first epoch: there are no weights to evaluate"
+            tracked.failed(reason)
+            raise DivergedError(f"{reason}; try a lower --lr, or weaker noise")
+        self._say(f"evaluating the best weights (epoch {best.row.epoch + 1}) on the test set")
+        training.model.load_state_dict(best.weights)
+        try:
+            test = evaluate_test_set(training.model, training.data, self.config)
+            flatness = measure_sharpness(training.model, training.data, self.config)
+        except KeyboardInterrupt:
+            raise Interrupted(files, len(training.history), signal.SIGINT) from None
+        metrics = final_metrics(training.history, best.row, test, flatness, self._seconds())
+        if diverged is not None:
+            metrics["diverged_epoch"] = diverged
+        classes = per_class(self.classes, test.per_class_accuracy, test.per_class_loss)
+        write_json(files.per_class, classes)
+        write_json(files.final, metrics)
+        # A finished run has nothing to go on with.
+        files.state.unlink(missing_ok=True)
+        if diverged is None:
+            tracked.end(metrics, [*files.results(), *files.weights_files()], self._seconds())
+        else:
+            tracked.failed(f"diverged in epoch {diverged}")
+
+    def _result(self) -> RunResult:
+        metrics = read_mapping(self.files.final)
+        (weights, *_) = self.files.weights_files()
+        return RunResult(
+            config=self.config,
+            files=self.files,
+            weights=weights,
+            metrics=metrics,
+            per_class=read_mapping(self.files.per_class),
+            diverged=metrics.get("diverged_epoch"),
+        )
+
+    def _diverged(self) -> int | None:
+        return next((row.epoch for row in self.training.history if not row.finite), None)
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.began
+
+    def _title(self) -> str:
+        config = self.config
+        return (
+            f"{config.model.classifier} on {config.data.dataset}, {noise_label(config)}, "
+            f"seed {config.seed}, {config.device}"
+        )
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+class _StopNow(BaseException):
+    """Leaves the training loop between two steps."""
+
+
+class _StopRequest:
+    """Turns SIGINT and SIGTERM into a stop after the step under way; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def check(self) -> None:
+        """Leave the loop if a stop was asked for.
+
+        Raises:
+            _StopNow: if so.
+        """
+        if self.signal:
+            raise _StopNow
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals over; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._handle) for number in _STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+def _load_data(config: TrainConfig, console: Console) -> Dataset:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(f"reading {config.data.dataset}", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+
+        return load_dataset(config.data, progress)

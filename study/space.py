@@ -1,0 +1,54 @@
+"""The space that a study searches, fixed when its search begins.
+
+A calibrated space depends on the baseline, so it is computed once and stored with the study: a
+study that goes on, or is extended, searches the same space.
+"""
+
+from collections.abc import Sequence
+
+from search_spaces.calibration import CalibratedSpace, calibrate
+from search_spaces.registry import get_space
+from study.config import StudyConfig
+from study.folder import StudyFolder, write_json
+from trainables.config import read_mapping
+from trainables.errors import InputError
+from trainables.metrics import EpochMetrics
+
+
+def study_space(
+    config: StudyConfig, folder: StudyFolder, baseline: Sequence[EpochMetrics]
+) -> CalibratedSpace:
+    """The study's space: the stored one, or a new one, which is then stored.
+
+    Args:
+        config: the study's configuration.
+        folder: where the space is stored.
+        baseline: the whole history of the baseline that trials run beside.
+
+    Raises:
+        InputError: if the stored space is damaged.
+    """
+    if config.configs is not None:
+        return CalibratedSpace({})
+    if folder.space.exists():
+        return _read(folder)
+    space = _make(config, baseline)
+    write_json(folder.space, {"space": config.space, **space.to_json()})
+    return space
+
+
+def _make(config: StudyConfig, baseline: Sequence[EpochMetrics]) -> CalibratedSpace:
+    spec = get_space(config.space)
+    if not config.calibrate or spec.policy != "on_stagnation":
+        return CalibratedSpace(spec.distributions(config.train))
+    return calibrate(spec, config.train, baseline)
+
+
+def _read(folder: StudyFolder) -> CalibratedSpace:
+    try:
+        return CalibratedSpace.from_json(read_mapping(folder.space))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{folder.space}: damaged ({error}); it says which space the study searches. Take it "
+            "from a copy, or start a study under another name"
+        ) from None

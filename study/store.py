@@ -1,0 +1,484 @@
+"""The tracking store: the only file that imports MLflow, for writing and for reading.
+
+MLflow is imported by the first call that needs it, not with this module: that takes seconds, and
+whoever only wants a name from here shouldn't pay for it. A call either succeeds or raises one of
+two errors: ``StoreUnavailableError`` (try again later) or ``StoreRefusedError`` (never will).
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import quote, urlsplit
+
+from trainables.errors import InputError
+
+log = logging.getLogger(__name__)
+
+RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+STUDY_RUN = ""
+"""The key under which the parent run of a study is found among its runs."""
+
+NOTE_TAG = "mlflow.note.content"
+VIEW_KEY = "noise-study"
+"""Name of the shared view of the runs table that every study gets."""
+
+_TRAINING = "workflowType=machine_learning"
+"""Without it MLflow's pages open on prompts and traces."""
+
+_PARAMETERS_A_CALL = 100
+_METRICS_A_CALL = 900
+_MAX_PARAMETER = 6000
+_MAX_TAG = 5000
+
+_ENVIRONMENT = {
+    # No study of ours tells other hosts about itself.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Whoever calls retries: MLflow's own retries block for minutes, and repeat the creation of a
+    # run whose answer was lost, which makes two of it.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+_SERVERS = frozenset({"http", "https", "databricks"})
+_SCHEMES = _SERVERS | {"sqlite", "postgresql", "mysql", "mssql"}
+_NOISY_LOGGERS = ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "urllib3")
+_REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"})
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]+@")
+_SECRET_QUERY = re.compile(
+    r"(?i)(?<=[?&])([^=&\s]*(?:password|passwd|pwd|secret|token|signature|sig|key|odbc_connect)=)"
+    r"[^&\s'\"]+"
+)
+
+
+class StoreUnavailableError(RuntimeError):
+    """The store can't be reached, or can't answer now."""
+
+
+class StoreRefusedError(RuntimeError):
+    """The store answered, and will not accept this."""
+
+
+class MetricPoint(NamedTuple):
+    """One value of one metric; ``time`` in ms since 1970."""
+
+    key: str
+    value: float
+    time: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRun:
+    """A run that is in the store."""
+
+    run_id: str
+    status: str
+    started: int
+    has_metrics: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStudy:
+    """A study as the store knows it; times in ms since 1970."""
+
+    name: str
+    uid: str
+    experiment_id: str
+    run_id: str
+    status: str
+    tags: Mapping[str, str]
+    started: int
+    ended: int | None
+
+
+def redact_uri(uri: str) -> str:
+    """The URI without user, password and secret parameters, fit for files, logs and MLflow."""
+    return _SECRET_QUERY.sub(r"\1***", _CREDENTIALS.sub("***@", uri))
+
+
+def resolve_uri(given: str | None, storage: Path) -> str:
+    """The tracking URI to use: ``given``, or an SQLite file in the storage folder.
+
+    A relative SQLite file is meant from the current folder, which Tune changes: it is made
+    absolute here.
+
+    Raises:
+        InputError: for a kind of store that MLflow no longer writes to.
+    """
+    if given is None:
+        return f"sqlite:///{Path(storage).expanduser().resolve() / 'mlflow.db'}"
+    parts = urlsplit(given)
+    if parts.scheme.partition("+")[0] == "sqlite":
+        path = given.partition(":///")[2]
+        return f"{parts.scheme}:///{Path(path).expanduser().resolve()}"
+    if parts.scheme.partition("+")[0] in _SCHEMES or given == "databricks":
+        return given
+    raise InputError(
+        f"tracking_uri = {redact_uri(given)!r}: not a store that MLflow writes to (plain folders "
+        "are none any more); give http://HOST:PORT, sqlite:///FILE, or a database's URI"
+    )
+
+
+def artifact_root(uri: str, storage: Path) -> str | None:
+    """Where artifacts go if the store itself doesn't say: an absolute URI, or None (a server)."""
+    if _is_server(uri):
+        return None
+    file = uri.partition(":///")[2] if uri.startswith("sqlite") else ""
+    folder = Path(file).parent if file else Path(storage).expanduser().resolve()
+    return (folder / "mlartifacts").as_uri()
+
+
+def prepare_environment() -> None:
+    """Set MLflow's environment for this process and its children, where the user has not."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def _is_server(uri: str) -> bool:
+    return urlsplit(uri).scheme in _SERVERS or uri == "databricks"
+
+
+class MlflowStore:
+    """Runs of studies in one MLflow store; nothing is contacted before the first call."""
+
+    def __init__(self, uri: str, root: str | None = None) -> None:
+        """A store.
+
+        Args:
+            uri: the tracking URI, absolute (``resolve_uri``).
+            root: where experiments keep their artifacts (``artifact_root``); None: the store's
+                own default.
+        """
+        self.uri = uri
+        self._root = root
+
+    def __repr__(self) -> str:
+        return f"MlflowStore({redact_uri(self.uri)!r})"
+
+    @cached_property
+    def _client(self) -> Any:
+        prepare_environment()
+        from mlflow import MlflowClient
+
+        for name in _NOISY_LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    @contextmanager
+    def _calling(self) -> Iterator[Any]:
+        """The client, with its errors translated and freed of secrets."""
+        try:
+            yield self._client
+        except Exception as error:
+            text = self._scrubbed(f"{type(error).__name__}: {error}")
+            kind = StoreRefusedError if self._is_refusal(error) else StoreUnavailableError
+            raise kind(text) from None
+
+    def _is_refusal(self, error: Exception) -> bool:
+        from mlflow.exceptions import MlflowException, RestException
+
+        # Of a server only MLflow's own answers count: a proxy says 404, too, while it is down.
+        answered = RestException if _is_server(self.uri) else MlflowException
+        return isinstance(error, answered) and error.error_code in _REFUSALS
+
+    def _scrubbed(self, text: str) -> str:
+        password = urlsplit(self.uri).password
+        if password:
+            text = text.replace(password, "***")
+        first = redact_uri(text).strip().splitlines()[0]
+        return first[:300]
+
+    # Writing
+
+    def experiment(self, name: str) -> str:
+        """The id of an experiment, which is made, or restored, if need be."""
+        with self._calling() as client:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                return str(client.create_experiment(name, artifact_location=self._location(name)))
+            if found.lifecycle_stage == "deleted":
+                client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+
+    def _location(self, name: str) -> str | None:
+        return None if self._root is None else f"{self._root}/{quote(name, safe='')}"
+
+    def create_run(
+        self, experiment_id: str, name: str, tags: Mapping[str, str], started: int
+    ) -> str:
+        """Make a run, RUNNING since ``started`` (ms); its id.
+
+        After a ``StoreUnavailableError`` the run may exist all the same: ``find_runs`` tells.
+        """
+        with self._calling() as client:
+            run = client.create_run(
+                experiment_id, start_time=started, tags=_tags(tags), run_name=name
+            )
+            return str(run.info.run_id)
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        metrics: Sequence[MetricPoint] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write metrics, parameters and tags in as few calls as MLflow's limits allow.
+
+        Sending the same again changes nothing: MLflow drops a metric whose value, step and time it
+        has. Long values are cut.
+        """
+        with self._calling() as client:
+            from mlflow.entities import Metric, Param, RunTag
+
+            points = [Metric(m.key, m.value, m.time, m.step) for m in metrics]
+            texts = [Param(k, _cut(v, _MAX_PARAMETER)) for k, v in (params or {}).items()]
+            marks = [RunTag(k, v) for k, v in _tags(tags or {}).items()]
+            for points_, texts_, marks_ in _calls(points, texts, marks):
+                client.log_batch(run_id, metrics=points_, params=texts_, tags=marks_)
+
+    def log_text(self, run_id: str, text: str, file: str) -> None:
+        """Store ``text`` as the artifact ``file``."""
+        with self._calling() as client:
+            client.log_text(run_id, text, file)
+
+    def log_file(self, run_id: str, path: Path, folder: str = "") -> None:
+        """Store a file among the run's artifacts."""
+        with self._calling() as client:
+            client.log_artifact(run_id, str(path), folder or None)
+
+    def log_dataset(self, run_id: str, name: str, source: Mapping[str, Any]) -> None:
+        """Say which data set a run used, in MLflow's own form."""
+        with self._calling() as client:
+            from mlflow.entities import Dataset, DatasetInput, InputTag
+
+            text = json.dumps(source, sort_keys=True)
+            digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+            dataset = Dataset(name=name, digest=digest, source_type="code", source=text)
+            use = InputTag("mlflow.data.context", "train")
+            client.log_inputs(run_id, datasets=[DatasetInput(dataset, [use])])
+
+    def set_status(self, run_id: str, status: RunStatus, ended: int | None = None) -> None:
+        """End a run (``ended`` in ms), or let it run again."""
+        with self._calling() as client:
+            if status == "RUNNING":
+                client.update_run(run_id, status)
+            else:
+                client.set_terminated(run_id, status, ended)
+
+    def delete_run(self, run_id: str) -> None:
+        """Move a run to MLflow's bin."""
+        with self._calling() as client:
+            client.delete_run(run_id)
+
+    def share_view(self, experiment_id: str, columns: Sequence[str], order_by: str) -> None:
+        """Keep a view of the runs table in the experiment; ``view_link`` opens it.
+
+        The table's columns are the browser's, not the store's; a shared view is the one way to
+        hand over a readable choice of them. A page that doesn't know it shows its own columns.
+        """
+        state = {"selectedColumns": list(columns), "orderByKey": order_by, "orderByAsc": False}
+        with self._calling() as client:
+            client.set_experiment_tag(
+                experiment_id, f"mlflow.sharedViewState.{VIEW_KEY}", json.dumps(state)
+            )
+
+    # Reading
+
+    def find_runs(self, experiment_id: str, uid: str) -> dict[str, FoundRun]:
+        """All runs of a study by trial key, the parent's under ``STUDY_RUN``.
+
+        A run whose creation was answered too late may be there twice: the empty one is deleted.
+        """
+        return self._found(experiment_id, f"tags.study_id = '{uid}'")
+
+    def find_run(self, experiment_id: str, uid: str, key: str) -> FoundRun | None:
+        """One run of a study by its key, as ``find_runs``; None if there is none."""
+        which = "tags.role = 'study'" if key == STUDY_RUN else f"tags.trial_id = '{key}'"
+        return self._found(experiment_id, f"tags.study_id = '{uid}' and {which}").get(key)
+
+    def _found(self, experiment_id: str, condition: str) -> dict[str, FoundRun]:
+        found: dict[str, FoundRun] = {}
+        with self._calling() as client:
+            for run in _all_pages(client, experiment_id, condition):
+                tags = run.data.tags
+                key = STUDY_RUN if tags.get("role") == "study" else tags.get("trial_id")
+                if key is None:
+                    continue
+                this = FoundRun(
+                    run_id=run.info.run_id,
+                    status=run.info.status,
+                    started=run.info.start_time,
+                    has_metrics=bool(run.data.metrics or run.data.params),
+                )
+                other = found.get(key)
+                keep = this if other is None else _fuller(this, other)
+                if other is not None:
+                    double = other if keep is this else this
+                    if not double.has_metrics:
+                        client.delete_run(double.run_id)
+                found[key] = keep
+        return found
+
+    def find_experiment(self, name: str) -> str | None:
+        """The id of an experiment; None if there is none of this name."""
+        with self._calling() as client:
+            found = client.get_experiment_by_name(name)
+            return str(found.experiment_id) if found else None
+
+    def studies(self) -> list[StoredStudy]:
+        """All studies in the store, the newest first."""
+        with self._calling() as client:
+            studies = [
+                _stored_study(run)
+                for experiment in client.search_experiments()
+                for run in _all_pages(client, experiment.experiment_id, "tags.role = 'study'")
+            ]
+        return sorted(studies, key=lambda study: study.started, reverse=True)
+
+    def metric_history(self, run_id: str, key: str) -> list[MetricPoint]:
+        """Every stored value of a metric, by step."""
+        with self._calling() as client:
+            points = client.get_metric_history(run_id, key)
+            return sorted(
+                (MetricPoint(p.key, p.value, p.timestamp, p.step) for p in points),
+                key=lambda point: point.step,
+            )
+
+    def run(self, run_id: str) -> Any:
+        """MLflow's own ``Run``: ``info``, ``data.metrics``, ``data.params``, ``data.tags``."""
+        with self._calling() as client:
+            return client.get_run(run_id)
+
+
+def run_link(experiment_id: str, run_id: str, artifact: str = "") -> str:
+    """The address of a run's page (or of one of its artifacts) within MLflow's pages."""
+    tail = f"/artifacts/{quote(artifact)}" if artifact else ""
+    return f"#/experiments/{experiment_id}/runs/{run_id}{tail}?{_TRAINING}"
+
+
+def view_link(experiment_id: str) -> str:
+    """The address of the study's view of the runs table within MLflow's pages."""
+    return f"#/experiments/{experiment_id}/runs?{_TRAINING}&viewStateShareKey={VIEW_KEY}"
+
+
+def _all_pages(client: Any, experiment_id: str, condition: str) -> Iterator[Any]:
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], condition, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _fuller(a: FoundRun, b: FoundRun) -> FoundRun:
+    return max(a, b, key=lambda run: (run.has_metrics, -run.started))
+
+
+def _stored_study(run: Any) -> StoredStudy:
+    tags = dict(run.data.tags)
+    return StoredStudy(
+        name=tags.get("study", ""),
+        uid=tags.get("study_id", ""),
+        experiment_id=run.info.experiment_id,
+        run_id=run.info.run_id,
+        status=run.info.status,
+        tags=tags,
+        started=run.info.start_time,
+        ended=run.info.end_time,
+    )
+
+
+def _tags(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: _cut(value, _MAX_TAG) for key, value in tags.items()}
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _calls(
+    metrics: Sequence[Any], params: Sequence[Any], tags: Sequence[Any]
+) -> Iterator[tuple[Sequence[Any], Sequence[Any], Sequence[Any]]]:
+    """Cut into calls that keep MLflow's limits, parameters and tags first."""
+    heads = max(_pieces(params, _PARAMETERS_A_CALL), _pieces(tags, _PARAMETERS_A_CALL))
+    for i in range(max(heads, _pieces(metrics, _METRICS_A_CALL - 2 * _PARAMETERS_A_CALL))):
+        yield (
+            _piece(metrics, i, _METRICS_A_CALL - 2 * _PARAMETERS_A_CALL),
+            _piece(params, i, _PARAMETERS_A_CALL),
+            _piece(tags, i, _PARAMETERS_A_CALL),
+        )
+
+
+def _pieces(items: Sequence[Any], size: int) -> int:
+    return -(-len(items) // size)
+
+
+def _piece(items: Sequence[Any], i: int, size: int) -> Sequence[Any]:
+    return items[i * size : (i + 1) * size]
+
+
+# MLflow's pages
+
+
+def ui_command(host: str, port: int) -> list[str]:
+    """The command that serves MLflow's pages; the store's URI travels in the environment."""
+    return [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--workers",
+        "1",
+        "--host",
+        host,
+        "--port",
+        str(port),
+    ]
+
+
+def ui_environment(uri: str, storage: Path) -> dict[str, str]:
+    """The environment for ``ui_command``: URIs hold passwords, which command lines would show."""
+    environment = {**os.environ, **_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": uri}
+    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    root = artifact_root(uri, storage)
+    if root is not None:
+        environment["MLFLOW_DEFAULT_ARTIFACT_ROOT"] = root
+    return environment
+
+
+def serve_ui(uri: str, storage: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
+    """Serve MLflow's pages until the server ends; its exit code.
+
+    Raises:
+        InputError: if the store is a server itself, or the port is taken.
+    """
+    if _is_server(uri):
+        raise InputError(f"tracking_uri = {redact_uri(uri)!r} is a server: open it in a browser")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InputError(f"port = {port}: can't listen on {host}: {error}") from None
+    try:
+        return subprocess.run(
+            ui_command(host, port), env=ui_environment(uri, storage), cwd=storage, check=False
+        ).returncode
+    except KeyboardInterrupt:
+        return 0

@@ -1,0 +1,264 @@
+"""The result of a study, computed from its ledger alone: ``summary.json`` and the winner.
+
+Everything here is a function of what was recorded, so an interrupted study, a running one and a
+finished one are summarised by the same code. Nothing in ``metrics`` depends on the clock.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from study.config import StudyConfig
+from study.ledger import LedgerState, TrialRecord
+from trainables.config import TrainConfig
+from trainables.metrics import OBJECTIVES, STATISTICS, EpochMetrics, objective_values
+
+Value = float | list[float] | None
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ObjectiveSummary(_Row):
+    """What was searched for."""
+
+    metric: str | list[str]
+    mode: str | list[str]
+
+
+class BaselineSummary(_Row):
+    """The pinned baseline on one seed."""
+
+    seed: int
+    value: Value
+    metrics: dict[str, float | None]
+    run_id: str | None
+
+
+class TrialSummary(_Row):
+    """One trial, beside the baseline of its seed."""
+
+    trial_id: str
+    run_id: str | None
+    state: str
+    reason: str | None
+    seed: int
+    value: Value
+    paired_difference: Value
+    final_val_accuracy_difference: float | None
+    epochs: int
+    epochs_trained: int
+    first_injection_epoch: int | None
+    forked_from: int | None
+    never_injected: bool
+    overrides: dict[str, Any]
+    metrics: dict[str, float | None]
+
+
+class CostSummary(_Row):
+    """Epochs that trials reported, and those of them that were trained rather than shared."""
+
+    epochs_reported: int
+    epochs_trained: int
+    trained_share: float | None
+    seconds: float
+
+
+class Summary(_Row):
+    """``summary.json``."""
+
+    study: str
+    objective: ObjectiveSummary
+    baseline: list[BaselineSummary]
+    trials: list[TrialSummary]
+    best: str | list[str] | None
+    cost: CostSummary
+    notes: list[str]
+
+
+def summarise(
+    config: StudyConfig,
+    state: LedgerState,
+    run_ids: Mapping[str, str] | None = None,
+) -> Summary:
+    """The summary of what the ledger holds.
+
+    Args:
+        config: the study's configuration.
+        state: the ledger's content.
+        run_ids: MLflow's run id by trial key, as far as known.
+    """
+    runs = run_ids or {}
+    records = sorted(state.trials.values(), key=lambda record: record.key)
+    baselines = [r for r in records if r.role == "baseline" and r.state == "complete"]
+    by_digest = {r.baseline: r for r in baselines}
+    ended = [r for r in records if r.role == "trial" and r.state is not None]
+    trials = [_trial(config, r, by_digest.get(r.baseline), runs.get(r.key)) for r in ended]
+    single = not config.multi_objective
+    return Summary(
+        study=config.name,
+        objective=ObjectiveSummary(
+            metric=config.objective[0] if single else list(config.objective),
+            mode=config.modes[0] if single else list(config.modes),
+        ),
+        baseline=[
+            BaselineSummary(
+                seed=r.seed,
+                value=value_of(config, r.history),
+                metrics=final_metrics(r.history),
+                run_id=runs.get(r.key),
+            )
+            for r in sorted(baselines, key=lambda r: r.seed)
+        ],
+        trials=trials,
+        best=best_trial(config, trials),
+        cost=_cost(ended),
+        notes=study_notes(state),
+    )
+
+
+def study_notes(state: LedgerState) -> list[str]:
+    """The sentences that the reader of the result needs, as the study recorded them."""
+    tags = state.study.tags if state.study else {}
+    numbers = sorted(int(k.removeprefix("note.")) for k in tags if k.startswith("note."))
+    return [tags[f"note.{number}"] for number in numbers]
+
+
+def _trial(
+    config: StudyConfig, record: TrialRecord, baseline: TrialRecord | None, run_id: str | None
+) -> TrialSummary:
+    value = value_of(config, record.history)
+    paired, final = paired_differences(config, record, baseline)
+    injected = next((row.epoch for row in record.history if row.injected), None)
+    return TrialSummary(
+        trial_id=record.key,
+        run_id=run_id,
+        state=str(record.state),
+        reason=record.reason or None,
+        seed=record.seed,
+        value=value,
+        paired_difference=paired,
+        final_val_accuracy_difference=final,
+        epochs=len(record.history),
+        epochs_trained=len(record.history) - record.shared_epochs,
+        first_injection_epoch=injected,
+        forked_from=record.shared_epochs or None,
+        never_injected=record.state == "complete" and injected is None,
+        overrides=dict(record.overrides),
+        metrics=final_metrics(record.history),
+    )
+
+
+def paired_differences(
+    config: StudyConfig, record: TrialRecord, baseline: TrialRecord | None
+) -> tuple[Value, float | None]:
+    """Trial − baseline of the same seed: of the objective, and of the final validation accuracy.
+
+    A trial that ended early is compared with the baseline after as many epochs. None where there
+    is nothing to compare, or a figure is no finite number.
+    """
+    if baseline is None or not record.history:
+        return None, None
+    same = baseline.history[: len(record.history)]
+    if len(same) < len(record.history):
+        return None, None
+    differences = [
+        _finite(objective_values(record.history)[name] - objective_values(same)[name])
+        for name in config.objective
+    ]
+    final = _finite(record.history[-1].val_accuracy - same[-1].val_accuracy)
+    if any(difference is None for difference in differences):
+        return None, final
+    known = [difference for difference in differences if difference is not None]
+    return (known if config.multi_objective else known[0]), final
+
+
+def value_of(config: StudyConfig, history: Sequence[EpochMetrics]) -> Value:
+    """The objective's value, a list of them in a multi-objective study; None without epochs."""
+    if not history:
+        return None
+    values = objective_values(history)
+    known = [values[name] for name in config.objective]
+    if not all(math.isfinite(value) for value in known):
+        return None
+    return known if config.multi_objective else known[0]
+
+
+def final_metrics(history: Sequence[EpochMetrics]) -> dict[str, float | None]:
+    """The last epoch's statistics and the objectives; None where a figure is not finite."""
+    if not history:
+        return {}
+    last = history[-1]
+    row: dict[str, float | None] = {name: _finite(getattr(last, name)) for name in STATISTICS}
+    return row | {name: _finite(value) for name, value in objective_values(history).items()}
+
+
+def best_trial(config: StudyConfig, trials: Sequence[TrialSummary]) -> str | list[str] | None:
+    """The best complete trial, or the Pareto front of a multi-objective study.
+
+    Ties are broken by the best validation loss, then by the id.
+    """
+    complete = [t for t in trials if t.state == "complete" and t.value is not None]
+    if config.multi_objective:
+        return [t.trial_id for t in pareto_front(config, complete)]
+    return ranked(config, complete)[0].trial_id if complete else None
+
+
+def ranked(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSummary]:
+    """Trials from best to worst by the first objective; those without a value come last."""
+    sign = -1.0 if OBJECTIVES[config.objective[0]] == "max" else 1.0
+
+    def key(trial: TrialSummary) -> tuple[float, float, str]:
+        value = trial.value[0] if isinstance(trial.value, list) else trial.value
+        loss = trial.metrics.get("best_val_loss")
+        return (
+            math.inf if value is None else sign * value,
+            math.inf if loss is None else loss,
+            trial.trial_id,
+        )
+
+    return sorted(trials, key=key)
+
+
+def pareto_front(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSummary]:
+    """The trials that no other trial beats in one objective without losing in the other."""
+    signs = [-1.0 if mode == "max" else 1.0 for mode in config.modes]
+
+    def costs(trial: TrialSummary) -> list[float]:
+        assert isinstance(trial.value, list)
+        return [sign * value for sign, value in zip(signs, trial.value, strict=True)]
+
+    def dominated(trial: TrialSummary) -> bool:
+        mine = costs(trial)
+        return any(
+            all(a <= b for a, b in zip(costs(other), mine, strict=True)) and costs(other) != mine
+            for other in trials
+        )
+
+    return ranked(config, [trial for trial in trials if not dominated(trial)])
+
+
+def winner_config(summary: Summary, state: LedgerState) -> TrainConfig | None:
+    """The run configuration of the best trial (of a Pareto front: its first)."""
+    best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
+    if not isinstance(best, str):
+        return None
+    return TrainConfig.model_validate(state.trials[best].config)
+
+
+def _cost(records: Sequence[TrialRecord]) -> CostSummary:
+    reported = sum(len(r.history) for r in records)
+    trained = sum(len(r.history) - r.shared_epochs for r in records)
+    return CostSummary(
+        epochs_reported=reported,
+        epochs_trained=trained,
+        trained_share=trained / reported if reported else None,
+        seconds=round(sum(r.seconds or 0.0 for r in records), 3),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,339 @@
+"""Tune's callback: what trials report becomes events of the ledger.
+
+It runs in the driver's loop, so it does nothing slow and raises nothing: an exception here would
+end the whole study (on a result) or turn a finished trial into a failed one (on its end).
+"""
+
+import functools
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from study.ledger import (
+    EndEvent,
+    EpochsEvent,
+    Event,
+    Ledger,
+    NoteEvent,
+    StartEvent,
+    TrialRecord,
+    TrialState,
+    read_ledger,
+    same_numbers,
+)
+from trainables.config import NoiseConfig
+from trainables.controller import fork_epoch
+from trainables.fork import annotate
+from trainables.metrics import TEST_FIGURES, EpochMetrics, objective_values
+
+log = logging.getLogger(__name__)
+
+Describe = Callable[[Mapping[str, Any]], StartEvent]
+_FIELDS = tuple(EpochMetrics.__dataclass_fields__)
+_MAX_REASON = 500
+_NO_REASON = "failed; Tune kept no reason"
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b:?")
+
+Hook = TypeVar("Hook", bound=Callable[..., None])
+
+
+class _Run:
+    """What the callback remembers of a run that has not ended."""
+
+    def __init__(self, start: StartEvent) -> None:
+        self.start = start
+        self.rows: dict[int, EpochMetrics] = {}
+        self.shared: set[int] = set()
+        self.fork_epoch: int | None = None
+        self.diverged = ""
+        self.seconds: float | None = None
+        self.note = ""
+        self.test: dict[str, float] = {}
+
+    def recall(self, record: TrialRecord) -> None:
+        """Take over what the ledger knows."""
+        self.rows = {row.epoch: row for row in record.history}
+        # What is shared is a prefix: a run leaves its baseline's course once.
+        self.shared = set(range(record.shared_epochs))
+        fork = record.tags.get("fork_epoch")
+        self.fork_epoch = int(fork) if fork else None
+        self.note = record.tags.get("note", "")
+
+    @property
+    def budget(self) -> int:
+        """The epoch budget."""
+        return int(self.start.config["epochs"])
+
+    @property
+    def history(self) -> list[EpochMetrics]:
+        """The epochs so far, in order."""
+        return [self.rows[epoch] for epoch in sorted(self.rows)]
+
+
+def _never_raise(hook: Hook) -> Hook:
+    @functools.wraps(hook)
+    def guarded(self: "LedgerCallback", *args: Any, **kwargs: Any) -> None:
+        try:
+            hook(self, *args, **kwargs)
+        except Exception as error:
+            self.failed(hook.__name__, error)
+
+    return cast(Hook, guarded)
+
+
+class LedgerCallback(tune.Callback):
+    """Writes starts, epochs and ends of trials to the ledger.
+
+    An epoch is written once: what a resumed trial reports again is compared and left out. A trial
+    that was stopped by the end of the whole experiment (interrupt, time budget) is not ended here:
+    it goes on when the study is resumed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        describe: Describe,
+        baselines: Mapping[str, Sequence[EpochMetrics]] | None = None,
+        baseline_tests: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
+        """Nothing is opened before ``setup``: Tune pickles callbacks.
+
+        Args:
+            path: the ledger.
+            describe: a trial's configuration (Tune's dictionary) → its start.
+            baselines: digest of a baseline → its whole history.
+            baseline_tests: digest of a baseline → its figures on the test set, if trials are
+                evaluated on it, too.
+        """
+        self.path = Path(path)
+        self.error: Exception | None = None
+        self._describe = describe
+        self._baselines = dict(baselines or {})
+        self._baseline_tests = dict(baseline_tests or {})
+        self._ledger: Ledger | None = None
+        self._runs: dict[str, _Run] = {}
+        self._ended: set[str] = set()
+        self._baseline_keys: dict[str, str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ledger": None, "_runs": {}, "error": None}
+
+    def setup(self, **info: Any) -> None:
+        """Open the ledger and recall what it says of unfinished trials.
+
+        Raises:
+            OSError: if the ledger can't be opened: better no training than none on record.
+        """
+        self._ledger = Ledger(self.path)
+        for key, record in read_ledger(self.path).trials.items():
+            if record.role == "baseline":
+                self._baseline_keys[record.baseline] = key
+            if record.finished:
+                self._ended.add(key)
+            else:
+                self._runs[key] = _Run(_start_of(record))
+                self._runs[key].recall(record)
+
+    @_never_raise
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Record the start, once for each key: a retry or a resume is the same run."""
+        self._run(trial)
+
+    @_never_raise
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        """Record the epoch, and before the first one what the trial shares with its baseline."""
+        if "epoch" not in result:
+            return
+        run = self._run(trial)
+        row = EpochMetrics.from_dict({name: result[name] for name in _FIELDS if name in result})
+        start_epoch = int(result.get("start_epoch", 0))
+        run.diverged = str(result.get("diverged", ""))
+        run.seconds = result.get("time_total_s", run.seconds)
+        run.test = {name: result[name] for name in TEST_FIGURES if name in result}
+        self._share(run, upto=min(row.epoch, start_epoch))
+        self._add(run, row, shared=row.epoch < start_epoch)
+        note = str(result.get("note") or "")
+        if note and note != run.note:
+            run.note = note
+            self._write(NoteEvent(run.start.trial, {"note": note}))
+
+    @_never_raise
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Record the end: complete, stopped early, or diverged."""
+        run = self._runs.get(trial.config["key"])
+        if run is None or not run.rows:
+            return
+        last = run.history[-1]
+        if run.diverged or not last.finite:
+            self._end(run, "failed", run.diverged or f"diverged in epoch {last.epoch}")
+        elif last.epoch + 1 >= run.budget:
+            self._end(run, "complete", "")
+        else:
+            self._end(run, "pruned", f"stopped early after {last.epoch + 1} epochs")
+
+    @_never_raise
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Record the failure that no retry is left for, with its reason."""
+        if trial.config["key"] not in self._ended:
+            self._end(self._run(trial), "failed", failure_reason(trial))
+
+    @_never_raise
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Close the ledger."""
+        if self._ledger is not None:
+            ledger, self._ledger = self._ledger, None
+            ledger.close()
+
+    def failed(self, where: str, error: Exception) -> None:
+        """Say an error of ours once, loudly; the first one stays in ``error``."""
+        if self.error is None:
+            self.error = error
+            log.error(
+                "%s: the study's records could not be written (%s: %s: %s). Training goes on; what "
+                "the disk refused is kept in memory and tried again with the next record",
+                self.path,
+                where,
+                type(error).__name__,
+                error,
+                exc_info=error,
+            )
+
+    def _run(self, trial: Trial) -> _Run:
+        """The trial's run; a new one, or one that had ended, is begun."""
+        key = trial.config["key"]
+        run = self._runs.get(key)
+        if run is not None:
+            return run
+        start = self._describe(trial.config)
+        assert start.trial == key, f"describe() gave {start.trial!r} for {key!r}"
+        run = _Run(start)
+        if key in self._ended:
+            run.recall(read_ledger(self.path).trials[key])
+            self._ended.remove(key)
+        if start.role == "baseline":
+            self._baseline_keys[start.baseline] = key
+        self._runs[key] = run
+        self._write(start)
+        return run
+
+    def _share(self, run: _Run, upto: int) -> None:
+        """Record the baseline's epochs before ``upto`` that the trial lacks, as its own."""
+        missing = [epoch for epoch in range(upto) if epoch not in run.rows]
+        if not missing:
+            return
+        start = run.start
+        baseline = self._baselines.get(start.baseline)
+        if baseline is None or len(baseline) < upto:
+            raise LookupError(
+                f"{start.trial} shares {upto} epochs with the baseline {start.baseline}, whose "
+                "history is not known"
+            )
+        noise = NoiseConfig.model_validate(start.config["noise"])
+        run.fork_epoch = fork_epoch(baseline, noise, run.budget)
+        rows = annotate(baseline[:upto], noise, run.budget)
+        shared = tuple(rows[epoch] for epoch in missing)
+        run.rows.update({row.epoch: row for row in shared})
+        run.shared.update(missing)
+        self._write(EpochsEvent(start.trial, shared, shared=True))
+        self._write(NoteEvent(start.trial, self._fork_tags(run)))
+
+    def _fork_tags(self, run: _Run) -> dict[str, str]:
+        origin = self._baseline_keys.get(run.start.baseline, run.start.baseline)
+        if run.fork_epoch is None:
+            return {"forked_from": origin, "never_injected": "true"}
+        return {"forked_from": origin, "fork_epoch": str(run.fork_epoch)}
+
+    def _add(self, run: _Run, row: EpochMetrics, *, shared: bool) -> None:
+        known = run.rows.get(row.epoch)
+        if known is None:
+            run.rows[row.epoch] = row
+            if shared:
+                run.shared.add(row.epoch)
+            self._write(EpochsEvent(run.start.trial, (row,), shared=shared))
+        elif not same_numbers(known, row):
+            log.warning(
+                "%s: epoch %d came out differently when it was repeated; the first figures are "
+                "kept (training is not deterministic there)",
+                run.start.trial,
+                row.epoch,
+            )
+
+    def _end(self, run: _Run, state: TrialState, reason: str) -> None:
+        key, history = run.start.trial, run.history
+        values = {**objective_values(history), **run.test} if history and state != "failed" else {}
+        event = EndEvent(
+            trial=key,
+            state=state,
+            reason=reason,
+            values=values,
+            paired_difference=self._paired_difference(run, values),
+            epochs_trained=len(history) - len(run.shared),
+            fork_epoch=run.fork_epoch,
+            first_injection_epoch=next((row.epoch for row in history if row.injected), None),
+            seconds=run.seconds,
+        )
+        del self._runs[key]
+        self._ended.add(key)
+        self._write(event)
+
+    def _paired_difference(self, run: _Run, values: Mapping[str, float]) -> dict[str, float]:
+        """Value − the baseline's after as many epochs, by objective."""
+        same = (self._baselines.get(run.start.baseline) or ())[: len(run.rows)]
+        if run.start.role == "baseline" or len(same) < len(run.rows) or not values:
+            return {}
+        baseline = {**objective_values(same), **self._baseline_tests.get(run.start.baseline, {})}
+        return {name: value - baseline[name] for name, value in values.items() if name in baseline}
+
+    def _write(self, event: Event) -> None:
+        if self._ledger is None:
+            raise RuntimeError("the ledger is not open")
+        self._ledger.append(event)
+
+
+def _start_of(record: TrialRecord) -> StartEvent:
+    return StartEvent(
+        trial=record.key,
+        role=record.role,
+        seed=record.seed,
+        overrides=record.overrides,
+        config=record.config,
+        baseline=record.baseline,
+        time=record.started,
+    )
+
+
+def failure_reason(trial: Trial) -> str:
+    """The error that ended a trial, without its traceback: ``ValueError: …``."""
+    path = trial.error_file
+    if path is None:
+        return _NO_REASON
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        return f"failed; the reason can't be read: {error}"
+    # Tune appends each failure under a heading; the last one counts.
+    *_, last = re.split(r"^Failure # .*$", text, flags=re.MULTILINE)
+    lines = [line.strip() for line in last.splitlines() if line.strip()]
+    if not lines:
+        return _NO_REASON
+    raised = [number for number, line in enumerate(lines) if _EXCEPTION.match(line)]
+    reason = " ".join(lines[raised[-1] :]) if raised else lines[0]
+    return reason[:_MAX_REASON]

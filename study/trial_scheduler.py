@@ -1,0 +1,156 @@
+"""Early stopping that knows where a trial's noise began: asynchronous successive halving (ASHA).
+
+A trial equals its baseline until its noise begins, so that values from before say nothing about
+it, and values from right after say little. Rungs count epochs of training as a whole; each trial
+is judged only at rungs from its own first noisy epochs on, which it reports (``judged_from``).
+
+ASHA: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from study.ledger import TrialRecord
+from trainables.metrics import OBJECTIVES, objective_value
+
+RUNGS_PER_REDUCTION = 3
+"""Rungs while epochs grow by the reduction factor. Stock ASHA has one; a trial that forks after
+half of the budget would then never be judged."""
+
+
+def milestones(first: int, epochs: int, reduction_factor: float) -> tuple[int, ...]:
+    """The epochs at which trials are compared: about geometric, from ``first`` to the budget.
+
+    The first is ``first`` (at least 1); the budget itself is none, since nothing is left to stop.
+    """
+    ratio = reduction_factor ** (1 / RUNGS_PER_REDUCTION)
+    found: list[int] = []
+    exact = float(max(1, first))
+    while round(exact) < epochs:
+        # Early ones, closer than an epoch, fall together.
+        if not found or round(exact) > found[-1]:
+            found.append(round(exact))
+        exact *= ratio
+    return tuple(found)
+
+
+@dataclass
+class Rungs:
+    """The values recorded at each milestone, and the decision they allow. Knows nothing of Ray.
+
+    Attributes:
+        milestones: epochs completed at which trials are compared, rising.
+        epochs: the epoch budget.
+        recorded: milestone → trial key → value; higher is better.
+    """
+
+    milestones: tuple[int, ...]
+    epochs: int
+    recorded: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    def judge(self, key: str, epochs_done: int, judged_from: int, value: float) -> bool:
+        """Record a value where it counts; returns whether the trial may go on.
+
+        A value counts at the highest milestone reached, if that is not before ``judged_from`` and
+        the trial has no value there yet. Of the values there, as large a share may go on as the
+        epochs grow by until the next milestone, so that each stage costs the same: with k of
+        n values better, the trial goes on if k < ⌈n · milestone / next⌉.
+
+        Args:
+            key: the trial's own key, which it keeps when it is tried again or taken up again.
+            epochs_done: epochs completed, those shared with the baseline included.
+            judged_from: epochs completed from which on the trial is judged.
+            value: finite; higher is better.
+        """
+        reached = [milestone for milestone in self.milestones if milestone <= epochs_done]
+        if not reached or reached[-1] < judged_from:
+            return True
+        rung = self.recorded.setdefault(reached[-1], {})
+        if key in rung:
+            return True
+        rung[key] = value
+        better = sum(other > value for other in rung.values())
+        return better < math.ceil(len(rung) * reached[-1] / self._after(reached[-1]))
+
+    def _after(self, milestone: int) -> int:
+        later = (other for other in (*self.milestones, self.epochs) if other > milestone)
+        return next(later)
+
+
+class ForkAwareASHA(FIFOScheduler):
+    """Stops trials that lag behind, and diverged ones.
+
+    A trial reports ``training_iteration`` (epochs completed), ``judged_from`` (missing or negative
+    as long as its noise has not begun) and the objective.
+    """
+
+    def __init__(
+        self,
+        objective: str,
+        *,
+        epochs: int,
+        grace_period: int,
+        reduction_factor: float = 3,
+    ) -> None:
+        """Make a scheduler with empty rungs.
+
+        Args:
+            objective: one of ``OBJECTIVES``.
+            epochs: the epoch budget.
+            grace_period: epochs completed before which no trial is stopped; past the earliest
+                epoch at which the search space lets noise begin.
+            reduction_factor: while epochs grow by this factor, one in so many trials remains.
+        """
+        super().__init__()
+        self._metric = objective
+        self._sign = 1.0 if OBJECTIVES[objective] == "max" else -1.0
+        self.stopped = 0
+        self.rungs = Rungs(milestones(grace_period, epochs, reduction_factor), epochs)
+
+    def replay(self, records: Mapping[str, TrialRecord], grace: int) -> None:
+        """Fill the rungs with what the ledger has, as they were when it was recorded.
+
+        Args:
+            records: the study's trials by key; baselines and other roles are no competitors.
+            grace: epochs after a trial's first noisy one in which it is not judged.
+        """
+        for key, record in records.items():
+            begins = record.first_injection_epoch
+            if record.role != "trial" or begins is None:
+                continue
+            for index in range(record.shared_epochs, len(record.history)):
+                row = record.history[index]
+                done = row.epoch + 1
+                if done in self.rungs.milestones and row.finite:
+                    value = objective_value(self._metric, record.history[: index + 1])
+                    self.rungs.judge(key, done, begins + 1 + grace, self._sign * value)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
+        """Stop the trial if it lags behind or has diverged."""
+        if self._goes_on(trial.config["key"], result):
+            return str(TrialScheduler.CONTINUE)
+        self.stopped += 1
+        return str(TrialScheduler.STOP)
+
+    def _goes_on(self, key: str, result: Mapping[str, Any]) -> bool:
+        value = float(result.get(self._metric, math.nan))
+        if result.get("diverged") or not math.isfinite(value):
+            return False
+        judged_from = result.get("judged_from")
+        if judged_from is None or judged_from < 0:
+            return True
+        done = int(result["training_iteration"])
+        return self.rungs.judge(key, done, int(judged_from), self._sign * value)
+
+    def debug_string(self) -> str:
+        """How many values each rung has."""
+        sizes = ", ".join(
+            f"{milestone}: {len(self.rungs.recorded.get(milestone, {}))}"
+            for milestone in self.rungs.milestones
+        )
+        return f"early stopping: {self.stopped} stopped; values by rung (epochs): {sizes}"

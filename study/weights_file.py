@@ -1,0 +1,171 @@
+"""Weights files: a state dict, and what it needs to be used again.
+
+A file of ours is read by ``torch.load(path, weights_only=True)``: a dictionary with ``format``,
+``config`` (JSON text), ``classes``, ``epoch``, ``metrics`` and ``model``, the state dict. A bare
+state dict, as the reference stores it, is read too; it lacks the rest.
+"""
+
+import io
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.checkpoint import CheckpointError, load_state
+from trainables.config import TrainConfig
+from trainables.errors import InputError
+from trainables.files import write_atomically
+from trainables.metrics import EpochMetrics
+
+FORMAT = "noise-train weights 1"
+"""Marks a weights file of this project."""
+
+_NESTED = ("model", "state_dict", "model_state_dict")
+_PARALLEL = "module."
+"""What torch's ``DataParallel`` puts before each name."""
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a weights file holds.
+
+    Attributes:
+        model: parameters and buffers by name, on the CPU.
+        config: the configuration of the run, as JSON types; None in a bare state dict.
+        classes: names of the classes, likewise.
+        epoch: the epoch after which they were taken, counted from 0, likewise.
+    """
+
+    model: Mapping[str, Tensor]
+    config: Mapping[str, Any] | None = None
+    classes: tuple[str, ...] | None = None
+    epoch: int | None = None
+
+
+def write_weights(
+    path: Path,
+    config: TrainConfig,
+    classes: Sequence[str],
+    row: EpochMetrics,
+    weights: Mapping[str, Tensor],
+) -> None:
+    """Write a weights file, whole or not at all.
+
+    Raises:
+        OSError: if it can't be written; an older file stays.
+    """
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "format": FORMAT,
+            "config": config.model_dump_json(),
+            "classes": list(classes),
+            "epoch": row.epoch,
+            "metrics": row.to_dict(),
+            "model": {name: tensor.cpu() for name, tensor in weights.items()},
+        },
+        buffer,
+    )
+    write_atomically(path, buffer.getvalue())
+
+
+def read_weights(path: Path) -> Weights:
+    """Read a weights file, a bare state dict, or the checkpoint that a run goes on from.
+
+    Raises:
+        InputError: if the file is missing, damaged or something else.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"--checkpoint = {path}: can't be read: {error.strerror}") from None
+    try:
+        found = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError):
+        return _from_state(path)
+    return _from_content(path, found)
+
+
+def _from_state(path: Path) -> Weights:
+    try:
+        state = load_state(path)
+    except CheckpointError:
+        raise InputError(
+            f"--checkpoint = {path}: no checkpoint, or a damaged one; give a .pth file that "
+            "noise-train wrote, or a state dict saved by torch.save"
+        ) from None
+    if state.get("best_weights") is None:
+        raise InputError(f"--checkpoint = {path}: no epoch was complete yet")
+    return Weights(
+        model=state["best_weights"],
+        config=_config(path, state["config"]),
+        epoch=state["best_epoch"],
+    )
+
+
+def _from_content(path: Path, found: object) -> Weights:
+    if isinstance(found, dict) and found.get("format") == FORMAT:
+        return Weights(
+            model=found["model"],
+            config=_config(path, found["config"]),
+            classes=tuple(found["classes"]),
+            epoch=found["epoch"],
+        )
+    candidates = [found]
+    if isinstance(found, dict):
+        candidates += [found[key] for key in _NESTED if key in found]
+    for state in candidates:
+        if (
+            isinstance(state, dict)
+            and state
+            and all(
+                isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+            )
+        ):
+            return Weights(
+                model={name.removeprefix(_PARALLEL): value for name, value in state.items()}
+            )
+    raise InputError(
+        f"--checkpoint = {path}: holds no model's weights (a {type(found).__name__}); give a .pth "
+        "file that noise-train wrote, or a state dict saved by torch.save"
+    )
+
+
+def _config(path: Path, text: str) -> Mapping[str, Any]:
+    # Not validated here: options may replace what does not hold on this machine.
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise InputError(f"--checkpoint = {path}: its configuration is damaged")
+    return values
+
+
+def load_into(model: nn.Module, weights: Weights, *, path: Path, classifier: str) -> None:
+    """Put the weights into a model.
+
+    Raises:
+        InputError: if they don't fit, naming what differs.
+    """
+    wanted, given = model.state_dict(), weights.model
+    problems = [f"{name} is missing" for name in wanted if name not in given]
+    problems += [f"{name} is not part of the model" for name in given if name not in wanted]
+    problems += [
+        f"{name} has shape {tuple(given[name].shape)}, the model's {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in given and given[name].shape != wanted[name].shape
+    ]
+    if problems:
+        more = f", and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise InputError(
+            f"--checkpoint = {path}: does not fit {classifier}: "
+            + "; ".join(problems[:_SHOWN])
+            + more
+            + "; give the --classifier (and the --dataset) that it was trained with"
+        )
+    model.load_state_dict(dict(given))

@@ -1,0 +1,181 @@
+"""Bad input to ``noise-study run``: one message, exit code 2, nothing started or written."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from study.commands.study import main
+
+
+def _image_folder(root: Path) -> Path:
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for index in range(8):
+                Image.new("RGB", (8, 8), (index * 30, 10, 200)).save(folder / f"{index}.png")
+    return root
+
+
+def _refused(capsys: pytest.CaptureFixture[str], storage: Path, *arguments: str) -> str:
+    before = sorted(storage.rglob("*"))
+    code = main(["run", "--storage", str(storage / "studies"), *arguments])
+    message = capsys.readouterr().err
+    assert code == 2, message
+    assert "Traceback" not in message
+    assert sorted(storage.rglob("*")) == before
+    return message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--trails", "3"], ["--trails", "--trials"]),
+        (["--trials", "0"], ["trials", "0", "greater than or equal to 1"]),
+        (["--trials", "many"], ["trials", "many"]),
+        (["--lr", "-1"], ["lr", "-1", "greater than 0"]),
+        (["--lr", "nan"], ["lr", "nan", "finite"]),
+        (["--subset", "1.5"], ["subset", "1.5", "less than or equal to 1"]),
+        (["--flag-plateau-delta", "0"], ["plateau_delta", "0", "greater than 0"]),
+        (["--flag-plateau-delta", "-1e-4"], ["plateau_delta", "-1e-4", "greater than 0"]),
+        (["--epochs", "2"], ["epochs = 2", "at least 4"]),
+        (["--batch-size", "2000"], ["batch_size = 2000", "at most 1009"]),
+        (["--classifier", "BabyCN"], ["BabyCN", "did you mean 'BabyCNN'"]),
+        (["--classifier", "no_such_package:f"], ["no_such_package"]),
+        (["--dataset", "cifar11"], ["cifar11", "did you mean 'cifar10'"]),
+        (["--space", "adaptive"], ["adaptive", "did you mean 'adaptive_noise'"]),
+        (["--sampler", "tpee"], ["tpee", "did you mean 'tpe'"]),
+        (["--objective", "val_accuracy"], ["val_accuracy", "best_val_accuracy"]),
+        (["--objective", "generalization_gap"], ["generalization_gap", "only objective"]),
+        (["--sampler", "cmaes", "--objective", "best_val_accuracy,best_val_loss"], ["cmaes"]),
+        (["--noise-layer", "conv9"], ["conv9", "conv1.weight"]),
+        (["--gpus-per-trial", "0.5"], ["gpus_per_trial = 0.5", "--device cuda"]),
+        (["--device", "cuda:7"], ["cuda:7"]),
+        (["--device", "cuda", "--gpus-per-trial", "64"], ["gpus_per_trial = 64", "this machine"]),
+        (["--gpus-per-trial", "1.5"], ["gpus_per_trial", "1.5"]),
+        (["--name", "a/b"], ["name", "a/b"]),
+        (["--time-budget", "0"], ["time_budget", "0"]),
+        (["--preset", "quickstrt"], ["quickstrt", "did you mean 'quickstart'"]),
+        (["--config", "missing.json"], ["missing.json", "can't be read"]),
+        (["--dataset", "imagefolder"], ["data_dir", "--data-dir"]),
+        (["--dataset", "imagefolder", "--data-dir", "nowhere"], ["nowhere", "no such folder"]),
+        (["--dataset", "cifar10", "--data-dir", "nowhere"], ["nowhere", "--download"]),
+    ],
+)
+def test_a_wrong_option_is_answered(
+    arguments: list[str],
+    said: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if arguments[:2] == ["--device", "cuda:7"] and _gpus() > 7:
+        pytest.skip("this machine has that GPU")
+    monkeypatch.chdir(tmp_path)
+    message = _refused(capsys, tmp_path, *arguments)
+    for words in said:
+        assert words in message
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", ["not valid JSON"]),
+        ('{"noise/patience": 3}', ["expected a list"]),
+        ("[]", ["empty list"]),
+        ('[{"noise/patience": 3}, 7]', ["entry 1"]),
+        ('[{"noise/patience": 3}, {"noise/patience": -1}]', ["entry 1", "patience", "-1"]),
+        ('[{"noise/patiense": 3}]', ["entry 0", "patiense"]),
+        ('[{"noise/plateau_delta": 0}]', ["entry 0", "plateau_delta", "greater than 0"]),
+        ('[{"noise/warmup_epochs": 500}]', ["entry 0", "noise could never begin"]),
+        ('[{"optimizer/lr": 0.5}]', ["entry 0", "optimizer/lr", "only settings of the noise"]),
+        ('[{"noise/layers": ["fc9"]}]', ["entry 0", "fc9"]),
+    ],
+)
+def test_a_broken_configurations_file_is_answered(
+    content: str, said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "configs.json"
+    path.write_text(content)
+    message = _refused(capsys, tmp_path, "--configs", str(path))
+    for words in said:
+        assert words in message
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"trails": 3}, "trails"),
+        ({"train": {"epochs": "x"}}, "train.epochs"),
+        ({"train": {"noise": {"window": 1}}}, "train.noise.window"),
+        ({"train": 3}, "train"),
+        ([1], "mapping"),
+    ],
+)
+def test_a_broken_configuration_file_is_answered(
+    values: Any, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(values))
+    assert said in _refused(capsys, tmp_path, "--config", str(path))
+
+
+def test_broken_image_folders_are_answered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = _image_folder(tmp_path / "images")
+
+    def refused() -> str:
+        options = ("--dataset", "imagefolder", "--data-dir", str(folder), "--batch-size", "4")
+        return _refused(capsys, tmp_path, *options)
+
+    (folder / "test" / "dog").rename(folder / "test" / "wolf")
+    assert "wolf" in refused()
+    (folder / "test" / "wolf").rename(folder / "test" / "dog")
+    (folder / "train" / "bird").mkdir()
+    assert "bird" in refused()
+    (folder / "train" / "bird").rmdir()
+    (folder / "train" / "cat" / "3.png").write_bytes(b"no image at all")
+    assert "3.png" in refused()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX folders")
+def test_a_storage_that_cannot_be_written_is_answered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["run", "--storage", str(tmp_path / "file" / "below")]) == 2
+    assert "is a file" in capsys.readouterr().err
+    assert main(["run", "--storage", "/proc/nowhere"]) == 2
+    assert "can't be written" in capsys.readouterr().err
+
+
+def test_a_mistake_is_answered_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys; from study.commands.study import main; "
+        f"code = main(['run', '--storage', {str(tmp_path / 's')!r}, '--trials', '0']); "
+        "heavy = {'ray', 'mlflow', 'torch'} & set(sys.modules); print(code, sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "2 []"
+
+
+def test_no_command_and_an_unknown_one_are_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rum"]) == 2
+    assert "run" in capsys.readouterr().err
+    assert main(["--help"]) == 0
+    assert "clean" in capsys.readouterr().out
+    assert main(["clean", "nothing", "--storage", "/nonexistent"]) == 2

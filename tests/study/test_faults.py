@@ -1,0 +1,218 @@
+"""What happens to a study when something breaks: each fault is really made."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.api import run_study, sync_study
+from study.commands.study import main
+from study.config import StudyConfig
+from study.folder import StudyFolder
+from study.ledger import read_ledger
+from study.runner import ray_session
+from tests.study.faulty_models import (
+    IS_A_BUG,
+    KILL_AT,
+    KILLS_ITS_WORKER,
+    NEEDS_TOO_MUCH,
+    recorded,
+)
+from tests.study.servers import free_port
+from tests.study.study_processes import (
+    mlflow_runs,
+    optuna_states,
+    steps_in_mlflow,
+    summary_of,
+)
+from trainables.config import parse_config
+
+EPOCHS = 8
+STEPS = 11
+"""Training steps an epoch: 360 of the 400 images are trained on."""
+
+
+def weight_noise(magnitude: float) -> dict[str, Any]:
+    return {"noise/policy": "always", "noise/kind": "weight", "noise/magnitude": magnitude}
+
+
+def config(storage: Path, **fields: Any) -> StudyConfig:
+    values: dict[str, Any] = {
+        "name": "s",
+        "storage": str(storage),
+        "baseline_seeds": 1,
+        "max_concurrent": 2,
+        "train": {
+            "data": {
+                "dataset": "synthetic",
+                "synthetic_train": 400,
+                "synthetic_test": 100,
+                "batch_size": 32,
+            },
+            "epochs": EPOCHS,
+            "optimizer": {"lr": 1e-4, "lr_restart_period": EPOCHS},
+        },
+    }
+    train = values["train"] | fields.pop("train", {})
+    return parse_config(StudyConfig, values | {"train": train} | fields)
+
+
+@pytest.fixture(scope="module")
+def _ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Ray for all studies here, whose workers know where to record their faults."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("FAULTS", str(tmp_path_factory.mktemp("faults")))
+        with ray_session(StudyConfig()):
+            yield
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_workers_that_die_and_bugs_and_a_locked_database(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    database = tmp_path / "mlflow.db"
+    shutil.copy(empty_database, database)
+    study = config(
+        tmp_path,
+        train={"model": {"classifier": "tests.study.faulty_models:faulty"}},
+        configs=[weight_noise(m) for m in (0.05, KILLS_ITS_WORKER, IS_A_BUG, NEEDS_TOO_MUCH, 0.1)],
+    )
+    with locked_database(database):
+        summary = run_study(study)
+    # The one that was killed took up its last checkpoint, and did not begin again.
+    killed = summary.trials[1]
+    assert killed.state == "complete"
+    assert killed.epochs == EPOCHS
+    assert EPOCHS * STEPS < recorded("step") < KILL_AT + EPOCHS * STEPS
+    # Bounded retries, then a reason.
+    assert (recorded("bug"), recorded("memory")) == (3, 3)
+    bug, memory = summary.trials[2:4]
+    assert (bug.state, memory.state) == ("failed", "failed")
+    assert bug.reason == "ZeroDivisionError: a bug that is always there"
+    assert memory.reason is not None
+    assert "CUDA out of memory" in memory.reason
+    assert [trial.state for trial in (summary.trials[0], summary.trials[4])] == ["complete"] * 2
+    folder = tmp_path / "s"
+    assert optuna_states(folder) == ["COMPLETE", "COMPLETE", "FAIL", "PRUNED", "COMPLETE"]
+    # Nothing could be sent while the database was locked; all of it is, later.
+    assert all(trial.run_id is None for trial in summary.trials)
+    assert sync_study(tmp_path, "s").error is None
+    runs = mlflow_runs(folder)
+    statuses = [runs[f"trial-{number:04d}"].info.status for number in range(5)]
+    assert statuses == ["FINISHED", "FINISHED", "FAILED", "FAILED", "FINISHED"]
+    assert runs["trial-0002"].data.tags["reason"] == bug.reason
+    assert steps_in_mlflow(folder, runs["trial-0001"].info.run_id) == list(range(EPOCHS))
+
+
+class locked_database:  # noqa: N801
+    """Another process's long transaction on an SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN EXCLUSIVE")
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.execute("ROLLBACK")
+        self._connection.close()
+
+
+@pytest.fixture(scope="module")
+def untracked(_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The storage of a finished study whose MLflow server was away all the time."""
+    storage = tmp_path_factory.mktemp("untracked")
+    study = config(
+        storage,
+        tracking_uri=f"http://127.0.0.1:{free_port()}",
+        configs=[weight_noise(magnitude) for magnitude in (0.02, 0.05, 0.1)],
+    )
+    run_study(study)
+    return storage
+
+
+@pytest.mark.slow
+def test_a_study_without_its_server_is_whole_and_is_sent_later(
+    untracked: Path, tmp_path: Path, empty_database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = tmp_path / "studies"
+    shutil.copytree(untracked, storage)
+    trials = summary_of(storage / "s")["trials"]
+    assert [trial["state"] for trial in trials] == ["complete"] * 3
+    assert [trial["run_id"] for trial in trials] == [None] * 3
+    uri = f"sqlite:///{tmp_path}/later.db"
+    shutil.copy(empty_database, tmp_path / "later.db")
+    sync = ["sync", "s", "--storage", str(storage), "--tracking-uri", uri]
+    for _ in range(2):
+        assert main(sync) == 0
+        assert "MLflow has everything" in capsys.readouterr().out
+        runs = mlflow_runs(storage / "s", uri)
+        assert len(runs) == 1 + 1 + 3
+        assert {run.info.status for run in runs.values()} == {"FINISHED"}
+        for trial in summary_of(storage / "s")["trials"]:
+            assert trial["run_id"] == runs[trial["trial_id"]].info.run_id
+            assert steps_in_mlflow(storage / "s", trial["run_id"], uri=uri) == list(range(EPOCHS))
+
+
+def damage(path: Path, at: float = 0.5) -> None:
+    """Change one byte of a file."""
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * at)] ^= 0x55
+    path.write_bytes(content)
+
+
+def without_lines(path: Path, *texts: str) -> None:
+    """Damage the lines of a ledger that hold all of these texts."""
+    lines = path.read_text().splitlines(keepends=True)
+    hits = [n for n, line in enumerate(lines) if all(text in line for text in texts)]
+    assert hits
+    for number in hits:
+        lines[number] = lines[number].replace('"trial":', '"trail":')
+    path.write_text("".join(lines))
+
+
+@pytest.mark.slow
+def test_damaged_files_are_noticed_and_made_good(
+    untracked: Path, tmp_path: Path, empty_database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = tmp_path / "studies"
+    shutil.copytree(untracked, storage)
+    folder = StudyFolder.of(storage, "s")
+    before = summary_of(folder.path)["trials"]
+    # An epoch of a finished trial: its checkpoint knows it.
+    without_lines(folder.ledger, '"trial":"trial-0000","rows"', '"epoch":3')
+    # The end of another, and its checkpoint: it is trained again.
+    without_lines(folder.ledger, '"type":"end"', '"trial":"trial-0001"')
+    damage(folder.checkpoints / "trial-0001" / "final.ckpt")
+    # The beginning of the third: it is run again.
+    without_lines(folder.ledger, '"type":"start"', '"trial":"trial-0002"')
+    with folder.ledger.open("a") as file:
+        file.write('{"crc":"0000')
+    damage(folder.journal, 0.3)
+    folder.summary.write_text('{"study": ')
+    shutil.copy(empty_database, tmp_path / "later.db")
+    resume = ["resume", "s", "--storage", str(storage)]
+    assert main([*resume, "--tracking-uri", f"sqlite:///{tmp_path}/later.db"]) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    summary = summary_of(folder.path)
+    for now, then in zip(summary["trials"], before, strict=True):
+        for name in ("trial_id", "state", "value", "metrics", "epochs"):
+            assert now[name] == then[name], (now["trial_id"], name)
+    notes = " ".join(summary["notes"])
+    assert "the ledger's line" in notes
+    assert "is damaged" in notes
+    assert "made anew from the study's ledger" in notes
+    assert "the ledger's line" in output
+    assert optuna_states(folder.path) == ["COMPLETE"] * 3
+    assert list(folder.path.glob("optuna.journal.damaged-*"))
+    runs = mlflow_runs(folder.path, f"sqlite:///{tmp_path}/later.db")
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    for trial in summary["trials"]:
+        steps = steps_in_mlflow(folder.path, trial["run_id"], uri=f"sqlite:///{tmp_path}/later.db")
+        assert steps == list(range(EPOCHS))
+    state = read_ledger(folder.ledger)
+    assert not any(record.lost_epochs for record in state.trials.values())

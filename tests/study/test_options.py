@@ -1,0 +1,392 @@
+"""Options generated from the configuration: names, combination of sources, answers to mistakes."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from study.commands.options import SettingOptions, option, read_command_line, run_command
+from study.commands.reference_options import (
+    RUN_SETTINGS,
+    ReferenceOptions,
+    ResolvedRun,
+    choose_policy,
+    resolve_run,
+)
+from trainables.config import TrainConfig, setting_paths
+from trainables.errors import InputError
+from trainables.presets import paper, readme
+
+
+@dataclass(frozen=True)
+class Extra(ReferenceOptions):
+    """A command's own options."""
+
+    resume: Annotated[bool, option("--resume", help="go on")] = False
+
+
+def read(*words: str) -> Any:
+    return read_command_line(words, RUN_SETTINGS, Extra, prog="noise-test-me", description="Test.")
+
+
+def resolve(*words: str, preset: str = "readme", file: Path | None = None) -> ResolvedRun:
+    line = read(*words)
+    return resolve_run(preset, None if file is None else str(file), line.given, line.extra)
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Any:
+    def write(values: dict[str, Any]) -> Path:
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(values))
+        return path
+
+    return write
+
+
+# --- the generator ---------------------------------------------------------------------------
+
+
+def test_every_setting_with_an_option_is_offered_once() -> None:
+    offered = RUN_SETTINGS.options
+    declared = {
+        path
+        for path, field in setting_paths(TrainConfig).items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("option")
+    }
+    assert set(offered) == declared - {"noise/kind"}
+    names = [option.long for option in offered.values()]
+    names += [option.short for option in offered.values() if option.short]
+    assert len(names) == len(set(names))
+
+
+def test_what_is_not_given_is_not_there() -> None:
+    assert read().given == {}
+    assert read().extra == Extra()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["-b", "256"], {"data/batch_size": "256"}),
+        (["--batch-size=256"], {"data/batch_size": "256"}),
+        (["-b1", "0.5", "-b", "8"], {"optimizer/beta1": "0.5", "data/batch_size": "8"}),
+        (["-n", "2", "-nm", "3"], {"data/workers": "2", "noise/magnitude": "3"}),
+        (["-p"], {"noise/permanent": True}),
+        (["--no-permanent"], {"noise/permanent": False}),
+        (["-nl", "conv", "-nl", "fc"], {"noise/layers": ["conv", "fc"]}),
+        (["-nl", "conv", "fc"], {"noise/layers": ["conv", "fc"]}),
+        (["-nl", "conv,fc", "-p"], {"noise/layers": ["conv", "fc"], "noise/permanent": True}),
+        (["--signals", "stuck+overfitting"], {"noise/signals": ["stuck", "overfitting"]}),
+        (["--patience", "None"], {"noise/patience": None}),
+        (["--lr", "-1"], {"optimizer/lr": "-1"}),
+        (["-e", "3", "-e", "4"], {"epochs": "4"}),
+    ],
+)
+def test_spellings(words: list[str], expected: dict[str, Any]) -> None:
+    assert read(*words).given == expected
+
+
+def test_only_omit_and_short_limit_what_is_offered() -> None:
+    few = SettingOptions(TrainConfig, readme(), only=["data", "epochs"], omit=["data/subset"])
+    assert "epochs" in few.options
+    assert "data/batch_size" in few.options
+    assert "data/subset" not in few.options
+    assert not any(path.startswith("noise/") for path in few.options)
+    long = SettingOptions(TrainConfig, readme(), short=False)
+    assert all(option.short is None for option in long.options.values())
+
+
+def test_help_shows_the_given_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(words: Any) -> int:
+        paper_options = SettingOptions(TrainConfig, paper(), only=["data/batch_size"])
+        read_command_line(words, paper_options, Extra, prog="x", description="What it does.")
+        return 1
+
+    assert run_command("x", command, ["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "What it does." in shown
+    assert "-b INT, --batch-size INT" in shown
+    assert "(default: 256)" in shown
+    assert "--gpu" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batchsize", "3"], r"--batchsize: no such option; did you mean --batch-size\?"),
+        (["--nois-type=weight"], r"--nois-type: no such option; did you mean --noise-type\?"),
+        (["--resum"], r"--resum: no such option; did you mean --resume\?"),
+        (["train"], r"'train': expected an option"),
+        (["-nl"], r"--noise-layer: give at least one name"),
+    ],
+)
+def test_unknown_words(words: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(*words)
+
+
+def test_a_missing_value_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(words: Any) -> int:
+        read(*words)
+        return 0
+
+    assert run_command("x", command, ["--lr"]) == 2
+    assert "--lr" in capsys.readouterr().err
+
+
+def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    def bad(words: Any) -> int:
+        raise InputError("lr = -1: must be greater than 0")
+
+    def interrupted(words: Any) -> int:
+        raise KeyboardInterrupt
+
+    def broken(words: Any) -> int:
+        raise RuntimeError("a bug")
+
+    assert run_command("noise-x", bad, []) == 2
+    assert capsys.readouterr().err == "noise-x: lr = -1: must be greater than 0\n"
+    assert run_command("noise-x", interrupted, []) == 130
+    with pytest.raises(RuntimeError, match="a bug"):
+        run_command("noise-x", broken, [])
+
+
+# --- policy ----------------------------------------------------------------------------------
+
+KINDS = ("gradient", "weight", "input", "label")
+
+
+@pytest.mark.parametrize("stuck_only", [False, True])
+def test_no_type_is_adaptive_as_the_references_default_call(stuck_only: bool) -> None:
+    assert choose_policy("none", stuck_only, False).policy == "on_stagnation"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_type_with_stuck_only_is_ignored_and_said(kind: str) -> None:
+    choice = choose_policy(kind, True, False)
+    assert (choice.policy, choice.kind, choice.ignored) == ("on_stagnation", None, kind)
+    resolved = resolve("-nt", kind, "-so")
+    assert resolved.config.noise.policy == "on_stagnation"
+    assert len(resolved.notices) == 1
+    assert f"--noise-type {kind} is ignored" in resolved.notices[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("adaptive_off", [False, True])
+def test_a_type_alone_is_static_noise(kind: str, adaptive_off: bool) -> None:
+    words = ["-nt", kind, *(["--disable-adaptive-flags"] if adaptive_off else [])]
+    noise = resolve(*words).config.noise
+    assert (noise.policy, noise.kind) == ("always", kind)
+
+
+def test_no_type_and_no_adaptive_flags_is_the_baseline() -> None:
+    assert resolve("--disable-adaptive-flags").config.noise.policy == "off"
+    assert resolve("-nt", "none", "--disable-adaptive-flags").config.noise.policy == "off"
+
+
+@pytest.mark.parametrize("kind", ["none", *KINDS])
+def test_contradicting_switches_are_refused(kind: str) -> None:
+    with pytest.raises(InputError, match="contradict each other"):
+        resolve("-nt", kind, "-so", "--disable-adaptive-flags")
+
+
+def test_policy_given_outright_decides() -> None:
+    assert resolve("--policy", "off", "-so").config.noise.policy == "off"
+    noise = resolve("--policy", "always", "-nt", "input").config.noise
+    assert (noise.policy, noise.kind) == ("always", "input")
+    with pytest.raises(InputError, match="contradict"):
+        resolve("--policy", "always", "-nt", "none")
+
+
+def test_a_file_that_sets_the_policy_keeps_it_unless_the_line_speaks(config_file: Any) -> None:
+    file = config_file({"noise": {"policy": "always", "kind": "weight"}})
+    noise = resolve("-nm", "0.5", file=file).config.noise
+    assert (noise.policy, noise.kind, noise.magnitude) == ("always", "weight", 0.5)
+    assert resolve("-so", file=file).config.noise.policy == "on_stagnation"
+    assert resolve("--disable-adaptive-flags", file=file).config.noise.policy == "off"
+    assert resolve("-nt", "label", file=file).config.noise.kind == "label"
+
+
+def test_an_unknown_type_names_the_nearest() -> None:
+    with pytest.raises(InputError, match="--noise-type = 'wieght': did you mean 'weight'"):
+        resolve("-nt", "wieght")
+
+
+# --- precedence ------------------------------------------------------------------------------
+
+
+def test_preset_then_file_then_options(config_file: Any) -> None:
+    file = config_file({"epochs": 150, "data": {"batch_size": 64}})
+    config = resolve("-b", "32", preset="paper", file=file).config
+    assert config.data.batch_size == 32
+    assert config.epochs == 150
+    assert config.optimizer.weight_decay == paper().optimizer.weight_decay
+    assert resolve(preset="paper", file=file).config.data.batch_size == 64
+
+
+def test_a_whole_file_is_taken_as_it_is(config_file: Any) -> None:
+    whole = paper().model_copy(update={"seed": 7, "device": "cpu"})
+    file = config_file(whole.model_dump(mode="json"))
+    assert resolve(file=file).config == whole
+
+
+def test_epochs_window_and_warm_up_land_where_they_belong() -> None:
+    words = ["--flag-min-epochs", "7", "-e", "31", "--flag-window-size", "4"]
+    config = resolve(*words).config
+    assert (config.epochs, config.noise.window, config.noise.warmup_epochs) == (31, 4, 7)
+
+
+@pytest.mark.parametrize(
+    ("words", "minimum", "extra"),
+    [
+        (["--relative-min-noise", "0.02"], 0.02, 0.08),
+        (["--relative-max-noise", "0.5"], 0.01, 0.49),
+        (["--relative-max-noise", "0.5", "--relative-min-noise", "0.1"], 0.1, 0.4),
+        (["--relative-min-noise", "0.1"], 0.1, 0.0),
+        (["--magnitude-extra", "3"], 0.01, 3.0),
+        (["--relative-min-noise", "1", "--magnitude-extra", "3"], 1.0, 3.0),
+        (["--relative-max-noise", "0.1"], 0.01, 0.09),
+    ],
+)
+def test_changing_a_minimum_keeps_the_maximum(
+    words: list[str], minimum: float, extra: float
+) -> None:
+    noise = resolve(*words).config.noise
+    assert (noise.magnitude_min, noise.magnitude_extra) == (minimum, extra)
+
+
+def test_the_maximum_that_is_kept_is_the_files(config_file: Any) -> None:
+    file = config_file({"noise": {"magnitude_min": 1.0, "magnitude_extra": 2.0}})
+    noise = resolve("--relative-min-noise", "2.5", file=file).config.noise
+    assert (noise.magnitude_min, noise.magnitude_extra) == (2.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("words", "minimum", "extra"),
+    [
+        (["--min-cooldown-epochs", "2"], 2, 13),
+        (["--max-cooldown-epochs", "9"], 5, 4),
+        (["--max-cooldown-epochs", "9", "--min-cooldown-epochs", "9"], 9, 0),
+        (["--cooldown-extra", "1"], 5, 1),
+    ],
+)
+def test_cooldowns_likewise(words: list[str], minimum: int, extra: int) -> None:
+    noise = resolve(*words).config.noise
+    assert (noise.cooldown_min, noise.cooldown_extra) == (minimum, extra)
+
+
+@given(
+    low=st.integers(0, 10**6).map(lambda n: n / 10**4),
+    width=st.integers(0, 10**6).map(lambda n: n / 10**4),
+)
+@settings(max_examples=40, deadline=None)
+def test_minimum_and_maximum_give_back_the_maximum(low: float, width: float) -> None:
+    high = round(low + width, 4)
+    noise = resolve(
+        "--relative-min-noise", str(low), "--relative-max-noise", str(high)
+    ).config.noise
+    assert noise.magnitude_min == low
+    assert noise.magnitude_min + noise.magnitude_extra == pytest.approx(high, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--relative-min-noise", "0.5"], "--relative-max-noise = 0.1, which stays as it was"),
+        (
+            ["--relative-max-noise", "0.001"],
+            "--relative-max-noise = 0.001: it is below --relative-min-noise = 0.01",
+        ),
+        (["--min-cooldown-epochs", "16"], "--max-cooldown-epochs = 15"),
+        (["--max-cooldown-epochs", "4.5"], "a whole number is needed"),
+        (["--relative-max-noise", "much"], "--relative-max-noise = 'much': a number is needed"),
+        (["--relative-max-noise", "1", "--magnitude-extra", "1"], "say the same thing"),
+        (["--relative-min-noise", "-1"], r"noise.magnitude_min \(--relative-min-noise\) = '-1'"),
+        (["--lr", "-1"], r"optimizer.lr \(--lr\) = '-1': .* greater than 0"),
+        (["-b", "many"], r"data.batch_size \(--batch-size\) = 'many'"),
+        (["-s", "1.5"], r"data.subset \(--subset\) = '1.5'"),
+        (["--flag-plateau-delta", "0"], r"noise.plateau_delta \(--flag-plateau-delta\) = '0'"),
+        (["-ns", "cosin"], "did you mean 'cosine'"),
+        (["--signals", "stuk"], "did you mean 'stuck'"),
+        (["-o", "Adan"], "did you mean 'Adam'"),
+        (["--dataset", "cifra10"], "did you mean 'cifar10'"),
+        (["-e", "5"], "noise could never begin"),
+        (["--lr", "nan"], "finite"),
+        (["--dataset", "imagefolder"], "--data-dir"),
+    ],
+)
+def test_bad_input(words: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        resolve(*words)
+
+
+def test_mistakes_in_a_file_name_the_file(config_file: Any) -> None:
+    file = config_file({"noise": {"patiense": 3}, "epochs": -1})
+    with pytest.raises(InputError) as error:
+        resolve(file=file)
+    assert f"{file}: noise.patiense = 3: no such setting" in str(error.value)
+    assert f"{file}: epochs = -1" in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "3"])
+def test_files_that_hold_no_settings(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "broken.json"
+    file.write_text(content)
+    with pytest.raises(InputError, match=r"broken\.json"):
+        resolve(file=file)
+
+
+# --- data set and device ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "dataset", "folder"),
+    [
+        ([], "cifar10", "./data/cifar10"),
+        (["--data-dir", "/data/cifar100"], "cifar100", "/data/cifar100"),
+        (["--data-dir", "/data/CIFAR100-py/raw"], "cifar100", "/data/CIFAR100-py/raw"),
+        (["--data-dir", "/cifar100-work/cifar10"], "cifar10", "/cifar100-work/cifar10"),
+        (["--data-dir", "/data/cifar100", "--dataset", "cifar10"], "cifar10", "/data/cifar100"),
+        (["--dataset", "cifar100"], "cifar100", "./data/cifar100"),
+        (["--dataset", "digits"], "digits", None),
+        (["--dataset", "imagefolder", "-d", "/my/cifar100"], "imagefolder", "/my/cifar100"),
+    ],
+)
+def test_data_set_and_folder(words: list[str], dataset: str, folder: str | None) -> None:
+    data = resolve(*words).config.data
+    assert (data.dataset, data.data_dir) == (dataset, folder)
+
+
+def test_another_data_set_drops_what_was_read_from_the_files_own(config_file: Any) -> None:
+    stored = {"data": {"dataset": "digits", "data_dir": None, "mean": [0.5, 0.5, 0.5]}}
+    file = config_file(stored)
+    assert resolve(file=file).config.data.mean == (0.5, 0.5, 0.5)
+    assert resolve("--dataset", "synthetic", file=file).config.data.mean is None
+    assert resolve("--dataset", "cifar100", file=file).config.data.data_dir == "./data/cifar100"
+
+
+def test_a_folder_that_a_file_gives_alone_is_kept(config_file: Any) -> None:
+    file = config_file({"data": {"data_dir": "/mine"}})
+    assert resolve("--dataset", "imagefolder", file=file).config.data.data_dir == "/mine"
+
+
+def test_a_whole_runs_configuration_is_laid_below_the_options(config_file: Any) -> None:
+    stored = paper().model_dump(mode="json")
+    file = config_file(stored | {"device": "cpu"})
+    noise = resolve("--policy", "off", file=file).config.noise
+    assert noise == paper().noise.model_copy(update={"policy": "off"})
+
+
+@pytest.mark.parametrize(("text", "device"), [("cpu", "cpu"), ("0", "cpu"), ("auto", "cpu")])
+def test_gpu_where_there_is_none(text: str, device: str) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        pytest.skip("there is one")
+    resolved = resolve("-g", text)
+    assert resolved.config.device == device
+    assert bool(resolved.notices) == (text != "cpu")

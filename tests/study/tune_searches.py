@@ -1,0 +1,135 @@
+"""A small search that trains nothing: each trial replays a curve. On Ray Tune, or without it."""
+
+import json
+import math
+import os
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+
+import optuna
+from ray import tune
+from ray.tune.search import Searcher
+
+from search_spaces.registry import get_space
+from study.journal import repair_journal
+from study.search import ReasonCallback, StudySearcher
+from study.trial_scheduler import ForkAwareASHA
+from trainables.config import TrainConfig
+
+EPOCHS = 9
+SPACE = get_space("adaptive_noise").distributions(TrainConfig(epochs=EPOCHS))
+
+
+def curve(overrides: Mapping[str, Any]) -> list[float]:
+    """A rising curve, one value an epoch; how good it is follows from the settings alone."""
+    digest = zlib.crc32(json.dumps(dict(overrides), sort_keys=True).encode())
+    return [digest / 2**32 * (1 - math.exp(-(epoch + 1) / 3)) for epoch in range(EPOCHS)]
+
+
+def reports(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a trial reports; some of them, by number, end in other ways than most."""
+    number = int(config["key"].removeprefix("trial-"))
+    if number == 2:
+        raise ZeroDivisionError("a bug")
+    if number == 3:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 3 GiB")
+    for epoch, value in enumerate(curve(json.loads(config["overrides_json"]))):
+        if number == 4 and epoch < EPOCHS - 1:
+            continue  # its noise never begins: one report, and it is over
+        diverged = "train_loss is nan" if (number, epoch) == (5, 2) else ""
+        yield {
+            "training_iteration": epoch + 1,
+            "best_val_accuracy": value,
+            "judged_from": 3 if epoch > 0 else -1,
+            "diverged": diverged,
+            "done": epoch == EPOCHS - 1 or bool(diverged),
+        }
+
+
+class Replay(tune.Trainable):  # type: ignore[misc]
+    """One trial."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._reports = reports(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        return next(self._reports)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing to keep."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing was kept."""
+
+
+def open_search(folder: Path) -> StudySearcher:
+    """The search in ``folder``, repaired."""
+    repair_journal(folder / "optuna.journal")
+    return StudySearcher(
+        "s", folder / "optuna.journal", SPACE, objectives=("best_val_accuracy",), epochs=EPOCHS
+    )
+
+
+def search(folder: Path, wanted: int) -> ForkAwareASHA:
+    """Run on Tune what is missing of a search for ``wanted`` trials, two at once."""
+    searcher = open_search(folder)
+    scheduler = ForkAwareASHA("best_val_accuracy", epochs=EPOCHS, grace_period=3)
+    tuner = tune.Tuner(
+        Replay,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=searcher.remaining(wanted),
+            max_concurrent_trials=2,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(folder / "tune"),
+            callbacks=[ReasonCallback(searcher)],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+    searcher.finalise()
+    return scheduler
+
+
+def search_alone(folder: Path, wanted: int) -> None:
+    """The same without Tune and early stopping, slowly enough to be killed in the middle."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    searcher = open_search(folder)
+    running: dict[str, Iterator[dict[str, Any]]] = {}
+    left = searcher.remaining(wanted)
+    while left or running:
+        while left and len(running) < 2:
+            left -= 1
+            config = searcher.suggest(f"tune-{left}")
+            assert config != Searcher.FINISHED
+            assert isinstance(config, dict)
+            running[f"tune-{left}"] = reports(config)
+        for tune_id in list(running):
+            time.sleep(0.003)
+            try:
+                result = next(running[tune_id])
+            except (ZeroDivisionError, RuntimeError) as error:
+                searcher.on_trial_complete(tune_id, error=True)
+                number = 2 if isinstance(error, ZeroDivisionError) else 3
+                searcher.note_error(f"trial-{number:04d}", str(error))
+                del running[tune_id]
+                continue
+            if result["done"]:
+                searcher.on_trial_complete(tune_id, result)
+                del running[tune_id]
+            else:
+                searcher.on_trial_result(tune_id, result)
+    searcher.finalise()
