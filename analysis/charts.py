@@ -1,0 +1,159 @@
+"""Pictures as data: what is drawn, without saying by which library.
+
+A picture is computed once as a ``Chart``; ``draw_static`` makes PNG and SVG of it, ``draw_page``
+the interactive form in a report. So both show the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+# Okabe and Ito's palette, told apart by people of all kinds of colour vision, without its yellow
+# and black, which vanish on a light and on a dark page.
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+SKY, PINK, GREY = "#56B4E9", "#CC79A7", "#888888"
+PALETTE = (BLUE, ORANGE, GREEN, RED, SKY, PINK)
+
+SIGNAL_COLOURS = {
+    "grad_norm_plateau": BLUE,
+    "low_weight_update": SKY,
+    "stuck": GREEN,
+    "val_loss_plateau": ORANGE,
+    "overfitting": PINK,
+}
+
+Dash = Literal["solid", "dash", "dot"]
+Symbol = Literal["circle", "x", "square", "diamond", "triangle-up"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line through points; a point whose y is None leaves a gap."""
+
+    x: Sequence[float]
+    y: Sequence[float | None]
+    name: str
+    colour: str
+    dash: Dash = "solid"
+    width: float = 1.8
+    opacity: float = 1.0
+    legend: bool = True
+
+
+@dataclass(frozen=True)
+class Points:
+    """Single points; ``z`` colours them by value instead, from dark to light."""
+
+    x: Sequence[float | str]
+    y: Sequence[float]
+    name: str
+    colour: str
+    symbol: Symbol = "circle"
+    size: float = 8
+    labels: Sequence[str] = ()
+    z: Sequence[float] | None = None
+    z_name: str = ""
+    legend: bool = True
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars, the first one at the top."""
+
+    labels: Sequence[str]
+    values: Sequence[float]
+    name: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Coloured spans in named rows: ``spans`` are (row, from, to)."""
+
+    rows: Sequence[str]
+    spans: Sequence[tuple[str, float, float]]
+    name: str
+    colour: str
+    legend: bool = False
+
+
+@dataclass(frozen=True)
+class Band:
+    """A shaded range of x (``axis`` x) or of y."""
+
+    start: float
+    stop: float
+    name: str
+    colour: str
+    opacity: float = 0.18
+    axis: Literal["x", "y"] = "x"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A straight line across the panel at a value of x or y."""
+
+    at: float
+    name: str
+    colour: str
+    axis: Literal["x", "y"] = "y"
+    dash: Dash = "dash"
+
+
+Mark = Line | Points | Bars | Blocks | Band | Rule
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes."""
+
+    marks: tuple[Mark, ...]
+    x: str = "epoch"
+    y: str = ""
+    x_log: bool = False
+    y_log: bool = False
+    x_range: tuple[float, float] | None = None
+    x_ticks: tuple[tuple[float, str], ...] = ()
+    y_ticks: tuple[tuple[float, str], ...] = ()
+    height: float = 1.0
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture.
+
+    Attributes:
+        key: its file name, without an ending.
+        title: what it shows.
+        panels: its axes, in reading order.
+        columns: panels beside one another; with 1 they share the x axis.
+        caption: how to read it, for people.
+    """
+
+    key: str
+    title: str
+    panels: tuple[Panel, ...]
+    columns: int = 1
+    caption: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Panels one above the other."""
+        return -(-len(self.panels) // self.columns)
+
+
+def spans(epochs: Sequence[int]) -> list[tuple[int, int]]:
+    """Consecutive epochs as (first, last), ascending."""
+    found: list[tuple[int, int]] = []
+    for epoch in sorted(set(epochs)):
+        if found and epoch == found[-1][1] + 1:
+            found[-1] = (found[-1][0], epoch)
+        else:
+            found.append((epoch, epoch))
+    return found
+
+
+def span_text(epochs: Sequence[int]) -> str:
+    """``3–7, 9``; a dash for none."""
+    parts = [f"{a}" if a == b else f"{a}–{b}" for a, b in spans(epochs)]
+    return ", ".join(parts) or "–"

@@ -1,0 +1,244 @@
+"""Studies side by side: what each found, what mattered there, what it cost."""
+
+import statistics as stats
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from analysis.importance import Importances, importances
+from analysis.reading import StudyView
+from analysis.tables import Cost, better_by, cost
+from study.ledger import TrialRecord
+from study.statistics import Paired, estimate
+from trainables.errors import InputError
+from trainables.metrics import objective_value
+
+
+@dataclass(frozen=True)
+class BestDifference:
+    """The best trial's paired difference, and what is known of its uncertainty.
+
+    Attributes:
+        trial: its key.
+        difference: trial − baseline of the same seed, in the objective's unit.
+        gain: the same in the better direction: positive is better.
+        seeds: seeds that the configuration and the baseline were both trained on.
+        mean: mean paired difference over these seeds.
+        interval: 95 % Student interval of the mean; None for a single seed.
+        reach: the baseline's range over its seeds, the yardstick where there is no interval.
+    """
+
+    trial: str
+    difference: float
+    gain: float
+    seeds: int
+    mean: float
+    interval: tuple[float, float] | None
+    reach: float | None
+
+    def text(self) -> str:
+        """For a table's cell."""
+        if self.interval is not None:
+            low, high = self.interval
+            return f"{self.mean:+.4f} [{low:+.4f}, {high:+.4f}] (n = {self.seeds} seeds)"
+        reach = "" if self.reach is None else f"; baseline's range over seeds {self.reach:.4f}"
+        return f"{self.difference:+.4f} (n = 1 seed: no interval{reach})"
+
+
+@dataclass(frozen=True)
+class StudyLine:
+    """One study in a comparison.
+
+    Attributes:
+        name, model, dataset, space, objective: what it is.
+        epochs: its epoch budget.
+        trials, complete: ended trials, and complete ones among them.
+        baseline: mean of the baseline's objective over its seeds; None while there is none.
+        baseline_seeds: how many seeds that is.
+        best: the best trial's difference; None while there is none.
+        importances: of the settings.
+        cost: what it has cost.
+        missing: what an unfinished study lacks.
+    """
+
+    name: str
+    model: str
+    dataset: str
+    space: str
+    objective: str
+    epochs: int
+    trials: int
+    complete: int
+    baseline: float | None
+    baseline_seeds: int
+    best: BestDifference | None
+    importances: Importances
+    cost: Cost
+    missing: tuple[str, ...]
+
+
+def compare_studies(views: Sequence[StudyView]) -> list[StudyLine]:
+    """One line for each study, in the order given.
+
+    Raises:
+        InputError: for fewer than two studies, or one named twice.
+    """
+    names = [view.name for view in views]
+    if len(views) < 2 or len(set(names)) < len(names):
+        raise InputError(f"compare {' '.join(names)}: name two or more different studies")
+    return [_line(view) for view in views]
+
+
+def differing(lines: Sequence[StudyLine]) -> list[str]:
+    """What must be borne in mind when the studies' figures are put beside one another."""
+    asides = []
+    for attribute, text in (
+        ("objective", "objectives"),
+        ("dataset", "data sets"),
+        ("model", "classifiers"),
+        ("epochs", "epoch budgets"),
+        ("space", "search spaces"),
+        ("complete", "numbers of complete trials"),
+    ):
+        if len({getattr(line, attribute) for line in lines}) > 1:
+            asides.append(text)
+    if not asides:
+        return []
+    return [
+        f"The studies differ in their {', '.join(asides)}. Each difference is to the study's own "
+        "baseline; the best of more trials is better by luck alone."
+    ]
+
+
+def _line(view: StudyView) -> StudyLine:
+    train, name = view.config.train, view.config.objective[0]
+    pinned = [b.metrics.get(name) for b in view.summary.baseline]
+    values = [value for value in pinned if value is not None]
+    return StudyLine(
+        name=view.name,
+        model=train.model.classifier,
+        dataset=train.data.dataset,
+        space="given configurations" if view.config.configs is not None else view.config.space,
+        objective=name,
+        epochs=train.epochs,
+        trials=len(view.summary.trials),
+        complete=len(view.complete),
+        baseline=stats.fmean(values) if values else None,
+        baseline_seeds=len(values),
+        best=_best(view, values),
+        importances=importances(view),
+        cost=cost(view),
+        missing=tuple(view.missing()),
+    )
+
+
+def _best(view: StudyView, baseline: Sequence[float]) -> BestDifference | None:
+    best = view.best
+    gain = None if best is None else better_by(view, best)
+    if best is None or gain is None:
+        return None
+    sign = 1 if view.config.modes[0] == "max" else -1
+    sample = _over_seeds(view, view.state.trials[best.trial_id])
+    found = estimate(sample.complete)
+    interval = found.t_interval
+    return BestDifference(
+        trial=best.trial_id,
+        difference=sign * gain,
+        gain=gain,
+        seeds=found.n,
+        mean=sign * gain if found.mean is None else found.mean,
+        interval=None if interval is None else (interval.low, interval.high),
+        reach=max(baseline) - min(baseline) if len(baseline) > 1 else None,
+    )
+
+
+def _over_seeds(view: StudyView, best: TrialRecord) -> Paired:
+    """Paired differences of the best configuration on every seed that it was trained on.
+
+    Where it was trained on fresh seeds only these count: on the search's own seed it was chosen
+    for its luck, too.
+    """
+    name = view.config.objective[0]
+    records = view.state.trials.values()
+    fresh = [r for r in records if r.role not in ("baseline", "trial") and _equal(r, best)]
+    pinned = _values(name, [r for r in records if r.role == "baseline"])
+    found = _values(name, fresh) or _values(name, [best])
+    seeds = tuple(sorted(found.keys() & pinned.keys()))
+    return Paired(seeds, tuple(found[seed] - pinned[seed] for seed in seeds))
+
+
+def _equal(record: TrialRecord, other: TrialRecord) -> bool:
+    """The same configuration but for the seed."""
+    return {**record.config, "seed": 0} == {**other.config, "seed": 0}
+
+
+def _values(name: str, records: Sequence[TrialRecord]) -> Mapping[int, float]:
+    ended = [r for r in records if r.state == "complete" and r.history]
+    return {record.seed: objective_value(name, record.history) for record in ended}
+
+
+def comparison_tables(lines: Sequence[StudyLine], shown: int = 5) -> list[Table]:
+    """Results, importances and cost, a column for each study."""
+    return [_result_table(lines), _importance_table(lines, shown), _cost_table(lines)]
+
+
+def _table(title: str, lines: Sequence[StudyLine]) -> Table:
+    table = Table(title=title)
+    table.add_column("", no_wrap=True)
+    for line in lines:
+        table.add_column(line.name, overflow="fold")
+    return table
+
+
+def _result_table(lines: Sequence[StudyLine]) -> Table:
+    table = _table("result", lines)
+    rows = {
+        "data set": [line.dataset for line in lines],
+        "classifier": [line.model for line in lines],
+        "space": [line.space for line in lines],
+        "epochs": [str(line.epochs) for line in lines],
+        "trials (complete)": [f"{line.trials} ({line.complete})" for line in lines],
+        "objective": [line.objective for line in lines],
+        "baseline, mean": [_baseline(line) for line in lines],
+        "best trial": [line.best.trial if line.best else "–" for line in lines],
+        "best − baseline": [line.best.text() if line.best else "–" for line in lines],
+    }
+    for label, cells in rows.items():
+        table.add_row(label, *cells)
+    return table
+
+
+def _baseline(line: StudyLine) -> str:
+    if line.baseline is None:
+        return "–"
+    return f"{line.baseline:.4f} (n = {line.baseline_seeds} seeds)"
+
+
+def _importance_table(lines: Sequence[StudyLine], shown: int) -> Table:
+    table = _table("importance of the settings: fANOVA / PED-ANOVA", lines)
+    order = list(dict.fromkeys(p for line in lines for p in line.importances.order[:shown]))
+    for path in order:
+        table.add_row(path.removeprefix("noise/"), *(_share(line, path) for line in lines))
+    table.add_row("trials", *(f"n = {line.importances.trials}" for line in lines))
+    table.add_row("warning", *(line.importances.warning or "–" for line in lines))
+    return table
+
+
+def _share(line: StudyLine, path: str) -> str:
+    found = (line.importances.fanova.get(path), line.importances.ped_anova.get(path))
+    if found == (None, None):
+        return "–"
+    return " / ".join("–" if share is None else f"{share:.0%}" for share in found)
+
+
+def _cost_table(lines: Sequence[StudyLine]) -> Table:
+    table = _table("cost", lines)
+    costs = [line.cost for line in lines]
+    table.add_row("epochs trained, baselines", *(str(c.baseline_epochs) for c in costs))
+    table.add_row("epochs trained, trials", *(str(c.trained) for c in costs))
+    table.add_row("epochs reported, trials", *(str(c.reported) for c in costs))
+    table.add_row("saved by forking", *(str(c.shared) for c in costs))
+    table.add_row("saved by early stopping", *(str(c.stopped) for c in costs))
+    table.add_row("seconds, summed over runs", *(f"{c.seconds:.0f}" for c in costs))
+    return table

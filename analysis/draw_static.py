@@ -1,0 +1,136 @@
+"""Charts as PNG and SVG, by matplotlib."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.charts import Band, Bars, Blocks, Chart, Line, Mark, Panel, Points, Rule
+
+_DASHES = {"solid": "-", "dash": "--", "dot": ":"}
+_SYMBOLS = {"circle": "o", "x": "x", "square": "s", "diamond": "D", "triangle-up": "^"}
+_MAX_LEGEND = 9
+
+
+def save_chart(chart: Chart, folder: Path, endings: Sequence[str] = ("png", "svg")) -> list[Path]:
+    """Draw a chart into ``folder``, one file for each ending; returns the files."""
+    figure = draw(chart)
+    paths = [folder / f"{chart.key}.{ending}" for ending in endings]
+    for path in paths:
+        _save(figure, path)
+    return paths
+
+
+def save_figure(chart: Chart, path: Path) -> None:
+    """Draw a chart into one file, whose ending says PNG or SVG; its folder is made."""
+    _save(draw(chart), path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Without a date the same study gives the same file.
+    metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
+    figure.savefig(path, dpi=130, metadata=metadata)
+
+
+def draw(chart: Chart) -> Any:
+    """The chart as a matplotlib figure."""
+    from matplotlib.figure import Figure
+
+    heights = [
+        max(panel.height for panel in chart.panels[i : i + chart.columns])
+        for i in range(0, len(chart.panels), chart.columns)
+    ]
+    width = 9.0 if chart.columns == 1 else 4.6 * chart.columns
+    figure = Figure(figsize=(width, 1.1 + 2.4 * sum(heights)), layout="constrained")
+    grid = figure.subplots(
+        chart.rows, chart.columns, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    every = [axes for row in grid for axes in row]
+    named: dict[str, Any] = {}
+    for axes, panel in zip(every, chart.panels, strict=False):
+        _draw_panel(figure, axes, panel, named)
+    for axes in every[len(chart.panels) :]:
+        axes.set_visible(False)
+    title = textwrap.fill(chart.title, int(width * 9))
+    figure.suptitle(title, fontsize=11 if "\n" in title else 12)
+    if named:
+        figure.legend(
+            named.values(),
+            named.keys(),
+            loc="outside lower center",
+            ncols=min(3, len(named)),
+            fontsize=8,
+            frameon=False,
+        )
+    return figure
+
+
+def _draw_panel(figure: Any, axes: Any, panel: Panel, named: dict[str, Any]) -> None:
+    for mark in panel.marks:
+        handle = _draw_mark(figure, axes, mark)
+        if handle is not None and getattr(mark, "legend", True) and len(named) < _MAX_LEGEND:
+            named.setdefault(mark.name, handle)
+    axes.set_xlabel(panel.x, fontsize=9)
+    axes.set_ylabel(panel.y, fontsize=9)
+    axes.tick_params(labelsize=8)
+    if panel.x in ("epoch", "") and not panel.x_ticks:
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    if panel.x_log:
+        axes.set_xscale("log")
+    if panel.y_log:
+        axes.set_yscale("log")
+    if panel.x_range:
+        axes.set_xlim(*panel.x_range)
+    if panel.x_ticks:
+        axes.set_xticks([at for at, _ in panel.x_ticks], [text for _, text in panel.x_ticks])
+        axes.tick_params(axis="x", labelrotation=20)
+    if panel.y_ticks:
+        axes.set_yticks([at for at, _ in panel.y_ticks], [text for _, text in panel.y_ticks])
+    axes.grid(alpha=0.25)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _draw_mark(figure: Any, axes: Any, mark: Mark) -> Any:
+    match mark:
+        case Line():
+            ys = [math.nan if y is None else y for y in mark.y]
+            style = _DASHES[mark.dash]
+            look = {"color": mark.colour, "linewidth": mark.width, "alpha": mark.opacity}
+            marker = "." if sum(math.isfinite(y) for y in ys) == 1 else None
+            return axes.plot(mark.x, ys, style, marker=marker, **look)[0]
+        case Points():
+            return _draw_points(figure, axes, mark)
+        case Bars():
+            positions = range(len(mark.labels))
+            handle = axes.barh(positions, mark.values, color=mark.colour)
+            axes.set_yticks(positions, mark.labels)
+            axes.invert_yaxis()
+            return handle
+        case Blocks():
+            rows = {name: index for index, name in enumerate(mark.rows)}
+            handle = None
+            for row, start, stop in mark.spans:
+                handle = axes.broken_barh(
+                    [(start, stop - start)], (rows[row] - 0.36, 0.72), color=mark.colour
+                )
+            axes.set_yticks(range(len(rows)), mark.rows)
+            axes.set_ylim(len(rows) - 0.5, -0.5)
+            return handle
+        case Band():
+            shade = axes.axvspan if mark.axis == "x" else axes.axhspan
+            return shade(mark.start, mark.stop, color=mark.colour, alpha=mark.opacity, linewidth=0)
+        case Rule():
+            rule = axes.axvline if mark.axis == "x" else axes.axhline
+            return rule(mark.at, color=mark.colour, linestyle=_DASHES[mark.dash], linewidth=1.4)
+
+
+def _draw_points(figure: Any, axes: Any, mark: Points) -> Any:
+    look: dict[str, Any] = {"s": mark.size**2 / 2, "marker": _SYMBOLS[mark.symbol]}
+    if mark.z is None:
+        return axes.scatter(mark.x, mark.y, color=mark.colour, **look)
+    found = axes.scatter(mark.x, mark.y, c=mark.z, cmap="cividis", **look)
+    figure.colorbar(found, ax=axes, label=mark.z_name)
+    return None

@@ -1,0 +1,94 @@
+"""How a search space forks on a study's baseline, as it is and calibrated."""
+
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from analysis.reading import BaselineHistory, StudyView
+from search_spaces.calibration import CalibratedSpace, ForkShares, calibrate, shares
+from search_spaces.registry import SpaceSpec, get_space
+from trainables.config import read_mapping
+from trainables.errors import InputError
+
+
+@dataclass(frozen=True)
+class SpaceForks:
+    """A space's sampled configurations on one baseline.
+
+    Attributes:
+        space: the space's name.
+        source: whose baseline it is.
+        before: of the space as it is written.
+        after: of the calibrated one.
+        notes: what calibration set and left out.
+    """
+
+    space: str
+    source: str
+    before: ForkShares
+    after: ForkShares
+    notes: tuple[str, ...]
+
+
+def space_forks(
+    view: StudyView, baseline: BaselineHistory, space: str | None = None, *, n: int = 1000
+) -> SpaceForks:
+    """Sample ``n`` configurations of a space before and after calibration. No training.
+
+    Args:
+        view: the study whose settings are the base.
+        baseline: the baseline's history.
+        space: the space's name; default: the study's own, with the calibration it searched with.
+        n: configurations sampled.
+
+    Raises:
+        InputError: if the baseline is not complete, or the space has no thresholds.
+    """
+    name = space or view.config.space
+    spec = get_space(name)
+    if spec.policy != "on_stagnation":
+        raise InputError(f"space = {name!r}: its noise begins in epoch 0, whatever the baseline")
+    if len(baseline.rows) < baseline.epochs - 1:
+        raise InputError(
+            f"{baseline.source}: {len(baseline.rows)} of {baseline.epochs} epochs are recorded; "
+            "the shares need the whole baseline"
+        )
+    base = view.config.train
+    after = _calibrated(view, baseline, spec)
+    return SpaceForks(
+        space=name,
+        source=baseline.source,
+        before=shares(spec, base, baseline.rows, n=n),
+        after=shares(spec, base, baseline.rows, n=n, distributions=after.distributions),
+        notes=after.notes,
+    )
+
+
+def _calibrated(view: StudyView, baseline: BaselineHistory, spec: SpaceSpec) -> CalibratedSpace:
+    """The space as the study fixed it, or calibrated now where it did not."""
+    own = baseline.config.seed == view.config.seeds[0] and view.config.calibrate
+    if own and view.config.space == spec.name and view.folder.space.exists():
+        return CalibratedSpace.from_json(read_mapping(view.folder.space))
+    return calibrate(spec, view.config.train, baseline.rows)
+
+
+def shares_table(found: SpaceForks) -> Table:
+    """Shares before and after calibration, side by side."""
+    table = Table(title=f"{found.before.n} configurations of space {found.space} on {found.source}")
+    table.add_column("")
+    table.add_column("as written", justify="right")
+    table.add_column("calibrated", justify="right")
+    both = (found.before, found.after)
+    table.add_row("never inject", *(f"{s.never:.1%}" for s in both))
+    table.add_row("inject at the first epoch possible", *(f"{s.at_first:.1%}" for s in both))
+    for label, index in (("first", 0), ("10 %", 1), ("25 %", 2), ("half", 3), ("75 %", 4)):
+        table.add_row(f"fork epoch: {label}", *(_fork(s, index) for s in both))
+    table.add_row("fork epoch: 90 %", *(_fork(s, 5) for s in both))
+    table.add_row("fork epoch: last", *(_fork(s, 6) for s in both))
+    table.add_row("possible fork epochs", *(f"{s.first_possible}–{s.epochs - 1}" for s in both))
+    table.add_row("epochs trained ÷ reported", *(f"{s.trained:.1%}" for s in both))
+    return table
+
+
+def _fork(found: ForkShares, index: int) -> str:
+    return f"{found.forks[index]:g}" if found.forks else "–"

@@ -1,0 +1,209 @@
+"""What the analysis reads: a study's ledger, or the folder of a single run. Nothing is written.
+
+The ledger is read as it stands, so that a study that is running, was interrupted or lost some lines
+is read by the same code as a finished one.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from study.config import StudyConfig
+from study.folder import StudyFolder
+from study.housekeeping import open_study
+from study.ledger import LedgerState, TrialRecord, read_ledger
+from study.summary import Summary, TrialSummary, ranked, summarise
+from trainables.config import TrainConfig, parse_config, read_mapping
+from trainables.errors import InputError
+from trainables.metrics import EpochMetrics
+
+METRICS_FILE = "epoch_metrics.jsonl"
+"""A single run's epochs, in its folder under ``checkpoints/metrics``."""
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """A study as its files say it is, at one moment.
+
+    Attributes:
+        folder: its files.
+        config: its configuration.
+        state: what its ledger says.
+    """
+
+    folder: StudyFolder
+    config: StudyConfig
+    state: LedgerState
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.config.name
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The result so far."""
+        return summarise(self.config, self.state)
+
+    @cached_property
+    def baselines(self) -> dict[int, TrialRecord]:
+        """The baselines that have any epochs, by seed."""
+        found = [r for r in self.state.by_role("baseline") if r.history]
+        return {record.seed: record for record in sorted(found, key=lambda r: r.seed)}
+
+    @cached_property
+    def ranking(self) -> tuple[TrialSummary, ...]:
+        """The ended trials: complete ones from best to worst, then the others."""
+        complete = [t for t in self.summary.trials if t.state == "complete"]
+        others = [t for t in self.summary.trials if t.state != "complete"]
+        return (*ranked(self.config, complete), *ranked(self.config, others))
+
+    @property
+    def complete(self) -> tuple[TrialSummary, ...]:
+        """The complete trials with a value, from best to worst."""
+        return tuple(t for t in self.ranking if t.state == "complete" and t.value is not None)
+
+    @property
+    def best(self) -> TrialSummary | None:
+        """The best complete trial (of a Pareto front: its first)."""
+        return self.complete[0] if self.complete else None
+
+    @property
+    def over(self) -> bool:
+        """Whether the study has come to its end."""
+        return self.state.study is not None and self.state.study.state == "complete"
+
+    def train_config(self, key: str) -> TrainConfig:
+        """The configuration that a run was trained with."""
+        return parse_config(TrainConfig, dict(self.state.trials[key].config), where=key)
+
+    def missing(self) -> list[str]:
+        """What an unfinished study lacks, in sentences; empty for a whole one."""
+        lines: list[str] = []
+        wanted = len(self.config.configs) if self.config.configs else self.config.trials
+        ended = len(self.summary.trials)
+        if not self.over:
+            known = self.state.study
+            how = "has not begun" if known is None else known.state or "running or interrupted"
+            lines.append(
+                f"The study is not finished ({how}): {ended} of {wanted} trials have ended."
+            )
+        lacking = [s for s in self.config.seeds if s not in {b.seed for b in self.summary.baseline}]
+        if lacking:
+            lines.append(f"No complete baseline yet on seed {', '.join(map(str, lacking))}.")
+        if not self.complete:
+            lines.append("No trial is complete yet: there is no ranking and no best trial.")
+        failed = sum(t.state == "failed" for t in self.summary.trials)
+        if failed:
+            lines.append(f"{failed} trials failed; the table of trials gives the reasons.")
+        if self.state.damage:
+            lines.append(
+                f"{len(self.state.damage)} lines of the ledger are damaged and left out "
+                f"(the first: line {self.state.damage[0].line})."
+            )
+        return lines
+
+
+def load_study(storage: str | Path, name: str) -> StudyView:
+    """Read a study, whatever state it is in.
+
+    Raises:
+        InputError: if there is none of that name, or its configuration is damaged.
+    """
+    folder = open_study(storage, name)
+    config = folder.stored_config()
+    assert config is not None
+    return StudyView(folder, config, read_ledger(folder.ledger))
+
+
+@dataclass(frozen=True)
+class BaselineHistory:
+    """Epochs trained without noise, which tell when noise would begin.
+
+    Attributes:
+        source: where they come from, for people.
+        config: the configuration of the run they come from.
+        rows: the epochs, from 0 on, up to the run's own first noisy epoch.
+        noisy_from: the run's first noisy epoch, if it was no baseline.
+    """
+
+    source: str
+    config: TrainConfig
+    rows: tuple[EpochMetrics, ...]
+    noisy_from: int | None = None
+
+    @property
+    def epochs(self) -> int:
+        """The epoch budget."""
+        return self.config.epochs
+
+
+def study_baseline(view: StudyView, seed: int | None = None) -> BaselineHistory:
+    """The history of a study's baseline, that of the trials' seed unless told otherwise.
+
+    Raises:
+        InputError: if no epoch of it is recorded.
+    """
+    wanted = view.config.seeds[0] if seed is None else seed
+    record = view.baselines.get(wanted)
+    if record is None:
+        known = ", ".join(map(str, view.baselines)) or "none so far"
+        raise InputError(
+            f"baseline of seed {wanted}: study {view.name!r} has no recorded epoch of it "
+            f"(seeds recorded: {known})"
+        )
+    if record.lost_epochs:
+        raise InputError(
+            f"{record.key}: epoch {record.lost_epochs[0]} is lost from {view.folder.ledger}; "
+            "choose the baseline of another seed"
+        )
+    return BaselineHistory(
+        f"{record.key} of study {view.name}", view.train_config(record.key), record.history
+    )
+
+
+def run_baseline(folder: str | Path) -> BaselineHistory:
+    """The history of a single run, from the folder ``checkpoints/metrics/RUN``.
+
+    A run with noise is the baseline of its seed until its first noisy epoch: it is read that far.
+
+    Raises:
+        InputError: if the folder holds no run, or a damaged one.
+    """
+    folder = Path(folder)
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        raise InputError(f"{folder}: no run's folder, {METRICS_FILE} is missing")
+    config = parse_config(
+        TrainConfig, read_mapping(folder / "config.json"), where=str(folder / "config.json")
+    )
+    rows = _read_rows(path)
+    noisy = next((row.epoch for row in rows if row.injected), None)
+    return BaselineHistory(f"run {folder.name}", config, rows[:noisy], noisy)
+
+
+def _read_rows(path: Path) -> tuple[EpochMetrics, ...]:
+    rows: list[EpochMetrics] = []
+    *lines, torn = path.read_text(encoding="utf-8").split("\n")
+    if torn:
+        lines.append(torn)
+    for number, line in enumerate(lines):
+        try:
+            row = _row(json.loads(line))
+        except (ValueError, TypeError, AttributeError):
+            if number == len(lines) - 1:
+                break  # still being written
+            raise InputError(f"{path}: line {number + 1} is no epoch's record") from None
+        if row.epoch != number:
+            raise InputError(f"{path}: line {number + 1} is epoch {row.epoch}, not {number}")
+        rows.append(row)
+    return tuple(rows)
+
+
+def _row(values: dict[str, Any]) -> EpochMetrics:
+    known = {key: values[key] for key in EpochMetrics.__dataclass_fields__ if key in values}
+    # These files say null for a number that is not finite.
+    return EpochMetrics.from_dict({k: math.nan if v is None else v for k, v in known.items()})

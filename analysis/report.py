@@ -1,0 +1,229 @@
+"""The report of a study: one self-contained HTML file, and its pictures as PNG and SVG.
+
+Every figure is computed from the ledger first (``tables``, ``pictures``), then shown. A study that
+is not finished gets the same report of what there is, and is told what is missing.
+"""
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from analysis import pictures
+from analysis.charts import Chart
+from analysis.draw_static import save_chart
+from analysis.export import trials_table
+from analysis.importance import Importances, importances
+from analysis.page import Page
+from analysis.reading import StudyView
+from analysis.tables import Report, adaptivity, baseline_band, cost, is_adaptive, verdict
+
+_PACKAGES = ("noise-study", "torch", "ray", "optuna", "mlflow", "numpy", "scipy")
+
+
+_NAMED = 5
+"""Trials whose adaptivity is told in words."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the report, before it is laid out.
+
+    Attributes:
+        key, title: its name in links, and its heading.
+        lines: sentences.
+        notes: sentences that nobody should miss.
+        charts: its pictures.
+        missing: what to say if there is no picture; empty if none is expected.
+    """
+
+    key: str
+    title: str
+    lines: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    missing: str = ""
+
+
+def sections(view: StudyView) -> list[Section]:
+    """All sections with pictures, computed from what there is."""
+    report = Report(view)
+    found = [importances(view, index) for index in range(len(view.config.objective))]
+    order = found[0].order
+    return [
+        _verdict(view),
+        _adaptivity(view),
+        Section(
+            "ranking",
+            "Ranking",
+            _bands(view),
+            charts=_only(pictures.ranking_chart(view)),
+            missing="No trial is complete yet.",
+        ),
+        Section(
+            "curves",
+            "Learning curves",
+            charts=_only(pictures.curves_chart(report)),
+            missing="No epoch is recorded yet.",
+        ),
+        Section(
+            "noise",
+            "Noise and signals",
+            charts=_only(pictures.noise_chart(report)),
+            missing="No complete trial has injected noise yet.",
+        ),
+        Section(
+            "history",
+            "Optimisation history",
+            charts=_only(pictures.history_chart(view)),
+            missing="No trial has an epoch yet.",
+        ),
+        _importances(found),
+        Section(
+            "settings",
+            "Settings",
+            charts=_only(
+                pictures.slices_chart(view, order),
+                pictures.parallel_chart(view, order),
+                pictures.contour_chart(view, order),
+            ),
+            missing="There is nothing to compare: no searched setting with complete trials.",
+        ),
+        Section(
+            "gap",
+            "Accuracy and generalisation",
+            (
+                "Accuracy by class and sharpness are not recorded during a search; "
+                "noise-train on an exported configuration gives both.",
+            ),
+            charts=_only(pictures.gap_chart(view)),
+            missing="No trial is complete yet.",
+        ),
+        Section("cost", "Cost", tuple(cost(view).sentences())),
+    ]
+
+
+def _only(*charts: Chart | None) -> tuple[Chart, ...]:
+    return tuple(chart for chart in charts if chart is not None)
+
+
+def _verdict(view: StudyView) -> Section:
+    return Section("verdict", "Verdict", tuple(verdict(view)), tuple(view.missing()))
+
+
+def _bands(view: StudyView) -> tuple[str, ...]:
+    bands = [baseline_band(view, index) for index in range(len(view.config.objective))]
+    return tuple(band.sentence() + "." for band in bands if band is not None)
+
+
+def _adaptivity(view: StudyView) -> Section:
+    title = "How adaptive the noise was"
+    records = [view.state.trials[t.trial_id] for t in view.complete]
+    chart = pictures.adaptivity_chart(view)
+    if records and not any(map(is_adaptive, records)):
+        return Section("adaptivity", title, ("The noise is static: no signal decides about it.",))
+    found = [adaptivity(record) for record in records if is_adaptive(record)][:_NAMED]
+    static = [each.trial for each in found if each.is_static]
+    notes = (
+        (
+            f"{', '.join(static)}: a signal was raised nearly all the time. Such noise is static "
+            "after a warm-up, whatever its settings are called.",
+        )
+        if static
+        else ()
+    )
+    lines = tuple(each.sentence() for each in found)
+    return Section(
+        "adaptivity", title, lines, notes, _only(chart), "No adaptive trial is complete yet."
+    )
+
+
+def _importances(found: list[Importances]) -> Section:
+    charts = _only(*(pictures.importance_chart(each) for each in found))
+    lines = (
+        "fANOVA: the share of the objective's variance over the whole space that a setting "
+        "explains. PED-ANOVA: how much it decides whether a trial is among the best. "
+        f"They rest on n = {found[0].trials} complete trials.",
+    )
+    notes = tuple(dict.fromkeys(f"{each.warning}." for each in found if each.warning))
+    return Section("importances", "Importance of the settings", lines, notes, charts, "")
+
+
+def build_page(view: StudyView, parts: list[Section]) -> Page:
+    """The page of a study's sections, its table of trials and its configuration."""
+    known = view.state.study
+    page = Page(f"Study {view.name}", known.asked if known else "The study has not begun.")
+    for part in parts:
+        page.section(part.key, part.title)
+        page.note(*part.notes)
+        page.text(*part.lines)
+        for chart in part.charts:
+            page.chart(chart)
+        if not part.charts:
+            page.text(part.missing, soft=True)
+    table = trials_table(view)
+    page.section("trials", "All trials")
+    page.text("A click on a column's head sorts by it; again, the other way round.", soft=True)
+    page.table(list(table.columns), table.rows, filtered=True)
+    page.section("reproduce", "To reproduce it")
+    page.text(*_reproduce(view))
+    page.code("\n".join(f"{name} {found}" for name, found in versions().items()))
+    page.code(json.dumps(_public_config(view), indent=2, ensure_ascii=False))
+    return page
+
+
+def _reproduce(view: StudyView) -> list[str]:
+    lines = [
+        "Store the configuration below as study.json and run: "
+        "noise-study run --config study.json --name ANOTHER-NAME"
+    ]
+    if view.best:
+        lines.append(
+            f"The best trial alone: noise-analysis export {view.name} --top 1, then noise-train "
+            "--config with the file it names."
+        )
+    lines.append("Versions on the machine that made this report:")
+    return lines
+
+
+def _public_config(view: StudyView) -> object:
+    """The configuration as the ledger has it, from which secrets are removed."""
+    known = view.state.study
+    if known is not None:
+        return dict(known.config)
+    return view.config.model_dump(mode="json", exclude={"tracking_uri", "address"})
+
+
+def versions() -> dict[str, str]:
+    """Python's and the main packages' versions here."""
+    found = {"Python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_report(view: StudyView, folder: Path, *, files: bool = True) -> list[Path]:
+    """Write ``report.html`` into ``folder``, and the pictures into ``folder/report``.
+
+    Args:
+        view: the study, in whatever state.
+        folder: where to; it is made.
+        files: whether to write the pictures as PNG and SVG, too.
+
+    Returns:
+        The files, the report first.
+    """
+    parts = sections(view)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "report.html"
+    path.write_text(build_page(view, parts).html(), encoding="utf-8")
+    paths = [path]
+    if files:
+        for part in parts:
+            for chart in part.charts:
+                paths += save_chart(chart, folder / "report")
+    return paths

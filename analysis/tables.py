@@ -1,0 +1,257 @@
+"""The report's figures, computed from a study before anything is drawn."""
+
+import math
+import statistics as stats
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from analysis.reading import StudyView
+from study.ledger import TrialRecord
+from study.summary import TrialSummary
+from trainables.metrics import EpochMetrics, objective_value
+
+STATIC_SHARE = 0.9
+"""Share of epochs with a signal from which on adaptive noise is static in all but name."""
+
+
+@dataclass(frozen=True)
+class Adaptivity:
+    """How adaptive a trial's noise really was.
+
+    Attributes:
+        trial: its key.
+        listening: epochs past the warm-up and outside cooldowns.
+        raised: those of them with any signal raised.
+        by_signal: signal → those with it raised.
+        noisy: epochs with noise.
+    """
+
+    trial: str
+    listening: int
+    raised: int
+    by_signal: tuple[tuple[str, int], ...]
+    noisy: int
+
+    @property
+    def share(self) -> float | None:
+        """Share of the listening epochs with a signal raised."""
+        return self.raised / self.listening if self.listening else None
+
+    @property
+    def is_static(self) -> bool:
+        """Whether a signal was raised nearly all the time."""
+        return self.share is not None and self.share >= STATIC_SHARE
+
+    def sentence(self) -> str:
+        """What the share means."""
+        if self.share is None:
+            return f"{self.trial}: the signals were never listened to."
+        text = (
+            f"{self.trial}: a signal was raised in {self.share:.0%} of the {self.listening} epochs "
+            "past the warm-up and outside cooldowns"
+        )
+        if self.is_static:
+            return f"{text}: this is static noise after a warm-up, hardly adaptive."
+        if self.raised == 0:
+            return f"{text}: it never injected and equals the baseline."
+        return f"{text}."
+
+
+def adaptivity(record: TrialRecord) -> Adaptivity:
+    """The share of epochs in which signals were raised, of one adaptive trial."""
+    listening = [row for row in record.history if row.noise_phase in ("watching", "injecting")]
+    noise = record.config.get("noise", {})
+    names: Sequence[str] = noise.get("signals", ())
+    return Adaptivity(
+        trial=record.key,
+        listening=len(listening),
+        raised=sum(bool(row.signals) for row in listening),
+        by_signal=tuple((name, sum(name in row.signals for row in listening)) for name in names),
+        noisy=sum(row.injected for row in record.history),
+    )
+
+
+def is_adaptive(record: TrialRecord) -> bool:
+    """Whether signals decide about the run's noise."""
+    return bool(record.config.get("noise", {}).get("policy") == "on_stagnation")
+
+
+@dataclass(frozen=True)
+class BaselineBand:
+    """The baseline's objective over its seeds.
+
+    Attributes:
+        objective: its name.
+        values: seed → value.
+        own: the value on the trials' seed; None while there is none.
+    """
+
+    objective: str
+    values: tuple[tuple[int, float], ...]
+    own: float | None
+
+    @property
+    def low(self) -> float:
+        """The lowest value over the seeds."""
+        return min(value for _, value in self.values)
+
+    @property
+    def high(self) -> float:
+        """The highest value over the seeds."""
+        return max(value for _, value in self.values)
+
+    def sentence(self) -> str:
+        """n, mean and spread."""
+        numbers = [value for _, value in self.values]
+        spread = f", standard deviation {stats.stdev(numbers):.4f}" if len(numbers) > 1 else ""
+        return (
+            f"Baseline {self.objective}: mean {stats.fmean(numbers):.4f} over n = {len(numbers)} "
+            f"seeds{spread}, range {self.low:.4f} to {self.high:.4f}"
+        )
+
+
+def baseline_band(view: StudyView, index: int = 0) -> BaselineBand | None:
+    """The baseline's values of an objective; None while no baseline is complete."""
+    name = view.config.objective[index]
+    values = []
+    for baseline in view.summary.baseline:
+        value = baseline.metrics.get(name)
+        if value is not None:
+            values.append((baseline.seed, value))
+    if not values:
+        return None
+    return BaselineBand(name, tuple(values), dict(values).get(view.config.seeds[0]))
+
+
+def verdict(view: StudyView) -> list[str]:
+    """What the search says, in sentences, with what it can't say."""
+    best, band = view.best, baseline_band(view)
+    if best is None or band is None:
+        return ["There is no verdict yet."]
+    if view.config.multi_objective:
+        front = view.summary.best if isinstance(view.summary.best, list) else []
+        return [f"{len(front)} trials lie on the Pareto front: {', '.join(front)}.", _LUCK]
+    gain = better_by(view, best)
+    if gain is None:
+        return ["The best trial can't be compared with the baseline of its seed."]
+    spread = band.high - band.low
+    if gain <= 0:
+        first = f"No trial beats the baseline of its seed (the best, {best.trial_id}: {-gain:.4f}"
+        return [
+            f"{first} behind)." if gain else f"{first} behind, i.e. equal).",
+            band.sentence() + ".",
+        ]
+    where = (
+        f"within the range of the baseline over its {len(band.values)} seeds ({spread:.4f})"
+        if gain <= spread
+        else f"more than the range of the baseline over its {len(band.values)} seeds ({spread:.4f})"
+    )
+    line = f"{best.trial_id} is ahead of the baseline of its seed by {gain:.4f} {band.objective}"
+    return [f"{line}, {where}.", band.sentence() + ".", _LUCK]
+
+
+_LUCK = (
+    "The best of many trials is partly luck, and this is validation data on one seed: only fresh "
+    "seeds and the test set can confirm it."
+)
+
+
+def better_by(view: StudyView, trial: TrialSummary, index: int = 0) -> float | None:
+    """The paired difference in the objective's better direction: positive is better."""
+    paired = trial.paired_difference
+    value = paired[index] if isinstance(paired, list) else paired
+    if value is None:
+        return None
+    return value if view.config.modes[index] == "max" else -value
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the study cost.
+
+    Attributes:
+        baseline_epochs: epochs trained for the baselines.
+        trained: epochs trained for trials.
+        reported: epochs that trials reported.
+        shared: reported without training: the baselines' own (saved by forking).
+        stopped: epochs of the budget that trials stopped early did not need.
+        failed: epochs trained for trials that failed.
+        seconds: wall time of training, summed over the runs.
+    """
+
+    baseline_epochs: int
+    trained: int
+    reported: int
+    shared: int
+    stopped: int
+    failed: int
+    seconds: float
+
+    def sentences(self) -> list[str]:
+        """For people."""
+        share = f" ({self.trained / self.reported:.0%})" if self.reported else ""
+        return [
+            f"Trials reported {self.reported} epochs, of which {self.trained}{share} were trained; "
+            f"forking from the baseline saved {self.shared}.",
+            f"Early stopping saved {self.stopped} epochs; failed trials cost {self.failed}.",
+            f"The baselines took {self.baseline_epochs} epochs. Training took "
+            f"{self.seconds:.0f} s, summed over all runs.",
+        ]
+
+
+def cost(view: StudyView) -> Cost:
+    """What the study has cost so far, unfinished runs included."""
+    trials, pinned = view.state.by_role("trial"), view.state.by_role("baseline")
+    budget = view.config.train.epochs
+    return Cost(
+        baseline_epochs=sum(len(r.history) for r in pinned),
+        trained=sum(len(r.history) - r.shared_epochs for r in trials),
+        reported=sum(len(r.history) for r in trials),
+        shared=sum(r.shared_epochs for r in trials),
+        stopped=sum(budget - len(r.history) for r in trials if r.state == "pruned"),
+        failed=sum(len(r.history) - r.shared_epochs for r in trials if r.state == "failed"),
+        seconds=math.fsum(r.seconds or 0.0 for r in (*trials, *pinned)),
+    )
+
+
+@dataclass(frozen=True)
+class Report:
+    """Shorthand for what several pictures need of a study."""
+
+    view: StudyView
+
+    @cached_property
+    def baseline(self) -> tuple[EpochMetrics, ...]:
+        """The baseline's epochs on the trials' seed; empty if there are none."""
+        record = self.view.baselines.get(self.view.config.seeds[0])
+        return record.history if record else ()
+
+    @cached_property
+    def best(self) -> TrialRecord | None:
+        """The best trial that injected, else the best."""
+        noisy = [t for t in self.view.complete if not t.never_injected]
+        first = noisy[0] if noisy else self.view.best
+        return self.view.state.trials[first.trial_id] if first else None
+
+
+def better_so_far(view: StudyView, name: str) -> list[tuple[int, str, float, str]]:
+    """Trials in their order: number, key, value of an objective, and how it ended."""
+    found = []
+    for record in sorted(view.state.by_role("trial"), key=lambda r: r.key):
+        if not record.history:
+            continue
+        value = objective_value(name, record.history)
+        if math.isfinite(value):
+            number = int(record.key.rpartition("-")[2])
+            found.append((number, record.key, value, outcome(record)))
+    return found
+
+
+def outcome(record: TrialRecord) -> str:
+    """How a trial ended, never-injected told apart."""
+    if record.state == "complete" and record.first_injection_epoch is None:
+        return "never injected"
+    return {"complete": "complete", "pruned": "stopped early", "failed": "failed"}.get(
+        str(record.state), "unfinished"
+    )
