@@ -1,0 +1,217 @@
+"""The loop: against a conventional one, against the bare minimum, with noise, in bf16."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from benchmarks.child import Child, call, wait_for_start
+from benchmarks.images import dataset
+from benchmarks.rows import Benchmark, Goal, Measured, Options, Pair, cores
+from trainables.config import TrainConfig
+from trainables.data import DeviceData
+from trainables.device import autocast
+from trainables.loop import Training
+
+BATCH = 256
+
+
+def _config(classifier: str, **fields: Any) -> TrainConfig:
+    return TrainConfig.model_validate(
+        {
+            "model": {"classifier": classifier},
+            "data": {"batch_size": BATCH},
+            "optimizer": {"lr": 0.01},
+            "epochs": 10_000,
+            **fields,
+        }
+    )
+
+
+# In child processes.
+
+
+def our_throughput(classifier: str, train: int, val: int, epochs: int) -> float:
+    """Train some epochs, validation included; returns the seconds they took."""
+    training = Training(_config(classifier), DeviceData(dataset(train, val), "cpu"))
+    warm = Training(_config(classifier), DeviceData(dataset(3 * BATCH, BATCH), "cpu"))
+    warm.run_epoch()
+    wait_for_start()
+    began = time.perf_counter()
+    for _ in range(epochs):
+        training.run_epoch()
+    return time.perf_counter() - began
+
+
+def bare_epoch(training: Training, images: torch.Tensor, labels: torch.Tensor, steps: int) -> None:
+    """Nothing but forward, backward and the optimiser's step on one fixed batch."""
+    model, optimizer = training.model, training.optimizer
+    model.train()
+    for _ in range(steps):
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(training.config.precision, training.device):
+            logits = model(images)
+        F.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def against_bare(classifier: str, steps: int, rounds: int) -> list[Pair]:
+    """(images a second of our training, of bare steps), by rounds, in this process."""
+    data = DeviceData(dataset(steps * BATCH, 10), "cpu")
+    ours, bare = Training(_config(classifier), data), Training(_config(classifier), data)
+    images, labels = next(iter(data.train_batches(0, 0, BATCH)))
+    seconds = _interleaved(
+        [ours.run_epoch, lambda: bare_epoch(bare, images, labels, steps)], rounds
+    )
+    return [(steps * BATCH / a, steps * BATCH / b) for a, b in seconds]
+
+
+def against_off(classifier: str, fields: dict[str, Any], steps: int, rounds: int) -> list[Pair]:
+    """(seconds of an epoch with ``fields`` set, of one without), by rounds, in this process."""
+    data = DeviceData(dataset(steps * BATCH, 10), "cpu")
+    ours, other = Training(_config(classifier, **fields), data), Training(_config(classifier), data)
+    return _interleaved([ours.run_epoch, other.run_epoch], rounds)
+
+
+def _interleaved(sides: list[Callable[[], object]], rounds: int) -> list[Pair]:
+    """CPU seconds of both sides, in turns; the first round only warms up.
+
+    One thread does all the work, so CPU time is what a quiet machine's clock would show, and what
+    else runs on this one disturbs it least.
+    """
+    pairs: list[Pair] = []
+    for number in range(rounds + 1):
+        took = []
+        # Who goes first changes: the second finds warmer caches.
+        for index in (0, 1) if number % 2 else (1, 0):
+            began = time.process_time()
+            sides[index]()
+            took.append((index, time.process_time() - began))
+        if number:
+            pairs.append((dict(took)[0], dict(took)[1]))
+    return pairs
+
+
+# In the parent.
+
+
+def _conventional(classifier: str, options: Options) -> Measured:
+    train, val = (4 * BATCH, BATCH) if options.quick else (50_000, 5_000)
+    epochs = 1
+    shared: dict[str, Any] = {"classifier": classifier, "train": train, "val": val}
+    trained = epochs * (train // BATCH) * BATCH
+    pairs, best = [], []
+    for _ in range(options.rounds):
+        children = [
+            Child("benchmarks.loop_rows:our_throughput", shared | {"epochs": epochs})
+            for _ in range(cores())
+        ]
+        seconds = _together(children)
+        others: dict[int, float] = {}
+        for workers in (0,) if options.quick else (0, 1, 2):
+            arguments = shared | {
+                "batch": BATCH,
+                "epochs": epochs,
+                "threads": cores(),
+                "workers": workers,
+            }
+            target = "benchmarks.conventional:throughput"
+            other = Child(target, arguments, ours=False, threads=cores())
+            (others[workers],) = _together([other])
+        winner = max(others, key=others.__getitem__)
+        best.append(winner)
+        pairs.append((sum(trained / took for took in seconds), others[winner]))
+    return Measured(
+        pairs,
+        f"ours: {cores()} runs at once, one thread each; the other: one run with {cores()} "
+        f"threads, best of 0 to 2 workers (by rounds: {', '.join(map(str, best))})",
+    )
+
+
+def _together(children: list[Child]) -> list[Any]:
+    for child in children:
+        child.wait_until_ready()
+    for child in children:
+        child.start()
+    return [child.result() for child in children]
+
+
+def _bare(classifier: str, options: Options) -> Measured:
+    steps = 3 if options.quick else {"BabyCNN": 100, "TinyCNN": 25}[classifier]
+    pairs = call(
+        "benchmarks.loop_rows:against_bare",
+        classifier=classifier,
+        steps=steps,
+        rounds=options.rounds,
+    )
+    return Measured(pairs, "CPU time of one thread; statistics, batches and augmentation are ours")
+
+
+def _noise(kind: str, options: Options) -> Measured:
+    noise = {"policy": "always", "kind": kind, "magnitude": 0.01}
+    pairs = call(
+        "benchmarks.loop_rows:against_off",
+        classifier="TinyCNN",
+        fields={"noise": noise},
+        steps=3 if options.quick else 25,
+        rounds=options.rounds,
+    )
+    return Measured(pairs, "CPU time of an epoch, one thread")
+
+
+def _bf16(options: Options) -> Measured:
+    steps = 3 if options.quick else 25
+    seconds = call(
+        "benchmarks.loop_rows:against_off",
+        classifier="TinyCNN",
+        fields={"precision": "bf16"},
+        steps=steps,
+        rounds=options.rounds,
+    )
+    pairs = [(steps * BATCH / a, steps * BATCH / b) for a, b in seconds]
+    note = "CPU time of one thread"
+    if not _cpu_has_bf16():
+        note += "; this CPU has no bf16 instructions, so the option can't pay here"
+    return Measured(pairs, note)
+
+
+def _cpu_has_bf16() -> bool:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return any(flag in lines.read() for flag in ("avx512_bf16", "amx_bf16"))
+    except OSError:
+        return False
+
+
+BENCHMARKS = (
+    Benchmark(
+        "loop_vs_conventional_baby",
+        "images/s",
+        Goal(5.0, ">="),
+        "ours/other",
+        partial(_conventional, "BabyCNN"),
+    ),
+    Benchmark(
+        "loop_vs_conventional_tiny",
+        "images/s",
+        Goal(4.0, ">="),
+        "ours/other",
+        partial(_conventional, "TinyCNN"),
+    ),
+    Benchmark(
+        "loop_vs_bare_baby", "images/s", Goal(0.75, ">="), "ours/other", partial(_bare, "BabyCNN")
+    ),
+    Benchmark(
+        "loop_vs_bare_tiny", "images/s", Goal(0.9, ">="), "ours/other", partial(_bare, "TinyCNN")
+    ),
+    Benchmark(
+        "noise_overhead_gradient", "s", Goal(1.15, "<="), "ours/other", partial(_noise, "gradient")
+    ),
+    Benchmark(
+        "noise_overhead_weight", "s", Goal(1.25, "<="), "ours/other", partial(_noise, "weight")
+    ),
+    Benchmark("bf16_vs_fp32_tiny", "images/s", Goal(1.3, ">="), "ours/other", _bf16),
+)

@@ -1,0 +1,117 @@
+"""What a second concurrent trial costs in memory, with the data set in Ray's object store."""
+
+import os
+import re
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.child import call
+from benchmarks.images import dataset
+from benchmarks.rows import Benchmark, Goal, Measured, Options
+from trainables.config import TrainConfig
+
+
+def proportional_set_size(pid: int) -> float:
+    """MB of a process: its own memory, and of what is shared its share.
+
+    Raises:
+        OSError: where there is no ``/proc/PID/smaps_rollup`` (not Linux).
+    """
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024 / 1e6
+
+
+def _config(quick: bool) -> TrainConfig:
+    return TrainConfig.model_validate(
+        {"data": {"batch_size": 128}, "optimizer": {"lr": 0.01}, "epochs": 3 if quick else 4}
+    )
+
+
+def _sizes(quick: bool) -> tuple[int, int]:
+    return (2_000, 500) if quick else (45_000, 15_000)
+
+
+def ours(*, quick: bool) -> float:
+    """MB of the second of two concurrent trials, beyond a worker that has imported torch and Ray.
+
+    Trials are the project's own, as Tune makes them: an actor with the data set's reference.
+    """
+    import ray
+    from ray import tune
+
+    from study.config import StudyConfig
+    from study.runner import put_datasets, ray_session
+    from trainables.tune_trainable import NoiseTrainable, TrialSpec
+
+    @ray.remote(num_cpus=0)
+    class Bare:
+        def pid(self) -> int:
+            import torch  # noqa: F401
+            from ray import tune  # noqa: F401
+
+            return os.getpid()
+
+    config = _config(quick)
+    study = StudyConfig(train=config)
+    with ray_session(study), tempfile.TemporaryDirectory() as storage:
+        bare: Any = Bare.remote()  # type: ignore[attr-defined]
+        spec = TrialSpec(
+            base=config.model_dump_json(),
+            policy="off",
+            checkpoint_root=storage,
+            datasets=put_datasets([(config, dataset(*_sizes(quick)))]),
+        )
+        actor: Any = ray.remote(num_cpus=0)(tune.with_parameters(NoiseTrainable, spec=spec))
+        trials = [
+            actor.remote(config={"key": f"trial-{n:04d}", "role": "trial", "overrides_json": "{}"})
+            for n in range(2)
+        ]
+        for _ in range(2):
+            ray.get([trial.train.remote() for trial in trials])
+        pids = [ray.get(trial.get_current_ip_pid.remote())[1] for trial in trials]
+        training = [trial.train.remote() for trial in trials]
+        peak, without = 0.0, proportional_set_size(ray.get(bare.pid.remote()))
+        # While both train: the highest of what is seen counts.
+        while ray.wait(training, num_returns=2, timeout=0)[1]:
+            peak = max(peak, proportional_set_size(pids[1]))
+            time.sleep(0.02)
+        return max(peak, proportional_set_size(pids[1])) - without
+
+
+def private_copy(*, quick: bool) -> float:
+    """The same of a run that holds the data set itself, alone in its process."""
+    import torch  # noqa: F401
+    from ray import tune  # noqa: F401
+
+    from trainables.data import DeviceData
+    from trainables.loop import Training
+
+    without = proportional_set_size(os.getpid())
+    training = Training(_config(quick), DeviceData(dataset(*_sizes(quick)), "cpu"))
+    training.run_epoch()
+    return proportional_set_size(os.getpid()) - without
+
+
+def _memory(options: Options) -> Measured:
+    rounds = min(options.rounds, 2)
+    pairs = [
+        (
+            call("benchmarks.memory_rows:ours", quick=options.quick),
+            call("benchmarks.memory_rows:private_copy", quick=options.quick),
+        )
+        for _ in range(rounds)
+    ]
+    return Measured(
+        pairs,
+        "the other: a run that holds its own copy of the data set. Both are beyond a process that "
+        "has imported torch and Ray",
+    )
+
+
+BENCHMARKS = (
+    Benchmark("memory_per_trial", "MB", Goal(150.0, "<=", "ours"), "ours/other", _memory),
+)
