@@ -6,7 +6,6 @@ runs; the result is computed from the ledger. Each step skips what the ledger sa
 """
 
 import errno
-import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,23 +21,19 @@ from rich.progress import TaskID
 from search_spaces.registry import first_possible_injection, get_space
 from study.baseline import DescribeRun, baseline_histories, baseline_jobs, waiting_note
 from study.config import RunsConfig, StudyConfig
-from study.folder import StudyFolder, public_values, write_json
+from study.folder import StudyFolder, write_json
 from study.interrupts import interruptible
 from study.ledger import (
     EndEvent,
-    Ledger,
-    LedgerState,
-    NoteEvent,
     StudyEndEvent,
-    StudyEvent,
     StudyState,
-    new_uid,
     read_ledger,
 )
 from study.live import live_view
 from study.preflight import check_study, checked_entry
 from study.resume import resumed
-from study.summary import Summary, study_notes, summarise, winner_config
+from study.session import Session
+from study.summary import Summary, summarise, winner_config
 from trainables.data import load_dataset
 from trainables.errors import InputError
 from trainables.image_sets import Dataset, resolve_data
@@ -46,8 +41,6 @@ from trainables.image_sets import Dataset, resolve_data
 if TYPE_CHECKING:  # Ray, Optuna and MLflow are imported once all that can be refused is refused.
     from study.projector import SyncReport
     from study.runner import Capacity
-
-log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 60.0
 """How long a study that ends waits for MLflow; ``noise-study sync`` sends the rest later."""
@@ -91,7 +84,8 @@ def run_study(config: StudyConfig, *, console: Console | None = None) -> Summary
     data = resolve_data(train.data, dataset)
     config = config.model_copy(update={"train": train.model_copy(update={"data": data})})
     with folder.locked(), interruptible(f"{config.name}: {STOPPING}"), no_space_left(config):
-        return _StudyRun(config, folder, dataset, console, began).to_the_end()
+        session = Session(folder, config, console)
+        return _StudyRun(config, session, dataset, began).to_the_end()
 
 
 @contextmanager
@@ -138,9 +132,8 @@ class _StudyRun:
     """One process's part of a study, from the lock to the summary."""
 
     config: StudyConfig
-    folder: StudyFolder
+    session: Session
     dataset: Dataset
-    console: Console | None
     began: float
     _callbacks: list[Any] = field(default_factory=list)
 
@@ -150,69 +143,46 @@ class _StudyRun:
         # other's way.
         import study.runner
         import study.search  # noqa: F401
-        from study.projector import LedgerProjector
-        from study.store import MlflowStore, artifact_root, resolve_uri
 
-        config, storage = self.config, Path(self.config.storage)
-        uri = resolve_uri(config.tracking_uri, storage)
+        config, session = self.config, self.session
         self.folder.write_config(config)
-        self._append(self._study_event())
-        projector = LedgerProjector(
-            self.folder.ledger,
-            self.folder.mlflow_offset,
-            MlflowStore(uri, artifact_root(uri, storage)),
-            say=self._say,
-        )
-        projector.start()
+        session.begin(objectives=config.objective, asked=asked(config))
         ended: StudyState = "failed"
-        try:
-            self._put_in_order()
-            with live_view(self.console, config, self.folder.ledger):
-                self._train()
-            ended = "complete"
-        except KeyboardInterrupt:
-            ended = "interrupted"
-        finally:
-            summary = self._write_results(ended, projector)
-            projector.stop()
+        with session.mirrored() as projector:
+            try:
+                self._put_in_order()
+                with live_view(session.console, config, self.folder.ledger):
+                    self._train()
+                ended = "complete"
+            except KeyboardInterrupt:
+                ended = "interrupted"
+            finally:
+                summary = self._write_results(ended, projector)
         if ended == "interrupted":
             raise InterruptedStudyError(self._how_to_go_on())
         return summary
 
-    # The frame: the study's own events, its results.
+    # The frame: what an earlier process left, the results.
+
+    @property
+    def folder(self) -> StudyFolder:
+        """The study's files."""
+        return self.session.folder
 
     def _put_in_order(self) -> None:
         """Repair what an earlier process left, and say what is lost."""
-        from study.recovery import (
-            damage_notes,
-            forget_unknown,
-            missing_epochs,
-            repair_or_replace_journal,
-        )
+        from study.recovery import forget_unknown, repair_or_replace_journal
 
         for line in repair_or_replace_journal(self.folder.journal):
-            self._note(line)
-        forget_unknown(self.folder, self._state())
-        self._append(*missing_epochs(self.folder, self._state()))
-        for line in damage_notes(self._state()):
-            self._note(line)
-
-    def _study_event(self) -> StudyEvent:
-        known = self._state().study
-        return StudyEvent(
-            name=self.config.name,
-            uid=known.uid if known else new_uid(),
-            config=public_values(self.config),
-            objectives=self.config.objective,
-            asked=asked(self.config),
-            resumed=known is not None,
-        )
+            self.session.note(line)
+        forget_unknown(self.folder, self.session.state())
+        self.session.put_in_order()
 
     def _write_results(self, ended: StudyState, projector: Any) -> Summary:
-        state = self._state()
+        state = self.session.state()
         summary = summarise(self.config, state)
         best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
-        self._append(StudyEndEvent(ended, best=best if isinstance(best, str) else None))
+        self.session.append(StudyEndEvent(ended, best=best if isinstance(best, str) else None))
         winner = winner_config(summary, state)
         if winner is not None:
             write_json(self.folder.best_config, winner.model_dump(mode="json"))
@@ -220,7 +190,7 @@ class _StudyRun:
         write_json(self.folder.summary, summary.model_dump(mode="json"))
         away = projector.status.error is not None
         if not projector.flush(timeout=FLUSH_SECONDS_AWAY if away else FLUSH_SECONDS):
-            self._say(
+            self.session.say(
                 "MLflow does not have everything yet; it is kept, and sent by: "
                 + shlex.join(
                     ["noise-study", "sync", self.config.name, "--storage", self.config.storage]
@@ -236,26 +206,6 @@ class _StudyRun:
             f"{resume_command(self.config)}"
         )
 
-    def _append(self, *events: Any) -> None:
-        with Ledger(self.folder.ledger) as ledger:
-            for event in events:
-                ledger.append(event)
-
-    def _state(self) -> LedgerState:
-        return read_ledger(self.folder.ledger)
-
-    def _say(self, line: str) -> None:
-        log.info(line)
-        if self.console is not None:
-            self.console.print(line, highlight=False, soft_wrap=True)
-
-    def _note(self, line: str) -> None:
-        """Say a sentence that the reader of the result needs, too, and record it once."""
-        known = study_notes(self._state())
-        if line not in known:
-            self._append(NoteEvent(None, {f"note.{len(known) + 1}": line}))
-        self._say(line)
-
     # The training: the baseline, then the search.
 
     @property
@@ -264,7 +214,7 @@ class _StudyRun:
         return self.config.trials if given is None else len(given)
 
     def _check_all_ended(self) -> None:
-        trials = self._state().by_role("trial")
+        trials = self.session.state().by_role("trial")
         missing = self._wanted - sum(r.finished for r in trials)
         if missing > 0 and not self._time_is_up():
             raise StudyFailedError(
@@ -287,15 +237,15 @@ class _StudyRun:
     def _train(self) -> None:
         from study.runner import capacity, ray_session
 
-        state = self._state()
+        state = self.session.state()
         finished = sum(record.finished for record in state.by_role("trial"))
         jobs = baseline_jobs(self.config, state)
         if not jobs and finished >= self._wanted:
-            self._say(f"{self.config.name}: complete already, nothing is left to run")
+            self.session.say(f"{self.config.name}: complete already, nothing is left to run")
             return
         with ray_session(self.config):
             room = capacity(self.config)
-            self._say(room.describe(self.config))
+            self.session.say(room.describe(self.config))
             self._train_baseline(jobs, room)
             self._search()
         self._check_all_ended()
@@ -323,7 +273,7 @@ class _StudyRun:
         callback = LedgerCallback(
             self.folder.ledger,
             DescribeRun(self.config.train, get_space(self.config.space).policy),
-            baseline_histories(self._state()),
+            baseline_histories(self.session.state()),
         )
         self._callbacks.append(callback)
         return callback
@@ -345,7 +295,7 @@ class _StudyRun:
         if jobs:
             idle = waiting_note(jobs, room.concurrent)
             if idle:
-                self._say(idle)
+                self.session.say(idle)
             spec = self._spec(
                 fork_first=self._first_possible_injection(),
                 fork_disk_bytes=int(self.config.fork_disk_mb * 1e6),
@@ -360,7 +310,7 @@ class _StudyRun:
         self._check_baseline()
 
     def _check_baseline(self) -> None:
-        state = self._state()
+        state = self.session.state()
         failed = [r for r in state.by_role("baseline") if r.state == "failed"]
         if failed:
             raise StudyFailedError(
@@ -379,13 +329,15 @@ class _StudyRun:
         from study.search import ReasonCallback
         from study.space import study_space
 
-        config, state = self.config, self._state()
+        config, state = self.config, self.session.state()
         main = next(r for r in state.by_role("baseline") if r.seed == config.train.seed)
         space = study_space(config, self.folder, main.history)
         for note in space.notes:
-            self._note(note)
+            self.session.note(note)
         if config.multi_objective and config.early_stopping:
-            self._note("two objectives: no trial is stopped early, there is no single best to lag")
+            self.session.note(
+                "two objectives: no trial is stopped early, there is no single best to lag"
+            )
         records = {r.key: r for r in state.by_role("trial")}
         missing = self._wanted - sum(r.finished for r in records.values())
         if missing <= 0:
@@ -408,7 +360,7 @@ class _StudyRun:
         finally:
             if self._time_is_up():
                 self._end_unfinished()
-            searcher.finalise(self._state().trials)
+            searcher.finalise(self.session.state().trials)
 
     def _searcher_that_fits(self, distributions: Any, records: Any) -> Any:
         """The searcher; if Optuna's journal is damaged or knows better, on a new journal."""
@@ -425,7 +377,7 @@ class _StudyRun:
             about = f"is damaged ({type(error).__name__}: {error})"
         if not about:
             return searcher
-        self._note(f"{self.folder.journal.name} {about}; {self._replace_journal()}")
+        self.session.note(f"{self.folder.journal.name} {about}; {self._replace_journal()}")
         return self._searcher(distributions, records)
 
     def _searcher(self, distributions: Any, records: Any) -> Any:
@@ -466,10 +418,10 @@ class _StudyRun:
 
     def _end_unfinished(self) -> None:
         """The time budget is over: what still ran has been stopped early, by the clock."""
-        state = self._state()
+        state = self.session.state()
         open_trials = [r for r in state.by_role("trial") if not r.finished]
         for record in open_trials:
-            self._append(
+            self.session.append(
                 EndEvent(
                     trial=record.key,
                     state="pruned",
@@ -479,7 +431,7 @@ class _StudyRun:
                 )
             )
         if open_trials:
-            self._note(
+            self.session.note(
                 f"the time budget of {self.config.time_budget:g} s ended the study; "
                 f"{len(open_trials)} trials were stopped by it"
             )
