@@ -1,6 +1,6 @@
 """Evaluate a weights file on a test set: what ``noise-test`` does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ SHARPNESS_EPSILON = 0.2
 
 SHARPNESS_DRAWS = 5
 """Steps that the drop of accuracy is averaged over."""
+
+_SHOWN_CLASSES = 5
 
 # The same steps for every run, so that two runs differ by their weights only.
 _SHARPNESS_SEED = 0
@@ -98,21 +100,35 @@ def evaluate_checkpoint(
     dataset = load_dataset(config.data)
     config = config.model_copy(update={"data": resolve_data(config.data, dataset)})
     device = torch.device(config.device)
+    set_up_torch(config.threads, config.device, config.precision, config.deterministic)
+    model = build_model(config.model.classifier, len(dataset.classes))
+    load_into(model, weights, path=path, classifier=config.model.classifier)
     log.print(
         f"{path.name}: {config.model.classifier} on {config.data.dataset}, {device}",
         soft_wrap=True,
         markup=False,
         highlight=False,
     )
-    set_up_torch(config.threads, config.device, config.precision, config.deterministic)
-    model = build_model(config.model.classifier, len(dataset.classes))
-    load_into(model, weights, path=path, classifier=config.model.classifier)
+    if weights.classes is not None and weights.classes != dataset.classes:
+        log.print(_other_classes(weights.classes, dataset.classes), soft_wrap=True, markup=False)
     model = to_memory_format(model.to(device), device)
     data = DeviceData(dataset, device)
     batch_size = batch_size or EVAL_BATCH
     test = evaluate_test_set(model, data, config, batch_size)
     flatness = measure_sharpness(model, data, config, batch_size) if with_sharpness else None
     return Evaluation(path, config, dataset.classes, test, flatness)
+
+
+def _other_classes(trained: Sequence[str], found: Sequence[str]) -> str:
+    """Figures mean little where the n-th class is another one; what people mean, they decide."""
+
+    def some(names: Sequence[str]) -> str:
+        return ", ".join(names[:_SHOWN_CLASSES]) + (" …" if len(names) > _SHOWN_CLASSES else "")
+
+    return (
+        f"the checkpoint was trained on the classes {some(trained)}, and this data set has "
+        f"{some(found)}: its n-th class counts as the checkpoint's n-th"
+    )
 
 
 def evaluate_test_set(

@@ -7,11 +7,11 @@ state dict, as the reference stores it, is read too; it lacks the rest.
 
 import io
 import json
-import pickle
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -87,8 +87,11 @@ def read_weights(path: Path) -> Weights:
     except OSError as error:
         raise InputError(f"--checkpoint = {path}: can't be read: {error.strerror}") from None
     try:
-        found = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError):
+        # What torch remarks about foreign files is answered below, in one message.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except Exception:  # Unpickling what is damaged or foreign may raise anything.
         return _from_state(path)
     return _from_content(path, found)
 
@@ -97,38 +100,32 @@ def _from_state(path: Path) -> Weights:
     try:
         state = load_state(path)
     except CheckpointError:
-        raise InputError(
-            f"--checkpoint = {path}: no checkpoint, or a damaged one; give a .pth file that "
-            "noise-train wrote, or a state dict saved by torch.save"
-        ) from None
+        raise _no_checkpoint(path) from None
     if state.get("best_weights") is None:
         raise InputError(f"--checkpoint = {path}: no epoch was complete yet")
     return Weights(
-        model=state["best_weights"],
-        config=_config(path, state["config"]),
-        epoch=state["best_epoch"],
+        model=_state_dict(path, state["best_weights"]),
+        config=_config(path, state.get("config")),
+        epoch=state.get("best_epoch"),
     )
 
 
 def _from_content(path: Path, found: object) -> Weights:
     if isinstance(found, dict) and found.get("format") == FORMAT:
+        classes, epoch = found.get("classes"), found.get("epoch")
+        if not isinstance(classes, list) or not isinstance(epoch, int):
+            raise _no_checkpoint(path)
         return Weights(
-            model=found["model"],
-            config=_config(path, found["config"]),
-            classes=tuple(found["classes"]),
-            epoch=found["epoch"],
+            model=_state_dict(path, found.get("model")),
+            config=_config(path, found.get("config")),
+            classes=tuple(map(str, classes)),
+            epoch=epoch,
         )
     candidates = [found]
     if isinstance(found, dict):
         candidates += [found[key] for key in _NESTED if key in found]
     for state in candidates:
-        if (
-            isinstance(state, dict)
-            and state
-            and all(
-                isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-            )
-        ):
+        if _is_state_dict(state):
             return Weights(
                 model={name.removeprefix(_PARALLEL): value for name, value in state.items()}
             )
@@ -138,12 +135,40 @@ def _from_content(path: Path, found: object) -> Weights:
     )
 
 
-def _config(path: Path, text: str) -> Mapping[str, Any]:
+def _is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
+    """Whether ``value`` names dense tensors, and nothing else."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(
+            isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided
+            for name, tensor in value.items()
+        )
+    )
+
+
+def _state_dict(path: Path, value: object) -> Mapping[str, Tensor]:
+    if not _is_state_dict(value):
+        raise _no_checkpoint(path)
+    return value
+
+
+def _config(path: Path, text: object) -> Mapping[str, Any]:
     # Not validated here: options may replace what does not hold on this machine.
-    values = json.loads(text)
+    try:
+        values = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        values = None
     if not isinstance(values, dict):
         raise InputError(f"--checkpoint = {path}: its configuration is damaged")
     return values
+
+
+def _no_checkpoint(path: Path) -> InputError:
+    return InputError(
+        f"--checkpoint = {path}: no checkpoint, or a damaged one; give a .pth file that "
+        "noise-train wrote, or a state dict saved by torch.save"
+    )
 
 
 def load_into(model: nn.Module, weights: Weights, *, path: Path, classifier: str) -> None:

@@ -141,9 +141,9 @@ def _test(arguments: Sequence[str]) -> int:
         log=log,
     )
     if options.json:
-        import json
+        from study.run_files import json_line
 
-        print(json.dumps(evaluation.to_dict(), ensure_ascii=False, allow_nan=False))
+        print(json_line(evaluation.to_dict()))
     else:
         print_evaluation(Console(), evaluation)
     return 0

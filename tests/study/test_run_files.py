@@ -1,6 +1,7 @@
 """The files of a single run: names, lines, weights, and what a mistake must not destroy."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from study.run_files import (
     noise_label,
     run_name,
 )
-from study.weights_file import load_into, read_weights, write_weights
+from study.weights_file import FORMAT, load_into, read_weights, write_weights
 from trainables.checkpoint import save_state
 from trainables.config import TrainConfig, apply_overrides, parse_config
 from trainables.controller import Injection
@@ -314,6 +315,22 @@ def test_the_checkpoint_of_a_run_under_way_is_read(tmp_path: Path) -> None:
     assert read_weights(path).epoch == 2
 
 
+WHOLE: dict[str, Any] = {
+    "format": FORMAT,
+    "config": CONFIG.model_dump_json(),
+    "classes": ["cat", "dog"],
+    "epoch": 0,
+    "model": {"w": torch.ones(2)},
+}
+"""The content of a weights file, without what is there for people."""
+
+
+def test_a_whole_weights_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "file.pth"
+    torch.save(WHOLE, path)
+    assert read_weights(path).classes == CLASSES
+
+
 class Dangerous:
     """Something that a checkpoint must not be able to make."""
 
@@ -332,6 +349,13 @@ class Dangerous:
         ({}, "holds no model's weights"),
         (Dangerous(), "no checkpoint"),
         (torch.ones(2), "holds no model's weights"),
+        ({"w": torch.ones(2).to_sparse()}, "holds no model's weights"),
+        ({"format": FORMAT}, "no checkpoint"),
+        (WHOLE | {"classes": None}, "no checkpoint"),
+        (WHOLE | {"epoch": "last"}, "no checkpoint"),
+        (WHOLE | {"model": {"w": 3}}, "no checkpoint"),
+        (WHOLE | {"config": "{"}, "configuration is damaged"),
+        (WHOLE | {"config": 3}, "configuration is damaged"),
     ],
 )
 def test_what_is_no_checkpoint_gets_one_clear_message(
@@ -345,6 +369,17 @@ def test_what_is_no_checkpoint_gets_one_clear_message(
     with pytest.raises(InputError, match=message):
         read_weights(path)
     assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_program_that_torch_stored_is_no_checkpoint(tmp_path: Path) -> None:
+    """torch would warn of it, and run it."""
+    path = tmp_path / "model.pth"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), path)  # type: ignore[no-untyped-call]
+    with pytest.raises(InputError, match="no checkpoint"):
+        read_weights(path)
 
 
 def test_a_cut_file_and_a_missing_one(tmp_path: Path) -> None:

@@ -95,6 +95,26 @@ def test_another_data_set_can_be_given(weights: Path, capsys: pytest.CaptureFixt
     assert answer(capsys, "-c", str(weights), "--dataset", "digits")["total"] == 451
 
 
+def test_other_classes_are_said(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-c", str(weights), "-g", "cpu"]) == 0
+    assert "n-th class" not in capsys.readouterr().err
+    assert main(["-c", str(weights), "-g", "cpu", "--dataset", "digits", "--json"]) == 0
+    said = capsys.readouterr()
+    assert "trained on the classes class 0, class 1" in said.err
+    assert json.loads(said.out)["total"] == 451
+
+
+def test_weights_that_are_no_numbers_give_null(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load(weights, weights_only=True)
+    content["model"] = {key: value * float("nan") for key, value in content["model"].items()}
+    torch.save(content, tmp_path / "nan.pth")
+    found = answer(capsys, "-c", str(tmp_path / "nan.pth"))
+    assert found["loss"] is None
+    assert main(["-c", str(tmp_path / "nan.pth"), "-g", "cpu"]) == 0
+
+
 def test_the_checkpoint_of_an_interrupted_run(
     trained: Artefacts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
