@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -33,11 +34,15 @@ _REFRESHES = 4
 _GRAPH_LINES = range(7, 13)
 """Heights of a graph that can be read, the panel round it not counted."""
 
-_OTHER_LINES = 18
-"""Lines of the dashboard that are no graphs."""
-
 _NARROW = 100
-"""Below so many columns panels stand one under the other, and graphs have no room."""
+"""Below so many columns the panels stand one under the other."""
+
+_OTHER_LINES = 16
+_OTHER_LINES_NARROW = 23
+"""Lines of the dashboard that are no graphs; a terminal of 80×24 has room for them."""
+
+_GRAPH_COLUMNS = 40
+"""The least width of a graph, its panel included."""
 
 _PHASES = {
     "off": "no noise in this run",
@@ -144,7 +149,7 @@ class LiveView:
         self._watched.add(row)
         self._watched.injection = injection
         self._bars.update(self._epochs, completed=len(self._watched.history))
-        self._bars.update(self._steps, completed=0)
+        self._bars.reset(self._steps)
         self._live.update(self._render())
 
     def note(self, text: str) -> None:
@@ -221,19 +226,18 @@ class _Graphs:
         self._watched = watched
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if options.max_width < _NARROW:
-            yield Text("graphs need a terminal of at least 100 columns", style="dim")
-            return
-        room = console.height - _OTHER_LINES
+        other = _OTHER_LINES_NARROW if options.max_width < _NARROW else _OTHER_LINES
+        room = console.height - other
         rows = min(2, room // (_GRAPH_LINES.start + 2))
-        if rows < 1:
-            yield Text("graphs need a higher terminal", style="dim")
+        if rows < 1 or options.max_width < 2 * _GRAPH_COLUMNS:
+            needed = f"{2 * _GRAPH_COLUMNS} columns and {other + _GRAPH_LINES.start + 2} lines"
+            yield Text(f"graphs need a terminal of at least {needed}", style="dim")
             return
         lines = min(room // rows - 2, _GRAPH_LINES.stop - 1)
         watched = self._watched
-        yield _SideBySide(_accuracy_graph(watched, lines), _loss_graph(watched, lines))
+        yield _two_columns(_accuracy_graph(watched, lines), _loss_graph(watched, lines))
         if rows > 1:
-            yield _SideBySide(_lr_graph(watched, lines), _magnitude_graph(watched, lines))
+            yield _two_columns(_lr_graph(watched, lines), _magnitude_graph(watched, lines))
 
 
 class _SideBySide:
@@ -246,15 +250,19 @@ class _SideBySide:
         if options.max_width < _NARROW:
             yield from self._pair
             return
-        grid = Table.grid(expand=True)
-        grid.add_column(ratio=1)
-        grid.add_column(ratio=1)
-        grid.add_row(*self._pair)
-        yield grid
+        yield _two_columns(*self._pair)
+
+
+def _two_columns(left: RenderableType, right: RenderableType) -> Table:
+    grid = Table.grid(expand=True)
+    grid.add_column(ratio=1)
+    grid.add_column(ratio=1)
+    grid.add_row(left, right)
+    return grid
 
 
 class _TimeLeft(ProgressColumn):
-    """Time left of the whole run, from the pace of its steps so far."""
+    """Time left of the whole run and of the epoch under way, from the pace of their steps."""
 
     max_refresh = 0.5
 
@@ -263,11 +271,12 @@ class _TimeLeft(ProgressColumn):
         self._watched = watched
 
     def render(self, task: Task) -> Text:
-        """The time left, beside the epochs' bar only."""
+        """The time left of what the bar counts."""
         left = self._watched.seconds_left
-        if task.description != "epochs" or left is None:
-            return Text("")
-        return Text(f"{duration(left)} left", style="cyan")
+        if task.description != "epochs":
+            pace = (task.elapsed or 0.0) / task.completed if task.completed else None
+            left = None if pace is None or task.remaining is None else pace * task.remaining
+        return Text("" if left is None else f"{duration(left)} left", style="cyan")
 
 
 def _progress(watched: Watched) -> Progress:
@@ -281,7 +290,7 @@ def _progress(watched: Watched) -> Progress:
     )
 
 
-def _two_columns() -> Table:
+def _labelled() -> Table:
     table = Table.grid(padding=(0, 2), expand=True)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold", ratio=1)
@@ -289,45 +298,49 @@ def _two_columns() -> Table:
 
 
 def _metrics_panel(watched: Watched) -> Panel:
-    table = _two_columns()
+    table = _labelled()
     row = watched.history[-1] if watched.history else None
     if row is None:
         table.add_row("epoch", "the first one is under way")
-    else:
-        table.add_row("epoch", f"{row.epoch + 1} of {watched.config.epochs}")
-        table.add_row("training", f"loss {row.train_loss:.4f}   accuracy {row.train_accuracy:.2%}")
-        table.add_row("validation", f"loss {row.val_loss:.4f}   accuracy {row.val_accuracy:.2%}")
-        table.add_row("gap", f"{row.train_accuracy - row.val_accuracy:+.2%}")
-        if watched.best is not None:
-            best = watched.best
-            table.add_row("best", f"[bold]{best.val_accuracy:.2%}[/] in epoch {best.epoch + 1}")
-        table.add_row("gradient", f"norm {row.grad_norm:.4g}")
-        table.add_row("weights", f"moved {row.weight_update_norm:.4g}   lr {row.lr:.3g}")
-    return Panel(table, title="metrics", title_align="left")
+        return Panel(table, title="metrics", title_align="left")
+    best = watched.best
+    gap = f"gap {row.train_accuracy - row.val_accuracy:+.2%}"
+    found = f"[bold]{best.val_accuracy:.2%}[/] in epoch {best.epoch + 1}" if best else "–"
+    table.add_row("training", f"loss {row.train_loss:.4f}   accuracy {row.train_accuracy:.2%}")
+    table.add_row("validation", f"loss {row.val_loss:.4f}   accuracy {row.val_accuracy:.2%}")
+    table.add_row("best", f"{found}   {gap}")
+    moved = f"weights moved {row.weight_update_norm:.4g}"
+    table.add_row("gradient", f"norm {row.grad_norm:.4g}   {moved}")
+    table.add_row("lr", f"{row.lr:.3g}")
+    return Panel(table, title=f"metrics, epoch {row.epoch + 1}", title_align="left")
 
 
 def _noise_panel(watched: Watched) -> Panel:
-    table = _two_columns()
+    table = _labelled()
     injection, noise = watched.injection, watched.config.noise
-    table.add_row("policy", noise.policy.replace("_", " "))
-    style = "dim"
-    if injection is not None:
-        active = injection.injecting
-        style = "red" if active else "green" if injection.phase == "watching" else "dim"
-        table.add_row("phase", Text(_PHASES[injection.phase], style=style))
-        table.add_row("noise", f"{injection.kind}   σ {injection.magnitude:.4g}")
-        if noise.policy == "on_stagnation":
-            table.add_row("severity", f"{injection.severity:.3f}")
-            table.add_row("signals", _signals_text(injection))
-            table.add_row(
-                "streaks",
-                f"raised {injection.raised_streak} of {noise.trigger_epochs}   "
-                f"noisy {injection.injection_streak} of {noise.max_injection_epochs}",
-            )
-            table.add_row("cooldown", f"{injection.cooldown_remaining} epochs left")
-    title = f"noise controller, epoch {len(watched.history)}" if injection else "noise controller"
-    noisy = sum(row.injected for row in watched.history)
-    table.add_row("noisy epochs", f"{noisy} of {len(watched.history)}")
+    policy, noisy = noise.policy.replace("_", " "), sum(row.injected for row in watched.history)
+    so_far = f"{noisy} of {len(watched.history)} epochs"
+    if injection is None:
+        table.add_row("policy", policy)
+        table.add_row("noisy so far", so_far)
+        return Panel(table, title="noise controller", title_align="left", border_style="dim")
+    watching = injection.phase == "watching"
+    style = "red" if injection.injecting else "green" if watching else "dim"
+    table.add_row("policy", Text(f"{policy}: ").append(_PHASES[injection.phase], style=style))
+    what = f"{injection.kind}   σ {injection.magnitude:.4g}"
+    if noise.policy == "on_stagnation":
+        table.add_row("noise", f"{what}   severity {injection.severity:.3f}")
+        table.add_row("signals", _signals_text(injection))
+        table.add_row(
+            "streaks",
+            f"raised {injection.raised_streak} of {noise.trigger_epochs}   "
+            f"noisy {injection.injection_streak} of {noise.max_injection_epochs}",
+        )
+        table.add_row("cooldown", f"{injection.cooldown_remaining} epochs left")
+    else:
+        table.add_row("noise", what)
+    table.add_row("noisy so far", so_far)
+    title = f"noise controller, epoch {len(watched.history)}"
     return Panel(table, title=title, title_align="left", border_style=style)
 
 
@@ -338,9 +351,10 @@ def _signals_text(injection: Injection) -> Text:
     for reading in injection.readings:
         value = "–" if reading.value is None else f"{reading.value:.3g}"
         text.append(
-            f"{reading.name} {value} / {reading.threshold:.3g}\n",
+            f"{reading.name} {value} / {reading.threshold:.3g}",
             style="bold red" if reading.raised else "",
         )
+        text.append("  raised\n" if reading.raised else "\n", style="red")
     text.rstrip()
     return text
 
@@ -355,33 +369,51 @@ class _Series:
 class _Graph:
     """Lines over epochs, drawn with plotext in the width that is there."""
 
-    def __init__(self, title: str, epochs: int, series: Sequence[_Series], lines: int) -> None:
+    def __init__(
+        self,
+        title: str,
+        epochs: int,
+        series: Sequence[_Series],
+        lines: int,
+        floor: float | None = None,
+    ) -> None:
         self._title = title
         self._epochs = epochs
         self._series = series
         self._lines = lines
+        self._floor = floor
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         title = Text(self._title)
         for line in self._series:
             title.append(f"  — {line.name}", style=line.color)
         drawn = draw_lines(
-            [(series.values, series.color) for series in self._series],
+            tuple((tuple(series.values), series.color) for series in self._series),
             self._epochs,
+            floor=self._floor,
             width=max(20, options.max_width - 4),
             height=self._lines,
         )
         yield Panel(Text.from_ansi(drawn, no_wrap=True), title=title, title_align="left")
 
 
+@lru_cache(maxsize=16)
 def draw_lines(
-    lines: Sequence[tuple[Sequence[float], str]], epochs: int, *, width: int, height: int
+    lines: tuple[tuple[tuple[float, ...], str], ...],
+    epochs: int,
+    *,
+    floor: float | None = None,
+    width: int,
+    height: int,
 ) -> str:
     """Lines over epochs as text with ANSI colours.
+
+    Drawn once an epoch, not with each redraw of the dashboard: that costs ten milliseconds.
 
     Args:
         lines: values by epoch, and a colour's name; at least one value.
         epochs: the epoch budget, the length of the axis.
+        floor: where the axis of the values begins, unless one is lower; None: at the lowest.
         width: columns.
         height: rows, the axis with its labels included.
     """
@@ -392,12 +424,13 @@ def draw_lines(
     figure.theme("simple")
     figure.plot_size(width, height)
     figure.legend(False)
-    low = min(0.0, *(min(values) for values, _ in lines))
-    high = max(max(values) for values, _ in lines)
+    drawn = [value for values, _ in lines for value in values]
+    low, high = min(drawn), max(drawn)
+    low = low if floor is None else min(floor, low)
     last = max(2, epochs)
     figure.ruler("x").lim(1, last)
     figure.ruler("x").ticks(sorted({1 + round(i * (last - 1) / 5) for i in range(6)}))
-    # A line that is zero everywhere has no range of its own.
+    # A line that is the same everywhere has no range of its own.
     figure.ruler("y").lim(low, high if high > low else low + 1)
     for values, color in lines:
         marker = plotext.marker("braille", color)
@@ -415,7 +448,13 @@ def _finite(values: Sequence[float]) -> list[float]:
     return drawn
 
 
-def _graph(watched: Watched, lines: int, title: str, *series: tuple[str, str, str]) -> _Graph:
+def _graph(
+    watched: Watched,
+    lines: int,
+    title: str,
+    *series: tuple[str, str, str],
+    floor: float | None = None,
+) -> _Graph:
     return _Graph(
         title,
         watched.config.epochs,
@@ -424,6 +463,7 @@ def _graph(watched: Watched, lines: int, title: str, *series: tuple[str, str, st
             for name, attribute, color in series
         ],
         lines,
+        floor,
     )
 
 
@@ -448,8 +488,8 @@ def _loss_graph(watched: Watched, lines: int) -> _Graph:
 
 
 def _lr_graph(watched: Watched, lines: int) -> _Graph:
-    return _graph(watched, lines, "learning rate", ("last step", "lr", "green"))
+    return _graph(watched, lines, "learning rate", ("last step", "lr", "green"), floor=0.0)
 
 
 def _magnitude_graph(watched: Watched, lines: int) -> _Graph:
-    return _graph(watched, lines, "noise magnitude", ("σ", "noise_magnitude", "red"))
+    return _graph(watched, lines, "noise magnitude", ("σ", "noise_magnitude", "red"), floor=0.0)

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -10,13 +11,15 @@ from study.dashboard import (
     LiveView,
     PlainView,
     Watched,
+    _progress,
     draw_lines,
     duration,
     epoch_line,
     noise_text,
+    render,
     watching,
 )
-from trainables.config import TrainConfig, parse_config
+from trainables.config import ALL_SIGNALS, TrainConfig, parse_config
 from trainables.controller import Injection
 from trainables.metrics import EpochMetrics
 from trainables.signals import Reading
@@ -70,15 +73,13 @@ def test_the_dashboard_shows_the_state_of_run_and_controller() -> None:
     for part in (
         "2/20",
         "left",
-        "epoch       2 of 20",
+        "metrics, epoch 2",
         "loss 1.5000   accuracy 60.00%",
         "loss 1.2500   accuracy 50.00%",
-        "70.00% in epoch 1",
-        "on stagnation",
-        "injecting noise",
-        "gradient   σ 0.1234",
-        "0.875",
-        "stuck 7 / 5",
+        "70.00% in epoch 1   gap +10.00%",
+        "on stagnation: injecting noise",
+        "gradient   σ 0.1234   severity 0.875",
+        "stuck 7 / 5  raised",
         "overfitting – / 1e-05",
         "raised 2 of 2   noisy 1 of 10",
         "3 epochs left",
@@ -93,14 +94,34 @@ def test_graphs_when_they_are_asked_for_and_have_room() -> None:
     short = show(terminal(height=30), graphs=True)
     assert "accuracy  — training" in short
     assert "noise magnitude" not in short
-    assert "higher terminal" in show(terminal(height=20), graphs=True)
-    assert "at least 100 columns" in show(terminal(width=80), graphs=True)
+    assert "at least 80 columns and 25 lines" in show(terminal(height=20), graphs=True)
+    assert "at least 80 columns and 32 lines" in show(terminal(79), graphs=True)
+    assert "at least 80 columns and 32 lines" in show(terminal(80, 31), graphs=True)
+    narrow = show(terminal(80, 32), graphs=True)
+    assert "accuracy  — training" in narrow
+    assert "noise magnitude" not in narrow
+    assert "noise magnitude" in show(terminal(80, 41), graphs=True)
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 10), (80, 24), (100, 30), (200, 80)])
 def test_it_fits_any_terminal(width: int, height: int) -> None:
     shown = show(terminal(width, height), graphs=True)
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= width
+
+
+@pytest.mark.parametrize("policy", ["on_stagnation", "off"])
+def test_the_usual_small_terminal_has_room_for_all_but_graphs(policy: str) -> None:
+    config = CONFIG.model_copy(update={"noise": CONFIG.noise.model_copy(update={"policy": policy})})
+    readings = tuple(Reading(name, 0.123456, 1e-5, raised=True) for name in ALL_SIGNALS)
+    everything = replace(NOISY, signals=ALL_SIGNALS, readings=readings)
+    watched = Watched.of(config, "BabyCNN on digits", [row(0)])
+    watched.injection = everything
+    console = terminal(80, 24)
+    console.print(render(watched, _progress(watched), graphs=True))
+    lines = text_of(console).rstrip().splitlines()
+    # One line is left for what was said before.
+    assert len(lines) <= 23
+    assert lines[-1].startswith("graphs need")
 
 
 def test_without_a_terminal_a_line_an_epoch() -> None:
@@ -157,5 +178,19 @@ def test_what_the_controller_waits_for_is_said() -> None:
     "values", [[0.0], [0.0, 0.0], [5.0], [1e-300, 0.0], [-1.0, 3.0], [1e30, -1e30]]
 )
 def test_any_values_can_be_drawn(values: list[float]) -> None:
-    drawn = draw_lines([(values, "red")], epochs=1, width=40, height=8)
+    drawn = draw_lines(((tuple(values), "red"),), epochs=1, width=40, height=8)
     assert len(drawn.splitlines()) == 8
+
+
+def axis(drawn: str) -> list[float]:
+    """The numbers beside the axis of the values."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", drawn)
+    return [float(number) for number in re.findall(r"^ *(-?[\d.]+)┤", plain, re.MULTILINE)]
+
+
+def test_the_axis_of_the_values_fits_them() -> None:
+    lines = (((0.4, 0.6), "red"), ((0.5, 0.7), "cyan"))
+    assert axis(draw_lines(lines, 2, width=40, height=8))[0] == 0.7
+    assert min(axis(draw_lines(lines, 2, width=40, height=8))) == 0.4
+    assert min(axis(draw_lines(lines, 2, floor=0.0, width=40, height=8))) == 0.0
+    assert min(axis(draw_lines((((-1.0, 3.0), "red"),), 2, floor=0.0, width=40, height=8))) == -1
