@@ -1,4 +1,4 @@
-"""MLflow stores for tests: an empty database, a port, real and broken servers."""
+"""What studies write to, for tests: MLflow servers, real and broken; a locked database; a disk."""
 
 import os
 import signal
@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 from study.store import ui_command, ui_environment
 
@@ -86,6 +88,74 @@ def broken_server(port: int) -> Iterator[ThreadingHTTPServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+_HOLD_LOCK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("begin exclusive")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def locked_database(path: Path) -> Iterator[None]:
+    """Another process's long transaction on an SQLite file; it ends with the block."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD_LOCK, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+@contextmanager
+def small_disk(path: Path, megabytes: int) -> Iterator[None]:
+    """A file system of its own at ``path``, so small that it can be filled."""
+    path.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(path)]
+    if subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount a file system here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@contextmanager
+def full_disk(folder: Path, since: Callable[[], bool]) -> Iterator[None]:
+    """From a moment on, no space is left on the folder's disk: what becomes free is used up.
+
+    At the end of the block there is room again.
+    """
+    filler, stop = folder / "filler", threading.Event()
+
+    def fill() -> None:
+        while not since() and not stop.is_set():
+            time.sleep(0.002)
+        with filler.open("ab", buffering=0) as file:
+            while not stop.is_set():
+                for size in (1 << 20, 1 << 12):
+                    with suppress(OSError):
+                        while file.write(bytes(size)) == size:
+                            pass
+                stop.wait(0.002)
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        filler.unlink(missing_ok=True)
 
 
 def make_empty_database(path: Path) -> None:

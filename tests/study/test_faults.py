@@ -1,7 +1,6 @@
 """What happens to a study when something breaks: each fault is really made."""
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,15 @@ from tests.study.faulty_models import (
     NEEDS_TOO_MUCH,
     recorded,
 )
-from tests.study.servers import free_port
+from tests.study.servers import free_port, full_disk, locked_database, small_disk
 from tests.study.study_processes import (
+    count,
     mlflow_runs,
     optuna_states,
     steps_in_mlflow,
     summary_of,
 )
+from trainables.checkpoint import load_state
 from trainables.config import parse_config
 
 EPOCHS = 8
@@ -37,6 +38,9 @@ STEPS = 11
 
 def weight_noise(magnitude: float) -> dict[str, Any]:
     return {"noise/policy": "always", "noise/kind": "weight", "noise/magnitude": magnitude}
+
+
+GIVEN = [weight_noise(magnitude) for magnitude in (0.02, 0.05, 0.1)]
 
 
 def config(storage: Path, **fields: Any) -> StudyConfig:
@@ -108,20 +112,6 @@ def test_workers_that_die_and_bugs_and_a_locked_database(
     assert steps_in_mlflow(folder, runs["trial-0001"].info.run_id) == list(range(EPOCHS))
 
 
-class locked_database:  # noqa: N801
-    """Another process's long transaction on an SQLite file."""
-
-    def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN EXCLUSIVE")
-
-    def __exit__(self, *error: object) -> None:
-        self._connection.execute("ROLLBACK")
-        self._connection.close()
-
-
 @pytest.fixture(scope="module")
 def untracked(_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The storage of a finished study whose MLflow server was away all the time."""
@@ -129,7 +119,7 @@ def untracked(_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = config(
         storage,
         tracking_uri=f"http://127.0.0.1:{free_port()}",
-        configs=[weight_noise(magnitude) for magnitude in (0.02, 0.05, 0.1)],
+        configs=GIVEN,
     )
     run_study(study)
     return storage
@@ -216,3 +206,38 @@ def test_damaged_files_are_noticed_and_made_good(
         assert steps == list(range(EPOCHS))
     state = read_ledger(folder.ledger)
     assert not any(record.lost_epochs for record in state.trials.values())
+
+
+@pytest.mark.slow
+def test_a_full_disk_costs_what_was_not_written_and_nothing_else(
+    untracked: Path, tmp_path: Path, empty_database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk, file = tmp_path / "disk", tmp_path / "study.json"
+    with small_disk(disk, 16):
+        shutil.copy(empty_database, disk / "mlflow.db")
+        file.write_text(config(disk, configs=GIVEN).model_dump_json())
+        folder = StudyFolder.of(disk, "s")
+        with full_disk(
+            disk, since=lambda: count(folder.ledger, '"trial":"trial-0000","rows"') >= 2
+        ):
+            assert main(["run", "--config", str(file)]) == 1
+        message = capsys.readouterr().err
+        assert "no space left on the disk" in message
+        assert f"noise-study resume s --storage {disk}" in message
+        # Whatever lies there is whole.
+        state = read_ledger(folder.ledger)
+        assert not state.damage
+        assert sum(record.finished for record in state.by_role("trial")) < len(GIVEN)
+        for path in folder.checkpoints.rglob("*.ckpt"):
+            load_state(path)
+        # There is room again.
+        assert main(["resume", "s", "--storage", str(disk)]) == 0
+        summary, calm = summary_of(folder.path), summary_of(untracked / "s")
+        for now, then in zip(summary["trials"], calm["trials"], strict=True):
+            for name in ("trial_id", "state", "value", "metrics", "epochs"):
+                assert now[name] == then[name], (now["trial_id"], name)
+        assert optuna_states(folder.path) == ["COMPLETE"] * 3
+        runs = mlflow_runs(folder.path)
+        assert {run.info.status for run in runs.values()} == {"FINISHED"}
+        for trial in summary["trials"]:
+            assert steps_in_mlflow(folder.path, trial["run_id"]) == list(range(EPOCHS))

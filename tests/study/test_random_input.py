@@ -1,10 +1,12 @@
 """Random configuration files: each is accepted or answered with a message, never with a traceback.
 
-In-process: what the command calls before it starts or writes anything.
+In-process: the command itself, up to where it would start or write something.
 """
 
+import io
 import json
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from study.commands.study import main, study_config
+from study.commands.study import main
 from study.config import StudyConfig
-from study.folder import StudyFolder
-from study.preflight import check_study
 from study.presets import quickstart
 from trainables.config import setting_paths
-from trainables.errors import InputError
 
 PATHS = sorted(setting_paths(StudyConfig))
 GROUPS = ["train", "train/data", "train/model", "train/optimizer", "train/noise"]
@@ -85,6 +84,7 @@ FILES = st.one_of(
     st.text(max_size=60),
     st.integers(1, 3000).map(lambda depth: "[" * depth),
 )
+# Three tests of so many: more than five hundred files.
 EACH = settings(
     max_examples=170,
     deadline=None,
@@ -92,18 +92,36 @@ EACH = settings(
 )
 
 
+class Accepted(Exception):  # noqa: N818
+    """Raised where the study would begin."""
+
+
 def answer(words: list[str], storage: Path) -> str:
-    """The message that the command line gets; empty if it is accepted. Nothing else is raised."""
+    """The message that the command answers with; empty if it would run. Nothing else is raised."""
     before = sorted(storage.rglob("*"))
-    message = ""
-    try:
-        config = check_study(study_config([*words, "--storage", str(storage)]))
-        StudyFolder.of(config.storage, config.name).check_same_study(config)
-    except InputError as error:
-        message = str(error)
-        assert message.strip()
-    assert sorted(storage.rglob("*")) == before
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(output),
+        redirect_stderr(errors),
+    ):
+        patch.setattr("study.api.run_study", _accept)
+        try:
+            code = main(["run", *words, "--storage", str(storage)])
+        except Accepted:
+            return ""
+        finally:
+            assert sorted(storage.rglob("*")) == before
+    message = errors.getvalue()
+    assert code == 2, message
+    assert message.startswith("noise-study: ")
+    assert message.removeprefix("noise-study: ").strip()
+    assert "Traceback" not in message + output.getvalue()
     return message
+
+
+def _accept(config: StudyConfig, **options: Any) -> None:
+    raise Accepted
 
 
 @pytest.mark.slow
@@ -121,6 +139,7 @@ def test_files_written_at_random(ending: str, tmp_path: Path) -> None:
         messages.append(answer(["--config", str(path)], storage))
 
     try_one()
+    assert len(messages) >= 170
     assert any(messages)
     assert not all(messages)
 
@@ -130,14 +149,16 @@ def test_configurations_written_at_random(tmp_path: Path) -> None:
     storage = tmp_path / "studies"
     storage.mkdir()
     path = tmp_path / "configs.json"
+    messages: list[str] = []
 
     @EACH
     @given(st.one_of(lists_of_overrides(), VALUES.map(json.dumps), st.text(max_size=40)))
     def try_one(text: str) -> None:
         path.write_bytes(text.encode(errors="surrogatepass"))
-        answer(["--configs", str(path)], storage)
+        messages.append(answer(["--configs", str(path)], storage))
 
     try_one()
+    assert len(messages) >= 170
 
 
 @pytest.mark.slow

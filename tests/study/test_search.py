@@ -348,6 +348,25 @@ def test_samplers_are_seeded_and_go_on_without_repeating(tmp_path: Path, sampler
     assert not [point for point in later if point in first]
 
 
+def test_a_study_that_is_extended_searches_with_what_it_has(tmp_path: Path) -> None:
+    """The same points, seed and number of trials: only what came out of them differs."""
+    suggested = []
+    for sign in (1, -1):
+        folder = tmp_path / str(sign)
+        folder.mkdir()
+        points = {}
+        first = make(folder, sampler="random", seed=3)
+        for number in range(12):
+            _, points[number] = take(first, str(number))
+            value = sign * number / 100
+            first.on_trial_complete(str(number), result(EPOCHS, value))
+        first.finalise()
+        suggested.append((points, take(make(folder, seed=3), "more")[1]))
+    (had, next_one), (had_too, next_other) = suggested
+    assert had == had_too
+    assert next_one != next_other
+
+
 @pytest.mark.parametrize(
     ("sampler", "trials"),
     [
