@@ -26,10 +26,14 @@ class GpuOption:
     note: str | None = None
 
 
-def resolve_device(text: str) -> str:
+def resolve_device(text: str, *, elsewhere: bool = False) -> str:
     """The device that ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``auto`` means on this machine.
 
     ``auto`` is a GPU if there is one, else MPS, else the CPU.
+
+    Args:
+        text: the device's name.
+        elsewhere: runs are trained on other machines; whether those have GPUs is not known here.
 
     Raises:
         InputError: if the device is not there; it says what is.
@@ -37,7 +41,7 @@ def resolve_device(text: str) -> str:
     match = _DEVICE.fullmatch(text)
     if match is None:
         raise InputError(f"device = {text!r}: allowed: cpu, cuda, cuda:N, mps, auto")
-    if text == "cpu":
+    if text == "cpu" or (elsewhere and text.startswith("cuda")):
         return text
     gpus = _gpu_count()
     if text == "auto":

@@ -41,6 +41,15 @@ def test_devices_that_are_there(machine, gpus, mps, text, device):
     assert resolve_device(text) == device
 
 
+def test_the_gpus_of_other_machines_are_theirs_to_know(machine):
+    machine(0)
+    for text in ("cuda", "cuda:3"):
+        assert resolve_device(text, elsewhere=True) == text
+    assert resolve_device("auto", elsewhere=True) == "cpu"
+    with pytest.raises(InputError, match="allowed: cpu"):
+        resolve_device("cuda:", elsewhere=True)
+
+
 @pytest.mark.parametrize(
     ("gpus", "text", "message"),
     [
