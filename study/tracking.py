@@ -320,18 +320,28 @@ def _start_of(record: TrialRecord) -> StartEvent:
     )
 
 
-def failure_reason(trial: Trial) -> str:
-    """The error that ended a trial, without its traceback: ``ValueError: …``."""
+def failure_text(trial: Trial) -> str:
+    """A trial's last error, as Tune has it, with its traceback; empty if there is none.
+
+    Raises:
+        OSError: if Tune's file can't be read.
+    """
     path = trial.error_file
     if path is None:
-        return _NO_REASON
-    try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        return f"failed; the reason can't be read: {error}"
+        return ""
+    text = Path(path).read_text(encoding="utf-8", errors="replace")
     # Tune appends each failure under a heading; the last one counts.
     *_, last = re.split(r"^Failure # .*$", text, flags=re.MULTILINE)
-    lines = [line.strip() for line in last.splitlines() if line.strip()]
+    return last
+
+
+def failure_reason(trial: Trial) -> str:
+    """The error that ended a trial, without its traceback: ``ValueError: …``."""
+    try:
+        text = failure_text(trial)
+    except OSError as error:
+        return f"failed; the reason can't be read: {error}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return _NO_REASON
     raised = [number for number, line in enumerate(lines) if _EXCEPTION.match(line)]
