@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ValidationError, model_validator
 
 from study.config import NAME_PATTERN, RunsConfig
-from study.preflight import check_gpus, check_storage, check_train
+from study.preflight import check_gpus, check_storage, check_tracking, check_train
 from study.presets import quickstart
 from trainables.config import (
     DataConfig,
@@ -223,6 +223,7 @@ def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
         InputError: naming the field, its value and the remedy.
     """
     check_storage(Path(config.storage))
+    check_tracking(config)
     check_gpus(config)
     device = config.train.device
     for classifier, subset in product(config.classifiers, config.subsets):

@@ -8,6 +8,7 @@ from typing import Any
 from search_spaces.registry import get_space
 from study.config import RunsConfig, StudyConfig
 from study.samplers import check_sampler
+from study.store import resolve_uri
 from trainables.config import TrainConfig, apply_overrides, read_document
 from trainables.device import resolve_device
 from trainables.errors import InputError
@@ -36,6 +37,7 @@ def check_study(config: StudyConfig) -> StudyConfig:
         InputError: naming the field, its value and the remedy.
     """
     check_storage(Path(config.storage))
+    check_tracking(config)
     check_gpus(config)
     check_sampler(config.sampler, len(config.objective))
     space = get_space(config.space)
@@ -113,6 +115,15 @@ def check_storage(folder: Path) -> None:
         raise InputError(
             f"storage = {folder}: {existing} can't be written; give another folder (--storage)"
         )
+
+
+def check_tracking(config: RunsConfig) -> None:
+    """Refuse a tracking URI of a kind that MLflow does not write to. Nothing is contacted.
+
+    Raises:
+        InputError: naming the field.
+    """
+    resolve_uri(config.tracking_uri, Path(config.storage))
 
 
 def check_gpus(config: RunsConfig) -> None:

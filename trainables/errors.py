@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 
 class InputError(ValueError):
@@ -29,27 +29,34 @@ def explain(
 
     Args:
         error: what pydantic raised.
-        where: a file's name, put before each line.
+        where: the name of a file, put before each line about a setting that no option gave.
         options: setting path (``"noise/patience"``) → the option it was given by, to be named too.
     """
     lines = []
     for item in error.errors(include_url=False):
         parts = [str(part) for part in item["loc"]]
         path = ".".join(parts) or "configuration"
+        prefix = f"{where}: " if where else ""
         # An element of a list is named by the option of the list.
         setting = "/".join(part for part in parts if not part.isdigit())
         if options and setting in options:
             path += f" ({options[setting]})"
+            prefix = ""
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "no such setting"
-        elif item["type"] == "value_error" and not item["loc"]:
-            # A cross-field check names its fields and values itself.
-            lines.append(message)
+        elif item["type"] == "value_error" and _names_itself(message, parts, item["input"]):
+            lines.append(prefix + message)
             continue
-        lines.append(f"{path} = {_shorten(item['input'])}: {message}")
-    prefix = f"{where}: " if where else ""
-    return "\n".join(prefix + line for line in lines)
+        lines.append(f"{prefix}{path} = {_shorten(item['input'])}: {message}")
+    return "\n".join(lines)
+
+
+def _names_itself(message: str, parts: list[str], value: object) -> bool:
+    """Whether a check's message has the field and its value already, as cross-field checks do."""
+    return isinstance(value, (Mapping, BaseModel)) or (
+        bool(parts) and message.startswith(f"{parts[-1]} = ")
+    )
 
 
 def _shorten(value: object, limit: int = 80) -> str:

@@ -86,7 +86,10 @@ def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, Experim
         # An epoch budget that ends in the middle of a cosine is a trap.
         values["train"]["optimizer"]["lr_restart_period"] = values["train"]["epochs"]
     config = parse_config(
-        ExperimentConfig, values, where=line.extra.config, options=EXPERIMENT_OPTIONS.long_names
+        ExperimentConfig,
+        values,
+        where=line.extra.config,
+        options=EXPERIMENT_OPTIONS.names_of(line.given),
     )
     return config, line.extra
 

@@ -97,6 +97,10 @@ class SettingOptions:
         """Setting path → long option, for messages."""
         return {path: option.long for path, option in self.options.items()}
 
+    def names_of(self, given: Collection[str]) -> dict[str, str]:
+        """Setting path → long option, of the settings that a command line gave."""
+        return {path: long for path, long in self.long_names.items() if path in given}
+
     @cached_property
     def groups(self) -> dict[str, type]:
         """Heading → a dataclass for tyro, one field an option, nothing given by default."""

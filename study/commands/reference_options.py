@@ -169,7 +169,7 @@ def combine(
     config = parse_config(
         TrainConfig,
         merge(values, nest(changes)),
-        options={path: long for path, long in RUN_SETTINGS.long_names.items() if path in given},
+        options=RUN_SETTINGS.names_of(given),
     )
     return ResolvedRun(config, tuple(notices))
 

@@ -1,5 +1,6 @@
 """``noise-study``: run a study, look at it, tidy up after it. The work is in ``study.api``."""
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -75,10 +76,19 @@ def _tells_period(values: object) -> bool:
 
 def _with_one_cosine(values: dict[str, Any]) -> dict[str, Any]:
     """One cosine over the budget: a budget that ends in the middle of one is a trap."""
-    if not isinstance(_part(values, "train", "optimizer"), dict):
+    epochs = _part(values, "train", "epochs")
+    # A wrong budget is answered for itself, and not for a period that nobody asked for, too.
+    if not _is_budget(epochs) or not isinstance(_part(values, "train", "optimizer"), dict):
         return values
-    period = {"lr_restart_period": _part(values, "train", "epochs")}
-    return merge(values, {"train": {"optimizer": period}})
+    return merge(values, {"train": {"optimizer": {"lr_restart_period": epochs}}})
+
+
+def _is_budget(epochs: object) -> bool:
+    try:
+        number = float(epochs) if isinstance(epochs, (str, int, float)) else math.nan
+        return number >= 1 and number.is_integer()
+    except ValueError:
+        return False
 
 
 def study_config(arguments: Sequence[str]) -> StudyConfig:
@@ -109,7 +119,12 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
         values = _with_one_cosine(values)
     if line.extra.configs:
         values["configs"] = read_configs(line.extra.configs)
-    return parse_config(StudyConfig, values, where=line.extra.config)
+    return parse_config(
+        StudyConfig,
+        values,
+        where=line.extra.config,
+        options=STUDY_OPTIONS.names_of(line.given),
+    )
 
 
 RESUME_OPTIONS = SettingOptions(

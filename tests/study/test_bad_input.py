@@ -45,6 +45,7 @@ def _refused(capsys: pytest.CaptureFixture[str], storage: Path, *arguments: str)
         (["--flag-plateau-delta", "0"], ["plateau_delta", "0", "greater than 0"]),
         (["--flag-plateau-delta", "-1e-4"], ["plateau_delta", "-1e-4", "greater than 0"]),
         (["--epochs", "2"], ["epochs = 2", "at least 4"]),
+        (["--tracking-uri", "bogus://x"], ["tracking_uri = 'bogus://x'", "sqlite:///FILE"]),
         (["--batch-size", "2000"], ["batch_size = 2000", "at most 1009"]),
         (["--classifier", "BabyCN"], ["BabyCN", "did you mean 'BabyCNN'"]),
         (["--classifier", "no_such_package:f"], ["no_such_package"]),
@@ -81,6 +82,29 @@ def test_a_wrong_option_is_answered(
     message = _refused(capsys, tmp_path, *arguments)
     for words in said:
         assert words in message
+
+
+@pytest.mark.parametrize("epochs", ["-3", "0", "1.5", "many"])
+def test_a_wrong_budget_is_one_message_and_names_no_period(
+    epochs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = _refused(capsys, tmp_path, "--epochs", epochs)
+    assert message.startswith(f"noise-study: train.epochs (--epochs) = '{epochs}': ")
+    assert message.count("\n") == 1
+
+
+def test_a_field_is_named_once_and_with_the_place_it_comes_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps({"train": {"data": {"batch_size": 0}}}))
+    lines = _refused(capsys, tmp_path, "--config", str(path), "--lr", "nan").splitlines()
+    assert sorted(line.removeprefix("noise-study: ").partition(" = ")[0] for line in lines) == [
+        f"{path}: train.data.batch_size",
+        "train.optimizer.lr (--lr)",
+    ]
+    message = _refused(capsys, tmp_path, "--objective", "generalization_gap")
+    assert message.count("objective = ") == 1
 
 
 def _gpus() -> int:
