@@ -299,6 +299,7 @@ class _StudyRun:
             spec = self._spec(
                 fork_first=self._first_possible_injection(),
                 fork_disk_bytes=int(self.config.fork_disk_mb * 1e6),
+                fork_seed=self.config.train.seed,
             )
             run_trials(
                 self.config,

@@ -45,6 +45,7 @@ class TrialSpec:
         fork_first: the first epoch at which any trial's noise may begin; a baseline keeps no
             earlier checkpoint. None: baselines keep none.
         fork_disk_bytes: disk budget for the kept checkpoints of one baseline.
+        fork_seed: the only seed whose baseline trials fork from; None: that of every seed.
         memory_fraction: share of a GPU's memory that a trial may use; None: all.
         evaluate_test: whether a run that is complete is evaluated on the test set, with its best
             weights by validation. A search never asks for it.
@@ -61,6 +62,7 @@ class TrialSpec:
     grace: int = 0
     fork_first: int | None = None
     fork_disk_bytes: int = 2_000_000_000
+    fork_seed: int | None = None
     memory_fraction: float | None = None
     evaluate_test: bool = False
     baseline_tests: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -166,6 +168,12 @@ class NoiseTrainable(tune.Trainable):
                     training.history[:] = annotate(training.history, noise, epochs)
                     break
         self._start_epoch = len(training.history)
+        if begins is not None and self._start_epoch < begins:
+            again = (
+                f"trained again from epoch {self._start_epoch} to {begins}, where the noise "
+                "begins: the baseline has no later checkpoint that can be used"
+            )
+            self._note = f"{self._note}; {again}" if self._note else again
 
     def _try_load(self, path: Path) -> dict[str, Any] | None:
         try:
@@ -179,7 +187,7 @@ class NoiseTrainable(tune.Trainable):
         state = self._state(training)
         self._checkpoints.save_if_due(state)
         first = self._spec.fork_first
-        if self._role == "baseline" and self._spec.fork and first is not None:
+        if self._forked_from(training) and first is not None:
             self._checkpoints.save_for_forks(
                 state,
                 baseline_digest(training.config),
@@ -188,6 +196,12 @@ class NoiseTrainable(tune.Trainable):
                 first=first,
                 budget=self._spec.fork_disk_bytes,
             )
+
+    def _forked_from(self, training: Training) -> bool:
+        """Whether this run is a baseline that trials fork from."""
+        seed = self._spec.fork_seed
+        is_theirs = seed is None or seed == training.config.seed
+        return self._role == "baseline" and self._spec.fork and is_theirs
 
     def _report(self, row: EpochMetrics) -> dict[str, Any]:
         training = self._training

@@ -86,6 +86,7 @@ def test_a_forked_trial_equals_the_whole_run(study: tuple[TrialSpec, TrainConfig
     whole, _ = run(config)
     assert [_row(result) for result in results] == whole[3:]
     assert results[-1]["start_epoch"] == 3
+    assert results[-1]["note"] == ""
     assert results[-1]["epochs_trained"] == 2
     assert results[-1]["first_injection_epoch"] == 3
     assert results[-1]["best_val_accuracy"] == max(row.val_accuracy for row in whole)
@@ -108,8 +109,8 @@ def test_without_its_checkpoint_a_trial_starts_earlier_says_so_and_ends_the_same
     whole, _ = run(config)
     assert [_row(result) for result in results] == whole[1:]
     assert results[0]["start_epoch"] == 1
-    if not missing:
-        assert "damaged" in results[0]["note"]
+    assert "trained again from epoch 1 to 3" in results[0]["note"]
+    assert ("damaged" in results[0]["note"]) is not missing
 
 
 def test_without_any_checkpoint_a_trial_trains_from_the_start(
@@ -121,6 +122,16 @@ def test_without_any_checkpoint_a_trial_trains_from_the_start(
     results = _to_the_end(_trainable(_config("trial-0000", LATE), spec))
     whole, _ = run(config)
     assert [_row(result) for result in results] == whole
+    assert "trained again from epoch 0 to 3" in results[0]["note"]
+
+
+@pytest.mark.parametrize(("seed", "kept"), [(0, 4), (1, 0)])
+def test_only_the_baseline_that_trials_fork_from_keeps_checkpoints(
+    seed: int, kept: int, tmp_path: Path
+) -> None:
+    spec = _spec(tmp_path, fork_first=1, fork_seed=seed)
+    _to_the_end(_trainable(_config("baseline-seed0", {"policy": "off"}, "baseline"), spec))
+    assert len(list(tmp_path.glob("baseline-*/epoch-*.ckpt"))) == kept
 
 
 def test_a_trial_that_never_injects_is_the_baseline_at_once(
