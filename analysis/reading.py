@@ -15,6 +15,7 @@ from study.config import StudyConfig
 from study.folder import StudyFolder
 from study.housekeeping import open_study
 from study.ledger import LedgerState, TrialRecord, read_ledger
+from study.storage import Where
 from study.summary import Summary, TrialSummary, ranked, summarise
 from trainables.config import TrainConfig, parse_config, read_mapping
 from trainables.errors import InputError
@@ -107,7 +108,7 @@ class StudyView:
         return lines
 
 
-def load_study(storage: str | Path, name: str) -> StudyView:
+def load_study(storage: Where, name: str) -> StudyView:
     """Read a study, whatever state it is in.
 
     Raises:

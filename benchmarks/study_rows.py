@@ -77,6 +77,7 @@ def our_replay(*, trials: int, early_stopping: bool) -> dict[str, float]:
     """Seconds of a whole study of trials that do no work, its baseline and results included."""
     import optuna
 
+    import study.cluster
     import study.runner
     from benchmarks.replay import ReplayTrainable
     from study.api import run_study
@@ -89,7 +90,7 @@ def our_replay(*, trials: int, early_stopping: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as storage:
         config = _replay_config(storage, trials, early_stopping=early_stopping)
         with (
-            study.runner.ray_session(config),
+            study.cluster.ray_session(config),
             _timed(optuna.samplers.TPESampler, sampler, spent),
             _timed(StudySearcher, searcher, spent),
         ):

@@ -6,12 +6,12 @@ runs; the result is computed from the ledger. Each step skips what the ledger sa
 """
 
 import errno
+import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -21,7 +21,7 @@ from rich.progress import TaskID
 from search_spaces.registry import first_possible_injection, get_space
 from study.baseline import DescribeRun, baseline_histories, baseline_jobs, waiting_note
 from study.config import RunsConfig, StudyConfig
-from study.folder import StudyFolder, write_json
+from study.folder import StudyFolder, storage_of, write_json
 from study.interrupts import interruptible
 from study.ledger import (
     EndEvent,
@@ -32,15 +32,16 @@ from study.ledger import (
 from study.live import live_view
 from study.preflight import check_study, checked_entry
 from study.resume import resumed
-from study.session import Session
+from study.session import Session, connected, copied
+from study.storage import Storage, Where
 from study.summary import Summary, summarise, winner_config
 from trainables.data import load_dataset
 from trainables.errors import InputError
 from trainables.image_sets import Dataset, resolve_data
 
 if TYPE_CHECKING:  # Ray, Optuna and MLflow are imported once all that can be refused is refused.
+    from study.cluster import Capacity
     from study.projector import SyncReport
-    from study.runner import Capacity
 
 FLUSH_SECONDS = 60.0
 """How long a study that ends waits for MLflow; ``noise-study sync`` sends the rest later."""
@@ -48,6 +49,8 @@ FLUSH_SECONDS = 60.0
 FLUSH_SECONDS_AWAY = 10.0
 """The same where MLflow does not answer at the moment."""
 
+
+log = logging.getLogger(__name__)
 
 STOPPING = "stopping; what is finished is kept. Once more ends it at once"
 
@@ -77,13 +80,14 @@ def run_study(config: StudyConfig, *, console: Console | None = None) -> Summary
     """
     began = time.monotonic()
     config = check_study(config)
-    folder = StudyFolder.of(config.storage, config.name)
+    folder = StudyFolder.fetched(storage_of(config), config.name)
     folder.check_same_study(config)
     dataset = read_images(config, console)
     train = config.train
     data = resolve_data(train.data, dataset)
     config = config.model_copy(update={"train": train.model_copy(update={"data": data})})
-    with folder.locked(), interruptible(f"{config.name}: {STOPPING}"), no_space_left(config):
+    stopping = interruptible(f"{config.name}: {STOPPING}")
+    with connected(config), folder.locked(), stopping, no_space_left(config):
         session = Session(folder, config, console)
         return _StudyRun(config, session, dataset, began).to_the_end()
 
@@ -102,14 +106,15 @@ def no_space_left(config: RunsConfig, how: str | None = None) -> Iterator[None]:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
         raise StudyFailedError(
-            f"{config.name}: no space left on the disk ({error.filename or config.storage}). What "
-            f"is finished is kept; make room, then go on with: {how or resume_command(config)}"
+            f"{config.name}: no space left on the disk "
+            f"({error.filename or storage_of(config).folder}). What is finished is kept; make "
+            f"room, then go on with: {how or resume_command(config)}"
         ) from error
 
 
 def resume_command(config: RunsConfig) -> str:
     """What goes on with a study."""
-    return shlex.join(["noise-study", "resume", config.name, "--storage", config.storage])
+    return shlex.join(["noise-study", "resume", config.name, *storage_of(config).words])
 
 
 def read_images(config: StudyConfig, console: Console | None) -> Dataset:
@@ -193,7 +198,7 @@ class _StudyRun:
             self.session.say(
                 "MLflow does not have everything yet; it is kept, and sent by: "
                 + shlex.join(
-                    ["noise-study", "sync", self.config.name, "--storage", self.config.storage]
+                    ["noise-study", "sync", self.config.name, *storage_of(self.config).words]
                 )
             )
         summary = summarise(self.config, state, projector.run_ids)
@@ -235,7 +240,7 @@ class _StudyRun:
         return None if budget is None else max(0.0, budget - (time.monotonic() - self.began))
 
     def _train(self) -> None:
-        from study.runner import capacity, ray_session
+        from study.cluster import capacity, ray_session
 
         state = self.session.state()
         finished = sum(record.finished for record in state.by_role("trial"))
@@ -251,6 +256,7 @@ class _StudyRun:
         self._check_all_ended()
 
     def _spec(self, **fields: Any) -> Any:
+        from study.cluster import several_nodes
         from study.runner import gpu_memory_fraction, put_datasets
         from trainables.tune_trainable import TrialSpec
 
@@ -259,11 +265,12 @@ class _StudyRun:
         return TrialSpec(
             base=self.config.train.model_dump_json(),
             policy=get_space(self.config.space).policy,
-            checkpoint_root=str(self.folder.checkpoints),
+            checkpoint_root=self.folder.checkpoint_root,
             datasets=self._references,
             fork=self.config.fork == "auto",
             grace=self.config.grace,
             memory_fraction=gpu_memory_fraction(self.config),
+            tell_node=several_nodes(),
             **fields,
         )
 
@@ -439,7 +446,7 @@ class _StudyRun:
 
 
 def sync_study(
-    storage: str | Path,
+    storage: Where,
     name: str,
     tracking_uri: str | None = None,
     *,
@@ -449,7 +456,7 @@ def sync_study(
     """Send to MLflow what it lacks of a study that does not run.
 
     Args:
-        storage: the folder that holds the studies.
+        storage: where the studies are.
         name: the study's name.
         tracking_uri: where to; None: where the study was to send it.
         timeout: seconds without success after which it is given up.
@@ -461,11 +468,11 @@ def sync_study(
     from study.projector import LedgerHeldError, sync
     from study.store import MlflowStore, artifact_root, resolve_uri
 
-    config = resumed(storage, name, {"tracking_uri": tracking_uri} if tracking_uri else {})
-    folder = StudyFolder.of(storage, name)
-    root = folder.path.parent
+    where = Storage.of(storage)
+    config = resumed(where, name, {"tracking_uri": tracking_uri} if tracking_uri else {})
+    folder, root = StudyFolder.of(where, name), where.folder
     uri = resolve_uri(config.tracking_uri, root)
-    with folder.locked():
+    with folder.locked(), copied(folder, config, log.warning):
         store = MlflowStore(uri, artifact_root(uri, root))
         try:
             report = sync(

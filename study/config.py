@@ -1,5 +1,6 @@
 """The typed configuration of a study: the base run, the search over it, and the resources."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, field_validator, model_validator
@@ -11,11 +12,14 @@ from trainables.metrics import OBJECTIVES, check_objectives
 SAMPLERS: tuple[str, ...] = ("tpe", "random", "gp", "cmaes", "qmc", "nsga2")
 SPACES: tuple[str, ...] = ("adaptive_noise", "adaptive_noise_small", "static_noise")
 
+_ADDRESS = re.compile(r"(ray://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}")
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 MAY_CHANGE: frozenset[str] = frozenset(
     {
         "storage",
+        "work_dir",
         "trials",
         "time_budget",
         "cpus_per_trial",
@@ -27,6 +31,11 @@ MAY_CHANGE: frozenset[str] = frozenset(
     }
 )
 """Settings of a study that may differ when it goes on: none of them changes a trial's numbers."""
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an address of a Ray cluster that a driver can use."""
+    return text == "auto" or _ADDRESS.fullmatch(text) is not None
 
 
 def _objectives(value: object) -> object:
@@ -53,7 +62,16 @@ class RunsConfig(FrozenConfig):
         option="--name",
         pattern=NAME_PATTERN,
     )
-    storage: str = setting("studies", "folder that holds the studies", option="--storage")
+    storage: str = setting(
+        "studies",
+        "folder that holds the studies, or a place in an object store, e.g. s3://BUCKET/FOLDER",
+        option="--storage",
+    )
+    work_dir: str | None = setting(
+        None,
+        "local folder for the records where --storage is a URI (None: one in ~/.cache/noise-study)",
+        option="--work-dir",
+    )
     train: TrainConfig = TrainConfig()
     cpus_per_trial: float = setting(
         1.0, "CPU cores reserved for a trial", option="--cpus-per-trial", ge=0
@@ -86,8 +104,18 @@ class RunsConfig(FrozenConfig):
         None, "MLflow tracking URI (None: STORAGE/mlflow.db)", option="--tracking-uri"
     )
     address: str | None = setting(
-        None, "Ray cluster to use (None: this machine)", option="--address"
+        None,
+        "Ray cluster to use: auto, HOST:PORT, or ray://HOST:PORT "
+        "(None: what RAY_ADDRESS says, or this machine)",
+        option="--address",
     )
+
+    @field_validator("address")
+    @classmethod
+    def _address_form(cls, value: str | None) -> str | None:
+        if value is None or is_address(value):
+            return value
+        raise ValueError("allowed: auto, HOST:PORT, ray://HOST:PORT")
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> Self:

@@ -37,7 +37,7 @@ from study.confirm_plan import (
     planned_confirmation,
     stored_confirmation,
 )
-from study.folder import StudyFolder, write_json
+from study.folder import StudyFolder, storage_of, write_json
 from study.interrupts import interruptible
 from study.ledger import (
     ArtifactEvent,
@@ -49,7 +49,7 @@ from study.ledger import (
 )
 from study.live import live_view
 from study.preflight import check_study
-from study.session import Session
+from study.session import Session, connected
 from study.statistics import Verdict
 from trainables.errors import InputError
 from trainables.image_sets import Dataset
@@ -79,7 +79,7 @@ def run_confirm(
         StudyFailedError: if runs could not be trained or recorded.
     """
     study = check_study(study)
-    folder = StudyFolder.of(study.storage, study.name)
+    folder = StudyFolder.fetched(storage_of(study), study.name)
     search = read_ledger(folder.ledger)
     confirm = planned_confirmation(study, search, confirm, stored_confirmation(folder))
     check_seeds(confirm)
@@ -88,7 +88,7 @@ def run_confirm(
     # In MLflow it stands beside the search, not among its trials.
     settings = study.model_copy(update={"name": f"{study.name}-confirm"})
     stopping = interruptible(f"{settings.name}: {STOPPING}")
-    with home.locked(), stopping, no_space_left(settings, "the same command"):
+    with connected(study), home.locked(), stopping, no_space_left(settings, "the same command"):
         session = Session(home, settings, console)
         return _ConfirmRun(study, confirm, search, folder, session, dataset).to_the_end()
 
@@ -218,7 +218,8 @@ class _ConfirmRun:
     # The training.
 
     def _train(self) -> None:
-        from study.runner import capacity, put_datasets, ray_session
+        from study.cluster import capacity, ray_session
+        from study.runner import put_datasets
 
         if self._now().finished:
             self.session.say(
@@ -278,6 +279,7 @@ class _ConfirmRun:
         state: LedgerState,
         tests: Mapping[str, dict[str, float]],
     ) -> "TrialSpec":
+        from study.cluster import several_nodes
         from study.runner import gpu_memory_fraction
         from trainables.tune_trainable import TrialSpec
 
@@ -287,7 +289,7 @@ class _ConfirmRun:
         return TrialSpec(
             base=study.train.model_dump_json(),
             policy=get_space(study.space).policy,
-            checkpoint_root=str(self.session.folder.checkpoints),
+            checkpoint_root=self.session.folder.checkpoint_root,
             datasets=references,
             baselines={
                 digest: [row.to_dict() for row in history] for digest, history in histories.items()
@@ -296,6 +298,7 @@ class _ConfirmRun:
             fork_first=first_noise([now.train_config(trial) for trial in self.confirm.trials]),
             fork_disk_bytes=int(budget),
             memory_fraction=gpu_memory_fraction(study),
+            tell_node=several_nodes(),
             evaluate_test=True,
             baseline_tests=dict(tests),
         )

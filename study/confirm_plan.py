@@ -6,6 +6,7 @@ torch.
 """
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,7 @@ from study.statistics import (
     look_schedule,
     pair,
 )
+from study.storage import Storage, Where
 from study.summary import TrialSummary, ranked, summarise
 from trainables.config import FrozenConfig, NoiseConfig, TrainConfig, parse_config, read_mapping
 from trainables.errors import InputError
@@ -144,7 +146,7 @@ def run_key(role: Role, trial: str, seed: int) -> str:
 
 def confirm_folder(folder: StudyFolder) -> StudyFolder:
     """Where a study's confirmation has its ledger, its checkpoints and its lock."""
-    return StudyFolder(folder.path / "confirm")
+    return folder.subfolder("confirm")
 
 
 def config_file(folder: StudyFolder) -> Path:
@@ -390,29 +392,44 @@ class Confirmation:
         return [record for record in self.state.trials.values() if record.state == "failed"]
 
 
-def load_confirmation(storage: str | Path, name: str) -> Confirmation:
+def load_confirmation(storage: Where, name: str) -> Confirmation:
     """Read a study's confirmation, whatever state it is in.
 
     Raises:
         InputError: if there is no such study, or it has not been confirmed.
     """
-    folder = open_study(storage, name)
+    where = Storage.of(storage)
+    folder = open_study(where, name)
     study = folder.stored_config()
     assert study is not None
-    config = stored_confirmation(folder)
-    if config is None:
+    found = confirmation_of(folder, study, read_ledger(folder.ledger))
+    if found is None:
+        command = shlex.join(["noise-study", "confirm", name, *where.words])
         raise InputError(
             f"name = {name!r}: has not been confirmed; train its best configurations on fresh "
-            f"seeds with: noise-study confirm {name} --storage {storage}"
+            f"seeds with: {command}"
         )
-    search, state = read_ledger(folder.ledger), read_ledger(confirm_folder(folder).ledger)
+    return found
+
+
+def confirmation_of(
+    folder: StudyFolder, study: StudyConfig, search: LedgerState
+) -> Confirmation | None:
+    """The confirmation of a study that is read already; None if it has none.
+
+    Raises:
+        InputError: if it is damaged, or another study's.
+    """
+    config = stored_confirmation(folder)
+    if config is None:
+        return None
     lost = [trial for trial in config.trials if trial not in search.trials]
     if lost:
         raise InputError(
             f"{lost[0]}: was confirmed, but is not in {folder.ledger}; remove "
             f"{confirm_folder(folder).path} to begin anew"
         )
-    return Confirmation(folder, study, search, config, state)
+    return Confirmation(folder, study, search, config, read_ledger(confirm_folder(folder).ledger))
 
 
 def first_noise(configs: Sequence[TrainConfig]) -> int | None:

@@ -1,5 +1,6 @@
 """What a study shows on the terminal: the table at its end and the next commands."""
 
+import shlex
 from pathlib import Path
 
 from rich import box
@@ -8,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from study.config import StudyConfig
-from study.folder import StudyFolder
+from study.folder import StudyFolder, storage_of
 from study.summary import Summary, TrialSummary, Value, ranked
 from trainables.metrics import OBJECTIVES
 
@@ -129,8 +130,10 @@ def _print_cost(console: Console, summary: Summary) -> None:
 
 def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None:
     # As the user gave it: a relative storage gives commands that fit on a line.
-    folder = StudyFolder(Path(config.storage) / config.name)
-    commands = [f"noise-study ui --storage {config.storage}"]
+    where = storage_of(config)
+    given = Path(config.storage) if where.remote is None else where.folder
+    folder = StudyFolder(given / config.name)
+    commands = [shlex.join(["noise-study", "ui", *where.words])]
     if summary.best:
         commands.append(f"noise-train --config {folder.best_config}")
     commands.append(

@@ -33,11 +33,11 @@ from study.experiment_grid import (
     noisy_runs,
 )
 from study.experiment_report import ExperimentResult, report, to_csv, to_markdown
-from study.folder import StudyFolder, public_values, write_json
+from study.folder import StudyFolder, public_values, storage_of, write_json
 from study.interrupts import interruptible
 from study.ledger import ArtifactEvent, LedgerState, StudyEndEvent, StudyState
 from study.live import live_view
-from study.session import Session
+from study.session import Session, connected
 from trainables.config import TrainConfig, apply_overrides, parse_config, read_mapping
 from trainables.data import load_dataset
 from trainables.errors import InputError
@@ -46,8 +46,8 @@ from trainables.image_sets import Dataset, resolve_data
 from trainables.metrics import EpochMetrics
 
 if TYPE_CHECKING:  # Ray and MLflow are imported once all that can be refused is refused.
+    from study.cluster import Capacity
     from study.projector import LedgerProjector
-    from study.runner import Capacity
     from trainables.tune_trainable import TrialSpec
 
 OBJECTIVE = "final_val_accuracy"
@@ -73,7 +73,7 @@ def run_experiment(
         StudyFailedError: if the records could not be written.
     """
     config = check_experiment(config)
-    folder = StudyFolder.of(config.storage, config.name)
+    folder = StudyFolder.fetched(storage_of(config), config.name)
     check_same_experiment(folder, config)
     pairs = _read_images(config, console)
     train = config.train
@@ -82,7 +82,7 @@ def run_experiment(
     config = config.model_copy(update={"train": train.model_copy(update={"data": data})})
     datasets = [(apply_overrides(config.train, point), images) for point, images in pairs]
     stopping = interruptible(f"{config.name}: {STOPPING}")
-    with folder.locked(), stopping, no_space_left(config, "the same command"):
+    with connected(config), folder.locked(), stopping, no_space_left(config, "the same command"):
         session = Session(folder, config, console)
         return _ExperimentRun(config, session, datasets, retry_failed).to_the_end()
 
@@ -239,7 +239,8 @@ class _ExperimentRun:
         return [run for run in runs if run in missing]
 
     def _train(self) -> None:
-        from study.runner import capacity, put_datasets, ray_session
+        from study.cluster import capacity, ray_session
+        from study.runner import put_datasets
 
         config = self.config
         first, second = self._wanted(baselines(config)), self._wanted(noisy_runs(config))
@@ -274,6 +275,7 @@ class _ExperimentRun:
         first: Sequence[PlannedRun],
         histories: dict[str, tuple[EpochMetrics, ...]],
     ) -> "TrialSpec":
+        from study.cluster import several_nodes
         from study.runner import gpu_memory_fraction
         from trainables.tune_trainable import TrialSpec
 
@@ -284,7 +286,7 @@ class _ExperimentRun:
         return TrialSpec(
             base=config.train.model_dump_json(),
             policy=noise.policy,
-            checkpoint_root=str(self.session.folder.checkpoints),
+            checkpoint_root=self.session.folder.checkpoint_root,
             datasets=references,
             baselines={
                 digest: [row.to_dict() for row in history] for digest, history in histories.items()
@@ -293,6 +295,7 @@ class _ExperimentRun:
             fork_first=begins,
             fork_disk_bytes=int(budget),
             memory_fraction=gpu_memory_fraction(config),
+            tell_node=several_nodes(),
         )
 
     def _run(self, runs: Sequence[PlannedRun], spec: "TrialSpec") -> None:

@@ -9,13 +9,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ValidationError, model_validator
 
 from study.config import NAME_PATTERN, RunsConfig
-from study.preflight import check_gpus, check_storage, check_tracking, check_train
+from study.preflight import (
+    address_of,
+    check_gpus,
+    check_place,
+    check_tracking,
+    check_train,
+)
 from study.presets import quickstart
 from trainables.config import (
     DataConfig,
@@ -222,13 +227,13 @@ def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
     Raises:
         InputError: naming the field, its value and the remedy.
     """
-    check_storage(Path(config.storage))
+    check_place(config)
     check_tracking(config)
     check_gpus(config)
-    device = config.train.device
+    device, elsewhere = config.train.device, address_of(config) is not None
     for classifier, subset in product(config.classifiers, config.subsets):
         point = {"model/classifier": classifier, "data/subset": subset}
-        device = check_train(apply_overrides(config.train, point)).device
+        device = check_train(apply_overrides(config.train, point), elsewhere=elsewhere).device
     return config.model_copy(update={"train": config.train.model_copy(update={"device": device})})
 
 

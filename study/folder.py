@@ -6,33 +6,69 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from study.config import RunsConfig, StudyConfig, differences
 from study.ledger import read_ledger
-from study.store import redact_uri
+from study.remote import fetch, folders, remote_lock
+from study.storage import Storage, Where
 from trainables.config import parse_config, read_mapping
 from trainables.errors import InputError
 from trainables.files import write_atomically
+from trainables.object_store import Location, ObjectPath
+from trainables.uris import redact_uri
 
 log = logging.getLogger(__name__)
 
 _REMOVED = "***"
+_URIS = ("storage", "tracking_uri", "address")
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """The files of one study under ``STORAGE/NAME``."""
+    """The files of one study under ``STORAGE/NAME``.
+
+    Attributes:
+        path: the local folder of its records.
+        remote: its place in an object store, if that is where it is kept.
+    """
 
     path: Path
+    remote: ObjectPath | None = None
 
     @classmethod
-    def of(cls, storage: str | Path, name: str) -> "StudyFolder":
+    def of(cls, storage: Where, name: str) -> "StudyFolder":
         """The folder of a study, as an absolute path; it need not exist."""
-        return cls(Path(storage).expanduser().resolve() / name)
+        where = Storage.of(storage)
+        remote = None if where.remote is None else where.remote / name
+        return cls(where.folder / name, remote)
+
+    @classmethod
+    def fetched(cls, storage: Where, name: str) -> "StudyFolder":
+        """The same, with the records that an object store has of it.
+
+        Raises:
+            InputError: if the store can't be read.
+        """
+        folder = cls.of(storage, name)
+        folder.fetch()
+        return folder
+
+    def fetch(self) -> None:
+        """Bring what an object store has of the study, if it is newer.
+
+        Raises:
+            InputError: if the store can't be read.
+        """
+        if self.remote is not None:
+            fetch(self.path, self.remote)
+
+    def subfolder(self, name: str) -> "StudyFolder":
+        """A folder in it that has the same files, for a confirmation."""
+        return StudyFolder(self.path / name, None if self.remote is None else self.remote / name)
 
     @property
     def config(self) -> Path:
@@ -70,9 +106,15 @@ class StudyFolder:
         return self.path / "space.json"
 
     @property
-    def checkpoints(self) -> Path:
-        """The trials' checkpoints."""
-        return self.path / "checkpoints"
+    def checkpoints(self) -> Location:
+        """The trials' checkpoints, where every worker reaches them."""
+        return (self.path if self.remote is None else self.remote) / "checkpoints"
+
+    @property
+    def checkpoint_root(self) -> str:
+        """The same as text, with the secrets that a URI may hold: for workers, not for files."""
+        root = self.checkpoints
+        return str(root) if isinstance(root, Path) else root.uri
 
     @property
     def mlflow_offset(self) -> Path:
@@ -156,7 +198,8 @@ class StudyFolder:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
-            yield
+            with nullcontext() if self.remote is None else remote_lock(self.path, self.remote):
+                yield
             file.truncate(0)
 
     def write_config(self, config: StudyConfig) -> None:
@@ -167,15 +210,25 @@ class StudyFolder:
 def public_values(config: RunsConfig) -> dict[str, Any]:
     """The configuration as JSON types, without the secrets that its URIs may hold."""
     values = config.model_dump(mode="json")
-    for name in ("storage", "tracking_uri", "address"):
+    for name in _URIS:
         if values[name] is not None:
             values[name] = redact_uri(values[name])
     return values
 
 
-def has_secrets_removed(uri: str | None) -> bool:
-    """Whether ``public_values`` took something out of this URI, so that it can't be used."""
-    return uri is not None and _REMOVED in uri
+def check_secrets(config: RunsConfig) -> None:
+    """Refuse URIs out of which ``public_values`` took something, so that they can't be used.
+
+    Raises:
+        InputError: naming the field.
+    """
+    for name in _URIS:
+        uri = getattr(config, name)
+        if uri is not None and _REMOVED in uri:
+            raise InputError(
+                f"{name} = {uri}: its secret was not stored; give it again "
+                f"(--{name.replace('_', '-')})"
+            )
 
 
 def _with_data(config: StudyConfig, update: dict[str, None], wanted: StudyConfig) -> StudyConfig:
@@ -191,7 +244,24 @@ def write_json(path: Path, value: object) -> None:
     write_atomically(path, (text + "\n").encode())
 
 
-def find_studies(storage: str | Path) -> list[StudyFolder]:
-    """All studies under a storage folder, by name."""
-    root = Path(storage).expanduser().resolve()
-    return [StudyFolder(path.parent) for path in sorted(root.glob("*/study.json"))]
+def find_studies(storage: Where) -> list[StudyFolder]:
+    """All studies under a storage, by name.
+
+    Raises:
+        InputError: if they lie in an object store that can't be read.
+    """
+    where = Storage.of(storage)
+    if where.remote is not None:
+        for name in folders(where.remote):
+            StudyFolder.fetched(where, name)
+    found = sorted(where.folder.glob("*/study.json"))
+    return [StudyFolder.of(where, path.parent.name) for path in found]
+
+
+def storage_of(config: RunsConfig) -> Storage:
+    """Where a study's files are.
+
+    Raises:
+        InputError: if a work folder is given beside a plain one.
+    """
+    return Storage.of(config.storage, config.work_dir)

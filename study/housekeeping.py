@@ -1,39 +1,42 @@
 """Looking after studies on disk: what there is, and what may go."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.table import Table
 
 from study.folder import StudyFolder, find_studies
 from study.ledger import LedgerState, read_ledger
+from study.storage import Storage, Where
 from study.summary import Summary
 from trainables.errors import InputError, nearest
+from trainables.object_store import Location
 
 _FINAL = "final.ckpt"
 
 
-def open_study(storage: str | Path, name: str) -> StudyFolder:
-    """The folder of a study that exists.
+def open_study(storage: Where, name: str) -> StudyFolder:
+    """The folder of a study that exists, with what an object store has of it.
 
     Raises:
         InputError: with the nearest name.
     """
-    folder = StudyFolder.of(storage, name)
+    where = Storage.of(storage)
+    folder = StudyFolder.fetched(where, name) if name else StudyFolder.of(where, name)
     if not name or not folder.config.exists():
-        names = [study.path.name for study in find_studies(storage)]
-        known = nearest(name, names) if names else f"there is none in {storage} (--storage)"
+        names = [study.path.name for study in find_studies(where)]
+        known = nearest(name, names) if names else f"there is none in {where.shown} (--storage)"
         raise InputError(f"name = {name!r}: no such study; {known}")
     return folder
 
 
-def studies_table(storage: str | Path) -> Table:
+def studies_table(storage: Where) -> Table:
     """A line a study: state, trials, best, when."""
-    table = Table(title=f"studies in {Path(storage).expanduser().resolve()}")
+    where = Storage.of(storage)
+    table = Table(title=f"studies in {where.folder if where.remote is None else where.shown}")
     for column in ("name", "state", "data set", "classifier", "trials", "best", "− baseline"):
         table.add_column(column)
     table.add_column("began", no_wrap=True)
-    for folder in find_studies(storage):
+    for folder in find_studies(where):
         table.add_row(*_row(folder))
     return table
 
@@ -83,7 +86,7 @@ def _summary(folder: StudyFolder) -> Summary | None:
         return None
 
 
-def clean_study(storage: str | Path, name: str) -> str:
+def clean_study(storage: Where, name: str) -> str:
     """Remove the checkpoints that nothing needs any more; returns a sentence about it.
 
     A finished trial needs none, but the best one's final weights are kept. What an unfinished
@@ -109,8 +112,8 @@ def clean_study(storage: str | Path, name: str) -> str:
     )
 
 
-def _needed(folder: StudyFolder, state: LedgerState, *, over: bool) -> set[Path]:
-    needed: set[Path] = set()
+def _needed(folder: StudyFolder, state: LedgerState, *, over: bool) -> set[Location]:
+    needed: set[Location] = set()
     best = state.study.best if state.study else None
     for path in folder.checkpoints.glob("*/*"):
         record = state.trials.get(path.parent.name)

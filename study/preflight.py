@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.registry import get_space
-from study.config import RunsConfig, StudyConfig
+from study.config import RunsConfig, StudyConfig, is_address
+from study.folder import check_secrets, storage_of
+from study.remote import check_remote
 from study.samplers import check_sampler
 from study.store import resolve_uri
 from trainables.config import TrainConfig, apply_overrides, read_document
@@ -14,10 +16,15 @@ from trainables.device import resolve_device
 from trainables.errors import InputError
 from trainables.image_sets import check_data
 from trainables.models import check_classifier, check_layers, check_pretrained
+from trainables.uris import redact_uri
 
 
-def check_train(config: TrainConfig) -> TrainConfig:
+def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
     """Check one run's configuration against this machine; returns it with its device resolved.
+
+    Args:
+        config: the run.
+        elsewhere: it is trained on a cluster, whose GPUs this machine need not have.
 
     Raises:
         InputError: naming the field, its value and the remedy.
@@ -27,7 +34,7 @@ def check_train(config: TrainConfig) -> TrainConfig:
         check_pretrained(config.model.classifier)
     check_data(config.data)
     check_layers(config.model.classifier, config.noise.layers)
-    return config.model_copy(update={"device": resolve_device(config.device)})
+    return config.model_copy(update={"device": resolve_device(config.device, elsewhere=elsewhere)})
 
 
 def check_study(config: StudyConfig) -> StudyConfig:
@@ -36,12 +43,12 @@ def check_study(config: StudyConfig) -> StudyConfig:
     Raises:
         InputError: naming the field, its value and the remedy.
     """
-    check_storage(Path(config.storage))
+    check_place(config)
     check_tracking(config)
     check_gpus(config)
     check_sampler(config.sampler, len(config.objective))
     space = get_space(config.space)
-    train = check_train(config.train)
+    train = check_train(config.train, elsewhere=address_of(config) is not None)
     config = config.model_copy(update={"train": train})
     if config.configs is None:
         space.function(train)
@@ -100,6 +107,19 @@ def read_configs(path: str | Path) -> tuple[dict[str, Any], ...]:
     return tuple(entries)
 
 
+def check_place(config: RunsConfig) -> None:
+    """Refuse a storage that can't be used, and URIs whose secrets were not stored.
+
+    Raises:
+        InputError: naming the field.
+    """
+    check_secrets(config)
+    storage = storage_of(config)
+    check_storage(storage.folder)
+    if storage.remote is not None:
+        check_remote(storage.remote)
+
+
 def check_storage(folder: Path) -> None:
     """Refuse a storage folder that can't be written, without writing to it.
 
@@ -123,7 +143,28 @@ def check_tracking(config: RunsConfig) -> None:
     Raises:
         InputError: naming the field.
     """
-    resolve_uri(config.tracking_uri, Path(config.storage))
+    resolve_uri(config.tracking_uri, storage_of(config).folder)
+
+
+def address_of(config: RunsConfig) -> str | None:
+    """The cluster to use: the one given, or RAY_ADDRESS, which ``ray job submit`` sets.
+
+    None: this machine.
+
+    Raises:
+        InputError: if RAY_ADDRESS is no address that a driver can use.
+    """
+    if config.address is not None:
+        return config.address
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address in {"", "local"}:
+        return None
+    if not is_address(address):
+        raise InputError(
+            f"RAY_ADDRESS = {redact_uri(address)!r}: allowed: auto, HOST:PORT, ray://HOST:PORT; "
+            "set it so, unset it, or give --address"
+        )
+    return address
 
 
 def check_gpus(config: RunsConfig) -> None:
@@ -132,14 +173,13 @@ def check_gpus(config: RunsConfig) -> None:
     Raises:
         InputError: naming the field.
     """
-    on_gpu = config.train.device.startswith("cuda")
-    if config.gpus_per_trial and not on_gpu and config.train.device != "auto":
+    if address_of(config) is not None or not config.gpus_per_trial:
+        return
+    if not config.train.device.startswith("cuda") and config.train.device != "auto":
         raise InputError(
             f"gpus_per_trial = {config.gpus_per_trial:g}: the runs' device is "
             f"{config.train.device!r}, which uses none; add --device cuda"
         )
-    if config.address is not None or not config.gpus_per_trial:
-        return
     import torch
 
     there = torch.cuda.device_count()

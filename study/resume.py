@@ -1,23 +1,23 @@
 """The configuration with which a stored study goes on. Nothing here needs Ray, MLflow or torch."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from study.config import StudyConfig
-from study.folder import has_secrets_removed
+from study.folder import check_secrets
 from study.housekeeping import open_study
+from study.storage import Storage, Where
 from trainables.config import merge, nest, parse_config
 from trainables.errors import InputError
 
 
 def resumed(
-    storage: str | Path, name: str, changes: Mapping[str, Any], *, more_trials: int = 0
+    storage: Where, name: str, changes: Mapping[str, Any], *, more_trials: int = 0
 ) -> StudyConfig:
     """The configuration with which a stored study goes on.
 
     Args:
-        storage: the folder that holds the studies.
+        storage: where the studies are.
         name: the study's name.
         changes: settings that shall be different, by path; only some may (``MAY_CHANGE``).
         more_trials: trials to add to those that the study was to have.
@@ -25,7 +25,8 @@ def resumed(
     Raises:
         InputError: if there is no such study, or a setting is wrong or may not change.
     """
-    folder = open_study(storage, name)
+    where = Storage.of(storage)
+    folder = open_study(where, name)
     stored = folder.stored_config()
     assert stored is not None
     if stored.configs is not None and ("trials" in changes or more_trials):
@@ -34,16 +35,10 @@ def resumed(
             "an end; give more of them in a study of another name"
         )
     values = merge(stored.model_dump(mode="json"), nest(changes))
-    values |= {"name": name, "storage": str(storage)}
+    values |= {"name": name, "storage": where.given, "work_dir": where.work_dir}
     if more_trials:
         values["trials"] = stored.trials + more_trials
     config = parse_config(StudyConfig, values)
     folder.check_same_study(config)
-    for field_name in ("tracking_uri", "address"):
-        if has_secrets_removed(getattr(config, field_name)):
-            option = f"--{field_name.replace('_', '-')}"
-            raise InputError(
-                f"{field_name} = {getattr(config, field_name)}: its secret was not stored; give "
-                f"it again ({option})"
-            )
+    check_secrets(config)
     return config

@@ -1,15 +1,14 @@
 """One process's hold on a folder of runs: its ledger, MLflow beside it, and what it says aloud."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from study.config import RunsConfig
-from study.folder import StudyFolder, public_values
+from study.folder import StudyFolder, public_values, storage_of
 from study.ledger import (
     Event,
     Ledger,
@@ -19,6 +18,8 @@ from study.ledger import (
     new_uid,
     read_ledger,
 )
+from study.preflight import address_of
+from study.remote import DATABASE, RemoteCopy
 from study.summary import study_notes
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Session:
         from study.projector import LedgerProjector
         from study.store import MlflowStore, artifact_root, resolve_uri
 
-        storage = Path(self.config.storage)
+        storage = storage_of(self.config).folder
         uri = resolve_uri(self.config.tracking_uri, storage)
         projector = LedgerProjector(
             self.folder.ledger,
@@ -98,8 +99,59 @@ class Session:
             MlflowStore(uri, artifact_root(uri, storage)),
             say=self.say,
         )
-        projector.start()
-        try:
-            yield projector
-        finally:
-            projector.stop()
+        with copied(self.folder, self.config, self.say):
+            projector.start()
+            try:
+                yield projector
+            finally:
+                projector.stop()
+
+
+@contextmanager
+def connected(config: RunsConfig) -> Iterator[None]:
+    """Stay connected to a cluster, after what can't work on it is refused; else nothing.
+
+    On this machine Ray is started when there is something to run.
+
+    Raises:
+        InputError: with the remedy; nothing has been written.
+    """
+    if address_of(config) is None:
+        yield
+        return
+    from study.cluster import cluster
+
+    with cluster(config):
+        yield
+
+
+@contextmanager
+def copied(folder: StudyFolder, config: RunsConfig, say: Callable[[str], None]) -> Iterator[None]:
+    """Copy the records to the object store in which the study is kept, if that is so.
+
+    They are copied while the body runs, after each end of a trial, and when it has ended.
+
+    Args:
+        folder: the study's files; the caller holds the lock.
+        config: the study.
+        say: for what the user should see.
+    """
+    if folder.remote is None:
+        yield
+        return
+    own_store = config.tracking_uri is None
+    copy = RemoteCopy(
+        folder.path,
+        folder.remote,
+        database=storage_of(config).folder / DATABASE if own_store else None,
+        say=say,
+    )
+    copy.start()
+    try:
+        yield
+    finally:
+        if not copy.finish():
+            say(
+                f"{folder.remote} does not have everything; the same command, or one that goes on "
+                f"with the study, copies it from {folder.path}"
+            )

@@ -53,6 +53,7 @@ class _Run:
         self.diverged = ""
         self.seconds: float | None = None
         self.note = ""
+        self.node = ""
         self.test: dict[str, float] = {}
 
     def recall(self, record: TrialRecord) -> None:
@@ -63,6 +64,7 @@ class _Run:
         fork = record.tags.get("fork_epoch")
         self.fork_epoch = int(fork) if fork else None
         self.note = record.tags.get("note", "")
+        self.node = record.tags.get("node", "")
 
     @property
     def budget(self) -> int:
@@ -166,6 +168,7 @@ class LedgerCallback(tune.Callback):
         run.test = {name: result[name] for name in TEST_FIGURES if name in result}
         self._share(run, upto=min(row.epoch, start_epoch))
         self._add(run, row, shared=row.epoch < start_epoch)
+        self._say_where(run, str(result.get("node") or ""))
         note = str(result.get("note") or "")
         if note and note != run.note:
             run.note = note
@@ -215,6 +218,12 @@ class LedgerCallback(tune.Callback):
                 error,
                 exc_info=error,
             )
+
+    def _say_where(self, run: _Run, node: str) -> None:
+        """Record the node on which the run is trained, and where it moves to."""
+        if node and node != run.node:
+            run.node = node
+            self._write(NoteEvent(run.start.trial, {"node": node}))
 
     def _run(self, trial: Trial) -> _Run:
         """The trial's run; a new one, or one that had ended, is begun."""

@@ -8,12 +8,12 @@ checksum; and it is read with ``weights_only=True``, so that nothing in it is ev
 
 import hashlib
 import io
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from trainables.files import write_atomically
+from trainables.object_store import Location
 
 _MAGIC = b"noise-checkpoint-1\n"
 _DIGEST_BYTES = 32
@@ -47,14 +47,14 @@ def decode(content: bytes, *, where: str = "checkpoint") -> dict[str, Any]:
     return state
 
 
-def save_state(path: Path, state: dict[str, Any]) -> int:
+def save_state(path: Location, state: dict[str, Any]) -> int:
     """Write a checkpoint atomically; returns its size in bytes."""
     content = encode(state)
     write_atomically(path, content)
     return len(content)
 
 
-def load_state(path: Path) -> dict[str, Any]:
+def load_state(path: Location) -> dict[str, Any]:
     """Read a checkpoint.
 
     Raises:

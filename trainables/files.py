@@ -4,13 +4,18 @@ import os
 import tempfile
 from pathlib import Path
 
+from trainables.object_store import Location, ObjectPath
 
-def write_atomically(path: Path, content: bytes) -> None:
+
+def write_atomically(path: Location, content: bytes) -> None:
     """Write ``content`` to ``path`` so that the file is the old one or the new one, never a part.
 
     Raises:
         OSError: if the disk is full or the folder can't be written; the old file stays.
     """
+    if isinstance(path, ObjectPath):
+        path.write_bytes(content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

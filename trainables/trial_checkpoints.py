@@ -1,5 +1,7 @@
 """Where a trial keeps and finds checkpoints: its own newest two, and its baseline's for forking.
 
+The root is a folder that all workers see, or a place in an object store.
+
 ``ROOT/<key>/last.ckpt`` and ``previous.ckpt`` are what a retry or a resumed study goes on from;
 ``ROOT/<key>/final.ckpt`` holds the finished run with its best weights;
 ``ROOT/baseline-<digest>/epoch-00012.ckpt`` is a baseline after twelve epochs.
@@ -8,12 +10,12 @@
 import logging
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from trainables.checkpoint import encode, save_state
 from trainables.files import write_atomically
 from trainables.fork import kept_epochs
+from trainables.object_store import Location
 
 log = logging.getLogger(__name__)
 
@@ -24,23 +26,28 @@ _SHARE_OF_TIME = 0.02
 class TrialCheckpoints:
     """The checkpoints of one trial under a study's checkpoint folder."""
 
-    def __init__(self, root: Path, key: str) -> None:
+    def __init__(self, root: Location, key: str) -> None:
         self._root = root
         self._folder = root / key
         self._last_written = time.monotonic()
         self._cost = 0.0
 
-    def own(self) -> Iterator[Path]:
+    def own(self) -> Iterator[Location]:
         """The trial's own checkpoints that exist, newest first."""
         for name in ("final.ckpt", "last.ckpt", "previous.ckpt"):
             path = self._folder / name
-            if path.exists():
+            if _exists(path):
                 yield path
 
-    def of_baseline(self, digest: str, latest: int) -> Iterator[Path]:
+    def of_baseline(self, digest: str, latest: int) -> Iterator[Location]:
         """The baseline's checkpoints at or before epoch ``latest``, newest first."""
         folder = baseline_folder(self._root, digest)
-        by_epoch = {int(path.stem.removeprefix("epoch-")): path for path in folder.glob("epoch-*")}
+        try:
+            found: list[Location] = [*folder.glob("epoch-*")]
+        except OSError as error:
+            log.warning("%s: can't be read, nothing is forked from it: %s", folder, error)
+            return
+        by_epoch = {int(path.stem.removeprefix("epoch-")): path for path in found}
         for epoch in sorted(by_epoch, reverse=True):
             if epoch <= latest:
                 yield by_epoch[epoch]
@@ -57,7 +64,7 @@ class TrialCheckpoints:
         try:
             content = encode(state)
             if last.exists():
-                last.replace(self._folder / "previous.ckpt")
+                _move(last, self._folder / "previous.ckpt")
             write_atomically(last, content)
         except OSError as error:
             log.warning("%s: checkpoint not written, training goes on without: %s", last, error)
@@ -72,7 +79,7 @@ class TrialCheckpoints:
             log.warning("%s: final checkpoint not written: %s", self._folder, error)
             return
         for name in ("last.ckpt", "previous.ckpt"):
-            (self._folder / name).unlink(missing_ok=True)
+            _remove(self._folder / name)
 
     def save_for_forks(
         self, state: dict[str, Any], digest: str, *, done: int, epochs: int, first: int, budget: int
@@ -81,7 +88,7 @@ class TrialCheckpoints:
         if done < max(1, first) or done >= epochs:
             return
         path = baseline_folder(self._root, digest) / f"epoch-{done:05d}.ckpt"
-        if path.exists():
+        if _exists(path):
             return
         content = encode(state)
         if done not in kept_epochs(first, epochs, len(content), budget):
@@ -92,6 +99,27 @@ class TrialCheckpoints:
             log.warning("%s: not written, trials fork from an earlier one: %s", path, error)
 
 
-def baseline_folder(root: Path, digest: str) -> Path:
+def baseline_folder(root: Location, digest: str) -> Location:
     """The folder of a baseline's checkpoints."""
     return root / f"baseline-{digest}"
+
+
+def _exists(path: Location) -> bool:
+    """Whether a file is there; one in an object store that does not answer is not."""
+    try:
+        return path.exists()
+    except OSError as error:
+        log.warning("%s: can't be looked for: %s", path, error)
+        return False
+
+
+def _move(path: Location, target: Location) -> None:
+    # The two are of one kind, which only the types don't say.
+    path.replace(target)  # type: ignore[arg-type]
+
+
+def _remove(path: Location) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s: not removed: %s", path, error)

@@ -23,6 +23,7 @@ from trainables.data import Dataset, DeviceData
 from trainables.fork import annotate, baseline_digest
 from trainables.loop import Training
 from trainables.metrics import TEST_FIGURES, EpochMetrics, objective_values
+from trainables.object_store import Location, location
 from trainables.trial_checkpoints import TrialCheckpoints
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class TrialSpec:
     Attributes:
         base: the base configuration, as JSON text.
         policy: what every trial's ``noise/policy`` is, unless its overrides set it.
-        checkpoint_root: folder of the study's checkpoints, reachable from every worker.
+        checkpoint_root: folder or URI of the study's checkpoints, reachable from every worker.
         datasets: data settings (``data_key``) → reference of the ``Dataset`` in Ray's object store.
         baselines: digest of a baseline (``baseline_digest``) → its whole history.
         fork: whether trials start from their baseline's checkpoints.
@@ -51,6 +52,7 @@ class TrialSpec:
             weights by validation. A search never asks for it.
         baseline_tests: digest of a baseline → its figures on the test set, which are also those of
             a trial that never injects.
+        tell_node: whether reports say on which node they were made.
     """
 
     base: str
@@ -66,6 +68,7 @@ class TrialSpec:
     memory_fraction: float | None = None
     evaluate_test: bool = False
     baseline_tests: dict[str, dict[str, float]] = field(default_factory=dict)
+    tell_node: bool = False
 
 
 def data_key(config: TrainConfig) -> str:
@@ -100,7 +103,7 @@ class NoiseTrainable(tune.Trainable):
         self._training: Training | None = None
         self._start_epoch = 0
         self._note = ""
-        self._checkpoints = TrialCheckpoints(Path(self._spec.checkpoint_root), self._key)
+        self._checkpoints = TrialCheckpoints(location(self._spec.checkpoint_root), self._key)
 
     def step(self) -> dict[str, Any]:
         """Train one epoch; the first call also loads what there is to start from."""
@@ -175,7 +178,7 @@ class NoiseTrainable(tune.Trainable):
             )
             self._note = f"{self._note}; {again}" if self._note else again
 
-    def _try_load(self, path: Path) -> dict[str, Any] | None:
+    def _try_load(self, path: Location) -> dict[str, Any] | None:
         try:
             return load_state(path)
         except CheckpointError as error:
@@ -217,6 +220,7 @@ class NoiseTrainable(tune.Trainable):
             "first_injection_epoch": -1 if injected is None else injected,
             "judged_from": -1 if injected is None else injected + 1 + self._spec.grace,
             "note": self._note,
+            "node": _node_name() if self._spec.tell_node else "",
             "done": training.finished,
         }
         if not row.finite:
@@ -252,6 +256,12 @@ class NoiseTrainable(tune.Trainable):
 
     def _state(self, training: Training) -> dict[str, Any]:
         return {**training.state_dict(), "start_epoch": self._start_epoch}
+
+
+def _node_name() -> str:
+    """The node that this worker runs on, as Ray's own pages name it."""
+    context = ray.get_runtime_context()
+    return f"{ray.util.get_node_ip_address()} {context.get_node_id()[:8]}"
 
 
 def diverged_because(row: EpochMetrics) -> str:

@@ -16,6 +16,7 @@ from study.commands.options import (
     option,
     read_command_line,
 )
+from study.commands.study import StorageOptions
 from study.config import MAY_CHANGE, StudyConfig
 from study.confirm_plan import (
     Confirmation,
@@ -24,7 +25,7 @@ from study.confirm_plan import (
     planned_confirmation,
     stored_confirmation,
 )
-from study.folder import StudyFolder
+from study.folder import StudyFolder, storage_of
 from study.ledger import read_ledger
 from study.preflight import check_study
 from study.presets import quickstart
@@ -37,22 +38,19 @@ PROG = "noise-study"
 CONFIRM_SETTINGS = SettingOptions(
     StudyConfig,
     quickstart(),
-    only=MAY_CHANGE - {"storage", "trials", "time_budget"},
+    only=MAY_CHANGE - {"storage", "work_dir", "trials", "time_budget"},
     title="resources",
 )
 """The generated options of ``confirm``: where the study's own setting need not hold."""
 
 
 @dataclass(frozen=True)
-class ConfirmOptions:
+class ConfirmOptions(StorageOptions):
     """Options of ``confirm`` that are no settings."""
 
     name: tyro.conf.Positional[
         Annotated[str, tyro.conf.arg(help="the study's name", metavar="NAME")]
     ] = ""
-    storage: Annotated[
-        str, option("--storage", help="folder that holds the studies", value="DIR")
-    ] = "studies"
     top: Annotated[int, option("--top", help="so many of the best complete trials", value="K")] = 3
     seeds: Annotated[
         str,
@@ -89,7 +87,7 @@ def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
         "interrupted confirmation is continued by the same command.",
     )
     options = line.extra
-    study = resumed(options.storage, options.name, line.given)
+    study = resumed(options.where, options.name, line.given)
     text = options.seeds or ("5..20" if options.sequential else "5")
     seeds, first_look = parse_seeds(text, sequential=options.sequential)
     values = {"top": options.top, "seeds": seeds, "first_look": first_look}
@@ -101,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
     given, wanted = read_confirm(arguments)
     # Before torch, Ray and MLflow are imported, so that a mistake is answered at once.
     study = check_study(given)
-    folder = StudyFolder.of(study.storage, study.name)
+    folder = StudyFolder.of(storage_of(study), study.name)
     planned_confirmation(study, read_ledger(folder.ledger), wanted, stored_confirmation(folder))
     from study.api import InterruptedStudyError, StudyFailedError
     from study.confirm import run_confirm
@@ -130,7 +128,7 @@ def print_verdicts(console: Console, found: Confirmation) -> None:
         console.print(f"[red]{record.key} failed[/]: {escape(record.reason)}", soft_wrap=True)
     for note in study_notes(found.state):
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
-    words = [found.study.name, "--storage", found.study.storage]
+    words = [found.study.name, *storage_of(found.study).words]
     console.print("[bold]next:[/]")
     for command in (["noise-analysis", "confirm"], ["noise-study", "ui"]):
         rest = words if "confirm" in command else words[1:]

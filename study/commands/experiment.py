@@ -1,5 +1,6 @@
 """``noise-study experiment``: a grid of runs, each group beside its pinned baseline."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from study.experiment_grid import (
     experiment_preset,
     small,
 )
-from study.folder import StudyFolder
+from study.folder import StudyFolder, storage_of
 from trainables.config import merge, nest, parse_config, read_mapping
 
 PROG = "noise-study"
@@ -112,7 +113,8 @@ def run(arguments: Sequence[str]) -> int:
     from study.experiment import check_same_experiment, result_files, run_experiment
     from study.experiment_report import print_experiment
 
-    folder = StudyFolder.of(config.storage, config.name)
+    where = storage_of(config)
+    folder = StudyFolder.fetched(where, config.name)
     check_same_experiment(folder, checked)
     console = Console()
     try:
@@ -125,7 +127,8 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     print_experiment(console, result)
     console.print("[bold]next:[/]")
-    console.print(f"  noise-study ui --storage {config.storage}", soft_wrap=True, highlight=False)
+    words = shlex.join(["noise-study", "ui", *where.words])
+    console.print(f"  {words}", soft_wrap=True, highlight=False)
     for path in result_files(folder):
         console.print(f"  {path}", soft_wrap=True, highlight=False)
     if len(result.failed) == len(result.runs):

@@ -4,7 +4,6 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -19,12 +18,14 @@ from study.commands.options import (
     run_command,
 )
 from study.config import MAY_CHANGE, StudyConfig
-from study.folder import StudyFolder
+from study.folder import StudyFolder, storage_of
 from study.preflight import read_configs
 from study.presets import PRESETS, get_preset, quickstart
 from study.resume import resumed
+from study.storage import Storage
 from trainables.config import merge, nest, parse_config, read_mapping
 from trainables.errors import InputError, nearest
+from trainables.uris import redact_uri
 
 PROG = "noise-study"
 
@@ -128,7 +129,7 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
 
 
 RESUME_OPTIONS = SettingOptions(
-    StudyConfig, quickstart(), only=MAY_CHANGE - {"storage"}, title="changes"
+    StudyConfig, quickstart(), only=MAY_CHANGE - {"storage", "work_dir"}, title="changes"
 )
 """The options of ``resume``, generated from the configuration of a study."""
 
@@ -152,7 +153,7 @@ def resumed_config(arguments: Sequence[str]) -> StudyConfig:
     trials = given.get("trials", "")
     if trials.startswith("+"):
         more = _more_trials(given.pop("trials"))
-    return resumed(line.extra.storage, line.extra.name, given, more_trials=more)
+    return resumed(line.extra.where, line.extra.name, given, more_trials=more)
 
 
 def _more_trials(text: str) -> int:
@@ -176,7 +177,7 @@ def _run_to_the_end(config: StudyConfig) -> int:
 
     # Before Ray and MLflow are imported, so that a mistake is answered at once.
     checked = check_study(config)
-    StudyFolder.of(config.storage, config.name).check_same_study(checked)
+    StudyFolder.fetched(storage_of(config), config.name).check_same_study(checked)
     from study.api import InterruptedStudyError, StudyFailedError, run_study
     from study.console import print_result
 
@@ -198,8 +199,28 @@ class StorageOptions:
     """Where studies are."""
 
     storage: Annotated[
-        str, option("--storage", help="folder that holds the studies", value="DIR")
+        str,
+        option(
+            "--storage",
+            help="folder that holds the studies, or a place in an object store, e.g. "
+            "s3://BUCKET/FOLDER",
+            value="DIR",
+        ),
     ] = "studies"
+    work_dir: Annotated[
+        str,
+        option(
+            "--work-dir",
+            help="local folder for the records where --storage is a URI",
+            value="DIR",
+            default="one in ~/.cache/noise-study",
+        ),
+    ] = ""
+
+    @property
+    def where(self) -> Storage:
+        """Where the studies are."""
+        return Storage.of(self.storage, self.work_dir or None)
 
 
 Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(help="the study's name", metavar="NAME")]]
@@ -238,7 +259,7 @@ def sync(arguments: Sequence[str]) -> int:
     )
     from study.api import sync_study
 
-    report = sync_study(options.storage, options.name, options.tracking_uri or None)
+    report = sync_study(options.where, options.name, options.tracking_uri or None)
     if report.error is not None:
         print(
             f"{PROG}: MLflow can't be written to ({report.error}); {report.behind} bytes and "
@@ -274,9 +295,9 @@ def ui(arguments: Sequence[str]) -> int:
         prog=f"{PROG} ui",
         description="Open MLflow on 127.0.0.1 with the studies' store.",
     )
-    from study.store import redact_uri, resolve_uri, serve_ui
+    from study.store import resolve_uri, serve_ui
 
-    storage = Path(options.storage)
+    storage = options.where.folder
     uri = resolve_uri(options.tracking_uri or None, storage)
     print(f"MLflow with {redact_uri(uri)} on http://127.0.0.1:{options.port} (Ctrl-C ends it)")
     return serve_ui(uri, storage, port=options.port)
@@ -292,7 +313,7 @@ def list_studies(arguments: Sequence[str]) -> int:
     )
     from study.housekeeping import studies_table
 
-    Console().print(studies_table(options.storage))
+    Console().print(studies_table(options.where))
     return 0
 
 
@@ -313,7 +334,7 @@ def clean(arguments: Sequence[str]) -> int:
     )
     from study.housekeeping import clean_study
 
-    print(clean_study(options.storage, options.name))
+    print(clean_study(options.where, options.name))
     return 0
 
 

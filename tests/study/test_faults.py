@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from study.api import run_study, sync_study
+from study.cluster import ray_session
 from study.commands.study import main
 from study.config import StudyConfig
 from study.folder import StudyFolder
 from study.ledger import read_ledger
-from study.runner import ray_session
 from tests.study.faulty_models import (
     IS_A_BUG,
     KILL_AT,

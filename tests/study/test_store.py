@@ -20,7 +20,6 @@ from study.store import (
     StoreRefusedError,
     StoreUnavailableError,
     artifact_root,
-    redact_uri,
     resolve_uri,
     serve_ui,
     ui_command,
@@ -29,6 +28,7 @@ from study.store import (
 from tests.study.records import UID
 from tests.study.servers import free_port
 from trainables.errors import InputError
+from trainables.uris import redact_uri
 
 
 @pytest.fixture

@@ -1,0 +1,78 @@
+"""Where studies are kept: a folder, or an object store beside a local folder for their records.
+
+Ledger, journal, lock and MLflow's database are files that grow and are locked, which an object
+store has not. So with a URI they live in a work folder on the driver's machine and are copied to
+the store (``study.remote``), while checkpoints, which workers write and read, lie in the store
+itself.
+"""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainables.errors import InputError
+from trainables.object_store import ObjectPath
+from trainables.uris import is_uri, redact_uri
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where studies are.
+
+    Attributes:
+        given: the folder or URI, as the user gave it, with its secrets.
+        work_dir: the work folder that was given for a URI; None: the default one.
+        folder: the local folder of the studies' records, absolute.
+        remote: the place in the object store; None for a plain folder.
+    """
+
+    given: str
+    work_dir: str | None
+    folder: Path
+    remote: ObjectPath | None = None
+
+    @classmethod
+    def of(cls, storage: "str | Path | Storage", work_dir: str | None = None) -> "Storage":
+        """The storage that ``--storage`` and ``--work-dir`` mean; nothing is contacted.
+
+        Raises:
+            InputError: for a work folder beside a plain one.
+        """
+        if isinstance(storage, Storage):
+            return storage
+        given = str(storage)
+        if not is_uri(given):
+            if work_dir is not None:
+                raise InputError(
+                    f"work_dir = {work_dir!r}: the storage {given!r} is a folder, which holds the "
+                    "records itself; leave --work-dir away, or give a URI for --storage"
+                )
+            return cls(given, None, Path(given).expanduser().resolve())
+        folder = Path(work_dir) if work_dir is not None else default_work_dir(given)
+        return cls(given, work_dir, folder.expanduser().resolve(), ObjectPath(given))
+
+    @property
+    def shown(self) -> str:
+        """The storage without secrets."""
+        return redact_uri(self.given)
+
+    @property
+    def words(self) -> list[str]:
+        """The options that mean this storage, without secrets: for commands that are shown."""
+        work_dir = [] if self.work_dir is None else ["--work-dir", self.work_dir]
+        return ["--storage", self.shown, *work_dir]
+
+
+Where = str | Path | Storage
+"""What functions take that need to know where studies are."""
+
+
+def default_work_dir(uri: str) -> Path:
+    """A folder of this user's cache; one for each place, whatever credentials lead to it."""
+    place = re.sub(r"(?<=://)[^/?#]*@", "", uri.partition("?")[0]).rstrip("/")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", place)[-60:].strip("-")
+    digest = hashlib.sha256(place.encode()).hexdigest()[:8]
+    return cache / "noise-study" / f"{readable}-{digest}"
