@@ -61,7 +61,7 @@ def resolve_device(text: str, *, elsewhere: bool = False) -> str:
 
 
 def parse_gpu_option(text: str) -> GpuOption:
-    """The device that ``--gpu`` asks for: a number, ``cpu`` or ``auto``.
+    """The device that ``--gpu`` asks for: a number, ``cpu``, ``mps`` or ``auto``.
 
     Where there is no GPU at all, a number falls back to MPS or the CPU, with a note to be shown.
 
@@ -71,6 +71,10 @@ def parse_gpu_option(text: str) -> GpuOption:
     wanted = text.strip().lower()
     if wanted == "cpu":
         return GpuOption("cpu")
+    if wanted == "mps":
+        if not _has_mps():
+            raise InputError(f"--gpu = {text}: torch has no MPS here; use cpu or auto")
+        return GpuOption("mps")
     if re.fullmatch(r"\d+(\s*,\s*\d+)+", wanted):
         raise InputError(
             f"--gpu = {text}: one run uses one GPU; to use several, start one run for each "
@@ -78,7 +82,7 @@ def parse_gpu_option(text: str) -> GpuOption:
             "spread runs over them with --gpus-per-trial 1"
         )
     if wanted != "auto" and not wanted.isdecimal():
-        raise InputError(f"--gpu = {text}: allowed: the number of a GPU, e.g. 0; cpu; auto")
+        raise InputError(f"--gpu = {text}: allowed: the number of a GPU, e.g. 0; cpu; mps; auto")
     gpus = _gpu_count()
     if not gpus:
         device = "mps" if _has_mps() else "cpu"

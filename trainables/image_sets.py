@@ -175,6 +175,11 @@ def _check_cifar(config: DataConfig) -> None:
     folder = _cifar_root(config) / cifar.folder
     missing = [name for name in cifar.files if not (folder / name).is_file()]
     if missing and not config.download:
+        if (_cifar_root(config) / "train").is_dir():
+            raise InputError(
+                f"data.data_dir = {str(_cifar_root(config))!r}: {config.dataset} is not there, but "
+                "a folder train/ is; to train on its images, add --dataset imagefolder"
+            )
         raise InputError(
             f"data.data_dir = {str(_cifar_root(config))!r}: {config.dataset} is not there "
             f"({folder / missing[0]} is missing); say where it is by --data-dir, "

@@ -78,7 +78,7 @@ class ReferenceOptions:
         option(
             "--gpu",
             "-g",
-            help='device: "0" the first GPU (the CPU where there is none), cpu, auto; '
+            help='device: "0" the first GPU (the CPU where there is none), cpu, mps, auto; '
             "one for a single run",
             value="GPU",
             default="0",

@@ -77,7 +77,7 @@ class TestOptions:
         option(
             "--gpu",
             "-g",
-            help='device: "0" the first GPU (the CPU where there is none), cpu, auto',
+            help='device: "0" the first GPU (the CPU where there is none), cpu, mps, auto',
             value="GPU",
             default="auto",
         ),

@@ -102,6 +102,13 @@ def test_gpu_option_says_aloud_that_there_is_none(machine, text):
     assert "using MPS" in option.note
 
 
+def test_gpu_option_takes_mps_where_it_is(machine):
+    with pytest.raises(InputError, match="--gpu = mps: torch has no MPS here; use cpu or auto"):
+        parse_gpu_option("mps")
+    machine(mps=True)
+    assert parse_gpu_option("MPS") == GpuOption("mps")
+
+
 def test_gpu_option_without_a_gpu_takes_the_cpu_silently():
     assert parse_gpu_option("cpu") == GpuOption("cpu")
 
