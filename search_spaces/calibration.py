@@ -43,7 +43,7 @@ MAX_NEVER = 0.08
 MAX_AT_FIRST = 0.2
 """Largest share that may inject at once; the aim is a quarter of the space, where signals that are
 listened to together fire earlier than each alone."""
-TRAINED = 0.4
+TRAINED = 0.3
 """Share of all epochs that a signal's settings may train, on average, before it counts against a
 range: what is trained before the fork is shared with the baseline, and costs nothing."""
 _TIMINGS = 256

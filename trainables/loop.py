@@ -20,7 +20,7 @@ from trainables.controller import Injection, NoiseController
 from trainables.data import DeviceData, Part
 from trainables.device import autocast, set_up_torch
 from trainables.evaluation import EvalResult, evaluate
-from trainables.fork import baseline_digest
+from trainables.fork import annotate, baseline_digest
 from trainables.lr_schedule import make_lr_scheduler
 from trainables.metrics import EpochMetrics, is_better
 from trainables.models import (
@@ -250,13 +250,20 @@ class Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state_dict``; the noise settings may differ (a fork), nothing else.
 
+        The rows of a baseline then become those that this run would have reported: the state must
+        not lie beyond this run's first noisy epoch (``fork_epoch``).
+
         Raises:
             ValueError: if the state comes from a run that was configured otherwise.
         """
         stored = TrainConfig.model_validate_json(state["config"])
         if baseline_digest(stored) != baseline_digest(self.config):
             raise ValueError("the checkpoint belongs to a run with other settings")
-        self.history = [EpochMetrics.from_dict(row) for row in state["history"]]
+        rows = [EpochMetrics.from_dict(row) for row in state["history"]]
+        is_fork = stored.noise != self.config.noise and not any(row.injected for row in rows)
+        self.history = (
+            list(annotate(rows, self.config.noise, self.config.epochs)) if is_fork else rows
+        )
         self.model.load_state_dict(state["model"])
         # The optimiser would take the tensors themselves over, and change them in place.
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))

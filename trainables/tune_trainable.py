@@ -168,7 +168,6 @@ class NoiseTrainable(tune.Trainable):
                 state = self._try_load(path)
                 if state is not None:
                     training.load_state_dict(state)
-                    training.history[:] = annotate(training.history, noise, epochs)
                     break
         self._start_epoch = len(training.history)
         if begins is not None and self._start_epoch < begins:

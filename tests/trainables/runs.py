@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch import nn
 
 from trainables.config import TrainConfig, parse_config
 from trainables.data import Dataset, DeviceData, load_dataset
@@ -23,6 +24,19 @@ EAGER: dict[str, Any] = {
     "magnitude_extra": 0.5,
 }
 """Adaptive noise that begins as early as it can, whatever training does."""
+
+
+def net_with_state(num_classes: int) -> nn.Module:
+    """A classifier that has all that a checkpoint or a fork could forget: buffers and dropout."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(4),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Linear(8 * 64, num_classes),
+    )
 
 
 def small_config(noise: dict[str, Any] | None = None, **fields: Any) -> TrainConfig:

@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,7 +106,39 @@ def test_a_fork_equals_the_whole_run_and_begins_where_it_first_injects(
         return
     forked = training(config)
     forked.load_state_dict(states[begins])
-    forked.history[:] = annotate(forked.history, config.noise, 7)
     list(train_epochs(forked))
     assert forked.history == whole
     assert same_weights(forked, end)
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+@pytest.mark.parametrize(
+    ("noise", "begins"),
+    [
+        (EAGER | {"warmup_epochs": 3}, 3),
+        (EAGER | {"signals": ["val_loss_plateau"], "plateau_delta": 1e9, "permanent": True}, 2),
+    ],
+)
+def test_buffers_moments_and_dropout_fork_too(
+    noise: dict[str, Any], begins: int, optimizer: str
+) -> None:
+    fields: dict[str, Any] = {
+        "model": {"classifier": "tests.trainables.runs:net_with_state"},
+        "optimizer": {"optimizer": optimizer},
+    }
+    baseline = training(small_config(**fields))
+    for _ in range(begins):
+        baseline.run_epoch()
+    config = small_config(noise, **fields)
+    whole, end = run(config)
+    assert fork_epoch(baseline.history, config.noise, config.epochs) == begins
+    forked = training(config)
+    forked.load_state_dict(decode(encode(baseline.state_dict())))
+    list(train_epochs(forked))
+    assert forked.history == whole
+    assert same_weights(forked, end)
+    assert forked.best is not None
+    assert end.best is not None
+    assert forked.best.row == end.best.row
+    for name, tensor in end.best.weights.items():
+        assert torch.equal(tensor, forked.best.weights[name])

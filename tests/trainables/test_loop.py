@@ -14,7 +14,7 @@ from trainables.fork import annotate
 from trainables.loop import Detail, Training, train_epochs
 from trainables.lr_schedule import lr_at
 from trainables.models import build_model
-from trainables.random_streams import stream_seed
+from trainables.random_streams import generator, stream_seed
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
@@ -234,3 +234,81 @@ def test_training_reports_progress_by_step() -> None:
     under_way.run_epoch(lambda done, steps: seen.append((done, steps)))
     steps = under_way.steps_per_epoch
     assert seen == [(done, steps) for done in range(1, steps + 1)]
+
+
+@pytest.mark.parametrize("distribution", ["gaussian", "uniform"])
+@pytest.mark.parametrize(
+    ("kind", "permanent"),
+    [("gradient", False), ("weight", False), ("weight", True), ("input", False), ("label", False)],
+)
+def test_a_noisy_epoch_equals_a_plain_loop_that_adds_the_noise_by_hand(
+    kind: str, permanent: bool, distribution: str
+) -> None:
+    # Where the noise goes in, what sees it and what the statistics are taken of, step by step.
+    noise = {"policy": "always", "kind": kind, "magnitude": 0.3, "permanent": permanent}
+    config = small_config(noise | {"distribution": distribution}, epochs=1)
+    history, ours = run(config)
+
+    data = device_data(config)
+    torch.manual_seed(stream_seed(config.seed, "init"))
+    model = build_model("BabyCNN", 10).to(memory_format=torch.channels_last)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.SGD(parameters, lr=0.02, momentum=0.9, nesterov=True, weight_decay=1e-3)
+    random = generator(config.seed, "noise", 0)
+
+    def drawn(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Noise of standard deviation 0.3 · RMS for each tensor, all of one draw."""
+        flat = torch.empty(sum(t.numel() for t in tensors))
+        if distribution == "gaussian":
+            flat.normal_(0.0, 1.0, generator=random)
+        else:
+            flat.uniform_(-(3**0.5), 3**0.5, generator=random)
+        pieces = flat.split([t.numel() for t in tensors])
+        return [
+            0.3 * t.detach().pow(2).mean().sqrt() * piece.as_strided(t.shape, t.stride())
+            for t, piece in zip(tensors, pieces, strict=True)
+        ]
+
+    start = [p.detach().clone() for p in parameters]
+    losses, norms, hits = [], [], 0
+    steps = data.steps_per_epoch(32)
+    for step, (images, labels) in enumerate(data.train_batches(config.seed, 0, 32)):
+        rate = lr_at(step, lr=0.02, steps_per_epoch=steps, epochs=1, restart_period=5)
+        optimizer.param_groups[0]["lr"] = rate
+        clean = [p.detach().clone() for p in parameters]
+        targets = labels
+        if kind == "label":
+            chosen = torch.rand(len(labels), generator=random) < 0.3
+            targets = torch.where(chosen, torch.randint(10, (32,), generator=random), labels)
+        if kind == "input":
+            images = images + drawn([images])[0]
+        if kind == "weight":
+            with torch.no_grad():
+                for p, n in zip(parameters, drawn(parameters), strict=True):
+                    p.add_(n)
+        optimizer.zero_grad()
+        logits = model(images)
+        loss = F.cross_entropy(logits, targets)
+        loss.backward()
+        if kind == "weight" and not permanent:
+            with torch.no_grad():
+                for p, c in zip(parameters, clean, strict=True):
+                    p.copy_(c)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        losses.append(loss.item())
+        norms.append(float(torch.cat([g.flatten() for g in gradients]).norm()))
+        hits += int((logits.argmax(1) == labels).sum())
+        if kind == "gradient":
+            for g, n in zip(gradients, drawn(gradients), strict=True):
+                g.add_(n)
+        optimizer.step()
+
+    (row,) = history
+    moved = torch.cat([(p - s).flatten() for p, s in zip(parameters, start, strict=True)])
+    assert row.train_loss == pytest.approx(sum(losses) / steps, rel=1e-5)
+    assert row.train_accuracy == pytest.approx(hits / (32 * steps))
+    assert row.grad_norm == pytest.approx(sum(norms) / steps, rel=1e-5)
+    assert row.weight_update_norm == pytest.approx(float(moved.detach().norm()), rel=1e-4)
+    assert row.lr == pytest.approx(rate)
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(ours.model.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
