@@ -38,7 +38,23 @@ _Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(help="the study's name
 
 
 @dataclass(frozen=True)
-class StudyOptions(StorageOptions):
+class StoreOptions(StorageOptions):
+    """Where studies are, and MLflow's store."""
+
+    tracking_uri: Annotated[
+        str,
+        option(
+            "--tracking-uri",
+            help="MLflow tracking URI: reports and models go there, figures come from the study's "
+            "own files",
+            value="URI",
+            default="the study's own",
+        ),
+    ] = ""
+
+
+@dataclass(frozen=True)
+class StudyOptions(StoreOptions):
     """A study, and where results go."""
 
     name: _Name = ""
@@ -49,7 +65,7 @@ class StudyOptions(StorageOptions):
 
 
 @dataclass(frozen=True)
-class PreviewOptions(StorageOptions):
+class PreviewOptions(StoreOptions):
     """Whose history, which settings, and where the picture goes."""
 
     name: tyro.conf.Positional[
@@ -149,7 +165,7 @@ def _history(options: PreviewOptions) -> "tuple[StudyView | None, BaselineHistor
         return None, run_baseline(folder)
     if len(folder.parts) > 1:
         return None, run_baseline(folder)
-    view = load_study(options.storage, options.name)
+    view = load_study(options.where, options.name)
     return view, study_baseline(view, options.baseline_seed)
 
 
@@ -203,7 +219,7 @@ def _show_preview(found: Any, path: Path | None) -> None:
 
 
 @dataclass(frozen=True)
-class SharesOptions(StorageOptions):
+class SharesOptions(StoreOptions):
     """Which study, baseline and space."""
 
     name: _Name = ""
@@ -237,7 +253,7 @@ def shares(arguments: Sequence[str]) -> int:
     from analysis.fork_shares import shares_table, space_forks
     from analysis.reading import load_study, study_baseline
 
-    view = load_study(options.storage, options.name)
+    view = load_study(options.where, options.name)
     baseline = study_baseline(view, options.baseline_seed)
     found = space_forks(view, baseline, options.space or None, n=options.n)
     console = Console()
@@ -257,6 +273,30 @@ class ExportOptions(StudyOptions):
     pareto: Annotated[
         bool, option("--pareto", help="configurations of the Pareto front instead")
     ] = False
+    register: Annotated[
+        str,
+        option(
+            "--register",
+            help="put the winner's weights into MLflow's model registry under this name, with the "
+            "alias champion; refused unless it beats the baseline (by the confirmation's verdict "
+            "where there is one, else by the search's paired difference)",
+            value="MODEL",
+            default="none",
+        ),
+    ] = ""
+    force: Annotated[
+        bool, option("--force", help="register the winner even if it does not beat the baseline")
+    ] = False
+    weights: Annotated[
+        str,
+        option(
+            "--weights",
+            help="the winner's weights, written by noise-train, where the study's checkpoint of "
+            "it is gone",
+            value="FILE",
+            default="the study's checkpoint",
+        ),
+    ] = ""
 
 
 def export(arguments: Sequence[str]) -> int:
@@ -267,17 +307,46 @@ def export(arguments: Sequence[str]) -> int:
         prog=f"{PROG} export",
         description="Write the best run configurations (JSON and YAML, for noise-train --config; "
         "each is loaded again), all trials as CSV and Parquet, and the result as a table in "
-        "Markdown and LaTeX.",
+        "Markdown and LaTeX; --register puts the winner into MLflow's model registry.",
     )
+    for name, given in (("--force", options.force), ("--weights", options.weights)):
+        if given and not options.register:
+            raise InputError(f"{name}: only with --register MODEL")
     from analysis.export import export_study
     from analysis.reading import load_study
 
-    view = load_study(options.storage, options.name)
+    view = load_study(options.where, options.name)
+    if options.register:
+        from analysis.register import check_standing
+
+        check_standing(view, options.register, force=options.force)
     folder = Path(options.out).expanduser() if options.out else view.folder.path / "export"
     for path in export_study(view, folder, top=options.top, pareto=options.pareto):
         print(path)
     for line in view.missing():
         print(f"{PROG}: {line}", file=sys.stderr)
+    return _register(options, view) if options.register else 0
+
+
+def _register(options: ExportOptions, view: "StudyView") -> int:
+    from analysis.register import register_winner
+    from study.store import CHAMPION, StoreRefusedError, StoreUnavailableError
+
+    try:
+        found, winner = register_winner(
+            view,
+            options.register,
+            tracking=options.tracking_uri or None,
+            force=options.force,
+            weights_file=options.weights,
+        )
+    except (StoreUnavailableError, StoreRefusedError) as error:
+        print(f"{PROG}: MLflow can't register {options.register!r}: {error}", file=sys.stderr)
+        return 1
+    print(
+        f"{found.name} version {found.version} is {winner.trial} ({winner.reason}). It was loaded "
+        f"again and predicts the same: mlflow.pyfunc.load_model('models:/{found.name}@{CHAMPION}')"
+    )
     return 0
 
 
@@ -287,6 +356,14 @@ class ReportOptions(StudyOptions):
 
     pictures: Annotated[
         bool, option("--pictures", help="write the pictures as PNG and SVG files, too")
+    ] = True
+    evaluate: Annotated[
+        bool,
+        option(
+            "--evaluate",
+            help="evaluate the weights of the best trial and of its baseline by class, and how "
+            "sharp their minima are",
+        ),
     ] = True
 
 
@@ -301,18 +378,29 @@ def report(arguments: Sequence[str]) -> int:
     )
     from analysis.reading import load_study
     from analysis.report import write_report
+    from analysis.tracking import attach_report
 
-    view = load_study(options.storage, options.name)
+    view = load_study(options.where, options.name)
     folder = Path(options.out).expanduser() if options.out else view.folder.path
-    for path in write_report(view, folder, files=options.pictures):
+    paths = write_report(
+        view,
+        folder,
+        files=options.pictures,
+        evaluated=options.evaluate,
+        say=lambda line: print(f"{PROG}: {line}", file=sys.stderr),
+    )
+    for path in paths:
         print(path)
+    said = attach_report(view, options.tracking_uri or None, paths[0])
+    if said:
+        print(f"{PROG}: {said}", file=sys.stderr)
     for line in view.missing():
         print(f"{PROG}: {line}", file=sys.stderr)
     return 0
 
 
 @dataclass(frozen=True)
-class CompareOptions(StorageOptions):
+class CompareOptions(StoreOptions):
     """Which studies."""
 
     names: tyro.conf.Positional[
@@ -332,7 +420,7 @@ def compare(arguments: Sequence[str]) -> int:
     from analysis.compare import compare_studies, comparison_tables, differing
     from analysis.reading import load_study
 
-    lines = compare_studies([load_study(options.storage, name) for name in options.names])
+    lines = compare_studies([load_study(options.where, name) for name in options.names])
     console = Console()
     for table in comparison_tables(lines):
         console.print(table)
@@ -356,7 +444,7 @@ def confirm(arguments: Sequence[str]) -> int:
     from analysis.confirm import confirm_report, print_confirm, write_confirm
     from study.confirm_plan import load_confirmation
 
-    found = load_confirmation(options.storage, options.name)
+    found = load_confirmation(options.where, options.name)
     folder = Path(options.out).expanduser() if options.out else found.folder.path
     report = confirm_report(found)
     print_confirm(Console(), report)

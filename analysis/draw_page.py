@@ -16,6 +16,9 @@ _LEGEND = 40
 
 Figure = dict[str, Any]
 
+_LOG: Figure = {"type": "log", "exponentformat": "power", "minorloglabels": "complete"}
+"""Digits between the powers are written out: a lone 2 would be read as two."""
+
 
 def figures(chart: Chart) -> list[Figure]:
     """The chart as figures (``data`` and ``layout``): one, or one a panel for panels in columns.
@@ -65,7 +68,7 @@ def _x_axis(panel: Panel, number: str, linked: bool) -> Figure:
     if linked and number:
         axis["matches"] = "x"
     if panel.x_log:
-        axis |= {"type": "log", "exponentformat": "power"}
+        axis |= _LOG
     if panel.x_range:
         axis["range"] = list(panel.x_range)
     return axis | _ticks(panel.x_ticks)
@@ -74,7 +77,7 @@ def _x_axis(panel: Panel, number: str, linked: bool) -> Figure:
 def _y_axis(panel: Panel) -> Figure:
     axis: Figure = {"title": {"text": panel.y}, "automargin": True, "zeroline": False}
     if panel.y_log:
-        axis |= {"type": "log", "exponentformat": "power"}
+        axis |= _LOG
     rows = next((mark.rows for mark in panel.marks if isinstance(mark, Blocks)), None)
     bars = next((mark.labels for mark in panel.marks if isinstance(mark, Bars)), None)
     if rows or bars:

@@ -22,6 +22,7 @@ body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,sa
 main,header,nav{max-width:1080px;margin:0 auto;padding:0 16px}
 h1{margin:.9em 0 .2em;font-size:1.7rem;overflow-wrap:anywhere}
 h2{margin:2em 0 .4em;font-size:1.25rem;border-bottom:1px solid var(--line)}
+h3{margin:1.2em 0 .2em;font-size:1rem;overflow-wrap:anywhere}
 p{margin:.4em 0}.soft{color:var(--soft)}
 .note{background:var(--mark);border-left:4px solid #E69F00;padding:.5em .8em;margin:.6em 0}
 nav{display:flex;flex-wrap:wrap;gap:.2em .9em;font-size:.9rem}
@@ -41,12 +42,21 @@ background:var(--panel);border:1px solid var(--line)}
 pre{background:var(--panel);border:1px solid var(--line);padding:.8em;overflow-x:auto;
 font-size:.8rem}
 @media print{nav,input{display:none}.wide{max-height:none;overflow:visible;border:0}
-.plot,tr{break-inside:avoid}h2{break-after:avoid}table{font-size:.55rem}
+.plot,tr{break-inside:avoid}h2,h3{break-after:avoid}table{font-size:.55rem}
 th,td{white-space:normal;padding:.1em .2em}}
 """
 
 _SCRIPT = """
 const specs = JSON.parse(document.getElementById("figures").textContent);
+const hovers = matchMedia("(hover: hover)").matches;
+// A long title of an axis would be cut off in a narrow picture: it is broken in two lines.
+function broken(text, room) {
+  if (!text || text.length * 6.5 < room) return text;
+  const words = text.split(" "), half = text.length / 2;
+  let first = words.shift();
+  while (words.length && first.length + words[0].length / 2 < half) first += " " + words.shift();
+  return first + (words.length ? "<br>" + words.join(" ") : "");
+}
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function draw(light) {
   const style = getComputedStyle(document.documentElement);
@@ -62,17 +72,27 @@ function draw(light) {
       font: {color: ink, size: 12, family: "system-ui, sans-serif"}});
     for (const key of Object.keys(layout)) {
       if (/^[xy]axis/.test(key)) {
-        Object.assign(layout[key], {gridcolor: line, linecolor: line, tickcolor: line});
+        const axis = Object.assign(layout[key],
+          {gridcolor: line, linecolor: line, tickcolor: line});
+        if (key[0] === "x" && axis.title) {
+          axis.title.text = broken(axis.title.text, document.getElementById(id).clientWidth - 110);
+        }
       }
     }
     layout.modebar = {bgcolor: "rgba(0,0,0,0)", color: line, activecolor: ink};
+    // Where nothing hovers the buttons would lie upon the picture for good.
     const options = {responsive: true, displaylogo: false,
+      displayModeBar: hovers && innerWidth > 600 ? "hover" : false,
       modeBarButtonsToRemove: ["select2d", "lasso2d", "sendDataToCloud"]};
     Plotly.react(id, spec.data, layout, options);
   }
 }
 draw(false);
 dark.addEventListener("change", () => draw(false));
+let wide = innerWidth;
+addEventListener("resize", () => {
+  if (innerWidth !== wide) { wide = innerWidth; draw(false); }
+});
 addEventListener("beforeprint", () => draw(true));
 addEventListener("afterprint", () => draw(false));
 
@@ -133,6 +153,7 @@ class Page:
     def chart(self, chart: Chart) -> None:
         """Add a picture with its caption."""
         found = figures(chart)
+        self._parts.append(f"<h3>{html.escape(chart.title)}</h3>")
         self._parts.append(f'<div class="plots{" one" if len(found) == 1 else ""}">')
         for index, figure in enumerate(found):
             name = f"figure-{chart.key}-{index}"

@@ -26,6 +26,7 @@ from analysis.charts import (
     Symbol,
     spans,
 )
+from analysis.evaluation import PairedFigures, largest_changes
 from analysis.importance import Importances, searched
 from analysis.reading import StudyView
 from analysis.tables import (
@@ -416,6 +417,23 @@ def gap_chart(view: StudyView) -> Chart | None:
         (Panel(tuple(marks), x="training − validation accuracy, last ten epochs", y=accuracy),),
         caption="Up is better, left is better; the front is that of the trials. Validation data.",
     )
+
+
+def classes_chart(found: PairedFigures) -> Chart | None:
+    """By class, how much more accurate the best trial is than its baseline."""
+    changes = largest_changes(found)
+    if not changes:
+        return None
+    names, values = zip(*changes, strict=True)
+    part = "validation data" if found.part == "val" else "test set"
+    left_out = "" if len(changes) == len(found.by_class()) else f" (the {len(changes)} largest)"
+    marks = (
+        Bars(names, values, "difference", BLUE),
+        Rule(0.0, "no difference", GREY, "x", "solid"),
+    )
+    title = f"{found.trial} − baseline: accuracy by class, {part}{left_out}"
+    panel = Panel(marks, x="difference of accuracy", height=0.3 + 0.13 * len(changes))
+    return Chart("classes", title, (panel,), caption=found.source)
 
 
 def objective_pair(record: TrialRecord) -> tuple[float, float]:

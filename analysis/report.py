@@ -12,15 +12,20 @@ from pathlib import Path
 
 from analysis import pictures
 from analysis.charts import Chart
+from analysis.confirm import confirm_report
 from analysis.draw_static import save_chart
+from analysis.evaluation import CACHE_FILE, PairedFigures, Say, paired_figures
 from analysis.export import trials_table
 from analysis.importance import Importances, importances
 from analysis.page import Page
 from analysis.reading import StudyView
 from analysis.tables import Report, adaptivity, baseline_band, cost, is_adaptive, verdict
+from study.confirm_plan import confirmation_of
 
 _PACKAGES = ("noise-study", "torch", "ray", "optuna", "mlflow", "numpy", "scipy")
 
+
+NOT_EVALUATED = "Accuracy by class and sharpness were not asked for."
 
 _NAMED = 5
 """Trials whose adaptivity is told in words."""
@@ -46,8 +51,13 @@ class Section:
     missing: str = ""
 
 
-def sections(view: StudyView) -> list[Section]:
-    """All sections with pictures, computed from what there is."""
+def sections(view: StudyView, figures: PairedFigures | str = NOT_EVALUATED) -> list[Section]:
+    """All sections with pictures, computed from what there is.
+
+    Args:
+        view: the study.
+        figures: accuracy by class and sharpness, or why there are none.
+    """
     report = Report(view)
     found = [importances(view, index) for index in range(len(view.config.objective))]
     order = found[0].order
@@ -93,13 +103,10 @@ def sections(view: StudyView) -> list[Section]:
         Section(
             "gap",
             "Accuracy and generalisation",
-            (
-                "Accuracy by class and sharpness are not recorded during a search; "
-                "noise-train on an exported configuration gives both.",
-            ),
             charts=_only(pictures.gap_chart(view)),
             missing="No trial is complete yet.",
         ),
+        _classes(figures),
         Section("cost", "Cost", tuple(cost(view).sentences())),
     ]
 
@@ -109,7 +116,22 @@ def _only(*charts: Chart | None) -> tuple[Chart, ...]:
 
 
 def _verdict(view: StudyView) -> Section:
-    return Section("verdict", "Verdict", tuple(verdict(view)), tuple(view.missing()))
+    confirmation = confirmation_of(view.folder, view.config, view.state)
+    if confirmation is None:
+        return Section("verdict", "Verdict", tuple(verdict(view)), tuple(view.missing()))
+    found = confirm_report(confirmation)
+    # The search's own verdict is about luck; a confirmation's is about fresh seeds.
+    lines = [sentence for trial in found.trials for sentence in trial.sentences]
+    lines += [f"The search: {verdict(view)[0]}", *found.notes]
+    return Section("verdict", "Verdict", tuple(lines), (*view.missing(), *found.missing))
+
+
+def _classes(figures: PairedFigures | str) -> Section:
+    title = "Classes and sharpness"
+    if isinstance(figures, str):
+        return Section("classes", title, missing=figures)
+    chart = pictures.classes_chart(figures)
+    return Section("classes", title, tuple(figures.sentences()), charts=_only(chart))
 
 
 def _bands(view: StudyView) -> tuple[str, ...]:
@@ -206,19 +228,31 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_report(view: StudyView, folder: Path, *, files: bool = True) -> list[Path]:
+def write_report(
+    view: StudyView,
+    folder: Path,
+    *,
+    files: bool = True,
+    evaluated: bool = True,
+    say: Say = lambda _: None,
+) -> list[Path]:
     """Write ``report.html`` into ``folder``, and the pictures into ``folder/report``.
 
     Args:
         view: the study, in whatever state.
         folder: where to; it is made.
         files: whether to write the pictures as PNG and SVG, too.
+        evaluated: whether to evaluate the weights of the best trial and its baseline by class.
+        say: told what takes time.
 
     Returns:
         The files, the report first.
     """
-    parts = sections(view)
     folder.mkdir(parents=True, exist_ok=True)
+    figures: PairedFigures | str = NOT_EVALUATED
+    if evaluated:
+        figures = paired_figures(view, folder / CACHE_FILE, say)
+    parts = sections(view, figures)
     path = folder / "report.html"
     path.write_text(build_page(view, parts).html(), encoding="utf-8")
     paths = [path]

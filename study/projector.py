@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -33,18 +34,19 @@ from study.ledger import (
 )
 from study.store import (
     NOTE_TAG,
+    REPORT_FILE,
     STUDY_RUN,
     MetricPoint,
     MlflowStore,
     RunStatus,
     StoreRefusedError,
     StoreUnavailableError,
-    redact_uri,
     run_link,
     view_link,
 )
 from trainables.files import write_atomically
 from trainables.metrics import OBJECTIVES, STATISTICS, EpochMetrics
+from trainables.uris import redact_uri
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,8 @@ _STUDY_ENDED: dict[str, RunStatus] = {
     "failed": "FAILED",
 }
 _INTERRUPTED = {"status": "interrupted"}
+_NO_MODEL_NAME = re.compile(r"[/:.%\"']")
+"""What MLflow keeps for addresses."""
 
 
 class LedgerHeldError(RuntimeError):
@@ -537,6 +541,8 @@ class Projection:
             delta.logged = True
         while delta.files:
             self._store_file(delta.files.pop(0))
+        if delta.key == STUDY_RUN and delta.status == "FINISHED":
+            self._log_models()
         if delta.describe:
             self._describe(run_id)
         if delta.status is not None and delta.status != self._status.get(delta.key):
@@ -561,6 +567,35 @@ class Projection:
         data = config.get("data") or config.get("train", {}).get("data")
         if data:
             self.store.log_dataset(run_id, str(data.get("dataset")), _redacted(data))
+
+    def _log_models(self) -> None:
+        """The models that a reader compares, in MLflow's own form: the baselines' and the best.
+
+        Not every trial's: five calls each would be a part of a short trial's time.
+        """
+        assert self._experiment is not None
+        end = self._reader.study_end
+        for key, known in self._reader.runs.items():
+            compared = known.start.role == "baseline" or (end is not None and key == end.best)
+            run_id = self._run_ids.get(key)
+            if not compared or known.refused or run_id is None or known.end is None:
+                continue
+            config = known.start.config
+            data = _redacted(config.get("data", {}))
+            step = max(known.epochs, default=0)
+            values = known.end.values.items()
+            try:
+                self.store.log_external_model(
+                    self._experiment,
+                    run_id,
+                    _model_name(config, key),
+                    params=_model_parameters(config),
+                    tags={"trial_id": key, "role": known.start.role},
+                    metrics=[MetricPoint(k, v, known.end.time, step) for k, v in values],
+                    dataset=(str(data.get("dataset")), data),
+                )
+            except StoreRefusedError as error:
+                log.error("MLflow refuses the model of %s: %s", key, error)
 
     def _find_or_create(self, delta: _Delta) -> str:
         key, study = delta.key, self._reader.study
@@ -612,7 +647,9 @@ class Projection:
 
     def _describe(self, run_id: str) -> None:
         assert self._experiment is not None
-        text = describe(self._reader, self._experiment, self._run_ids)
+        # A report that was put there is linked, though the ledger knows nothing about it.
+        reports = [name for name in self.store.files(run_id) if name == REPORT_FILE]
+        text = describe(self._reader, self._experiment, self._run_ids, reports)
         self.store.log(run_id, tags={NOTE_TAG: text})
 
     def _store_file(self, file: _File) -> None:
@@ -652,7 +689,23 @@ def _redacted(value: Any) -> Any:
     return redact_uri(value) if isinstance(value, str) else value
 
 
-def describe(reader: _Reader, experiment_id: str, run_ids: Mapping[str, str]) -> str:
+def _model_name(config: Mapping[str, Any], key: str) -> str:
+    classifier = str(config.get("model", {}).get("classifier", "model"))
+    return f"{_NO_MODEL_NAME.sub('-', classifier)}-{key}"
+
+
+def _model_parameters(config: Mapping[str, Any]) -> dict[str, str]:
+    """What made the model, without what only says where and how it ran."""
+    wanted = ("model/", "optimizer/", "noise/", "data/dataset", "data/batch_size", "epochs", "seed")
+    return {key: text for key, text in parameters(config).items() if key.startswith(wanted)}
+
+
+def describe(
+    reader: _Reader,
+    experiment_id: str,
+    run_ids: Mapping[str, str],
+    reports: Sequence[str] = (),
+) -> str:
     """The description that the study's parent run opens with (Markdown).
 
     MLflow folds it after a few lines: what was asked, the baseline and the best come first.
@@ -667,7 +720,7 @@ def describe(reader: _Reader, experiment_id: str, run_ids: Mapping[str, str]) ->
         f"[The runs as a table: role, status, value …]({view_link(experiment_id)})",
     ]
     parent = run_ids.get(STUDY_RUN)
-    for file in reader.study_files if parent else ():
+    for file in dict.fromkeys((*reader.study_files, *reports)) if parent else ():
         paragraphs[-1] += f" · [{file}]({run_link(experiment_id, str(parent), file)})"
     named = [*baselines, *([end.best] if end and end.best in reader.runs else [])]
     links = [f"[{key}]({run_link(experiment_id, run_ids[key])})" for key in named if key in run_ids]

@@ -13,6 +13,9 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
+import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +24,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote, urlsplit
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trainables.errors import InputError
+from trainables.uris import redact_uri
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +38,8 @@ STUDY_RUN = ""
 """The key under which the parent run of a study is found among its runs."""
 
 NOTE_TAG = "mlflow.note.content"
+REPORT_FILE = "report.html"
+"""The report of a study, among the artifacts of its parent run."""
 VIEW_KEY = "noise-study"
 """Name of the shared view of the runs table that every study gets."""
 
@@ -41,6 +50,10 @@ _PARAMETERS_A_CALL = 100
 _METRICS_A_CALL = 900
 _MAX_PARAMETER = 6000
 _MAX_TAG = 5000
+_MAX_MODEL_PARAMETER = 250
+
+_SAME_OUTPUTS = 1e-4
+"""Relative and absolute: the exported graph may sum in another order than the network."""
 
 _ENVIRONMENT = {
     # No study of ours tells other hosts about itself.
@@ -51,16 +64,12 @@ _ENVIRONMENT = {
     # run whose answer was lost, which makes two of it.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _SERVERS = frozenset({"http", "https", "databricks"})
 _SCHEMES = _SERVERS | {"sqlite", "postgresql", "mysql", "mssql"}
 _NOISY_LOGGERS = ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "urllib3")
 _REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"})
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]+@")
-_SECRET_QUERY = re.compile(
-    r"(?i)(?<=[?&])([^=&\s]*(?:password|passwd|pwd|secret|token|signature|sig|key|odbc_connect)=)"
-    r"[^&\s'\"]+"
-)
 
 
 class StoreUnavailableError(RuntimeError):
@@ -104,9 +113,47 @@ class StoredStudy:
     ended: int | None
 
 
-def redact_uri(uri: str) -> str:
-    """The URI without user, password and secret parameters, fit for files, logs and MLflow."""
-    return _SECRET_QUERY.sub(r"\1***", _CREDENTIALS.sub("***@", uri))
+CHAMPION = "champion"
+"""The alias under which a study's winner is found in the model registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelToLog:
+    """A trained model, with what its users need.
+
+    Attributes:
+        module: on the CPU, in eval mode; one array in, one array out. The first dimension of both
+            is the batch.
+        example: an input, of more than one sample.
+        outputs: what the module gives for it: whoever loads the model must get the same.
+        params, tags: text about it.
+        metrics: its figures, on the data set below.
+        dataset: name and settings of the data set, as for ``log_dataset``.
+        description: for the registry's page (Markdown).
+    """
+
+    module: Any
+    example: NDArray[Any]
+    outputs: NDArray[Any]
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    dataset: tuple[str, Mapping[str, Any]]
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A version of a model in the registry."""
+
+    name: str
+    version: str
+    model_id: str
+
+    @property
+    def uri(self) -> str:
+        """The address under which MLflow loads it."""
+        return f"models:/{self.name}/{self.version}"
 
 
 def resolve_uri(given: str | None, storage: Path) -> str:
@@ -261,16 +308,207 @@ class MlflowStore:
         with self._calling() as client:
             client.log_artifact(run_id, str(path), folder or None)
 
+    def files(self, run_id: str) -> list[str]:
+        """The files at the top of a run's artifacts."""
+        with self._calling() as client:
+            return [found.path for found in client.list_artifacts(run_id) if not found.is_dir]
+
     def log_dataset(self, run_id: str, name: str, source: Mapping[str, Any]) -> None:
         """Say which data set a run used, in MLflow's own form."""
         with self._calling() as client:
             from mlflow.entities import Dataset, DatasetInput, InputTag
 
-            text = json.dumps(source, sort_keys=True)
-            digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+            text, digest = _dataset(source)
             dataset = Dataset(name=name, digest=digest, source_type="code", source=text)
             use = InputTag("mlflow.data.context", "train")
             client.log_inputs(run_id, datasets=[DatasetInput(dataset, [use])])
+
+    def log_external_model(
+        self,
+        experiment_id: str,
+        run_id: str,
+        name: str,
+        *,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        metrics: Sequence[MetricPoint],
+        dataset: tuple[str, Mapping[str, Any]],
+    ) -> str:
+        """Say which model a run trained, in MLflow's own form, without storing its weights.
+
+        MLflow calls a model external whose weights lie outside of it. A run's model is made once:
+        after a ``StoreUnavailableError`` the same call goes on with it.
+
+        Args:
+            experiment_id: the run's experiment.
+            run_id: the run.
+            name: of the model.
+            params, tags: text about it, at most as for runs.
+            metrics: its figures.
+            dataset: name and settings of the data set that they are from.
+
+        Returns:
+            The model's id.
+        """
+        with self._calling() as client:
+            found = client.search_logged_models(
+                [experiment_id], f"source_run_id = '{run_id}' AND name = '{name}'", max_results=1
+            )
+            if found:
+                model = found[0]
+            else:
+                marks = {**tags, "mlflow.model.isExternal": "true"}
+                model = self._new_model(
+                    client, experiment_id, run_id, name, tags=marks, params=params
+                )
+            if str(model.status) != "READY":
+                self._link_model(client, run_id, model.model_id, metrics, dataset)
+            return str(model.model_id)
+
+    def _new_model(
+        self,
+        client: Any,
+        experiment_id: str,
+        run_id: str,
+        name: str,
+        *,
+        tags: Mapping[str, str],
+        params: Mapping[str, str],
+    ) -> Any:
+        return client.create_logged_model(
+            experiment_id,
+            name=name,
+            source_run_id=run_id,
+            tags=_tags(tags),
+            params={key: _cut(value, _MAX_MODEL_PARAMETER) for key, value in params.items()},
+            model_type="image classifier",
+        )
+
+    def _link_model(
+        self,
+        client: Any,
+        run_id: str,
+        model_id: str,
+        metrics: Sequence[MetricPoint],
+        dataset: tuple[str, Mapping[str, Any]],
+    ) -> None:
+        """Tie a model to its run, give it its figures, and call it ready."""
+        from mlflow.entities import LoggedModelOutput, Metric
+
+        name, source = dataset
+        _, digest = _dataset(source)
+        outputs = client.get_run(run_id).outputs
+        if model_id not in {known.model_id for known in (outputs.model_outputs if outputs else ())}:
+            client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+        points = [
+            Metric(
+                point.key,
+                point.value,
+                point.time,
+                point.step,
+                model_id=model_id,
+                dataset_name=name,
+                dataset_digest=digest,
+                run_id=run_id,
+            )
+            for point in metrics
+        ]
+        client.log_batch(run_id, metrics=points)
+        client.finalize_logged_model(model_id, "READY")
+
+    def register_model(
+        self, name: str, experiment_id: str, run_id: str, model: ModelToLog, alias: str = CHAMPION
+    ) -> RegisteredModel:
+        """Store a run's model and register it; it gets the alias once it is proven to load.
+
+        It is stored as a graph made by ``torch.export`` (MLflow's format pt2): no pickle, and
+        loading it needs none of our code. The loaded model has to give the outputs that ``model``
+        promises, or nothing is registered.
+
+        Raises:
+            StoreUnavailableError, StoreRefusedError: as every call.
+            InputError: if the model that MLflow gives back does not give the same outputs.
+        """
+        with self._calling() as client, tempfile.TemporaryDirectory() as scratch:
+            logged = self._new_model(
+                client,
+                experiment_id,
+                run_id,
+                _model_name(name),
+                tags=model.tags,
+                params=model.params,
+            )
+            saved = Path(scratch) / "saved"
+            _save_model(model, saved, run_id, logged.model_id)
+            client.log_model_artifacts(logged.model_id, str(saved))
+            now = int(time.time() * 1000)
+            metrics = [MetricPoint(k, v, now, 0) for k, v in model.metrics.items()]
+            self._link_model(client, run_id, logged.model_id, metrics, model.dataset)
+            # By its place: MLflow looks addresses up by the process's settings, not by this store.
+            place = logged.artifact_location
+            wrong = self._loads_otherwise(place, model, Path(scratch) / "loaded")
+            if wrong:
+                client.finalize_logged_model(logged.model_id, "FAILED")
+        if wrong:
+            raise InputError(f"--register = {name!r}: nothing is registered: {wrong}")
+        with self._calling() as client:
+            self._registered_name(client, name)
+            version = client.create_model_version(
+                name,
+                source=place,
+                run_id=run_id,
+                tags=_tags({**model.tags, "model_id": logged.model_id}),
+                description=model.description,
+                model_id=logged.model_id,
+            )
+            client.set_registered_model_alias(name, alias, version.version)
+        return RegisteredModel(name, str(version.version), str(logged.model_id))
+
+    def _registered_name(self, client: Any, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _loads_otherwise(self, place: str, model: ModelToLog, folder: Path) -> str:
+        """What is wrong with a stored model once it is fetched and loaded; empty if nothing."""
+        path = self._fetched(place, folder)
+        # One sample alone, too: an export may have fixed the size of the batch.
+        for part in (slice(None), slice(1)):
+            try:
+                found = _predict(path, model.example[part])
+            except Exception as error:
+                return f"the model that MLflow gives back can't predict ({error})"
+            wanted = model.outputs[part]
+            if found.shape != wanted.shape or not np.allclose(
+                found, wanted, rtol=_SAME_OUTPUTS, atol=_SAME_OUTPUTS
+            ):
+                return "the model that MLflow gives back does not predict the same"
+        return ""
+
+    def predict_registered(
+        self, name: str, inputs: NDArray[Any], alias: str = CHAMPION
+    ) -> NDArray[Any]:
+        """What the registered model gives for inputs, loaded as its users load it.
+
+        Raises:
+            StoreUnavailableError, StoreRefusedError: as every call.
+        """
+        with self._calling() as client, tempfile.TemporaryDirectory() as scratch:
+            version = client.get_model_version_by_alias(name, alias)
+            return _predict(self._fetched(version.source, Path(scratch)), inputs)
+
+    def _fetched(self, place: str, folder: Path) -> str:
+        """Where a stored model lies after it was fetched into ``folder``."""
+        from mlflow.artifacts import download_artifacts
+
+        folder.mkdir(exist_ok=True)
+        return str(
+            download_artifacts(artifact_uri=place, dst_path=str(folder), tracking_uri=self.uri)
+        )
 
     def set_status(self, run_id: str, status: RunStatus, ended: int | None = None) -> None:
         """End a run (``ended`` in ms), or let it run again."""
@@ -374,6 +612,49 @@ def run_link(experiment_id: str, run_id: str, artifact: str = "") -> str:
 def view_link(experiment_id: str) -> str:
     """The address of the study's view of the runs table within MLflow's pages."""
     return f"#/experiments/{experiment_id}/runs?{_TRAINING}&viewStateShareKey={VIEW_KEY}"
+
+
+def _dataset(source: Mapping[str, Any]) -> tuple[str, str]:
+    """A data set's settings as text, and their digest."""
+    text = json.dumps(source, sort_keys=True)
+    return text, hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _model_name(name: str) -> str:
+    """A name that a logged model may have: some characters are kept for addresses."""
+    return re.sub(r"[/:.%\"']", "-", name)
+
+
+def _save_model(model: ModelToLog, folder: Path, run_id: str, model_id: str) -> None:
+    """Write a model as MLflow stores one, without pickle."""
+    import mlflow.pytorch
+    import torch
+    from mlflow.models import Model, infer_signature
+
+    # The package's name alone: the builds for a GPU have versions that other indexes lack.
+    versions = [f"mlflow=={mlflow.__version__}", f"numpy=={np.__version__}"]
+    versions.append(f"torch=={torch.__version__.partition('+')[0]}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mlflow.pytorch.save_model(
+            model.module,
+            str(folder),
+            mlflow_model=Model(run_id=run_id, model_id=model_id),
+            signature=infer_signature(model.example, model.outputs),
+            input_example=model.example,
+            pip_requirements=versions,
+            serialization_format="pt2",
+        )
+
+
+def _predict(path: str, inputs: NDArray[Any]) -> NDArray[Any]:
+    import mlflow.pyfunc
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # On the CPU, where it was stored, whatever this machine has.
+        loaded = mlflow.pyfunc.load_model(path, model_config={"device": "cpu"})
+        return np.asarray(loaded.predict(inputs))
 
 
 def _all_pages(client: Any, experiment_id: str, condition: str) -> Iterator[Any]:

@@ -1,0 +1,264 @@
+"""Accuracy by class and sharpness of a study's best trial beside its baseline, from their weights.
+
+A search records neither, since both would cost every trial time. They are computed afterwards from
+the checkpoints that the study keeps: on validation data, and once a confirmation has read the test
+set, on that, over its fresh seeds. Results are kept beside the report, by checkpoint.
+"""
+
+import hashlib
+import json
+import statistics as stats
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from analysis.reading import StudyView
+from analysis.tables import Report
+from study.checkpoint_evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
+from study.confirm_plan import Confirmation, confirm_folder, confirmation_of, run_key
+from study.folder import write_json
+from trainables.checkpoint import CheckpointError, decode
+from trainables.config import TrainConfig
+from trainables.data import DeviceData, load_dataset
+from trainables.errors import InputError
+from trainables.evaluation import evaluate, sharpness
+from trainables.models import build_model, to_memory_format
+from trainables.object_store import Location
+
+Part = Literal["val", "test"]
+Say = Callable[[str], None]
+
+CACHE_FILE = "evaluation.json"
+
+_PATIENCE = 60.0
+"""Seconds that one model's sharpness may take; it is left out where it would take longer."""
+
+
+@dataclass(frozen=True)
+class RunFigures:
+    """One run's figures: accuracy by class (None: no image), and the mean drop of accuracy."""
+
+    per_class: tuple[float | None, ...]
+    sharpness: float | None
+
+
+@dataclass(frozen=True)
+class PairedFigures:
+    """The best trial beside its baseline.
+
+    Attributes:
+        trial: its key.
+        part: which images.
+        seeds: on which seeds.
+        classes: names of the classes.
+        runs: for each seed the baseline's figures and the trial's.
+    """
+
+    trial: str
+    part: Part
+    seeds: tuple[int, ...]
+    classes: tuple[str, ...]
+    runs: tuple[tuple[RunFigures, RunFigures], ...]
+
+    @property
+    def source(self) -> str:
+        """Where the figures are from, which nobody should mistake."""
+        if self.part == "val":
+            return (
+                f"From validation data, on seed {self.seeds[0]} alone: the test set is for "
+                "noise-study confirm."
+            )
+        return f"From the test set, over the n = {len(self.seeds)} fresh seeds of the confirmation."
+
+    def by_class(self) -> list[tuple[str, float]]:
+        """Class → mean paired difference of its accuracy; classes without an image left out."""
+        found = []
+        for index, name in enumerate(self.classes):
+            differences = [
+                trial - baseline
+                for b, t in self.runs
+                if (trial := t.per_class[index]) is not None
+                and (baseline := b.per_class[index]) is not None
+            ]
+            if differences:
+                found.append((name, stats.fmean(differences)))
+        return found
+
+    def sentences(self) -> list[str]:
+        """For people."""
+        changes = sorted(self.by_class(), key=lambda item: item[1])
+        lines = [self.source]
+        if changes:
+            (low, least), (high, most) = changes[0], changes[-1]
+            lines.append(
+                f"{self.trial} − baseline by class, mean over seeds: from {least:+.4f} ({low}) to "
+                f"{most:+.4f} ({high})."
+            )
+        return [*lines, self._sharpness_sentence()]
+
+    def _sharpness_sentence(self) -> str:
+        known = [
+            (b.sharpness, t.sharpness)
+            for b, t in self.runs
+            if b.sharpness is not None and t.sharpness is not None
+        ]
+        if not known:
+            return "Sharpness is left out: it would take too long on this machine."
+        baseline, trial = (stats.fmean(values) for values in zip(*known, strict=True))
+        return (
+            f"Sharpness, the mean drop of accuracy under random steps of the weights (ε = "
+            f"{SHARPNESS_EPSILON:g}, {SHARPNESS_DRAWS} draws, n = {len(known)}): baseline "
+            f"{baseline:.4f}, {self.trial} {trial:.4f}, difference {trial - baseline:+.4f}. Less "
+            "is flatter."
+        )
+
+
+def paired_figures(view: StudyView, cache: Path, say: Say) -> PairedFigures | str:
+    """Evaluate the best trial and its baseline, or say why that can't be done.
+
+    Args:
+        view: the study.
+        cache: the file that keeps what was computed.
+        say: told what takes time.
+    """
+    wanted = _wanted(view)
+    if isinstance(wanted, str):
+        return wanted
+    try:
+        return _Evaluator(cache, say).pairs(wanted)
+    except CheckpointError as error:
+        return f"Accuracy by class and sharpness need the runs' final weights: {error}."
+    except InputError as error:
+        return f"Accuracy by class and sharpness need the data set: {error}."
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be evaluated: for each seed the checkpoints of baseline and trial."""
+
+    config: TrainConfig
+    trial: str
+    part: Part
+    checkpoints: Mapping[int, tuple[Location, Location]]
+
+
+def _wanted(view: StudyView) -> _Wanted | str:
+    confirmation = confirmation_of(view.folder, view.config, view.state)
+    confirmed = None if confirmation is None else _wanted_confirmed(confirmation)
+    if confirmed is not None:
+        return confirmed
+    best = Report(view).best
+    if best is None:
+        return "No trial is complete yet: there is nothing to compare by class."
+    baseline = f"baseline-seed{best.seed}"
+    root = view.folder.checkpoints
+    # What never injected keeps no checkpoint: it is its baseline.
+    key = best.key if best.first_injection_epoch is not None else baseline
+    pair = (root / baseline / "final.ckpt", root / key / "final.ckpt")
+    return _Wanted(view.train_config(best.key), best.key, "val", {best.seed: pair})
+
+
+def _wanted_confirmed(found: Confirmation) -> _Wanted | None:
+    root = confirm_folder(found.folder).checkpoints
+    trial = found.config.trials[0]
+    pairs: dict[int, tuple[Location, Location]] = {}
+    for seed in found.config.fresh_seeds:
+        baseline, record = found.record("baseline", "", seed), found.record("confirm", trial, seed)
+        if baseline is None or record is None:
+            continue
+        if baseline.state != "complete" or record.state != "complete":
+            continue
+        own = run_key("confirm", trial, seed)
+        key = own if record.first_injection_epoch is not None else baseline.key
+        pairs[seed] = (root / baseline.key / "final.ckpt", root / key / "final.ckpt")
+    return _Wanted(found.train_config(trial), trial, "test", pairs) if pairs else None
+
+
+class _Evaluator:
+    """Evaluates checkpoints, each once; the data set is read when it is first needed."""
+
+    def __init__(self, cache: Path, say: Say) -> None:
+        self._path = cache
+        self._say = say
+        self._known = _read_cache(cache)
+        self._data: DeviceData | None = None
+
+    def pairs(self, wanted: _Wanted) -> PairedFigures:
+        """All figures that are wanted.
+
+        Raises:
+            CheckpointError: if a checkpoint is missing or damaged.
+            InputError: if the data set can't be read.
+        """
+        runs = tuple(
+            (self._figures(baseline, wanted), self._figures(trial, wanted))
+            for baseline, trial in wanted.checkpoints.values()
+        )
+        classes = wanted.config.data.classes or self._dataset(wanted.config).classes
+        return PairedFigures(
+            wanted.trial, wanted.part, tuple(wanted.checkpoints), tuple(classes), runs
+        )
+
+    def _dataset(self, config: TrainConfig) -> DeviceData:
+        if self._data is None:
+            cuda = config.device.startswith("cuda") and torch.cuda.is_available()
+            device = torch.device(config.device if cuda else "cpu")
+            self._data = DeviceData(load_dataset(config.data), device)
+        return self._data
+
+    def _figures(self, path: Location, wanted: _Wanted) -> RunFigures:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"{path} can't be read ({error.strerror or error})") from None
+        key = f"{wanted.part}-{hashlib.sha256(content).hexdigest()[:16]}"
+        if key not in self._known:
+            self._say(f"evaluating {path} ({'test' if wanted.part == 'test' else 'validation'})")
+            self._known[key] = self._evaluate(decode(content, where=str(path)), wanted)
+            write_json(self._path, self._known)
+        values = self._known[key]
+        return RunFigures(tuple(values["per_class"]), values["sharpness"])
+
+    def _evaluate(self, state: Mapping[str, Any], wanted: _Wanted) -> dict[str, Any]:
+        if state["best_weights"] is None:
+            raise CheckpointError("no epoch with finite statistics was complete")
+        config, data = wanted.config, self._dataset(wanted.config)
+        model = build_model(config.model.classifier, len(data.classes))
+        model.load_state_dict(state["best_weights"])
+        model = to_memory_format(model.to(data.device), data.device)
+        began = time.monotonic()
+        found = evaluate(
+            model, data.eval_batches(wanted.part), len(data.classes), precision=config.precision
+        )
+        took = (time.monotonic() - began) * (SHARPNESS_DRAWS + 1)
+        drop = None
+        if took <= _PATIENCE:
+            drop = sharpness(
+                model,
+                lambda: data.eval_batches(wanted.part),
+                len(data.classes),
+                epsilon=SHARPNESS_EPSILON,
+                draws=SHARPNESS_DRAWS,
+                seed=0,
+                precision=config.precision,
+            ).mean_drop
+        return {"per_class": list(found.per_class_accuracy), "sharpness": drop}
+
+
+def _read_cache(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def largest_changes(found: PairedFigures, shown: int = 20) -> Sequence[tuple[str, float]]:
+    """The classes whose accuracy changed most, in the order of the classes."""
+    changes = found.by_class()
+    chosen = {name for name, _ in sorted(changes, key=lambda item: -abs(item[1]))[:shown]}
+    return [(name, change) for name, change in changes if name in chosen]

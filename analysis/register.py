@@ -1,0 +1,306 @@
+"""The winner's weights in MLflow's model registry, and whether it has earned the place.
+
+The registered model takes raw pixels, uint8 (B, 32, 32, 3), RGB, as an image file holds them, and
+gives logits, float32 (B, classes): normalisation is part of it.
+"""
+
+import statistics as stats
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from analysis.reading import StudyView
+from analysis.tables import better_by
+from analysis.tracking import find_runs, tracking_uri
+from study.confirm_plan import DECIDING, Confirmation, confirmation_of
+from study.statistics import Verdict
+from trainables.checkpoint import CheckpointError, load_state
+from trainables.config import TrainConfig
+from trainables.data import load_dataset, resolve_data
+from trainables.errors import InputError
+from trainables.image_sets import Dataset
+from trainables.metrics import EpochMetrics, is_better
+from trainables.models import build_model
+from trainables.object_store import Location
+from trainables.uris import redact_uri
+
+if TYPE_CHECKING:  # Importing the store's module is cheap, but only registering needs it.
+    from study.store import ModelToLog, RegisteredModel
+
+_EXAMPLES = 8
+"""Images of the input example: more than one, or the exported graph has a fixed batch size."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Which trial is a study's winner, and whether it beats the baseline.
+
+    Attributes:
+        trial: its key.
+        beats: whether it does.
+        reason: why, in a sentence.
+        metrics: the figures that say so.
+    """
+
+    trial: str
+    beats: bool
+    reason: str
+    metrics: Mapping[str, float]
+
+
+def standing(view: StudyView) -> Standing:
+    """The winner: by the confirmation's verdicts where there are any, else by the search.
+
+    Raises:
+        InputError: if no trial is complete.
+    """
+    confirmation = confirmation_of(view.folder, view.config, view.state)
+    confirmed = None if confirmation is None else _confirmed(confirmation)
+    return confirmed or _searched(view)
+
+
+def _confirmed(found: Confirmation) -> Standing | None:
+    order = list(Verdict)
+    known = [(t, c) for t, c in found.verdicts().items() if c.estimate.mean is not None]
+    if not known:
+        return None
+    trial, best = min(
+        known, key=lambda item: (order.index(item[1].verdict), -(item[1].estimate.mean or 0.0))
+    )
+    tests = [found.value("confirm", trial, s, DECIDING) for s in found.config.fresh_seeds]
+    values = [value for value in tests if value is not None]
+    metrics = {
+        f"confirmed_{DECIDING}": stats.fmean(values),
+        f"confirmed_{DECIDING}_difference": best.estimate.mean or 0.0,
+        "confirmed_seeds": float(best.estimate.n),
+    }
+    reason = f"confirmed on fresh seeds, {DECIDING} beside the baseline: {best.sentence()}"
+    return Standing(trial, best.verdict is Verdict.BETTER, reason, metrics)
+
+
+def _searched(view: StudyView) -> Standing:
+    best = view.best
+    if best is None:
+        raise InputError(
+            f"study {view.name!r}: no trial is complete yet, so there is none to register"
+        )
+    name, gain = view.config.objective[0], better_by(view, best)
+    metrics = {} if gain is None else {f"{name}_gain": gain}
+    if gain is None:
+        reason = "it can't be compared with the baseline of its seed"
+    else:
+        reason = (
+            f"{gain:+.4f} better in {name} than the baseline of its seed in the search, which is "
+            "partly luck: not confirmed on fresh seeds"
+        )
+    return Standing(best.trial_id, gain is not None and gain > 0, reason, metrics)
+
+
+def check_standing(view: StudyView, name: str, *, force: bool) -> Standing:
+    """The winner, if it may be registered.
+
+    Raises:
+        InputError: if it does not beat the baseline and nobody insists, or there is none.
+    """
+    if not name.strip() or set(name) & set("/:"):
+        raise InputError(f"--register = {name!r}: give a name without / and :")
+    winner = standing(view)
+    if not winner.beats and not force:
+        raise InputError(
+            f"--register = {name!r}: {winner.trial} is not shown to beat the baseline "
+            f"({winner.reason}); --force registers it all the same"
+        )
+    return winner
+
+
+class PixelClassifier(nn.Module):
+    """A network with its normalisation in front: pixels in, logits out.
+
+    The same two roundings as in training (``DeviceData``).
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        scale = torch.tensor([1 / (255 * s) for s in std])
+        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 (B, 32, 32, 3) → float32 (B, classes)."""
+        normalised = pixels.float() * self.scale + self.shift
+        logits: Tensor = self.network(normalised.permute(0, 3, 1, 2))
+        return logits
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """A trial's best weights by validation.
+
+    Attributes:
+        source: the file they are from.
+        weights: by name, on the CPU.
+        epoch: after which epoch they were taken.
+    """
+
+    source: Location
+    weights: Mapping[str, Tensor]
+    epoch: int | None
+
+
+def winner_weights(view: StudyView, trial: str, file: str = "") -> TrainedWeights:
+    """The weights of a trial: from a file, or from the final checkpoint that the study kept.
+
+    Raises:
+        InputError: if there are none, saying how to make them, or the file is another run's.
+    """
+    config = view.train_config(trial)
+    if file:
+        return _from_file(Path(file).expanduser(), config, trial)
+    path: Location = view.folder.checkpoints / trial / "final.ckpt"
+    record = view.state.trials[trial]
+    if not path.exists() and record.first_injection_epoch is None:
+        # It never injected: it is its baseline, bit for bit.
+        path = view.folder.checkpoints / f"baseline-seed{record.seed}" / "final.ckpt"
+    try:
+        state = load_state(path)
+        weights, epoch = state["best_weights"], state["best_epoch"]
+    except CheckpointError as error:
+        raise InputError(_how_to_train(view, trial, str(error))) from None
+    if weights is None:
+        raise InputError(f"{path}: no epoch with finite statistics was complete")
+    return TrainedWeights(path, weights, epoch)
+
+
+def _how_to_train(view: StudyView, trial: str, why: str) -> str:
+    return (
+        f"{trial}: its weights are not there ({why}). Train it again, bit for bit: noise-analysis "
+        f"export {view.name} --storage {view.config.storage}, then noise-train --config with the "
+        "file of this trial, then --register with --weights and the .pth file that it wrote"
+    )
+
+
+def _from_file(path: Path, config: TrainConfig, trial: str) -> TrainedWeights:
+    from study.weights_file import read_weights
+
+    found = read_weights(path)
+    if found.config is None or TrainConfig.model_validate(dict(found.config)) != config:
+        raise InputError(f"--weights = {path}: not the weights of a run with {trial}'s settings")
+    return TrainedWeights(path, found.model, found.epoch)
+
+
+def build_classifier(
+    config: TrainConfig, dataset: Dataset, weights: Mapping[str, Tensor]
+) -> PixelClassifier:
+    """The network with its weights and normalisation, on the CPU, in eval mode."""
+    network = build_model(config.model.classifier, len(dataset.classes))
+    network.load_state_dict(dict(weights))
+    return PixelClassifier(network, dataset.mean, dataset.std).eval()
+
+
+def register_winner(
+    view: StudyView,
+    name: str,
+    *,
+    tracking: str | None = None,
+    force: bool = False,
+    weights_file: str = "",
+) -> "tuple[RegisteredModel, Standing]":
+    """Register the winner's weights as ``name`` in MLflow, with the alias ``champion``.
+
+    Args:
+        view: the study.
+        name: the registered model's name.
+        tracking: MLflow's store; None: the study's own.
+        force: also if it does not beat the baseline.
+        weights_file: a .pth file of the winner's; empty: the checkpoint that the study kept.
+
+    Raises:
+        InputError: as ``check_standing``; or its weights are not there, the study is not in
+            MLflow, or the model that MLflow gives back predicts something else.
+        StoreUnavailableError: if MLflow doesn't answer.
+    """
+    winner = check_standing(view, name, force=force)
+    config = view.train_config(winner.trial)
+    trained = winner_weights(view, winner.trial, weights_file)
+    dataset = load_dataset(config.data)
+    model = _to_log(view, winner, config, dataset, trained)
+    found = find_runs(view, tracking)
+    if found is None or winner.trial not in found.runs:
+        raise InputError(
+            f"study {view.name!r} is not in MLflow at {redact_uri(tracking_uri(view, tracking))}; "
+            f"send it there with: noise-study sync {view.name} --storage {view.config.storage}"
+        )
+    version = found.store.register_model(name, found.experiment, found.runs[winner.trial], model)
+    return version, winner
+
+
+def _to_log(
+    view: StudyView,
+    winner: Standing,
+    config: TrainConfig,
+    dataset: Dataset,
+    trained: TrainedWeights,
+) -> "ModelToLog":
+    from study.store import ModelToLog
+
+    module = build_classifier(config, dataset, trained.weights)
+    example = dataset.val_images[:_EXAMPLES]
+    with torch.inference_mode():
+        outputs = module(torch.from_numpy(example.copy())).numpy()
+    data = resolve_data(config.data, dataset)
+    tags = {
+        "study": view.name,
+        "trial_id": winner.trial,
+        "standing": "beats the baseline" if winner.beats else "not shown to beat the baseline",
+        "reason": winner.reason,
+        "classes": ", ".join(dataset.classes),
+    }
+    params = {"classifier": config.model.classifier, "dataset": config.data.dataset}
+    params |= {"seed": str(config.seed), "epochs": str(config.epochs)}
+    params["best_epoch"] = str(trained.epoch)
+    description = (
+        f"The winner of study **{view.name}**, {winner.trial}: {config.model.classifier} on "
+        f"{config.data.dataset}. {winner.reason}.\n\nInput: pixels, uint8 (images, 32, 32, 3), "
+        f"RGB. Output: logits of {len(dataset.classes)} classes: {tags['classes']}."
+    )
+    return ModelToLog(
+        module,
+        example,
+        outputs,
+        params=params,
+        tags=tags,
+        metrics={**_figures(view.state.trials[winner.trial].history), **winner.metrics},
+        dataset=(config.data.dataset, _settings(data)),
+        description=description,
+    )
+
+
+def _figures(history: tuple[EpochMetrics, ...]) -> dict[str, float]:
+    """The statistics of the epoch whose weights are the best."""
+    best: EpochMetrics | None = None
+    for row in history:
+        if row.finite and is_better(row, best):
+            best = row
+    if best is None:
+        return {}
+    names = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
+    return {name: getattr(best, name) for name in names}
+
+
+def _settings(data: Any) -> dict[str, Any]:
+    settings: dict[str, Any] = data.model_dump(mode="json")
+    return settings

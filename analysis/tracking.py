@@ -1,0 +1,91 @@
+"""A study's runs in MLflow, found again: the report is put beside them, and linked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.reading import StudyView
+from trainables.uris import redact_uri
+
+if TYPE_CHECKING:  # MLflow takes seconds; a study that is not in it never needs it.
+    from study.store import MlflowStore
+
+
+@dataclass(frozen=True)
+class StudyRuns:
+    """Where MLflow keeps a study.
+
+    Attributes:
+        store: the store.
+        experiment: the experiment's id.
+        parent: the parent run's id.
+        runs: trial key → its run's id.
+    """
+
+    store: "MlflowStore"
+    experiment: str
+    parent: str
+    runs: dict[str, str]
+
+
+def tracking_uri(view: StudyView, given: str | None) -> str:
+    """The store that is meant: the one given, the study's own, or the storage folder's."""
+    from study.store import resolve_uri
+
+    return resolve_uri(given or view.config.tracking_uri, view.folder.path.parent)
+
+
+def find_runs(view: StudyView, given: str | None) -> StudyRuns | None:
+    """The study's runs in MLflow; None if it is not there.
+
+    Raises:
+        InputError: for an address that is no store's.
+        StoreUnavailableError: if the store doesn't answer.
+    """
+    from study.store import STUDY_RUN, MlflowStore, artifact_root
+
+    uri = tracking_uri(view, given)
+    known = view.state.study
+    file = uri.partition(":///")[2]
+    if known is None or (uri.startswith("sqlite") and not Path(file).is_file()):
+        # Asking would make the file.
+        return None
+    store = MlflowStore(uri, artifact_root(uri, view.folder.path.parent))
+    experiment = store.find_experiment(view.name)
+    if experiment is None:
+        return None
+    runs = {key: run.run_id for key, run in store.find_runs(experiment, known.uid).items()}
+    parent = runs.pop(STUDY_RUN, None)
+    return None if parent is None else StudyRuns(store, experiment, parent, runs)
+
+
+def attach_report(view: StudyView, given: str | None, report: Path) -> str:
+    """Put a report beside the study's parent run in MLflow, whose description links to it.
+
+    Returns:
+        What became of it, in a sentence; empty if the study is not in MLflow.
+    """
+    from study.store import NOTE_TAG, StoreRefusedError, StoreUnavailableError
+
+    try:
+        found = find_runs(view, given)
+        if found is None:
+            return ""
+        found.store.log_file(found.parent, report)
+        text = found.store.run(found.parent).data.tags.get(NOTE_TAG, "")
+        found.store.log(found.parent, tags={NOTE_TAG: with_link(text, found, report.name)})
+    except (StoreUnavailableError, StoreRefusedError) as error:
+        uri = redact_uri(tracking_uri(view, given))
+        return f"the report could not be put into MLflow at {uri}: {error}"
+    return f"MLflow has it, too: the parent run of {view.name} links to {report.name}"
+
+
+def with_link(text: str, found: StudyRuns, name: str) -> str:
+    """A run's description with a link to an artifact, beside the link to the runs' table."""
+    from study.store import run_link, view_link
+
+    link = f"[{name}]({run_link(found.experiment, found.parent, name)})"
+    if link in text:
+        return text
+    before, table, after = text.partition(f"({view_link(found.experiment)})")
+    return f"{before}{table} · {link}{after}" if table else f"{text}\n\n{link}"
