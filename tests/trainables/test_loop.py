@@ -276,18 +276,18 @@ def test_a_noisy_epoch_equals_a_plain_loop_that_adds_the_noise_by_hand(
         rate = lr_at(step, lr=0.02, steps_per_epoch=steps, epochs=1, restart_period=5)
         optimizer.param_groups[0]["lr"] = rate
         clean = [p.detach().clone() for p in parameters]
-        targets = labels
+        shown, targets = images, labels
         if kind == "label":
             chosen = torch.rand(len(labels), generator=random) < 0.3
             targets = torch.where(chosen, torch.randint(10, (32,), generator=random), labels)
         if kind == "input":
-            images = images + drawn([images])[0]
+            shown = images + drawn([images])[0]
         if kind == "weight":
             with torch.no_grad():
                 for p, n in zip(parameters, drawn(parameters), strict=True):
                     p.add_(n)
         optimizer.zero_grad()
-        logits = model(images)
+        logits = model(shown)
         loss = F.cross_entropy(logits, targets)
         loss.backward()
         if kind == "weight" and not permanent:
