@@ -791,7 +791,7 @@ def test_a_missing_cifar_names_the_option_that_fetches_it(
 
 def test_a_folder_of_images_in_place_of_cifar_names_the_option_for_it(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
-    with pytest.raises(InputError, match="cifar10 is not there.*add --dataset imagefolder"):
+    with pytest.raises(InputError, match=r"cifar10 is not there.*add --dataset imagefolder"):
         check_data(DataConfig(dataset="cifar10", data_dir=str(tmp_path)))
 
 
