@@ -149,7 +149,8 @@ class LiveView:
         self._watched.add(row)
         self._watched.injection = injection
         self._bars.update(self._epochs, completed=len(self._watched.history))
-        self._bars.reset(self._steps)
+        if len(self._watched.history) < self._watched.config.epochs:
+            self._bars.reset(self._steps)
         self._live.update(self._render())
 
     def note(self, text: str) -> None:
