@@ -1,5 +1,6 @@
 """Ray, on this machine or a cluster: connect, count what fits, refuse what can't work there."""
 
+import gc
 import logging
 import os
 import socket
@@ -70,7 +71,25 @@ def ray_session(config: RunsConfig) -> Iterator[None]:
         yield
     finally:
         if started:
-            ray.shutdown()
+            leave_ray()
+
+
+def leave_ray() -> None:
+    """``ray.shutdown``, safe beside other threads, such as the one that writes to MLflow.
+
+    While Ray shuts down, a reference of its that is dropped ends the whole process at once, with
+    exit code 1 and nothing but a line in Ray's log. Tune leaves references in cycles, and a garbage
+    collection in any thread may drop them just then: so they go before, and none is collected
+    meanwhile.
+    """
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _connect(address: str | None) -> None:
@@ -96,7 +115,7 @@ def _connect(address: str | None) -> None:
         ray.init(**options)
     except Exception as error:
         # Ray has no one exception for this: also ValueError, RuntimeError, ImportError.
-        ray.shutdown()
+        leave_ray()
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(_no_cluster(address, first[:300])) from None
 
@@ -171,7 +190,7 @@ def trials_on(node: Node, config: RunsConfig) -> int | None:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the machine or cluster offers and how many trials run at once on it."""
+    """What the nodes that can run trials offer, and how many trials run at once on them."""
 
     cpus: float
     gpus: float
@@ -212,7 +231,6 @@ def capacity(config: RunsConfig) -> Capacity:
     if config.max_concurrent is not None:
         limits.append(config.max_concurrent)
     concurrent = min(limits, default=1)
-    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     if concurrent < 1:
         has = "; ".join(
             f"{'this machine' if len(nodes) == 1 else node.name} has {node.cpus:g} cores and "
@@ -223,7 +241,13 @@ def capacity(config: RunsConfig) -> Capacity:
             f"cpus_per_trial = {config.cpus_per_trial:g}, gpus_per_trial = "
             f"{config.gpus_per_trial:g}: no trial fits, {has}"
         )
-    return Capacity(cpus=cpus, gpus=gpus, concurrent=concurrent, nodes=len(nodes))
+    used = [node for node, fit in zip(nodes, fits, strict=True) if fit != 0]
+    return Capacity(
+        cpus=sum(node.cpus for node in used),
+        gpus=sum(node.gpus for node in used),
+        concurrent=concurrent,
+        nodes=len(used),
+    )
 
 
 # What can't work on a cluster

@@ -1,5 +1,6 @@
 """What studies write to, for tests: MLflow servers, real and broken; a locked database; a disk."""
 
+import logging
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -165,3 +167,35 @@ def make_empty_database(path: Path) -> None:
         "MlflowStore(f'sqlite:///{sys.argv[1]}').find_experiment('x')"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True)
+
+
+class ObjectStore(NamedTuple):
+    """A store that speaks S3: where it is, and the secrets that its URIs hold."""
+
+    endpoint: str
+    user: str = "AKIAUSER"
+    secret: str = "hush-hush-hush"
+
+    def uri(self, path: str) -> str:
+        """The URI of a bucket's folder, with the secrets."""
+        query = f"scheme=http&endpoint_override={self.endpoint}&region=us-east-1"
+        return f"s3://{self.user}:{self.secret}@{path}?{query}"
+
+
+@contextmanager
+def object_store(bucket: str) -> Iterator[ObjectStore]:
+    """A server on 127.0.0.1 that speaks S3, with an empty bucket; it forgets all at the end."""
+    from moto.server import ThreadedMotoServer
+    from pyarrow.fs import FileSystem
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        store = ObjectStore(f"{host}:{port}")
+        system, path = FileSystem.from_uri(store.uri(bucket) + "&allow_bucket_creation=true")
+        system.create_dir(path)
+        yield store
+    finally:
+        server.stop()

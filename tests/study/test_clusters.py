@@ -1,0 +1,232 @@
+"""Studies on a cluster of several nodes, with a tracking server and an object store."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from study.api import run_study
+from study.commands.study import main
+from study.config import StudyConfig
+from study.ledger import TrialRecord, read_ledger
+from tests.study.clusters import ray_cluster
+from tests.study.servers import ObjectStore, free_port, mlflow_server, object_store
+from tests.study.study_processes import (
+    mlflow_runs,
+    steps_in_mlflow,
+    study_process,
+    summary_of,
+    wait_until,
+)
+from tests.trainables.runs import EAGER, device_data
+from trainables.config import TrainConfig, apply_overrides, parse_config
+from trainables.loop import Training, train_epochs
+from trainables.metrics import objective_values
+from trainables.object_store import ObjectPath
+
+EPOCHS = 6
+GIVEN: list[dict[str, Any]] = [
+    {f"noise/{key}": value for key, value in (EAGER | {"warmup_epochs": warmup}).items()}
+    | {"noise/magnitude_min": 0.2 * number}
+    for number, warmup in enumerate((2, 2, 3, 3, 4, 4), start=1)
+]
+DATA = {"dataset": "synthetic", "synthetic_train": 300, "synthetic_test": 100, "batch_size": 32}
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cluster and what it needs.
+
+    Attributes:
+        cluster: a head without cores, two nodes with a GPU each, and a third, which has no GPU and
+            sees nothing of what this process sees in ``hidden``.
+        client: the address of the client's server.
+        hidden: the folder.
+    """
+
+    cluster: Cluster
+    client: str
+    hidden: Path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    hidden = tmp_path_factory.mktemp("hidden")
+    port = free_port()
+    with ray_cluster(nodes=2, ray_client_server_port=port) as cluster:
+        command = (
+            f"mount -t tmpfs tmpfs {hidden} && exec {sys.executable} -m ray.scripts.scripts start "
+            f"--address={cluster.address} --num-cpus=1 --num-gpus=0 --block "
+            f"--object-store-memory={100 * 2**20}"
+        )
+        node = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            nodes = cluster.global_state.node_table
+            wait_until(lambda: sum(node["Alive"] for node in nodes()) == 4)
+            yield Place(cluster, f"ray://127.0.0.1:{port}", hidden)
+        finally:
+            os.killpg(node.pid, signal.SIGKILL)
+            node.wait()
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[ObjectStore]:
+    with object_store("bucket") as found:
+        yield found
+
+
+def study(**values: Any) -> StudyConfig:
+    train = {
+        "data": DATA,
+        "epochs": EPOCHS,
+        "device": "cpu",
+        "optimizer": {"lr": 0.02, "lr_restart_period": EPOCHS},
+    }
+    shared = {"baseline_seeds": 1, "cpus_per_trial": 0.25, "gpus_per_trial": 0.25, "train": train}
+    return parse_config(StudyConfig, shared | values)
+
+
+def most_at_once(records: list[TrialRecord]) -> int:
+    """How many of these runs were under way at the same moment."""
+    return max(
+        sum(other.started <= record.started < (other.ended or 0) for other in records)
+        for record in records
+    )
+
+
+def test_a_study_uses_both_nodes_and_gives_the_numbers_of_one_machine(
+    place: Place, tmp_path: Path, empty_database: Path
+) -> None:
+    shutil.copy(empty_database, tmp_path / "server.db")
+    with mlflow_server(tmp_path, free_port()) as uri:
+        config = study(name="two", storage=str(tmp_path / "shared"), configs=GIVEN)
+        config = config.model_copy(update={"tracking_uri": uri, "max_concurrent": 6})
+        (tmp_path / "study.json").write_text(config.model_dump_json())
+        # As ray job submit says where the cluster is.
+        environment = {"RAY_ADDRESS": place.cluster.address}
+        with study_process(["run", "--config", str(tmp_path / "study.json")], environment) as run:
+            output, _ = run.communicate(timeout=280)
+        assert run.returncode == 0, output
+        assert "4 cores on 2 nodes" in output
+        assert "4 trials share a GPU" in output
+        folder = tmp_path / "shared" / "two"
+        check_placement(folder, place.cluster)
+        check_values(folder, config.train, uri)
+
+
+def check_placement(folder: Path, cluster: Cluster) -> None:
+    """Trials ran on both nodes that have a GPU, at most four at once on each."""
+    trials = read_ledger(folder / "ledger.jsonl").by_role("trial")
+    by_node: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        by_node.setdefault(trial.tags["node"].split()[-1], []).append(trial)
+    assert set(by_node) == {node.node_id[:8] for node in cluster.worker_nodes}
+    assert all(most_at_once(records) <= 4 for records in by_node.values())
+    # Forked: what a trial shares with the baseline was not trained again, on either node.
+    assert all(0 < trial.shared_epochs < EPOCHS for trial in trials)
+
+
+def check_values(folder: Path, base: TrainConfig, uri: str) -> None:
+    """Bit for bit those of the same configurations trained here; MLflow has each run once."""
+    summary = summary_of(folder)
+    runs = mlflow_runs(folder, uri)
+    assert len(runs) == 1 + 1 + len(GIVEN)
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    for trial, overrides in zip(summary["trials"], GIVEN, strict=True):
+        run = apply_overrides(base, {"noise/policy": "on_stagnation", **overrides})
+        alone = list(train_epochs(Training(run, device_data(run))))
+        assert trial["state"] == "complete"
+        assert trial["value"] == objective_values(alone)["best_val_accuracy"]
+        assert trial["metrics"]["val_loss"] == alone[-1].val_loss
+        found = runs[trial["trial_id"]]
+        assert found.info.run_id == trial["run_id"]
+        assert found.data.tags["node"]
+        assert found.data.metrics["val_loss"] == alone[-1].val_loss
+        assert steps_in_mlflow(folder, trial["run_id"], uri=uri) == list(range(EPOCHS))
+
+
+def test_a_study_through_the_client_lives_in_an_object_store(
+    place: Place, store: ObjectStore, tmp_path: Path
+) -> None:
+    uri, here = store.uri("bucket/studies"), tmp_path / "here"
+    config = study(name="far", configs=GIVEN[::3])
+    (tmp_path / "study.json").write_text(config.model_dump_json())
+    given = ["--config", str(tmp_path / "study.json"), "--address", place.client]
+    words = ["run", *given, "--storage", uri, "--work-dir", str(here)]
+    with study_process(words) as run:
+        output, _ = run.communicate(timeout=280)
+    assert run.returncode == 0, output
+    remote = ObjectPath(uri) / "far"
+    records = {path.name for path in remote.files()}
+    assert {"ledger.jsonl", "summary.json", "study.json", "mlflow.db", "optuna.journal"} <= records
+    for name in ("ledger.jsonl", "summary.json"):
+        assert (remote / name).read_bytes() == (here / "far" / name).read_bytes()
+    assert "lock" not in records
+    trials = read_ledger(here / "far" / "ledger.jsonl").by_role("trial")
+    assert all(0 < trial.shared_epochs < EPOCHS for trial in trials)
+    assert (remote / "checkpoints" / "trial-0000" / "final.ckpt").stat().st_size > 0
+    assert not (here / "far" / "checkpoints").exists()
+    # On another machine, which has nothing of it: the records come first, then nothing is left.
+    there = tmp_path / "there"
+    summary = run_study(
+        config.model_copy(
+            update={"storage": uri, "work_dir": str(there), "address": place.cluster.address}
+        )
+    )
+    ray.shutdown()
+    assert [t.value for t in summary.trials] == [t.values["best_val_accuracy"] for t in trials]
+    assert len(read_ledger(there / "far" / "ledger.jsonl").trials) == 3
+    assert len(mlflow_runs(there / "far")) == 1 + 1 + len(trials)
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    contents = [path.read_bytes() for path in kept]
+    contents += [path.read_bytes() for path in remote.files()] + [output.encode()]
+    assert not any(store.secret.encode() in content for content in contents)
+
+
+@pytest.mark.parametrize("command", ["run", "experiment"])
+def test_what_other_nodes_do_not_see_is_refused_at_once(
+    place: Place, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    before = sorted(place.hidden.rglob("*"))
+    words = [command, "--address", place.cluster.address, "--storage", str(place.hidden / "s")]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "tracking_uri = STORAGE/mlflow.db, the default" in error
+    assert "mlflow server" in error
+    assert main([*words, "--tracking-uri", f"sqlite:///{place.hidden}/m.db"]) == 2
+    assert "cluster has 4 nodes" in capsys.readouterr().err
+    assert main([*words, "--tracking-uri", "http://127.0.0.1:1"]) == 2
+    error = capsys.readouterr().err
+    assert f"does not see {place.hidden / 's'}" in error
+    assert "s3://" in error
+    assert sorted(place.hidden.rglob("*")) == before
+
+
+def test_a_device_that_the_nodes_lack_is_refused(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "--address", place.cluster.address, "--storage", str(tmp_path / "s")]
+    words += ["--tracking-uri", "http://127.0.0.1:1", "--gpus-per-trial", "0.5"]
+    assert main([*words, "--device", "cuda"]) == 2
+    error = capsys.readouterr().err
+    assert "device = 'cuda'" in error
+    assert "on node" in error
+    assert main([*words, "--gpus-per-trial", "2"]) == 2
+    assert "no trial fits" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

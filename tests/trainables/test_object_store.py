@@ -1,0 +1,86 @@
+"""Paths in an object store behave like a folder's; a trial's checkpoints lie in either."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.study.servers import ObjectStore, object_store
+from trainables.checkpoint import CheckpointError, load_state
+from trainables.files import write_atomically
+from trainables.object_store import Location, ObjectPath, location
+from trainables.trial_checkpoints import TrialCheckpoints
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[ObjectStore]:
+    with object_store("bucket") as found:
+        yield found
+
+
+@pytest.fixture(params=["folder", "file", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """An empty place of each kind."""
+    if request.param == "s3":
+        found: ObjectStore = request.getfixturevalue("store")
+        return location(found.uri(f"bucket/{tmp_path.name}"))
+    folder = tmp_path / "root"
+    return location(folder.as_uri() if request.param == "file" else str(folder))
+
+
+def test_it_behaves_as_a_folder_does(root: Location) -> None:
+    path: Any = root / "a" / "b.bin"
+    assert not path.exists()
+    write_atomically(path, b"one")
+    write_atomically(path, b"three")
+    assert path.read_bytes() == b"three"
+    assert (path.exists(), path.name, path.stem, path.stat().st_size) == (True, "b.bin", "b", 5)
+    assert [p.name for p in root.glob("*/*")] == ["b.bin"]
+    assert [(p.name, p.is_dir()) for p in root.iterdir()] == [("a", True)]
+    path.replace(root / "a" / "c.bin")
+    assert [p.name for p in (root / "a").glob("*")] == ["c.bin"]
+    (root / "a" / "c.bin").unlink()
+    (root / "a" / "c.bin").unlink(missing_ok=True)
+    with pytest.raises(FileNotFoundError):
+        (root / "a" / "c.bin").read_bytes()
+    (root / "a").rmdir()
+    assert list(root.glob("*/*")) == []
+
+
+def test_a_trial_keeps_its_checkpoints_in_either(
+    root: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainables.trial_checkpoints._SHARE_OF_TIME", 1e9)
+    trial = TrialCheckpoints(root, "trial-0001")
+    assert list(trial.own()) == []
+    assert list(trial.of_baseline("d", 5)) == []
+    for epoch in (1, 2, 3):
+        trial.save_if_due({"epoch": epoch})
+    assert [load_state(path)["epoch"] for path in trial.own()] == [3, 2]
+    write_atomically(next(trial.own()), b"damaged")
+    with pytest.raises(CheckpointError):
+        load_state(next(trial.own()))
+    trial.save_final({"epoch": 4})
+    assert [path.name for path in trial.own()] == ["final.ckpt"]
+    for done in (3, 4):
+        trial.save_for_forks({"e": done}, "d", done=done, epochs=6, first=3, budget=10**9)
+    assert [path.name for path in trial.of_baseline("d", 4)] == [
+        "epoch-00004.ckpt",
+        "epoch-00003.ckpt",
+    ]
+
+
+def test_a_store_that_is_away_costs_a_trial_its_checkpoints_only(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    trial = TrialCheckpoints(location((tmp_path / "file").as_uri()), "t")
+    trial.save_if_due({"epoch": 1})
+    trial.save_final({"epoch": 2})
+    assert list(trial.own()) == []
+
+
+def test_what_is_shown_holds_no_secret() -> None:
+    path = ObjectPath("s3://me:hush@bucket/x?secret_key=hush&region=r") / "a"
+    assert str(path) == "s3://***@bucket/x/a"
+    assert "hush" not in repr(path)
+    assert path.uri == "s3://me:hush@bucket/x/a?secret_key=hush&region=r"
