@@ -24,13 +24,18 @@ _SHARE_OF_TIME = 0.02
 
 
 class TrialCheckpoints:
-    """The checkpoints of one trial under a study's checkpoint folder."""
+    """The checkpoints of one trial under a study's checkpoint folder.
+
+    Attributes:
+        problem: why the first one that was not written was not; empty if all were.
+    """
 
     def __init__(self, root: Location, key: str) -> None:
         self._root = root
         self._folder = root / key
         self._last_written = time.monotonic()
         self._cost = 0.0
+        self.problem = ""
 
     def own(self) -> Iterator[Location]:
         """The trial's own checkpoints that exist, newest first."""
@@ -67,7 +72,7 @@ class TrialCheckpoints:
                 _move(last, self._folder / "previous.ckpt")
             write_atomically(last, content)
         except OSError as error:
-            log.warning("%s: checkpoint not written, training goes on without: %s", last, error)
+            self._not_written(last, error)
         self._last_written = time.monotonic()
         self._cost = self._last_written - started
 
@@ -76,7 +81,7 @@ class TrialCheckpoints:
         try:
             save_state(self._folder / "final.ckpt", state)
         except OSError as error:
-            log.warning("%s: final checkpoint not written: %s", self._folder, error)
+            self._not_written(self._folder / "final.ckpt", error)
             return
         for name in ("last.ckpt", "previous.ckpt"):
             _remove(self._folder / name)
@@ -96,7 +101,13 @@ class TrialCheckpoints:
         try:
             write_atomically(path, content)
         except OSError as error:
-            log.warning("%s: not written, trials fork from an earlier one: %s", path, error)
+            self._not_written(path, error)
+
+    def _not_written(self, path: Location, error: OSError) -> None:
+        log.warning("%s: not written, training goes on without it: %s", path, error)
+        lines = (error.strerror or str(error)).splitlines() or [type(error).__name__]
+        # The first one tells; more of them would say the same in other words.
+        self.problem = self.problem or f"{path.name} not written ({lines[0]}): trained on without"
 
 
 def baseline_folder(root: Location, digest: str) -> Location:

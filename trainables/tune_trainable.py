@@ -218,7 +218,7 @@ class NoiseTrainable(tune.Trainable):
             "epochs_trained": len(training.history) - self._start_epoch,
             "first_injection_epoch": -1 if injected is None else injected,
             "judged_from": -1 if injected is None else injected + 1 + self._spec.grace,
-            "note": self._note,
+            "note": "; ".join(filter(None, (self._note, self._checkpoints.problem))),
             "node": _node_name() if self._spec.tell_node else "",
             "done": training.finished,
         }

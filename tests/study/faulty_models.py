@@ -1,12 +1,15 @@
-"""A classifier that fails when its weights are noisy enough; how it fails follows from how noisy.
+"""Classifiers that fail, or wait, when their weights are noisy enough.
 
-Its files are in the folder that the environment variable ``FAULTS`` names.
+Their files are in the folder that the environment variable ``FAULTS`` names.
 """
 
 import os
 import signal
+import time
+from collections import defaultdict
 from pathlib import Path
 
+import ray
 import torch
 from torch import Tensor, nn
 
@@ -17,8 +20,14 @@ KILL_AT = 40
 """Training steps, noisy ones, before the worker is killed, once."""
 
 
+HOLD_AT = 1.5
+"""Magnitude above which the one that waits waits."""
+HOLD_AFTER = 40
+"""Training steps before it does."""
+
+
 class Faulty(nn.Module):
-    """One linear layer on small images."""
+    """One linear layer on small images; how it fails follows from how noisy it is."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -27,8 +36,7 @@ class Faulty(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            # Drawn from ±1/√192, the clean weights have a root mean square of 0.042.
-            magnitude = float(self.fc.weight.detach().square().mean().sqrt()) / 0.042
+            magnitude = self._magnitude()
             if magnitude > 1e4:
                 _record("memory")
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
@@ -40,10 +48,59 @@ class Faulty(nn.Module):
         logits: Tensor = self.fc(self.pool(x).flatten(1))
         return logits
 
+    def _magnitude(self) -> float:
+        # Drawn from ±1/√192, the clean weights have a root mean square of 0.042.
+        return float(self.fc.weight.detach().square().mean().sqrt()) / 0.042
+
+
+class Held(Faulty):
+    """Says where it trains; with noise it waits, after some steps, until it is let go."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.steps = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            _note_place()
+            self.steps += 1
+            if self.steps > HOLD_AFTER and self._magnitude() > HOLD_AT:
+                while not _file("go").exists():
+                    time.sleep(0.02)
+        logits: Tensor = self.fc(self.pool(x).flatten(1))
+        return logits
+
 
 def faulty(num_classes: int) -> nn.Module:
-    """The classifier."""
+    """The classifier that fails."""
     return Faulty(num_classes)
+
+
+def held(num_classes: int) -> nn.Module:
+    """The classifier that waits."""
+    return Held(num_classes)
+
+
+def let_go() -> None:
+    """From now on nothing waits."""
+    _file("go").touch()
+
+
+def places() -> dict[tuple[str, str], dict[int, list[float]]]:
+    """When each process trained, by node and GPU."""
+    found: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for line in _file("places").read_text().splitlines():
+        node, gpu, pid, when = line.split()
+        found[node, gpu][int(pid)].append(float(when))
+    return found
+
+
+def _note_place() -> None:
+    if ray.is_initialized():
+        node = ray.get_runtime_context().get_node_id()
+        gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
+        with _file("places").open("a") as file:
+            file.write(f"{node} {gpu} {os.getpid()} {time.time()}\n")
 
 
 def recorded(kind: str) -> int:

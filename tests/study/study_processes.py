@@ -42,7 +42,8 @@ def study_process(
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        if process.stdout is not None and not process.stdout.closed:
+            process.communicate()
 
 
 def wait_until(true: Callable[[], bool], process: Process | None = None) -> None:

@@ -209,6 +209,25 @@ def test_damaged_files_are_noticed_and_made_good(
 
 
 @pytest.mark.slow
+def test_checkpoints_that_find_no_room_are_done_without(untracked: Path, tmp_path: Path) -> None:
+    folder = StudyFolder.of(tmp_path, "s")
+    folder.path.mkdir()
+    elsewhere = f"http://127.0.0.1:{free_port()}"
+    with small_disk(folder.checkpoints, 1):
+        # One trial has room for a checkpoint before there is no more.
+        first = folder.checkpoints / "trial-0000"
+        with full_disk(folder.checkpoints, since=(first / "last.ckpt").exists):
+            summary = run_study(config(tmp_path, tracking_uri=elsewhere, configs=GIVEN))
+            for path in folder.checkpoints.rglob("*.ckpt"):
+                load_state(path)
+            assert not [*folder.checkpoints.rglob(".*")]
+    calm = summary_of(untracked / "s")["trials"]
+    assert [trial.value for trial in summary.trials] == [trial["value"] for trial in calm]
+    notes = [trial.tags.get("note", "") for trial in read_ledger(folder.ledger).by_role("trial")]
+    assert all("not written (No space left on device)" in note for note in notes[1:])
+
+
+@pytest.mark.slow
 def test_a_full_disk_costs_what_was_not_written_and_nothing_else(
     untracked: Path, tmp_path: Path, empty_database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

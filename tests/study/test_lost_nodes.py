@@ -18,6 +18,9 @@ WORKER = """Failure # 1 (occurred at x)
 The actor died unexpectedly before finishing this task.
 The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR
 """
+CONNECTION = """Failure # 1 (occurred at x)
+The actor 13c3 is unavailable: RpcError: Socket closed rpc_code: 14.
+"""
 
 
 @pytest.mark.parametrize(
@@ -34,18 +37,50 @@ The actor is dead because its worker process has died. Worker exit type: SYSTEM_
     ],
 )
 def test_failures_that_count(tmp_path: Path, failures: list[tuple[int, str]], counted: int) -> None:
-    callback, file = ForgiveLostNodes(), tmp_path / "error.txt"
-    trial: Any = SimpleNamespace(
+    callback, trial = ForgiveLostNodes(list), begun(tmp_path)
+    for done, text in failures:
+        fail(callback, trial, text, done)
+    assert trial.run_metadata.num_failures == counted
+
+
+def begun(folder: Path) -> Any:
+    """What the callback knows of one of Tune's trials."""
+    return SimpleNamespace(
         trial_id="a",
-        error_file=str(file),
+        error_file=str(folder / "error.txt"),
         last_result=None,
         run_metadata=SimpleNamespace(num_failures=0),
     )
-    for done, text in failures:
-        trial.last_result = {"training_iteration": done} if done else None
-        # As Tune does.
-        trial.run_metadata.num_failures += 1
-        with file.open("a") as errors:
-            errors.write(text)
-        callback.on_trial_recover(iteration=1, trials=[trial], trial=trial)
-    assert trial.run_metadata.num_failures == counted
+
+
+def fail(callback: ForgiveLostNodes, trial: Any, text: str, done: int, node: str = "") -> None:
+    """A failure after some epochs, as Tune handles it."""
+    trial.last_result = {"training_iteration": done, "node": node} if done else None
+    trial.run_metadata.num_failures += 1
+    with Path(trial.error_file).open("a") as errors:
+        errors.write(text)
+    callback.on_trial_recover(iteration=1, trials=[trial], trial=trial)
+
+
+def test_an_error_that_came_before_the_nodes_death_was_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr("study.lost_nodes.time.monotonic", lambda: float(next(clock)))
+    dead: list[str] = []
+    callback, trial = ForgiveLostNodes(lambda: dead), begun(tmp_path)
+
+    def steps(count: int) -> int:
+        for _ in range(count):
+            callback.on_step_begin(iteration=1, trials=[trial])
+        return int(trial.run_metadata.num_failures)
+
+    fail(callback, trial, CONNECTION, done=3, node="10.0.0.7 4bad12cd")
+    assert steps(3) == 1
+    dead += ["ffff0000", "4bad12cd99"]
+    assert steps(2) == 0
+    # A worker that dies on a node which lives on has failed for itself.
+    fail(callback, trial, CONNECTION, done=5, node="10.0.0.8 77777777")
+    assert steps(20) == 1
+    dead.append("7777777700")
+    assert steps(3) == 1

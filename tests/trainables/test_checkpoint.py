@@ -78,6 +78,7 @@ def test_a_trial_keeps_two_and_survives_a_full_disk(
     monkeypatch.setattr("trainables.trial_checkpoints.write_atomically", no_space)
     trial.save_if_due({"epoch": 4})
     monkeypatch.undo()
+    assert trial.problem == "last.ckpt not written (No space left on device): trained on without"
     assert [load_state(p)["epoch"] for p in trial.own()] == [3]
     trial.save_final({"epoch": 5})
     assert [p.name for p in trial.own()] == ["final.ckpt"]
