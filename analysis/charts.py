@@ -4,7 +4,8 @@ A picture is computed once as a ``Chart``; ``draw_static`` makes PNG and SVG of 
 the interactive form in a report. So both show the same.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -100,7 +101,18 @@ class Rule:
     dash: Dash = "dash"
 
 
-Mark = Line | Points | Bars | Blocks | Band | Rule
+@dataclass(frozen=True)
+class Surface:
+    """A surface seen from above: ``z[row][column]`` at ``x[column]``, ``y[row]``; None: unknown."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    z: Sequence[Sequence[float | None]]
+    name: str
+    legend: bool = False
+
+
+Mark = Surface | Line | Points | Bars | Blocks | Band | Rule
 
 
 @dataclass(frozen=True)
@@ -140,6 +152,30 @@ class Chart:
     def rows(self) -> int:
         """Panels one above the other."""
         return -(-len(self.panels) // self.columns)
+
+
+def log_ticks(values: Iterable[float], most: int = 4) -> tuple[tuple[float, str], ...]:
+    """A few round ticks for a logarithmic axis, written out: 0.02, not 2 over a power of ten.
+
+    Args:
+        values: what is shown; those that are not positive are left out.
+        most: how many ticks fit.
+    """
+    known = [value for value in values if value > 0 and math.isfinite(value)]
+    if not known:
+        return ()
+    low, high = min(known), max(known)
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for steps in ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
+        round_ones = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+        ticks = [tick for tick in round_ones if 0.8 * low <= tick <= 1.25 * high]
+        if len(ticks) <= most:
+            break
+    else:
+        ticks = ticks[:: -(-len(ticks) // most)]
+    if len(ticks) < 2:
+        ticks = sorted({low, high})
+    return tuple((tick, f"{tick:.2g}") for tick in ticks)
 
 
 def spans(epochs: Sequence[int]) -> list[tuple[int, int]]:

@@ -369,6 +369,9 @@ _COMPARISONS = (
     ("against_placebo", "{trial} − placebo"),
 )
 
+_NARROW = "trial"
+"""What a table says for a configuration whose key stands in its title."""
+
 
 def print_confirm(console: Console, report: ConfirmReport) -> None:
     """Print the verdicts, then the figures behind them."""
@@ -429,10 +432,12 @@ def placebo_table(trial: ConfirmedTrial) -> Table:
     """The three comparisons in the deciding metric."""
     title = f"{trial.trial}: {DECIDING.replace('_', ' ')}, three ways"
     table = _table(title, "difference", "n", "mean", "95 % t", "Holm", "verdict")
+    # In 80 columns the words give way, not the figures.
+    table.columns[-1].no_wrap = False
     for field, label in _COMPARISONS:
         row: MetricComparison = getattr(trial, field)[DECIDING]
         table.add_row(
-            label.format(trial=trial.trial),
+            label.format(trial=_NARROW),
             str(row.n),
             _signed(row.mean_difference),
             _interval(row.t_interval),

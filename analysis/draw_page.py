@@ -4,10 +4,22 @@ Every figure takes its colours for text and lines from the page, so that one pag
 dark. Bands and rules are shapes; an invisible point each gives them a place in the legend.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from analysis.charts import Band, Bars, Blocks, Chart, Line, Mark, Panel, Points, Rule
+from analysis.charts import (
+    Band,
+    Bars,
+    Blocks,
+    Chart,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Rule,
+    Surface,
+    log_ticks,
+)
 
 _ROW = 190
 _GAP = 62
@@ -15,9 +27,6 @@ _MARGINS = 70
 _LEGEND = 40
 
 Figure = dict[str, Any]
-
-_LOG: Figure = {"type": "log", "exponentformat": "power", "minorloglabels": "complete"}
-"""Digits between the powers are written out: a lone 2 would be read as two."""
 
 
 def figures(chart: Chart) -> list[Figure]:
@@ -68,7 +77,7 @@ def _x_axis(panel: Panel, number: str, linked: bool) -> Figure:
     if linked and number:
         axis["matches"] = "x"
     if panel.x_log:
-        axis |= _LOG
+        axis |= _log_axis(value for mark in panel.marks for value in getattr(mark, "x", ()))
     if panel.x_range:
         axis["range"] = list(panel.x_range)
     return axis | _ticks(panel.x_ticks)
@@ -77,7 +86,7 @@ def _x_axis(panel: Panel, number: str, linked: bool) -> Figure:
 def _y_axis(panel: Panel) -> Figure:
     axis: Figure = {"title": {"text": panel.y}, "automargin": True, "zeroline": False}
     if panel.y_log:
-        axis |= _LOG
+        axis |= _log_axis(value for mark in panel.marks for value in getattr(mark, "y", ()))
     rows = next((mark.rows for mark in panel.marks if isinstance(mark, Blocks)), None)
     bars = next((mark.labels for mark in panel.marks if isinstance(mark, Bars)), None)
     if rows or bars:
@@ -89,6 +98,11 @@ def _y_axis(panel: Panel) -> Figure:
             "range": [len(labels) - 0.5, -0.5],
         }
     return axis | _ticks(panel.y_ticks)
+
+
+def _log_axis(values: Iterable[Any]) -> Figure:
+    numbers = (float(value) for value in values if value is not None)
+    return {"type": "log", **_ticks(log_ticks(numbers))}
 
 
 def _ticks(ticks: tuple[tuple[float, str], ...]) -> Figure:
@@ -114,8 +128,21 @@ def _add(mark: Mark, number: str, data: list[Any], shapes: list[Any], named: set
     data.append({**_trace(mark), **legend, **axes})
 
 
-def _trace(mark: Line | Points | Bars | Blocks) -> Figure:
+def _trace(mark: Surface | Line | Points | Bars | Blocks) -> Figure:
     match mark:
+        case Surface():
+            return {
+                "type": "contour",
+                "x": list(mark.x),
+                "y": list(mark.y),
+                "z": [list(row) for row in mark.z],
+                "colorscale": "Cividis",
+                "showscale": False,
+                "opacity": 0.55,
+                "ncontours": 10,
+                "hoverinfo": "skip",
+                "line": {"width": 0.5},
+            }
         case Line():
             return {
                 "type": "scatter",
@@ -130,6 +157,8 @@ def _trace(mark: Line | Points | Bars | Blocks) -> Figure:
             if mark.z is not None:
                 marker |= {
                     "color": list(mark.z),
+                    # An edge, or a point would vanish on a surface of its own colour.
+                    "line": {"color": "white", "width": 1},
                     "colorscale": "Cividis",
                     "showscale": True,
                     "colorbar": {"title": {"text": mark.z_name, "side": "right"}},

@@ -2,11 +2,23 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.charts import Band, Bars, Blocks, Chart, Line, Mark, Panel, Points, Rule
+from analysis.charts import (
+    Band,
+    Bars,
+    Blocks,
+    Chart,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Rule,
+    Surface,
+    log_ticks,
+)
 
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _SYMBOLS = {"circle": "o", "x": "x", "square": "s", "diamond": "D", "triangle-up": "^"}
@@ -79,13 +91,17 @@ def _draw_panel(figure: Any, axes: Any, panel: Panel, named: dict[str, Any]) -> 
         axes.xaxis.get_major_locator().set_params(integer=True)
     if panel.x_log:
         axes.set_xscale("log")
+        _set_log_ticks(axes.xaxis, (x for mark in panel.marks for x in getattr(mark, "x", ())))
     if panel.y_log:
         axes.set_yscale("log")
+        _set_log_ticks(axes.yaxis, (y for mark in panel.marks for y in getattr(mark, "y", ())))
     if panel.x_range:
         axes.set_xlim(*panel.x_range)
     if panel.x_ticks:
         axes.set_xticks([at for at, _ in panel.x_ticks], [text for _, text in panel.x_ticks])
-        axes.tick_params(axis="x", labelrotation=20)
+        many = sum(len(text) for _, text in panel.x_ticks) > 60
+        for label in axes.get_xticklabels():
+            label.set(rotation=35 if many else 15, ha="right", rotation_mode="anchor")
     if panel.y_ticks:
         axes.set_yticks([at for at, _ in panel.y_ticks], [text for _, text in panel.y_ticks])
     axes.grid(alpha=0.25)
@@ -93,16 +109,27 @@ def _draw_panel(figure: Any, axes: Any, panel: Panel, named: dict[str, Any]) -> 
         axes.spines[side].set_visible(False)
 
 
+def _set_log_ticks(axis: Any, values: Iterable[Any]) -> None:
+    from matplotlib.ticker import NullFormatter
+
+    ticks = log_ticks(float(value) for value in values if value is not None)
+    axis.set_ticks([at for at, _ in ticks], [text for _, text in ticks])
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _draw_mark(figure: Any, axes: Any, mark: Mark) -> Any:
+    if isinstance(mark, Points):
+        return _draw_points(figure, axes, mark)
     match mark:
+        case Surface():
+            z = [[math.nan if value is None else value for value in row] for row in mark.z]
+            return axes.contourf(mark.x, mark.y, z, levels=10, cmap="cividis", alpha=0.55)
         case Line():
             ys = [math.nan if y is None else y for y in mark.y]
             style = _DASHES[mark.dash]
             look = {"color": mark.colour, "linewidth": mark.width, "alpha": mark.opacity}
             marker = "." if sum(math.isfinite(y) for y in ys) == 1 else None
             return axes.plot(mark.x, ys, style, marker=marker, **look)[0]
-        case Points():
-            return _draw_points(figure, axes, mark)
         case Bars():
             positions = range(len(mark.labels))
             handle = axes.barh(positions, mark.values, color=mark.colour)
@@ -119,18 +146,24 @@ def _draw_mark(figure: Any, axes: Any, mark: Mark) -> Any:
             axes.set_yticks(range(len(rows)), mark.rows)
             axes.set_ylim(len(rows) - 0.5, -0.5)
             return handle
-        case Band():
-            shade = axes.axvspan if mark.axis == "x" else axes.axhspan
-            return shade(mark.start, mark.stop, color=mark.colour, alpha=mark.opacity, linewidth=0)
-        case Rule():
-            rule = axes.axvline if mark.axis == "x" else axes.axhline
-            return rule(mark.at, color=mark.colour, linestyle=_DASHES[mark.dash], linewidth=1.4)
+        case Band() | Rule():
+            return _draw_across(axes, mark)
+
+
+def _draw_across(axes: Any, mark: Band | Rule) -> Any:
+    if isinstance(mark, Band):
+        shade = axes.axvspan if mark.axis == "x" else axes.axhspan
+        return shade(mark.start, mark.stop, color=mark.colour, alpha=mark.opacity, linewidth=0)
+    rule = axes.axvline if mark.axis == "x" else axes.axhline
+    return rule(mark.at, color=mark.colour, linestyle=_DASHES[mark.dash], linewidth=1.4)
 
 
 def _draw_points(figure: Any, axes: Any, mark: Points) -> Any:
     look: dict[str, Any] = {"s": mark.size**2 / 2, "marker": _SYMBOLS[mark.symbol]}
     if mark.z is None:
         return axes.scatter(mark.x, mark.y, color=mark.colour, **look)
+    # An edge, or a point would vanish on a surface of its own colour.
+    look |= {"edgecolors": "white", "linewidths": 0.8, "clip_on": False}
     found = axes.scatter(mark.x, mark.y, c=mark.z, cmap="cividis", **look)
     figure.colorbar(found, ax=axes, label=mark.z_name)
     return None

@@ -12,6 +12,9 @@ _POLICY = (
     "img-src data: blob:; font-src data:"
 )
 
+_PRINTED = 13
+"""Columns of a table that paper has room for; the style below says so, too."""
+
 _STYLE = """
 :root{--ink:#1b1f24;--soft:#57606a;--page:#ffffff;--panel:#f6f8fa;--line:#d0d7de;--mark:#fff3d6}
 @media (prefers-color-scheme:dark){:root{--ink:#e6e9ed;--soft:#a3adb8;--page:#14181d;
@@ -43,7 +46,9 @@ pre{background:var(--panel);border:1px solid var(--line);padding:.8em;overflow-x
 font-size:.8rem}
 @media print{nav,input{display:none}.wide{max-height:none;overflow:visible;border:0}
 .plot,tr{break-inside:avoid}h2,h3{break-after:avoid}table{font-size:.55rem}
-th,td{white-space:normal;padding:.1em .2em}}
+th,td{white-space:normal;padding:.1em .2em}
+th:nth-child(n+14),td:nth-child(n+14){display:none}}
+.printed{display:none}@media print{.printed{display:block}}
 """
 
 _SCRIPT = """
@@ -89,10 +94,6 @@ function draw(light) {
 }
 draw(false);
 dark.addEventListener("change", () => draw(false));
-let wide = innerWidth;
-addEventListener("resize", () => {
-  if (innerWidth !== wide) { wide = innerWidth; draw(false); }
-});
 addEventListener("beforeprint", () => draw(true));
 addEventListener("afterprint", () => draw(false));
 
@@ -153,13 +154,18 @@ class Page:
     def chart(self, chart: Chart) -> None:
         """Add a picture with its caption."""
         found = figures(chart)
-        self._parts.append(f"<h3>{html.escape(chart.title)}</h3>")
+        if chart.title != self._sections[-1][1]:
+            self._parts.append(f"<h3>{html.escape(chart.title)}</h3>")
         self._parts.append(f'<div class="plots{" one" if len(found) == 1 else ""}">')
         for index, figure in enumerate(found):
             name = f"figure-{chart.key}-{index}"
             self._figures[name] = figure
             label = html.escape(chart.title)
-            self._parts.append(f'<div class="plot" id="{name}" role="img" aria-label="{label}">')
+            # A height of its own: the page doesn't move when the picture is drawn.
+            height = f'style="height:{figure["layout"]["height"]}px"'
+            self._parts.append(
+                f'<div class="plot" id="{name}" {height} role="img" aria-label="{label}">'
+            )
             self._parts.append("</div>")
         self._parts.append("</div>")
         self.text(chart.caption, soft=True)
@@ -180,6 +186,11 @@ class Page:
             f'<div class="wide"><table class="data" data-filter="{key}"><thead><tr>{heads}</tr>'
             f"</thead><tbody>{body}</tbody></table></div>"
         )
+        if len(header) > _PRINTED:
+            self._parts.append(
+                f'<p class="soft printed">On paper the first {_PRINTED} of {len(header)} columns; '
+                "noise-analysis export writes all of them as CSV and Parquet.</p>"
+            )
 
     def html(self) -> str:
         """The whole file."""

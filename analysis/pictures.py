@@ -3,7 +3,10 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from scipy.interpolate import griddata
+from scipy.spatial import QhullError
 
 from analysis.charts import (
     BLUE,
@@ -23,6 +26,7 @@ from analysis.charts import (
     Panel,
     Points,
     Rule,
+    Surface,
     Symbol,
     spans,
 )
@@ -42,6 +46,9 @@ from study.summary import TrialSummary, pareto_front
 from trainables.metrics import objective_value
 
 _SHOWN = 15
+
+_SURFACE_FROM = 6
+"""Different places from which on a surface says more than the points do."""
 
 OUTCOMES: dict[str, tuple[str, Symbol]] = {
     "complete": (BLUE, "circle"),
@@ -95,6 +102,8 @@ def ranking_chart(view: StudyView) -> Chart | None:
         keys = [trial.trial_id for trial in best]
         for never, label in ((False, "trial"), (True, "never injected")):
             chosen = [t for t in best if t.never_injected == never]
+            if not chosen:
+                continue
             colour, symbol = OUTCOMES["never injected" if never else "complete"]
             marks.append(
                 Points(
@@ -348,18 +357,22 @@ def contour_chart(view: StudyView, order: Sequence[str]) -> Chart | None:
     x, y = (_Axis(path, space[path]) for path in order[:2])
     name = view.config.objective[0]
     trials = view.complete[::-1]  # the best one on top
+    xs = [x.place(t.overrides[x.path]) for t in trials]
+    ys = [y.place(t.overrides[y.path]) for t in trials]
+    zs = [t.metrics[name] or 0.0 for t in trials]
     points = Points(
-        [x.place(t.overrides[x.path]) for t in trials],
-        [y.place(t.overrides[y.path]) for t in trials],
+        xs,
+        ys,
         "complete trial",
         BLUE,
         size=11,
         labels=[f"{t.trial_id}: {t.metrics[name]}" for t in trials],
-        z=[t.metrics[name] or 0.0 for t in trials],
+        z=zs,
         z_name=name,
     )
+    surface = _surface(x, y, xs, ys, zs)
     panel = Panel(
-        (points,),
+        (*surface, points),
         x=_short(x.path),
         y=_short(y.path),
         x_log=x.log,
@@ -372,9 +385,32 @@ def contour_chart(view: StudyView, order: Sequence[str]) -> Chart | None:
         "two_settings",
         f"The two most important settings together, by {name}",
         (panel,),
-        caption="The trials themselves, not a surface fitted through them: so few would not bear "
-        "one.",
+        caption=(
+            "Points: the complete trials. The surface joins them by planes (linear interpolation); "
+            "what lies between few trials, whose other settings differ, too, is a guess."
+            if surface
+            else "The trials themselves: they do not bear a surface."
+        ),
     )
+
+
+def _surface(
+    x: "_Axis", y: "_Axis", xs: Sequence[float], ys: Sequence[float], zs: Sequence[float]
+) -> tuple[Surface, ...]:
+    """The objective between the trials, interpolated; empty if they don't span a surface."""
+    where = [(x.unit(a), y.unit(b)) for a, b in zip(xs, ys, strict=True)]
+    if x.ticks or y.ticks or len(set(where)) < _SURFACE_FROM:
+        return ()
+    steps = np.linspace(0.0, 1.0, 40)
+    columns, rows = np.meshgrid(steps, steps)
+    try:
+        found = griddata(np.array(where), np.array(zs), (columns, rows), method="linear")
+    except QhullError:
+        # All of them on one line.
+        return ()
+    grid = [[None if math.isnan(value) else value for value in row] for row in found.tolist()]
+    places = [[axis.at(step) for step in steps.tolist()] for axis in (x, y)]
+    return (Surface(places[0], places[1], grid, "interpolated"),)
 
 
 def gap_chart(view: StudyView) -> Chart | None:
@@ -465,10 +501,25 @@ class _Axis:
 
     def share(self, value: object) -> float:
         """The place within the range, in [0, 1]."""
-        low, high, at = self._low, self._high, self.place(value)
-        if self.log:
-            low, high, at = math.log(low), math.log(high), math.log(at)
+        return self.unit(self.place(value))
+
+    def unit(self, place: float) -> float:
+        """The place of a coordinate within the range, in [0, 1]."""
+        low, high = self._ends
+        at = math.log(place) if self.log else place
         return (at - low) / (high - low) if high > low else 0.5
+
+    def at(self, unit: float) -> float:
+        """The inverse of ``unit``."""
+        low, high = self._ends
+        place = low + unit * (high - low)
+        return math.exp(place) if self.log else place
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        if self.log:
+            return math.log(self._low), math.log(self._high)
+        return self._low, self._high
 
     @property
     def ticks(self) -> tuple[tuple[float, str], ...]:
