@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import joblib
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 import study.single_run
+import trainables.image_folder
 from study.commands.options import Option, written_options
 from study.commands.reference_options import RUN_SETTINGS, ReferenceOptions, resolve_run
 from study.commands.train import TrainOptions, main
@@ -124,8 +127,9 @@ def weight_decay(run: Run, plain: Artefacts) -> None:
 
 def gpu(run: Run, plain: Artefacts) -> None:
     assert plain.config["device"] == "cpu"
-    if not torch.cuda.is_available():
-        assert run(*OFF, "-g", "0", "-e", "1").config["device"] in {"cpu", "mps"}
+    there = "mps" if torch.backends.mps.is_available() else "cpu"
+    expected = "cuda:0" if torch.cuda.is_available() else there
+    assert run(*OFF, "-g", "0", "-e", "1").config["device"] == expected
 
 
 def save_as(run: Run, plain: Artefacts) -> None:
@@ -143,6 +147,22 @@ def save_as(run: Run, plain: Artefacts) -> None:
 def download_weights(run: Run, plain: Artefacts) -> None:
     # There are none for this classifier, and the message says so.
     assert main([*SMALL, *OFF, "-w"]) == 2
+    # Where torch.hub keeps what it fetched lies a file of known numbers.
+    torch.manual_seed(7)
+    stored = torchvision.models.squeezenet1_1(num_classes=1000).state_dict()
+    home = plain.files.folder / "torch"
+    hub = home / "hub" / "checkpoints"
+    hub.mkdir(parents=True)
+    torch.save(stored, hub / "squeezenet1_1-b8a52dc0.pth")
+    still = ("-c", "squeezenet1_1", "-e", "1", "--synthetic-train", "40", "-b", "12")
+    still = (*still, "--lr", "1e-12", "--wd", "0")
+    said = io.StringIO()
+    with patch.dict(os.environ, {"TORCH_HOME": str(home)}), contextlib.redirect_stdout(said):
+        with_weights, without = run(*OFF, *still, "-w"), run(*OFF, *still)
+    assert "50 tensors loaded; not loaded: classifier.1.weight (stored 1000" in said.getvalue()
+    name = "features.3.squeeze.weight"
+    torch.testing.assert_close(model_of(with_weights)[name], stored[name])
+    assert not torch.allclose(model_of(without)[name], stored[name], atol=1e-3)
 
 
 def optimizer(run: Run, plain: Artefacts) -> None:
@@ -370,13 +390,20 @@ def data_dir(run: Run, plain: Artefacts) -> None:
 
 
 def workers(run: Run, plain: Artefacts) -> None:
-    both = []
+    both, processes = [], []
     for count in ("0", "2"):
         folder = plain.files.folder / f"images{count}"
         write_images(folder)
         words = ("--dataset", "imagefolder", "--data-dir", str(folder), "-b", "8", "-e", "1")
-        both.append(run(*OFF, *words, "-n", count))
-    assert figures(both[0]) == figures(both[1]), "they decode, and change nothing"
+        with (
+            # So few images are not worth a process otherwise.
+            patch.object(trainables.image_folder, "_IN_PROCESS_BELOW", 2),
+            patch("joblib.Parallel", wraps=joblib.Parallel) as parallel,
+        ):
+            both.append(run(*OFF, *words, "-n", count))
+        processes.append([call.kwargs["n_jobs"] for call in parallel.call_args_list])
+    assert processes == [[], [2]], "so many decode"
+    assert figures(both[0]) == figures(both[1]), "and change nothing"
 
 
 def write_images(folder: Path) -> None:
@@ -661,10 +688,10 @@ def test_lines_ahead_of_the_checkpoint_are_written_once(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_process_leaves_what_is_needed_to_go_on(
-    tmp_path: Path, uninterrupted: Artefacts, number: signal.Signals
+    tmp_path: Path, number: signal.Signals
 ) -> None:
-    """From outside: Ctrl-C, and a kill that nobody can answer."""
-    long = (*LONG[:-4], "-e", "400", *LONG[-2:])
+    """From outside: Ctrl-C, and a kill that nobody can answer; then it goes on exactly."""
+    long = (*LONG, "-e", "50")
     words = [*SMALL, *long, "--checkpoint-dir", str(tmp_path), "--save-as", "mine"]
     process = subprocess.Popen(
         [sys.executable, "-m", "study.commands.train", *words],
@@ -683,7 +710,7 @@ def test_a_stopped_process_leaves_what_is_needed_to_go_on(
     _, errors = process.communicate(timeout=60)
     stopped = artefacts(tmp_path)
     done = len(stopped.epochs)
-    assert 3 <= done < 400
+    assert 3 <= done < 50
     assert stopped.column("noise", "epoch") == list(range(done))
     assert torch.load(tmp_path / "mine.pth", weights_only=True)["epoch"] < done
     assert stopped.files.state.exists()
@@ -691,6 +718,11 @@ def test_a_stopped_process_leaves_what_is_needed_to_go_on(
         assert process.returncode == 130
         assert f"after {done} complete epochs" in errors
         assert "--save-as mine --resume" in errors
+    assert main([*words, "--resume"]) == 0
+    train(tmp_path / "whole", *long, "--save-as", "mine")
+    same_files(
+        *(Artefacts(RunFiles(at, "mine", "mine.pth")) for at in (tmp_path, tmp_path / "whole"))
+    )
 
 
 def test_a_finished_run_is_shown_again(
