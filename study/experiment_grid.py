@@ -221,6 +221,14 @@ def noisy_runs(config: ExperimentConfig) -> tuple[PlannedRun, ...]:
     )
 
 
+def size(config: ExperimentConfig) -> str:
+    """How much an experiment is, in words."""
+    return (
+        f"{len(groups(config))} groups, {len(baselines(config))} baselines and "
+        f"{len(noisy_runs(config))} runs with noise, {config.train.epochs} epochs each"
+    )
+
+
 def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
     """Check an experiment against this machine; returns it with the device resolved.
 

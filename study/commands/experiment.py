@@ -20,6 +20,7 @@ from study.experiment_grid import (
     ExperimentConfig,
     check_experiment,
     experiment_preset,
+    size,
     small,
 )
 from study.folder import StudyFolder, storage_of
@@ -105,6 +106,7 @@ def run(arguments: Sequence[str]) -> int:
     """``noise-study experiment``."""
     config, options = read_experiment(arguments)
     if options.print_config:
+        print(f"{PROG}: {config.name}: {size(config)}", file=sys.stderr)
         print(config.model_dump_json(indent=2))
         return 0
     # Before torch, Ray and MLflow are imported, so that a mistake is answered at once.

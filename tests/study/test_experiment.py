@@ -162,6 +162,13 @@ def test_an_empty_axis_is_refused() -> None:
         grid(seeds=[])
 
 
+def test_the_papers_grid_is_printed_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment", "--preset", "paper", "--print-config"]) == 0
+    said = capsys.readouterr()
+    assert parse_config(ExperimentConfig, json.loads(said.out)) == paper()
+    assert "48 groups, 48 baselines and 96 runs with noise, 300 epochs each" in said.err
+
+
 # --- the table -------------------------------------------------------------------------------
 
 
