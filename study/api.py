@@ -350,6 +350,13 @@ class _StudyRun:
         missing = self._wanted - sum(r.finished for r in records.values())
         if missing <= 0:
             return
+        time_left = self._time_left()
+        if time_left == 0.0:  # to Tune that would mean no limit
+            self.session.note(
+                f"the time budget of {config.time_budget:g} s was over before the search: no trial "
+                f"was run in it. Go on with more time: {resume_command(config)} --time-budget S"
+            )
+            return
         searcher = self._searcher_that_fits(space.distributions, records)
         baselines = {
             digest: [row.to_dict() for row in history]
@@ -363,7 +370,7 @@ class _StudyRun:
                 samples=missing,
                 callbacks=[self._callback(), ReasonCallback(searcher)],
                 scheduler=self._scheduler(records),
-                time_budget=self._time_left(),
+                time_budget=time_left,
             )
         finally:
             if self._time_is_up():

@@ -72,8 +72,9 @@ def waiting_note(jobs: Sequence[Job], concurrent: int) -> str:
         return ""
     rounds = math.ceil(len(jobs) / concurrent)
     waiting = "wait" if idle > 1 else "waits"
+    runs = f"{len(jobs)} runs ({rounds} in a row)" if len(jobs) > 1 else "run"
     return (
-        f"{idle} of {concurrent} workers {waiting} for the baseline's {len(jobs)} runs "
-        f"({rounds} in a row); --baseline-seeds {len(jobs) + idle} would keep all of them busy, "
+        f"{idle} of {concurrent} workers {waiting} for the baseline's {runs}; "
+        f"--baseline-seeds {len(jobs) + idle} would keep all of them busy, "
         "--fork never needs no baseline first"
     )

@@ -169,7 +169,10 @@ class StudyConfig(RunsConfig):
         option="--calibrate",
     )
     time_budget: float | None = setting(
-        None, "seconds after which the study ends", option="--time-budget", gt=0
+        None,
+        "seconds after which the study ends (the baseline is finished first)",
+        option="--time-budget",
+        gt=0,
     )
 
     @field_validator("objective")

@@ -7,7 +7,8 @@ each trial's state for what it is, and goes on from the journal and the study's 
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,17 @@ def judge_record(record: TrialRecord, objectives: Sequence[str]) -> Verdict:
     return judge_failure(record.reason)
 
 
+@contextmanager
+def _optuna_says_warnings_only() -> Iterator[None]:
+    """Keep its line about a new study out of the live view."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
 class StudySearcher(OptunaSearch):
     """Asks Optuna what to try, or hands out given configurations, and tells it what came out.
 
@@ -144,15 +156,16 @@ class StudySearcher(OptunaSearch):
         modes = [OBJECTIVES[objective] for objective in objectives]
         single = len(objectives) == 1
         self._backend = BatchingJournal(journal)
-        super().__init__(
-            space=None if given is not None else dict(distributions),
-            metric=objectives[0] if single else list(objectives),
-            mode=modes[0] if single else modes,
-            study_name=name,
-            storage=JournalStorage(self._backend),
-        )
-        if given is not None:  # without a space OptunaSearch waits for Tune to bring one
-            self._setup_study(self._mode)
+        with _optuna_says_warnings_only():
+            super().__init__(
+                space=None if given is not None else dict(distributions),
+                metric=objectives[0] if single else list(objectives),
+                mode=modes[0] if single else modes,
+                study_name=name,
+                storage=JournalStorage(self._backend),
+            )
+            if given is not None:  # without a space OptunaSearch waits for Tune to bring one
+                self._setup_study(self._mode)
         self._given = None if given is None else tuple(given)
         self._objectives = tuple(objectives)
         self._epochs = epochs

@@ -146,10 +146,16 @@ def test_a_taken_name_is_refused_with_what_differs(
 
 
 def test_list_and_clean(
-    storage: Path, summary: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    storage: Path,
+    summary: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "60")  # too narrow for the table, but not for what is typed
     assert main(["list", "--storage", str(storage)]) == 0
-    assert "small" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "small" in printed
+    assert str(summary["best"]) in printed
     assert main(["clean", "small", "--storage", str(storage)]) == 0
     assert "removed" in capsys.readouterr().out
     kept = [p.parent.name for p in (storage / "small" / "checkpoints").glob("*/*")]
@@ -265,3 +271,11 @@ def test_the_time_budget_ends_a_study(tmp_path: Path) -> None:
     assert len(summary.trials) < 500
     assert all(t.state in {"complete", "pruned"} for t in summary.trials)
     assert any("time budget" in note for note in summary.notes)
+
+
+@pytest.mark.slow
+def test_a_budget_that_the_baseline_uses_up_leaves_no_time_for_trials(tmp_path: Path) -> None:
+    summary = run_study(_config(tmp_path, time_budget=0.5, trials=500))
+    assert len(summary.baseline) == 1
+    assert (summary.trials, summary.best) == ([], None)
+    assert any("--time-budget" in note for note in summary.notes)
