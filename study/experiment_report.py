@@ -29,7 +29,7 @@ from study.experiment_grid import (
     plain,
 )
 from study.ledger import LedgerState, TrialRecord
-from study.summary import CostSummary, study_notes
+from study.summary import CostSummary, cost_of, study_notes
 from trainables.metrics import EpochMetrics
 
 FIGURES: tuple[str, ...] = (
@@ -161,7 +161,7 @@ def report(
         table=_table(config, rows),
         runs=rows,
         failed=[FailedRun(key=r.key, reason=r.reason or "") for r in rows if r.state == "failed"],
-        cost=_cost(state),
+        cost=cost_of(state.trials.values()),
         notes=study_notes(state),
     )
 
@@ -265,18 +265,6 @@ def spread(values: Sequence[float | None]) -> Spread:
         mean=fmean(known) if known else None,
         sd=stdev(known) if len(known) > 1 else None,
         n=len(known),
-    )
-
-
-def _cost(state: LedgerState) -> CostSummary:
-    records = state.trials.values()
-    reported = sum(len(r.history) for r in records)
-    trained = sum(len(r.history) - r.shared_epochs for r in records)
-    return CostSummary(
-        epochs_reported=reported,
-        epochs_trained=trained,
-        trained_share=trained / reported if reported else None,
-        seconds=round(sum(r.seconds or 0.0 for r in records), 3),
     )
 
 

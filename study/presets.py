@@ -1,9 +1,11 @@
 """Presets of studies: functions that return a whole configuration."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 from study.config import StudyConfig
-from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig, merge
 from trainables.errors import InputError, nearest
 
 
@@ -45,3 +47,38 @@ def get_preset(name: str) -> StudyConfig:
     if name not in PRESETS:
         raise InputError(f"preset = {name!r}: {nearest(name, PRESETS)}")
     return PRESETS[name]()
+
+
+def with_one_cosine(values: dict[str, Any], *sources: object) -> dict[str, Any]:
+    """One cosine over the budget, unless a source says otherwise.
+
+    A budget that ends in the middle of a cosine is a trap.
+
+    Args:
+        values: a configuration that holds a run's as ``train``, not yet validated.
+        sources: what was given of it, by a file or by options.
+    """
+    if any(
+        _part(given, "train", "optimizer", "lr_restart_period") is not None for given in sources
+    ):
+        return values
+    epochs = _part(values, "train", "epochs")
+    # A wrong budget is answered for itself, and not for a period that nobody asked for, too.
+    if not _is_budget(epochs) or not isinstance(_part(values, "train", "optimizer"), dict):
+        return values
+    return merge(values, {"train": {"optimizer": {"lr_restart_period": epochs}}})
+
+
+def _part(values: object, *path: str) -> object:
+    """The value at ``path`` in nested mappings; None where there is none."""
+    for name in path:
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
+
+
+def _is_budget(epochs: object) -> bool:
+    try:
+        number = float(epochs) if isinstance(epochs, (str, int, float)) else math.nan
+        return number >= 1 and number.is_integer()
+    except ValueError:
+        return False

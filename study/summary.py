@@ -5,7 +5,7 @@ finished one are summarised by the same code. Nothing in ``metrics`` depends on 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -115,7 +115,7 @@ def summarise(
         ],
         trials=trials,
         best=best_trial(config, trials),
-        cost=_cost(ended),
+        cost=cost_of(ended),
         notes=study_notes(state),
     )
 
@@ -249,7 +249,8 @@ def winner_config(summary: Summary, state: LedgerState) -> TrainConfig | None:
     return TrainConfig.model_validate(state.trials[best].config)
 
 
-def _cost(records: Sequence[TrialRecord]) -> CostSummary:
+def cost_of(records: Collection[TrialRecord]) -> CostSummary:
+    """Epochs that runs reported and trained, and the seconds they took."""
     reported = sum(len(r.history) for r in records)
     trained = sum(len(r.history) - r.shared_epochs for r in records)
     return CostSummary(

@@ -24,6 +24,7 @@ from study.experiment_grid import (
     small,
 )
 from study.folder import StudyFolder, storage_of
+from study.presets import with_one_cosine
 from trainables.config import merge, nest, parse_config, read_mapping
 
 PROG = "noise-study"
@@ -83,10 +84,8 @@ def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, Experim
     given = nest(line.given)
     values = merge(merge(preset.model_dump(mode="json"), from_file), given)
     train = preset.train
-    one_cosine = train.optimizer.lr_restart_period == train.epochs
-    if one_cosine and not any(_tells_period(source) for source in (from_file, given)):
-        # An epoch budget that ends in the middle of a cosine is a trap.
-        values["train"]["optimizer"]["lr_restart_period"] = values["train"]["epochs"]
+    if train.optimizer.lr_restart_period == train.epochs:
+        values = with_one_cosine(values, from_file, given)
     config = parse_config(
         ExperimentConfig,
         values,
@@ -94,12 +93,6 @@ def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, Experim
         options=EXPERIMENT_OPTIONS.names_of(line.given),
     )
     return config, line.extra
-
-
-def _tells_period(source: object) -> bool:
-    for key in ("train", "optimizer"):
-        source = source.get(key, {}) if isinstance(source, dict) else {}
-    return isinstance(source, dict) and "lr_restart_period" in source
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,6 +1,5 @@
 """``noise-study``: run a study, look at it, tidy up after it. The work is in ``study.api``."""
 
-import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from study.commands.options import (
 from study.config import MAY_CHANGE, StudyConfig
 from study.folder import StudyFolder, storage_of
 from study.preflight import read_configs
-from study.presets import PRESETS, get_preset, quickstart
+from study.presets import PRESETS, get_preset, quickstart, with_one_cosine
 from study.resume import resumed
 from study.storage import Storage
 from trainables.config import merge, nest, parse_config, read_mapping
@@ -64,34 +63,6 @@ class RunOptions:
     ] = ""
 
 
-def _part(values: object, *path: str) -> object:
-    """The value at ``path`` in nested mappings; None where there is none."""
-    for name in path:
-        values = values.get(name) if isinstance(values, dict) else None
-    return values
-
-
-def _tells_period(values: object) -> bool:
-    return _part(values, "train", "optimizer", "lr_restart_period") is not None
-
-
-def _with_one_cosine(values: dict[str, Any]) -> dict[str, Any]:
-    """One cosine over the budget: a budget that ends in the middle of one is a trap."""
-    epochs = _part(values, "train", "epochs")
-    # A wrong budget is answered for itself, and not for a period that nobody asked for, too.
-    if not _is_budget(epochs) or not isinstance(_part(values, "train", "optimizer"), dict):
-        return values
-    return merge(values, {"train": {"optimizer": {"lr_restart_period": epochs}}})
-
-
-def _is_budget(epochs: object) -> bool:
-    try:
-        number = float(epochs) if isinstance(epochs, (str, int, float)) else math.nan
-        return number >= 1 and number.is_integer()
-    except ValueError:
-        return False
-
-
 def study_config(arguments: Sequence[str]) -> StudyConfig:
     """The configuration that a command line of ``noise-study run`` means.
 
@@ -115,9 +86,8 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
         )
     preset = get_preset(line.extra.preset).model_dump(mode="json")
     from_file = read_mapping(line.extra.config) if line.extra.config else {}
-    values = merge(merge(preset, from_file), nest(line.given))
-    if not any(_tells_period(given) for given in (from_file, nest(line.given))):
-        values = _with_one_cosine(values)
+    given = nest(line.given)
+    values = with_one_cosine(merge(merge(preset, from_file), given), from_file, given)
     if line.extra.configs:
         values["configs"] = read_configs(line.extra.configs)
     return parse_config(
