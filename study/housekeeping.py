@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from study.folder import StudyFolder, find_studies
@@ -32,11 +33,21 @@ def open_study(storage: Where, name: str) -> StudyFolder:
 def studies_table(storage: Where) -> Table:
     """A line a study: state, trials, best, when."""
     where = Storage.of(storage)
-    table = Table(title=f"studies in {where.folder if where.remote is None else where.shown}")
-    for column in ("name", "state", "data set", "classifier", "trials", "best", "− baseline"):
-        table.add_column(column)
-    table.add_column("began", no_wrap=True)
-    for folder in find_studies(where):
+    found = find_studies(where)
+    title = f"studies in {where.folder if where.remote is None else where.shown}"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    # A name is there to be typed: where it is narrow, what is trained takes more lines.
+    for column, whole in {
+        "name": True,
+        "state": False,
+        "run": False,
+        "trials": True,
+        "best": True,
+        "− baseline": False,
+        "began": True,
+    }.items():
+        table.add_column(column, no_wrap=whole)
+    for folder in found:
         table.add_row(*_row(folder))
     return table
 
@@ -45,7 +56,7 @@ def _row(folder: StudyFolder) -> list[str]:
     try:
         config = folder.stored_config()
     except InputError as error:
-        return [folder.path.name, f"damaged: {error}", "", "", "", "", "", ""]
+        return [folder.path.name, f"damaged: {error}", "", "", "", "", ""]
     assert config is not None
     state = read_ledger(folder.ledger)
     ended = sum(record.finished for record in state.by_role("trial"))
@@ -57,8 +68,7 @@ def _row(folder: StudyFolder) -> list[str]:
     return [
         config.name,
         _state(state),
-        config.train.data.dataset,
-        config.train.model.classifier,
+        f"{config.train.model.classifier}, {config.train.data.dataset}",
         f"{ended}/{len(config.configs) if config.configs is not None else config.trials}",
         best.trial_id if best else "–",
         f"{paired:+.4f}" if isinstance(paired, float) else "–",
