@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import grpc
 import ray
 import ray.train._internal.storage as tune_storage
 from ray import tune
@@ -48,7 +49,7 @@ _QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "100000",
 }
 
-_CONNECT_SECONDS = 5.0
+_CONNECT_SECONDS = 10.0
 _PROBE_SECONDS = 120.0
 _EPSILON = 1e-9
 
@@ -121,7 +122,7 @@ def _connect(address: str | None) -> None:
 
 
 def _knock(address: str) -> None:
-    """Ray tries for a minute to reach an address where nobody is."""
+    """Refuse an address where nobody is, or something else: Ray itself tries for minutes."""
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -129,6 +130,13 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise InputError(_no_cluster(address, str(error))) from None
+    if os.environ.get("RAY_USE_TLS", "0").lower() in {"1", "true"}:
+        return
+    with grpc.insecure_channel(f"{host}:{port}") as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_CONNECT_SECONDS)
+        except grpc.FutureTimeoutError:
+            raise InputError(_no_cluster(address, "something else answers")) from None
 
 
 def _no_cluster(address: str, reason: str) -> str:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from ray.cluster_utils import Cluster
 
 from study.api import run_study
+from study.cluster import leave_ray
 from study.commands.study import main
 from study.config import StudyConfig
 from study.ledger import TrialRecord, read_ledger
@@ -189,8 +189,9 @@ def test_a_study_through_the_client_lives_in_an_object_store(
             update={"storage": uri, "work_dir": str(there), "address": place.cluster.address}
         )
     )
-    ray.shutdown()
-    assert [t.value for t in summary.trials] == [t.values["best_val_accuracy"] for t in trials]
+    leave_ray()
+    values = {trial.key: trial.values["best_val_accuracy"] for trial in trials}
+    assert {trial.trial_id: trial.value for trial in summary.trials} == values
     assert len(read_ledger(there / "far" / "ledger.jsonl").trials) == 3
     assert len(mlflow_runs(there / "far")) == 1 + 1 + len(trials)
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
