@@ -4,15 +4,17 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import ray
 from ray.cluster_utils import Cluster
 
+from study.cluster import leave_ray
+
 FAST_HEALTH = {
-    # A node that is gone is noticed after seconds, not after half a minute.
+    # A node that is gone refuses at once and is noticed after seconds, not after half a minute; one
+    # that is only slow, on a loaded machine, has time to answer.
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "2000",
-    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_timeout_ms": "10000",
+    "RAY_health_check_failure_threshold": "5",
     # Other processes on this machine may have made a token; these clusters listen to nobody else.
     "RAY_AUTH_MODE": "disabled",
     # Test machines may be short of memory for reasons of their own.
@@ -57,7 +59,7 @@ def ray_cluster(
             cluster.wait_for_nodes(timeout=120)
             yield cluster
         finally:
-            ray.shutdown()
+            leave_ray()
             cluster.shutdown()
 
 

@@ -13,6 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from study.cluster import leave_ray
 from study.journal import repair_journal
 from tests.study.tune_searches import EPOCHS, SPACE, curve, search, search_alone
 
@@ -21,7 +22,7 @@ from tests.study.tune_searches import EPOCHS, SPACE, curve, search, search_alone
 def _ray() -> Iterator[None]:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
-    ray.shutdown()
+    leave_ray()
 
 
 def stored(folder: Path) -> list[FrozenTrial]:

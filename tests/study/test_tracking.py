@@ -15,6 +15,7 @@ import pytest
 import ray
 from ray import tune
 
+from study.cluster import leave_ray
 from study.ledger import StartEvent, StudyEvent, TrialRecord, new_uid, read_ledger
 from study.tracking import LedgerCallback, failure_reason
 from tests.study.records import CONFIG, DIGEST, epoch, write
@@ -379,7 +380,7 @@ class StopAfter(tune.schedulers.FIFOScheduler):  # type: ignore[misc]
 def local_ray(tmp_path: Path) -> Iterator[None]:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
-    ray.shutdown()
+    leave_ray()
     shutil.rmtree(tmp_path / "tune", ignore_errors=True)
 
 

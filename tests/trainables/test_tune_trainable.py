@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray
 
+from study.cluster import leave_ray
 from tests.trainables.runs import EAGER, run, small_config
 from trainables.config import TrainConfig
 from trainables.data import load_dataset
@@ -25,7 +26,7 @@ LATE = EAGER | {"warmup_epochs": 3}
 def _ray() -> Iterator[None]:
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     yield
-    ray.shutdown()
+    leave_ray()
 
 
 def _spec(root: Path, **fields: Any) -> TrialSpec:
