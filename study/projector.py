@@ -41,6 +41,7 @@ from study.store import (
     RunStatus,
     StoreRefusedError,
     StoreUnavailableError,
+    models_link,
     run_link,
     view_link,
 )
@@ -87,7 +88,7 @@ class _File:
 
 @dataclass(slots=True)
 class _Delta:
-    """What one run gets from one chunk of the ledger."""
+    """What one run gets from one chunk of the ledger; ``models``: the runs' models, too."""
 
     key: str
     config: Mapping[str, Any] | None = None
@@ -99,6 +100,7 @@ class _Delta:
     time: int = 0
     logged: bool = False
     describe: bool = False
+    models: bool = False
 
 
 @dataclass(slots=True)
@@ -140,7 +142,11 @@ class _Reader:
         """The deltas so far, the study's own first; they are forgotten here."""
         deltas, self._deltas = self._deltas, {}
         first = deltas.pop(STUDY_RUN, None)
-        return deque(([first] if first else []) + list(deltas.values()))
+        found = deque(([first] if first else []) + list(deltas.values()))
+        if first is not None and first.status == "FINISHED":
+            # Of the runs that the study's end speaks of, some may be in the same chunk.
+            found.append(_Delta(STUDY_RUN, describe=True, models=True))
+        return found
 
     @property
     def objective(self) -> str | None:
@@ -541,7 +547,7 @@ class Projection:
             delta.logged = True
         while delta.files:
             self._store_file(delta.files.pop(0))
-        if delta.key == STUDY_RUN and delta.status == "FINISHED":
+        if delta.models:
             self._log_models()
         if delta.describe:
             self._describe(run_id)
@@ -713,11 +719,12 @@ def describe(
     study, end = reader.study, reader.study_end
     assert study is not None
     baselines = [key for key, run in reader.runs.items() if run.start.role == "baseline"]
+    table, models = view_link(experiment_id), models_link(experiment_id)
     paragraphs = [
         f"**{study.name}**: {study.asked}",
         f"**Pinned baseline** (no noise): {_baseline_line(reader, baselines)}",
         f"**Best trial**: {_best_line(reader, end)}",
-        f"[The runs as a table: role, status, value …]({view_link(experiment_id)})",
+        f"[The runs as a table: role, status, value …]({table}) · [the models]({models})",
     ]
     parent = run_ids.get(STUDY_RUN)
     for file in dict.fromkeys((*reader.study_files, *reports)) if parent else ():

@@ -614,6 +614,11 @@ def view_link(experiment_id: str) -> str:
     return f"#/experiments/{experiment_id}/runs?{_TRAINING}&viewStateShareKey={VIEW_KEY}"
 
 
+def models_link(experiment_id: str) -> str:
+    """The address of the experiment's logged models within MLflow's pages."""
+    return f"#/experiments/{experiment_id}/models?{_TRAINING}"
+
+
 def _dataset(source: Mapping[str, Any]) -> tuple[str, str]:
     """A data set's settings as text, and their digest."""
     text = json.dumps(source, sort_keys=True)
