@@ -34,9 +34,10 @@ from study.run_files import (
 )
 from study.run_tracking import Tracking, tracking
 from study.store import resolve_uri
-from trainables.checkpoint import load_state, save_state
+from trainables.checkpoint import CheckpointError, load_state, save_state
 from trainables.config import TrainConfig, read_mapping
 from trainables.data import Dataset, DeviceData, load_dataset, resolve_data
+from trainables.errors import InputError
 from trainables.loop import Detail, Training, train_epochs
 from trainables.metrics import EpochMetrics
 
@@ -190,7 +191,13 @@ class _Run:
         if not self.files.state.exists():
             self._say(f"run {self.files.name} has no complete epoch yet: it starts from the first")
             return
-        state = load_state(self.files.state)
+        try:
+            state = load_state(self.files.state)
+        except CheckpointError as error:
+            raise InputError(
+                f"--resume: {error}; without --resume the run starts afresh, and what is there is "
+                "kept under another name"
+            ) from None
         self.training.load_state_dict(state)
         self.seconds_before = float(state["seconds"])
         self._say(f"run {self.files.name} goes on after epoch {len(self.training.history)}")

@@ -12,7 +12,9 @@ import dataclasses
 import difflib
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -187,7 +189,7 @@ def read_arguments(
     parsed, unknown = tyro.cli(
         command,
         prog=prog,
-        description=description,
+        description=_wrapped(description),
         args=list(arguments),
         return_unknown_args=True,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone),
@@ -195,6 +197,16 @@ def read_arguments(
     if unknown:
         raise InputError(_unknown(unknown[0], _names(command), prog))
     return parsed
+
+
+def _wrapped(text: str) -> str:
+    """A description in lines as wide as the terminal, which tyro does not break.
+
+    It joins lines that begin with a letter: so they begin with a space.
+    """
+    return textwrap.fill(
+        text, shutil.get_terminal_size().columns, initial_indent=" ", subsequent_indent=" "
+    )
 
 
 def run_command(prog: str, command: Callable[[Sequence[str]], int], arguments: Any) -> int:

@@ -101,6 +101,20 @@ def test_only_omit_and_short_limit_what_is_offered() -> None:
     assert all(option.short is None for option in long.options.values())
 
 
+def test_help_breaks_no_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    said = "Train one classifier, with noise injected when training gets stuck."
+    with pytest.raises(SystemExit):
+        read_command_line(["--help"], RUN_SETTINGS, Extra, prog="x", description=said)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.strip() for line in lines[2:4]] == [
+        "Train one classifier, with noise",
+        "injected when training gets stuck.",
+    ]
+
+
 def test_help_shows_the_given_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     def command(words: Any) -> int:
         paper_options = SettingOptions(TrainConfig, paper(), only=["data/batch_size"])

@@ -685,6 +685,21 @@ def test_lines_ahead_of_the_checkpoint_are_written_once(
     same_files(artefacts(tmp_path), uninterrupted)
 
 
+def test_a_damaged_checkpoint_is_said_and_costs_nobody_their_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SMALL, *OFF, "-e", "2", "--checkpoint-dir", str(tmp_path), "--save-as", "mine"]
+    with monkeypatch.context() as patched:
+        patched.setattr(EpochLog, "close", lambda self: signal.raise_signal(signal.SIGINT))
+        assert main(words) == 130
+    files = RunFiles(tmp_path, "mine", "mine.pth")
+    files.state.write_bytes(files.state.read_bytes()[:-5])
+    assert main([*words, "--resume"]) == 2
+    assert "last.ckpt: damaged" in capsys.readouterr().err
+    assert main(words) == 0
+    assert "is kept as mine~1" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_process_leaves_what_is_needed_to_go_on(
