@@ -91,6 +91,27 @@ def test_spellings(words: list[str], expected: dict[str, Any]) -> None:
     assert read(*words).given == expected
 
 
+@pytest.mark.parametrize(
+    ("word", "classifier"),
+    [
+        ("resnet18", "resnet18"),
+        ("SimpleCNN", "SimpleCNN"),
+        ("TinyCNN", "TinyCNN"),
+        ("BabyCNN", "BabyCNN"),
+        ("simple_cnn", "SimpleCNN"),
+        ("tiny_cnn", "TinyCNN"),
+        ("baby_cnn", "BabyCNN"),
+    ],
+)
+def test_both_spellings_of_the_references_models(word: str, classifier: str) -> None:
+    assert resolve("-c", word).config.model.classifier == classifier
+
+
+@pytest.mark.parametrize("word", ["SGD", "sgd", "Adam", "adam", "ADAM"])
+def test_optimizers_in_any_case(word: str) -> None:
+    assert resolve("-o", word).config.optimizer.optimizer.lower() == word.lower()
+
+
 def test_only_omit_and_short_limit_what_is_offered() -> None:
     few = SettingOptions(TrainConfig, readme(), only=["data", "epochs"], omit=["data/subset"])
     assert "epochs" in few.options
