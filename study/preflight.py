@@ -168,12 +168,20 @@ def address_of(config: RunsConfig) -> str | None:
 
 
 def check_gpus(config: RunsConfig) -> None:
-    """Refuse GPUs that are not there. On a cluster only Ray knows, and answers later.
+    """Refuse GPUs and cores that are not there. On a cluster only Ray knows, and answers later.
 
     Raises:
         InputError: naming the field.
     """
-    if address_of(config) is not None or not config.gpus_per_trial:
+    if address_of(config) is not None:
+        return
+    cores = os.cpu_count() or 1
+    if config.cpus_per_trial > cores:
+        raise InputError(
+            f"cpus_per_trial = {config.cpus_per_trial:g}: no trial fits, this machine has {cores} "
+            "cores"
+        )
+    if not config.gpus_per_trial:
         return
     if not config.train.device.startswith("cuda") and config.train.device != "auto":
         raise InputError(

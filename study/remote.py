@@ -108,17 +108,16 @@ def fetch(local: Path, remote: ObjectPath) -> None:
     """
     try:
         with _asking(remote):
-            _fetch(local, remote)
+            if not _held_here(local):
+                _bring(local, remote)
     except RemoteError as error:
         raise InputError(f"storage = {error}; the study's records can't be fetched") from None
 
 
-def _fetch(local: Path, remote: ObjectPath) -> None:
-    if _held_here(local):
-        return
+def _bring(local: Path, remote: ObjectPath) -> None:
     for folder in remote.folders():
         if folder.name != CHECKPOINTS:
-            _fetch(local / folder.name, folder)
+            _bring(local / folder.name, folder)
     there = {path.name: path for path in remote.files() if path.name not in {LOCK, DATABASE}}
     if not there:
         return
@@ -148,8 +147,10 @@ def _forget_local_store(offset: Path) -> None:
 
 def _set_aside(local: Path) -> None:
     aside = local.parent / ".superseded" / f"{local.name}-{time.time_ns() // 1_000_000}"
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    local.rename(aside)
+    aside.mkdir(parents=True, exist_ok=True)
+    for path in local.iterdir():
+        if path.is_file() and path.name != LOCK and path.suffix != ".lock":
+            path.rename(aside / path.name)
     log.warning(
         "%s: the study went on elsewhere; this machine's records are kept in %s", local, aside
     )
@@ -225,12 +226,15 @@ def _holder(remote: ObjectPath) -> _Holder | None:
 def remote_lock(local: Path, remote: ObjectPath) -> Iterator[None]:
     """Hold a study in the object store; the caller holds the lock of the local folder.
 
+    What another holder has added before it let go is fetched, so that no copy replaces it.
+
     Raises:
         InputError: naming the holder, or why the store can't be written.
     """
     try:
         with _asking(remote):
             _take(local, remote)
+            _bring(local, remote)
     except RemoteError as error:
         raise InputError(f"storage = {error}; give a URI that can be written (--storage)") from None
     stop = threading.Event()
