@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -106,11 +107,14 @@ def class_table(classes: Mapping[str, Mapping[str, float | None]]) -> Table:
 
 def next_commands(result: "RunResult") -> list[str]:
     """Commands that make sense after a run."""
-    config = str(result.files.config)
+    folder = result.files.folder
+    again = ["noise-train", "--config", str(result.files.config)]
+    if folder != Path("checkpoints"):
+        again += ["--checkpoint-dir", str(folder)]
     commands = [["noise-test", "--checkpoint", str(result.weights)]]
     if result.config.noise.policy != "off":
-        commands.append(["noise-train", "--config", config, "--policy", "off"])
-    commands.append(["noise-train", "--config", config, "--seed", str(result.config.seed + 1)])
+        commands.append([*again, "--policy", "off"])
+    commands.append([*again, "--seed", str(result.config.seed + 1)])
     return [shlex.join(words) for words in commands]
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,8 +26,9 @@ import study.single_run
 import trainables.image_folder
 from study.commands.options import Option, written_options
 from study.commands.reference_options import RUN_SETTINGS, ReferenceOptions, resolve_run
+from study.commands.test import main as evaluate
 from study.commands.train import TrainOptions, main
-from study.run_files import EpochLog, RunFiles
+from study.run_files import EpochLog, RunFiles, find_runs
 from tests.study.single_runs import EAGER, OFF, QUICK, SMALL, Artefacts, artefacts, train
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data import DeviceData, load_dataset, resolve_data
@@ -738,6 +740,17 @@ def test_a_stopped_process_leaves_what_is_needed_to_go_on(
     same_files(
         *(Artefacts(RunFiles(at, "mine", "mine.pth")) for at in (tmp_path, tmp_path / "whole"))
     )
+
+
+def test_what_is_said_to_be_next_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*SMALL, *STATIC, "-e", "1", "--checkpoint-dir", str(tmp_path)]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    commands = [shlex.split(line) for line in said.partition("next:")[2].splitlines() if line]
+    assert [command[0] for command in commands] == ["noise-test", "noise-train", "noise-train"]
+    assert evaluate(commands[0][1:]) == 0
+    assert [main(command[1:]) for command in commands[1:]] == [0, 0]
+    assert len(find_runs(tmp_path)) == 3, "beside the first"
 
 
 def test_a_finished_run_is_shown_again(
