@@ -285,15 +285,16 @@ class _StudyRun:
         self._callbacks.append(callback)
         return callback
 
-    def _first_possible_injection(self) -> int:
+    def _earliest_injections(self) -> list[int]:
+        """The first epochs in which the trials' noise could begin."""
         config = self.config
         if config.configs is None:
-            return first_possible_injection(get_space(config.space), config.train)
+            return [first_possible_injection(get_space(config.space), config.train)]
         earliest = [
             checked_entry(config, index, entry).noise.earliest_injection()
             for index, entry in enumerate(config.configs)
         ]
-        return min((e for e in earliest if e is not None), default=config.train.epochs)
+        return [epoch for epoch in earliest if epoch is not None]
 
     def _train_baseline(self, jobs: Sequence[Any], room: "Capacity") -> None:
         from study.jobs import JobSearcher
@@ -304,7 +305,8 @@ class _StudyRun:
             if idle:
                 self.session.say(idle)
             spec = self._spec(
-                fork_first=self._first_possible_injection(),
+                # What begins with the first epoch shares nothing that could be kept.
+                fork_first=min(filter(None, self._earliest_injections()), default=None),
                 fork_disk_bytes=int(self.config.fork_disk_mb * 1e6),
                 fork_seed=self.config.train.seed,
             )
@@ -421,7 +423,7 @@ class _StudyRun:
             return None
         from study.trial_scheduler import ForkAwareASHA
 
-        first = min(self._first_possible_injection(), self.config.train.epochs)
+        first = min([*self._earliest_injections(), self.config.train.epochs])
         scheduler = ForkAwareASHA(
             self.config.objective[0],
             epochs=self.config.train.epochs,

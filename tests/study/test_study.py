@@ -15,25 +15,15 @@ from study.api import run_study
 from study.commands.study import main
 from study.config import StudyConfig
 from study.summary import Summary
+from tests.study.conftest import COMMAND, EPOCHS, TRIALS
 from trainables.config import TrainConfig, parse_config
 from trainables.metrics import OBJECTIVES, STATISTICS
 
-EPOCHS = 6
-TRIALS = 6
-COMMAND = [
-    "run",
-    *("--name", "small", "--epochs", str(EPOCHS), "--trials", str(TRIALS)),
-    *("--batch-size", "64", "--lr", "0.05", "--baseline-seeds", "2", "--seed", "3"),
-    *("--space", "adaptive_noise_small", "--max-concurrent", "2"),
-]
-
 
 @pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def storage(searched: Path) -> Path:
     """A storage folder in which the command has run one small study."""
-    folder = tmp_path_factory.mktemp("studies")
-    assert main([*COMMAND, "--storage", str(folder)]) == 0
-    return folder
+    return searched
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +149,9 @@ def test_list_and_clean(
     assert main(["clean", "small", "--storage", str(storage)]) == 0
     assert "removed" in capsys.readouterr().out
     kept = [p.parent.name for p in (storage / "small" / "checkpoints").glob("*/*")]
-    assert set(kept) <= {summary["best"]}
+    # The winner's weights, if it ever injected, and those of the baseline that it is compared with.
+    assert "baseline-seed3" in kept
+    assert set(kept) <= {summary["best"], "baseline-seed3"}
 
 
 def _config(tmp_path: Path, **fields: Any) -> StudyConfig:
@@ -275,7 +267,10 @@ def test_the_time_budget_ends_a_study(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_budget_that_the_baseline_uses_up_leaves_no_time_for_trials(tmp_path: Path) -> None:
-    summary = run_study(_config(tmp_path, time_budget=0.5, trials=500))
+    config = _config(tmp_path, time_budget=0.5, trials=500, space="static_noise")
+    summary = run_study(config)
     assert len(summary.baseline) == 1
     assert (summary.trials, summary.best) == ([], None)
     assert any("--time-budget" in note for note in summary.notes)
+    # Static noise begins at once: nothing forks, so that the baseline keeps nothing for it.
+    assert not list((tmp_path / "given" / "checkpoints").glob("baseline-*/epoch-*"))
