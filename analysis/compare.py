@@ -1,7 +1,7 @@
 """Studies side by side: what each found, what mattered there, what it cost."""
 
 import statistics as stats
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -9,6 +9,7 @@ from rich.table import Table
 from analysis.importance import Importances, importances
 from analysis.reading import StudyView
 from analysis.tables import Cost, better_by, cost
+from study.confirm_plan import confirmation_of
 from study.ledger import TrialRecord
 from study.statistics import Paired, estimate
 from trainables.errors import InputError
@@ -154,28 +155,20 @@ def _best(view: StudyView, baseline: Sequence[float]) -> BestDifference | None:
 
 
 def _over_seeds(view: StudyView, best: TrialRecord) -> Paired:
-    """Paired differences of the best configuration on every seed that it was trained on.
+    """Paired differences of the best configuration on the seeds that it was trained on.
 
-    Where it was trained on fresh seeds only these count: on the search's own seed it was chosen
+    Where it was confirmed on fresh seeds only these count: on the search's own seed it was chosen
     for its luck, too.
     """
     name = view.config.objective[0]
-    records = view.state.trials.values()
-    fresh = [r for r in records if r.role not in ("baseline", "trial") and _equal(r, best)]
-    pinned = _values(name, [r for r in records if r.role == "baseline"])
-    found = _values(name, fresh) or _values(name, [best])
-    seeds = tuple(sorted(found.keys() & pinned.keys()))
-    return Paired(seeds, tuple(found[seed] - pinned[seed] for seed in seeds))
-
-
-def _equal(record: TrialRecord, other: TrialRecord) -> bool:
-    """The same configuration but for the seed."""
-    return {**record.config, "seed": 0} == {**other.config, "seed": 0}
-
-
-def _values(name: str, records: Sequence[TrialRecord]) -> Mapping[int, float]:
-    ended = [r for r in records if r.state == "complete" and r.history]
-    return {record.seed: objective_value(name, record.history) for record in ended}
+    confirmation = confirmation_of(view.folder, view.config, view.state)
+    if confirmation is not None and best.key in confirmation.config.trials:
+        fresh = confirmation.samples(name)[best.key]
+        if fresh.complete:
+            return fresh
+    pinned = view.state.trials[f"baseline-seed{best.seed}"]
+    difference = objective_value(name, best.history) - objective_value(name, pinned.history)
+    return Paired((best.seed,), (difference,))
 
 
 def comparison_tables(lines: Sequence[StudyLine], shown: int = 5) -> list[Table]:

@@ -99,8 +99,9 @@ def _summary(folder: StudyFolder) -> Summary | None:
 def clean_study(storage: Where, name: str) -> str:
     """Remove the checkpoints that nothing needs any more; returns a sentence about it.
 
-    A finished trial needs none, but the best one's final weights are kept. What an unfinished
-    study would go on from, its trials' and the baselines', stays.
+    A finished trial needs none, but the final weights of the best one and of its baseline are
+    kept: they are registered, and compared by class. What an unfinished study would go on from,
+    its trials' and the baselines', stays.
 
     Raises:
         InputError: if there is no such study, or it is running.
@@ -125,9 +126,11 @@ def clean_study(storage: Where, name: str) -> str:
 def _needed(folder: StudyFolder, state: LedgerState, *, over: bool) -> set[Location]:
     needed: set[Location] = set()
     best = state.study.best if state.study else None
+    winner = state.trials.get(best or "")
+    pair = {best} if winner is None else {best, f"baseline-seed{winner.seed}"}
     for path in folder.checkpoints.glob("*/*"):
         record = state.trials.get(path.parent.name)
         finished = record is not None and record.finished
-        if path.parent.name == best or (not over and not finished):
+        if path.parent.name in pair or (not over and not finished):
             needed.add(path)
     return needed

@@ -6,11 +6,15 @@ import pytest
 
 from analysis.command import main
 from analysis.compare import compare_studies, differing
-from analysis.reading import load_study
+from analysis.reading import StudyView, load_study
+from analysis.report import sections
+from study.confirm_plan import ConfirmConfig, config_file, confirm_folder, run_key
+from study.folder import write_json
 from study.ledger import EndEvent, EpochsEvent, Ledger, StartEvent
 from study.statistics import estimate
 from tests.analysis.studies import TIME, TRIALS, history, write_study
-from trainables.metrics import objective_value
+from trainables.fork import baseline_config
+from trainables.metrics import objective_value, objective_values
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +39,35 @@ def test_lines_hold_each_studys_own_result(compared: Path) -> None:
     assert "numbers of complete trials" in differing([one, two])[0]
 
 
+def write_confirmation(view: StudyView, trial: str, seeds: tuple[int, ...]) -> None:
+    """A confirmation's folder: its configuration and its ledger, the runs really trained."""
+    folder = confirm_folder(view.folder)
+    folder.path.mkdir()
+    config = ConfirmConfig(top=1, seeds=len(seeds), trials=(trial,), first_seed=seeds[0])
+    write_json(config_file(view.folder), config.model_dump(mode="json"))
+    with Ledger(folder.ledger) as ledger:
+        for seed in seeds:
+            tried = view.train_config(trial).model_copy(update={"seed": seed})
+            for key, role, run in (
+                (run_key("baseline", "", seed), "baseline", baseline_config(tried)),
+                (run_key("confirm", trial, seed), "confirm", tried),
+            ):
+                rows, values = history(run), run.model_dump(mode="json")
+                ledger.append(StartEvent(key, role, seed, {}, values, "", time=TIME))
+                ledger.append(EpochsEvent(key, rows, time=TIME))
+                ended = {**objective_values(rows), "test_accuracy": 0.5 + seed / 100}
+                ledger.append(EndEvent(key, "complete", values=ended, time=TIME))
+
+
 def test_fresh_seeds_give_an_interval(tmp_path: Path) -> None:
-    write_study(tmp_path, "confirmed", trials=TRIALS[1:2], seeds=4, objective=["best_val_loss"])
+    write_study(tmp_path, "confirmed", trials=TRIALS[1:2], seeds=1, objective=["best_val_loss"])
     view = load_study(tmp_path, "confirmed")
-    config = view.train_config("trial-0000")
-    name = view.config.objective[0]
-    expected = []
-    with Ledger(view.folder.ledger) as ledger:
-        for seed in (1, 2, 3):
-            fresh = config.model_copy(update={"seed": seed})
-            key, rows = f"confirm-{seed}", history(fresh)
-            values = fresh.model_dump(mode="json")
-            ledger.append(StartEvent(key, "confirm", seed, {}, values, "", time=TIME))
-            ledger.append(EpochsEvent(key, rows, time=TIME))
-            ledger.append(EndEvent(key, "complete", time=TIME))
-            pinned = view.baselines[seed].history
-            expected.append(objective_value(name, rows) - objective_value(name, pinned))
+    write_confirmation(view, "trial-0000", (1, 2, 3))
+    name, expected = view.config.objective[0], []
+    for seed in (1, 2, 3):
+        fresh = view.train_config("trial-0000").model_copy(update={"seed": seed})
+        pinned = history(baseline_config(fresh))
+        expected.append(objective_value(name, history(fresh)) - objective_value(name, pinned))
     write_study(tmp_path, "other", trials=TRIALS[:1], seeds=1)
     best = compare_studies([load_study(tmp_path, n) for n in ("confirmed", "other")])[0].best
     assert best is not None
@@ -70,3 +87,68 @@ def test_command(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["one"], ["one", "one"], ["one", "tow"]):
         assert main(["compare", *words, "--storage", str(compared)]) == 2
     assert "did you mean 'two'" in capsys.readouterr().err
+
+
+def test_the_report_gives_a_confirmations_verdict_first(tmp_path: Path) -> None:
+    write_study(tmp_path, "confirmed", trials=TRIALS[1:2], seeds=1)
+    view = load_study(tmp_path, "confirmed")
+    (before,) = [part for part in sections(view) if part.key == "verdict"]
+    assert not any("test accuracy" in line for line in before.lines)
+    write_confirmation(view, "trial-0000", (1, 2, 3))
+    (verdict,) = [part for part in sections(view) if part.key == "verdict"]
+    # The same test accuracy on each seed: there is nothing to see, and nothing is claimed.
+    assert "trial-0000, test accuracy beside the baseline: no difference" in verdict.lines[0]
+    assert any(line.startswith("The search: ") for line in verdict.lines)
+
+
+STATES = {
+    "empty": {"seeds": 0, "trials": ()},
+    "baseline_only": {"seeds": 1, "trials": ()},
+    "nothing_complete": {"seeds": 1, "trials": TRIALS[3:5]},
+}
+
+
+@pytest.fixture(scope="module")
+def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unfinished")
+    for name, what in STATES.items():
+        write_study(folder, name, over=False, **what)
+    write_study(folder, "whole", trials=TRIALS[:1], seeds=1)
+    return folder
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["report", "NAME", "--no-pictures"], 0),
+        (["export", "NAME"], 0),
+        (["export", "NAME", "--register", "model"], 2),
+        (["export", "NAME", "--pareto"], 2),
+        (["compare", "NAME", "whole"], 0),
+        (["confirm", "NAME"], 2),
+        (["preview", "NAME", "--no-picture"], 0),
+        (["shares", "NAME", "--n", "20"], 0),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_every_command_says_what_is_there_and_what_is_missing(
+    name: str,
+    words: list[str],
+    code: int,
+    unfinished: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = [name if word == "NAME" else word for word in words]
+    where = ["--storage", str(unfinished), "--tracking-uri", f"sqlite:///{unfinished}/none.db"]
+    if name == "empty" and words[0] in {"preview", "shares"}:
+        code = 2  # they ask what settings would do on the baseline, of which there is none
+    assert main([*command, *where]) == code
+    said = capsys.readouterr()
+    if code:
+        assert len(said.err.strip().splitlines()) == 1
+        assert name in said.err or "--pareto" in said.err
+    elif words[0] in {"report", "export", "compare"}:
+        assert "is not finished" in said.err
+        assert "No trial is complete yet" in said.err
+    assert not (unfinished / "none.db").exists(), "a look makes no database"

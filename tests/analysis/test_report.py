@@ -1,55 +1,54 @@
 """The report: its figures against the ledger, and the page in a real browser."""
 
 import re
-import shutil
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from analysis.charts import Blocks, Line, Points
+from analysis.charts import Blocks, Line, Points, Surface, log_ticks
 from analysis.command import main
 from analysis.draw_static import save_figure
 from analysis.forking_picture import forking_chart
 from analysis.importance import importances
 from analysis.page import Page
-from analysis.pictures import curves_chart, gap_chart, history_chart, noise_chart
+from analysis.pictures import contour_chart, curves_chart, gap_chart, history_chart, noise_chart
 from analysis.reading import StudyView, load_study
 from analysis.report import sections
 from analysis.tables import Report, adaptivity, better_by, cost, verdict
-from tests.analysis.studies import EPOCHS, TRIALS, Planned, write_study
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+from tests.analysis.studies import ADAPTIVE, EPOCHS, TRIALS, Planned, write_study
+from tests.browser import NEEDS_BROWSER, Browser, open_browser
 
 PROBE = """
-<script>
-const out = {errors: window.problems.length, resources: performance.getEntriesByType("resource")
-  .filter((entry) => !entry.name.startsWith("data:") && !entry.name.startsWith("blob:")).length};
 const table = document.querySelector("table.data"), rows = () => [...table.tBodies[0].rows];
 const column = [...table.tHead.rows[0].cells].findIndex((c) => c.textContent === "epochs");
 const click = () => table.tHead.rows[0].cells[column].querySelector("button").click();
 const cells = () => rows().map((row) => Number(row.cells[column].dataset.sort)).join(",");
+const out = {};
 click(); out.up = cells(); click(); out.down = cells();
 const filter = document.querySelector("input[type=search]");
 filter.value = "failed made"; filter.dispatchEvent(new Event("input"));
 out.shown = rows().filter((row) => !row.hidden).map((row) => row.cells[0].textContent).join(",");
-out.plots = document.querySelectorAll(".plot .main-svg").length > 0;
-out.empty = [...document.querySelectorAll(".plot")].filter((p) => !p.querySelector("svg")).length;
+filter.value = ""; filter.dispatchEvent(new Event("input"));
+out.all = rows().filter((row) => !row.hidden).length;
+const plots = [...document.querySelectorAll(".plot")];
+out.plots = plots.length;
+out.empty = plots.filter((plot) => !plot.querySelector(".main-svg")).length;
+out.low = plots.filter((plot) => plot.getBoundingClientRect().height < 100).length;
 out.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-document.documentElement.dataset.probe = JSON.stringify(out);
-</script>
+out.page = getComputedStyle(document.body).backgroundColor;
+out.ink = getComputedStyle(document.body).color;
+out.words = getComputedStyle(document.querySelector(".plot .xtick text")).fill;
+return out;
 """
-LISTEN = """
-<script>window.problems = [];
-for (const kind of ["error", "unhandledrejection", "securitypolicyviolation"]) {
-  addEventListener(kind, (event) => problems.push(String(event.message ?? event.type)));
-}
-const say = console.error; console.error = (...words) => { problems.push(words.join(" ")); };
-</script>
-"""
+"""Sorts, filters, and looks for what does not fit."""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with open_browser(tmp_path_factory.mktemp("browser")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -76,34 +75,32 @@ def test_the_page_names_no_other_host_and_holds_what_it_must(written: Path) -> N
     assert text.count("trial-0003") > 1
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
-@pytest.mark.parametrize("width", [1280, 500])
+@NEEDS_BROWSER
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("dark", [False, True])
 def test_in_a_browser_it_draws_sorts_and_filters(
-    width: int, written: Path, tmp_path: Path, small: StudyView
+    width: int, dark: bool, written: Path, browser: Browser, small: StudyView
 ) -> None:
-    import html
-    import json
-
-    text = (written / "report.html").read_text(encoding="utf-8")
-    assert text.count("<body>") == 1
-    text = text.replace("<body>", f"<body>{LISTEN}")
-    at = text.rindex("</body>")
-    page = tmp_path / "page.html"
-    page.write_text(text[:at] + PROBE + text[at:], encoding="utf-8")
-    command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    command += [f"--window-size={width},900", "--virtual-time-budget=8000"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout
-    found = re.search(r'data-probe="([^"]*)"', shown)
-    assert found, "the page's scripts did not run to their end"
-    probe = json.loads(html.unescape(found[1]))
+    browser.look(width=width, dark=dark)
+    browser.open((written / "report.html").as_uri())
+    probe = browser.run(PROBE)
     lengths = sorted(len(record.history) for record in small.state.trials.values())
     assert probe["up"] == ",".join(map(str, lengths))
     assert probe["down"] == ",".join(map(str, reversed(lengths)))
     assert probe["shown"] == "trial-0004"
-    assert probe["plots"]
-    assert (probe["errors"], probe["resources"], probe["empty"]) == (0, 0, 0)
+    assert probe["all"] == len(lengths)
+    assert probe["plots"] > 10
+    assert (probe["empty"], probe["low"]) == (0, 0)
     assert probe["wide"] <= 0, "the page scrolls sideways"
+    assert is_dark(probe["page"]) == dark
+    assert is_dark(probe["ink"]) == is_dark(probe["words"]) != dark
+    assert browser.requests() == [(written / "report.html").as_uri()]
+    assert not browser.problems()
+
+
+def is_dark(colour: str) -> bool:
+    """Whether a colour, as ``rgb(20, 24, 29)``, is nearer to black than to white."""
+    return sum(map(int, re.findall(r"\d+", colour)[:3])) < 3 * 128
 
 
 def test_curves_show_the_noise_of_the_best_trial(small: StudyView) -> None:
@@ -191,6 +188,54 @@ def test_importances_find_the_setting_that_decides(tmp_path: Path) -> None:
     assert sum(found.fanova.values()) == pytest.approx(1.0)
     told = {part.key: part for part in sections(load_study(tmp_path, "static"))}
     assert "static" in told["adaptivity"].lines[0]
+
+
+def test_the_contour_lies_between_the_trials(tmp_path: Path) -> None:
+    places = [(0.1, 0.1), (0.1, 2.0), (2.0, 0.1), (2.0, 2.0), (0.5, 0.5), (1.0, 0.3), (0.2, 1.0)]
+    trials = tuple(
+        Planned(
+            {
+                **ADAPTIVE,
+                "noise/signals": "grad_norm_plateau",
+                "noise/magnitude_min": low,
+                "noise/magnitude_extra": extra,
+            }
+        )
+        for low, extra in places
+    )
+    write_study(tmp_path, "pairs", trials=trials, seeds=1, space="adaptive_noise")
+    view = load_study(tmp_path, "pairs")
+    chart = contour_chart(view, ["noise/magnitude_min", "noise/magnitude_extra"])
+    assert chart is not None
+    surface, points = chart.panels[0].marks
+    assert isinstance(surface, Surface)
+    assert isinstance(points, Points)
+    assert points.z is not None
+    known = [value for row in surface.z for value in row if value is not None]
+    # Planes through points lie between the lowest and the highest of them, and end at the outer.
+    assert min(points.z) - 1e-9 <= min(known) <= max(known) <= max(points.z) + 1e-9
+    assert any(value is None for row in surface.z for value in row)
+    save_figure(chart, tmp_path / "contour.png")
+    assert Image.open(tmp_path / "contour.png").width > 600
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((0.0061, 0.63), ("0.01", "0.03", "0.1", "0.3")),
+        ((0.03, 1.2), ("0.03", "0.1", "0.3", "1")),
+        ((0.2, 0.9), ("0.2", "0.3", "0.5", "1")),
+        ((0.4,), ("0.4",)),
+        ((1e-5, 10.0), ("1e-05", "0.001", "0.1", "10")),
+        ((), ()),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis_are_few_and_written_out(
+    values: tuple[float, ...], expected: tuple[str, ...]
+) -> None:
+    ticks = log_ticks(values)
+    assert len(ticks) <= 4
+    assert tuple(text for _, text in ticks) == expected
 
 
 @pytest.mark.parametrize(("seeds", "trials"), [(0, ()), (1, ()), (2, TRIALS[3:5])])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -29,34 +29,48 @@ def free_port() -> int:
 
 
 @contextmanager
+def served(command: list[str], port: int, page: str, **options: Any) -> Iterator[str]:
+    """A server until the end of the block; its address.
+
+    Args:
+        command: what starts it.
+        port: where it listens, on this machine.
+        page: what it answers once it is ready.
+        options: for the process.
+    """
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        **options,
+    ) as process:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait_until_served(f"{address}/{page}", process)
+            yield address
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
 def mlflow_server(folder: Path, port: int) -> Iterator[str]:
     """A real tracking server on an SQLite file in ``folder``; its URI."""
     environment = ui_environment(f"sqlite:///{folder}/server.db", folder)
     # It keeps the artifacts itself, as a server for several machines does.
     environment.pop("MLFLOW_DEFAULT_ARTIFACT_ROOT")
     environment["MLFLOW_ARTIFACTS_DESTINATION"] = str(folder / "served")
-    with subprocess.Popen(
-        ui_command("127.0.0.1", port),
-        env=environment,
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
-        try:
-            uri = f"http://127.0.0.1:{port}"
-            _wait_until_healthy(uri, process)
-            yield uri
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
+    command = ui_command("127.0.0.1", port)
+    with served(command, port, "health", env=environment, cwd=folder) as uri:
+        yield uri
 
 
-def _wait_until_healthy(uri: str, process: "subprocess.Popen[bytes]") -> None:
+def _wait_until_served(page: str, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         assert process.poll() is None, "the server ended"
         try:
-            with urllib.request.urlopen(f"{uri}/health", timeout=5):
+            with urllib.request.urlopen(page, timeout=5):
                 return
         except OSError:
             time.sleep(0.3)
