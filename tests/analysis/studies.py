@@ -1,14 +1,23 @@
 """Small real studies for the analysis: trained by the loop, recorded in a ledger."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from study.config import StudyConfig
+from study.confirm_plan import ConfirmConfig, config_file, confirm_folder, run_key
 from study.folder import StudyFolder, write_json
-from study.ledger import EndEvent, EpochsEvent, Ledger, StartEvent, StudyEndEvent, StudyEvent
+from study.ledger import (
+    EndEvent,
+    EpochsEvent,
+    Ledger,
+    StartEvent,
+    StudyEndEvent,
+    StudyEvent,
+    read_ledger,
+)
 from tests.trainables.runs import training
 from trainables.config import TrainConfig, apply_overrides
 from trainables.fork import annotate, baseline_config, baseline_digest
@@ -172,6 +181,36 @@ def _write_trial(ledger: Ledger, number: int, trial: Planned) -> None:
             time=time + 900,
         )
     )
+
+
+def write_confirmation(
+    folder: StudyFolder, trial: str, seeds: Sequence[int], gains: Sequence[float] = ()
+) -> None:
+    """A confirmation's folder: its configuration and its ledger, the runs really trained.
+
+    Args:
+        folder: the study's.
+        trial: the one that is confirmed.
+        seeds: the fresh ones, consecutive.
+        gains: the trial's test accuracy minus the baseline's, which is made up; none: zero.
+    """
+    chosen = TrainConfig.model_validate(read_ledger(folder.ledger).trials[trial].config)
+    home = confirm_folder(folder)
+    home.path.mkdir()
+    config = ConfirmConfig(top=1, seeds=len(seeds), trials=(trial,), first_seed=seeds[0])
+    write_json(config_file(folder), config.model_dump(mode="json"))
+    with Ledger(home.ledger) as ledger:
+        for seed, gain in zip(seeds, gains or [0.0] * len(seeds), strict=True):
+            tried = chosen.model_copy(update={"seed": seed})
+            for key, role, run, more in (
+                (run_key("baseline", "", seed), "baseline", baseline_config(tried), 0.0),
+                (run_key("confirm", trial, seed), "confirm", tried, gain),
+            ):
+                rows, values = history(run), run.model_dump(mode="json")
+                ledger.append(StartEvent(key, role, seed, {}, values, "", time=TIME))
+                ledger.append(EpochsEvent(key, rows, time=TIME))
+                ended = {**objective_values(rows), "test_accuracy": 0.5 + seed / 100 + more}
+                ledger.append(EndEvent(key, "complete", values=ended, time=TIME))
 
 
 def write_run(folder: Path, config: TrainConfig) -> Path:

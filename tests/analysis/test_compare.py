@@ -6,15 +6,12 @@ import pytest
 
 from analysis.command import main
 from analysis.compare import compare_studies, differing
-from analysis.reading import StudyView, load_study
+from analysis.reading import load_study
 from analysis.report import sections
-from study.confirm_plan import ConfirmConfig, config_file, confirm_folder, run_key
-from study.folder import write_json
-from study.ledger import EndEvent, EpochsEvent, Ledger, StartEvent
 from study.statistics import estimate
-from tests.analysis.studies import TIME, TRIALS, history, write_study
+from tests.analysis.studies import TRIALS, history, write_confirmation, write_study
 from trainables.fork import baseline_config
-from trainables.metrics import objective_value, objective_values
+from trainables.metrics import objective_value
 
 
 @pytest.fixture(scope="module")
@@ -39,30 +36,10 @@ def test_lines_hold_each_studys_own_result(compared: Path) -> None:
     assert "numbers of complete trials" in differing([one, two])[0]
 
 
-def write_confirmation(view: StudyView, trial: str, seeds: tuple[int, ...]) -> None:
-    """A confirmation's folder: its configuration and its ledger, the runs really trained."""
-    folder = confirm_folder(view.folder)
-    folder.path.mkdir()
-    config = ConfirmConfig(top=1, seeds=len(seeds), trials=(trial,), first_seed=seeds[0])
-    write_json(config_file(view.folder), config.model_dump(mode="json"))
-    with Ledger(folder.ledger) as ledger:
-        for seed in seeds:
-            tried = view.train_config(trial).model_copy(update={"seed": seed})
-            for key, role, run in (
-                (run_key("baseline", "", seed), "baseline", baseline_config(tried)),
-                (run_key("confirm", trial, seed), "confirm", tried),
-            ):
-                rows, values = history(run), run.model_dump(mode="json")
-                ledger.append(StartEvent(key, role, seed, {}, values, "", time=TIME))
-                ledger.append(EpochsEvent(key, rows, time=TIME))
-                ended = {**objective_values(rows), "test_accuracy": 0.5 + seed / 100}
-                ledger.append(EndEvent(key, "complete", values=ended, time=TIME))
-
-
 def test_fresh_seeds_give_an_interval(tmp_path: Path) -> None:
     write_study(tmp_path, "confirmed", trials=TRIALS[1:2], seeds=1, objective=["best_val_loss"])
     view = load_study(tmp_path, "confirmed")
-    write_confirmation(view, "trial-0000", (1, 2, 3))
+    write_confirmation(view.folder, "trial-0000", (1, 2, 3))
     name, expected = view.config.objective[0], []
     for seed in (1, 2, 3):
         fresh = view.train_config("trial-0000").model_copy(update={"seed": seed})
@@ -94,7 +71,7 @@ def test_the_report_gives_a_confirmations_verdict_first(tmp_path: Path) -> None:
     view = load_study(tmp_path, "confirmed")
     (before,) = [part for part in sections(view) if part.key == "verdict"]
     assert not any("test accuracy" in line for line in before.lines)
-    write_confirmation(view, "trial-0000", (1, 2, 3))
+    write_confirmation(view.folder, "trial-0000", (1, 2, 3))
     (verdict,) = [part for part in sections(view) if part.key == "verdict"]
     # The same test accuracy on each seed: there is nothing to see, and nothing is claimed.
     assert "trial-0000, test accuracy beside the baseline: no difference" in verdict.lines[0]
