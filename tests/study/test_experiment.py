@@ -247,7 +247,8 @@ def _mlflow_runs(storage: Path, name: str) -> list[Any]:
 @pytest.mark.slow
 def test_killed_in_the_middle_and_started_again_every_run_is_there_once(tmp_path: Path) -> None:
     file = tmp_path / "grid.json"
-    file.write_text(json.dumps({"train": QUICK}))
+    digits = {"dataset": "digits", "batch_size": 50}
+    file.write_text(json.dumps({"train": QUICK | {"data": digits}, "subsets": [0.3]}))
     command = [
         sys.executable, "-m", "study.commands.study", "experiment", "--config", str(file),
         "--storage", str(tmp_path), "--name", "grid", "--classifiers", "BabyCNN,TinyCNN",
