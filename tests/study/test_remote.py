@@ -1,6 +1,8 @@
 """Records in an object store: what is copied, in which order, what is fetched, who holds them."""
 
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -15,13 +17,16 @@ from study.commands.study import main
 from study.config import StudyConfig, is_address
 from study.folder import StudyFolder, find_studies
 from study.housekeeping import clean_study
-from study.ledger import EndEvent, Ledger, StudyEvent, read_ledger
+from study.ledger import EndEvent, Ledger, StartEvent, StudyEvent, read_ledger
 from study.remote import LOCK, RemoteCopy, RemoteError, check_remote
 from study.resume import resumed
 from study.storage import Storage, default_work_dir
 from tests.study.servers import ObjectStore, free_port, object_store
-from trainables.config import parse_config
+from tests.study.study_processes import mlflow_runs, study_process, wait_until
+from tests.trainables.runs import device_data
+from trainables.config import apply_overrides, parse_config
 from trainables.errors import InputError
+from trainables.loop import Training, train_epochs
 from trainables.object_store import ObjectPath
 
 
@@ -231,13 +236,51 @@ def test_checkpoints_that_nothing_needs_are_removed_from_the_store(
     checkpoint.write_bytes(b"12345")
     with Ledger(folder.ledger) as ledger:
         start = {"role": "trial", "seed": 0, "overrides": {}, "config": {}, "baseline": "b"}
-        from study.ledger import StartEvent
-
         ledger.append(StartEvent("trial-0000", time=3, **start))
         ledger.append(EndEvent("trial-0000", "complete", time=4))
     said = clean_study(Storage.of(place, str(tmp_path / "here")), "s")
     assert "removed 1 checkpoints" in said
     assert not checkpoint.exists()
+
+
+@pytest.mark.slow
+def test_a_study_whose_machine_is_lost_goes_on_on_another(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    given = [
+        {"noise/policy": "always", "noise/kind": "weight", "noise/magnitude": 0.02 * number}
+        for number in range(1, 5)
+    ]
+    data = {"dataset": "synthetic", "synthetic_train": 300, "batch_size": 32}
+    train = {"data": data, "epochs": 4, "optimizer": {"lr": 0.02, "lr_restart_period": 4}}
+    values = {"name": "s", "configs": given, "baseline_seeds": 1, "max_concurrent": 1}
+    config = parse_config(StudyConfig, values | {"train": train | {"device": "cpu"}})
+    (tmp_path / "study.json").write_text(config.model_dump_json())
+    uri = store.uri("bucket/lost")
+    remote = ObjectPath(uri) / "s"
+    words = ["run", "--config", str(tmp_path / "study.json"), "--storage", uri]
+    with study_process([*words, "--work-dir", str(tmp_path / "here")]) as process:
+        wait_until(lambda: _content(remote).count(b'"type":"end"') >= 3, process)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert (remote / LOCK).exists()
+    done = _content(remote)
+    there = tmp_path / "there"
+    words = ["resume", "s", "--storage", uri, "--work-dir", str(there)]
+    with study_process(words) as process:
+        output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert _content(remote).startswith(done)
+    assert (there / "s" / "ledger.jsonl").read_bytes() == _content(remote)
+    records = read_ledger(there / "s" / "ledger.jsonl").by_role("trial")
+    assert [record.state for record in records] == ["complete"] * len(given)
+    for record, overrides in zip(records, given, strict=True):
+        run = apply_overrides(config.train, overrides)
+        assert list(record.history) == list(train_epochs(Training(run, device_data(run))))
+    # What was recorded on the lost machine is in MLflow, too, once.
+    runs = mlflow_runs(there / "s")
+    assert len(runs) == 1 + 1 + len(given)
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert store.secret not in output
 
 
 def test_secrets_are_asked_for_again_and_shown_nowhere(
