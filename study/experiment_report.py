@@ -379,7 +379,7 @@ def _figure(found: Spread, between: str, name: str) -> str:
     return text if found.sd is None else f"{text}{between}{found.sd:.4f}"
 
 
-_TERMINAL_HEADINGS = {"− baseline": "− base", "optimizer": "optim."}
+_TERMINAL_HEADINGS = {"− baseline": "− base", "optimizer": "opt."}
 
 
 def result_table(result: ExperimentResult) -> Table:
@@ -392,6 +392,11 @@ def result_table(result: ExperimentResult) -> Table:
             _TERMINAL_HEADINGS.get(name, name).replace(" ", "\n"),
             justify="right" if figure else "left",
             no_wrap=figure,
+            # What gives way breaks between words: "SGD 0.9", "1 failed". A user's own model may
+            # have a name that must break in its middle.
+            min_width=(
+                None if figure else min(12, max(_longest_word(cells[index]) for cells in rows))
+            ),
             overflow="fold",
         )
     for row, cells in zip(result.table, rows, strict=True):
@@ -400,6 +405,10 @@ def result_table(result: ExperimentResult) -> Table:
         shown = [escape(cell.replace("±0.", "±.")) for cell in cells]
         table.add_row(*shown, style=style if row.complete else "dim")
     return table
+
+
+def _longest_word(text: str) -> int:
+    return max(map(len, text.split()), default=0)
 
 
 def print_experiment(console: Console, result: ExperimentResult) -> None:

@@ -234,6 +234,25 @@ def test_the_terminals_table_fits_eighty_columns_with_figures_whole(tmp_path: Pa
     ]  # fmt: skip
 
 
+def test_a_failed_run_breaks_no_names_in_the_terminals_table() -> None:
+    config = grid(optimizers=["SGD"], lrs=[0.02, 1e30], seeds=[0, 1], distributions=["gaussian"])
+    runs = (*baselines(config), *noisy_runs(config))
+    records = [
+        _record(r, 0.5 + i / 9, "failed" if r.group.lr > 1 else "complete")
+        for i, r in enumerate(runs)
+    ]
+    console = Console(width=80, record=True, file=io.StringIO())
+    print_experiment(console, report(config, LedgerState(None, {r.key: r for r in records})))
+    table = console.export_text().partition("Figures of")[0]
+    assert max(map(len, table.splitlines())) <= 80
+    assert (table.count("BabyCNN "), table.count("baseline "), table.count("gaussian ")) == (
+        4,
+        2,
+        2,
+    )
+    assert table.count("failed ") == 2
+
+
 # --- real ones -------------------------------------------------------------------------------
 
 
