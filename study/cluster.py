@@ -16,6 +16,7 @@ import grpc
 import ray
 import ray.train._internal.storage as tune_storage
 from ray import tune
+from ray._private import ray_constants
 from ray.tune.impl.tuner_internal import TunerInternal
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -109,7 +110,8 @@ def _connect(address: str | None) -> None:
     else:
         options |= {"logging_level": logging.ERROR, "configure_logging": True}
     if address is None:
-        ray.init(**options)
+        with _on_loopback():
+            ray.init(**options)
         return
     _knock(address)
     try:
@@ -119,6 +121,25 @@ def _connect(address: str | None) -> None:
         leave_ray()
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(_no_cluster(address, first[:300])) from None
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let a Ray that is started inside listen on 127.0.0.1 alone, as it does on a Mac.
+
+    Otherwise each of its processes listens on all of the machine's interfaces, and whoever reaches
+    one of them runs code here. The variable is for the processes that Ray starts.
+    """
+    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    usual, given = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(name)
+    ray_constants.ENABLE_RAY_CLUSTER, os.environ[name] = False, "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = usual
+        del os.environ[name]
+        if given is not None:
+            os.environ[name] = given
 
 
 def _knock(address: str) -> None:

@@ -134,11 +134,12 @@ def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None
     given = Path(config.storage) if where.remote is None else where.folder
     folder = StudyFolder(given / config.name)
     commands = [shlex.join(["noise-study", "ui", *where.words])]
+    again = "" if where.remote is None else " " + shlex.join(where.words)
     if summary.best:
         commands.append(f"noise-train --config {folder.best_config}")
     commands.append(
         f"noise-study run --config {folder.config} --name {config.name}-more "
-        f"--trials {4 * config.trials}"
+        f"--trials {4 * config.trials}{again}"
     )
     console.print("[bold]next:[/]")
     for command in commands:

@@ -213,6 +213,8 @@ def public_values(config: RunsConfig) -> dict[str, Any]:
     for name in _URIS:
         if values[name] is not None:
             values[name] = redact_uri(values[name])
+    # Where this machine keeps the records says nothing on another one.
+    values["work_dir"] = None
     return values
 
 

@@ -90,6 +90,24 @@ def alive(pids: set[int]) -> set[int]:
     return left
 
 
+def listening(pids: set[int]) -> set[str]:
+    """The addresses on which these processes listen for TCP connections, as /proc spells them."""
+    inodes = set()
+    for pid in pids:
+        try:
+            links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+        except OSError:
+            continue
+        inodes |= {link[8:-1] for link in links if link.startswith("socket:[")}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                found.add(fields[1].split(":")[0])
+    return found
+
+
 def summary_of(folder: Path) -> dict[str, Any]:
     """The study's summary."""
     found: dict[str, Any] = json.loads((folder / "summary.json").read_text())

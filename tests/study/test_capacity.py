@@ -1,13 +1,16 @@
-"""How many trials fit on a cluster: node by node, fractions of a GPU packed whole."""
+"""How many trials fit on a cluster, node by node; and what a Ray of our own opens."""
 
+import os
 from typing import Any
 
 import pytest
+import ray
 
 import study.cluster
-from study.cluster import Node, capacity, packing
+from study.cluster import Node, capacity, packing, ray_session
 from study.config import StudyConfig
 from study.preflight import address_of, check_study
+from tests.study.study_processes import family, listening
 from trainables.config import parse_config
 from trainables.errors import InputError
 
@@ -86,6 +89,19 @@ def test_ray_address_counts_where_no_address_is_given(monkeypatch: pytest.Monkey
     monkeypatch.setenv("RAY_ADDRESS", "http://me:hush@head:8265")
     with pytest.raises(InputError, match=r"RAY_ADDRESS = 'http://\*\*\*@head:8265'"):
         address_of(config())
+
+
+@pytest.mark.slow
+def test_a_ray_of_ours_listens_on_the_loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with ray_session(config()):
+        there, _ = ray.get(ray.remote(lambda: (os.getpid(), 0)).remote())
+        assert there in family(os.getpid())
+        found = listening(family(os.getpid()))
+        assert ray.nodes()[0]["NodeManagerAddress"] == "127.0.0.1"
+    loopback = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
+    assert found
+    assert found <= set(loopback)
 
 
 def test_logical_gpus_need_a_cluster() -> None:
