@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from study.cluster import ray_session
 from study.commands.study import main, resumed_config
 from study.config import StudyConfig
 from study.folder import StudyFolder
 from study.ledger import read_ledger
 from study.preflight import check_study
 from study.resume import resumed
-from study.runner import ray_session
 from tests.study.study_processes import (
     alive,
     count,
@@ -92,13 +92,33 @@ def check_consistent(folder: Path, undisturbed: list[dict[str, Any]]) -> None:
         assert steps_in_mlflow(folder, trial["run_id"]) == list(range(EPOCHS))
 
 
+def in_flight(folder: Path) -> list[Path]:
+    """The newest checkpoint of each trial that was begun and has not ended, if it has one."""
+    trials = read_ledger(folder / "ledger.jsonl").by_role("trial")
+    newest = [folder / "checkpoints" / t.key / "last.ckpt" for t in trials if not t.finished]
+    return [path for path in newest if path.exists()]
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x55
+    path.write_bytes(content)
+
+
+def cut(path: Path, size: int) -> None:
+    """Leave the last bytes of a file away."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-size])
+
+
 @pytest.mark.slow
 def test_killed_five_times_it_ends_as_if_nothing_had_happened(
     tmp_path: Path, undisturbed: list[dict[str, Any]]
 ) -> None:
     words, folder = run_words(tmp_path, "hunted"), tmp_path / "hunted"
-    moments = random.Random(1)
-    for _ in range(5):
+    moments, kills = random.Random(1), 0
+    # The last time, while a trial is on its way and has a checkpoint.
+    while kills < 5 or not in_flight(folder):
         began = count(folder / "ledger.jsonl", '"type":"study"')
         with study_process(words) as process:
             wait_until(
@@ -115,15 +135,50 @@ def test_killed_five_times_it_ends_as_if_nothing_had_happened(
             os.killpg(process.pid, signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
         wait_until(lambda: not alive(everyone))  # noqa: B023
-    assert any(
-        not record.finished for record in read_ledger(folder / "ledger.jsonl").trials.values()
-    )
+        kills += 1
+    # And what a power failure may leave besides.
+    damaged = in_flight(folder)[0]
+    flip_a_byte(damaged)
+    for name in ("optuna.journal", "ledger.jsonl"):
+        cut(folder / name, 7)
     assert main(["resume", "hunted", "--storage", str(tmp_path)]) == 0
     check_consistent(folder, undisturbed)
     state = read_ledger(folder / "ledger.jsonl")
     assert state.study is not None
-    assert state.study.resumed == 5
+    assert state.study.resumed == kills
+    assert f"{damaged}: damaged" in state.trials[damaged.parent.name].tags["note"]
+    assert any("an unfinished last entry" in note for note in summary_of(folder)["notes"])
     assert not any(record.lost_epochs for record in state.trials.values())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_early_stopping_goes_on_where_it_was(tmp_path: Path) -> None:
+    """One trial at a time: which ones are stopped early then depends on the rungs alone."""
+    configs = tmp_path / "static.json"
+    noise = {"noise/policy": "always", "noise/kind": "weight"}
+    configs.write_text(
+        json.dumps([noise | {"noise/magnitude": m} for m in (0.01, 0.6, 0.7, 0.8, 0.05)])
+    )
+    asha = ["--max-concurrent", "1", "--early-stopping", "--grace-epochs", "2"]
+    easy = ["--synthetic-noise", "1", "--synthetic-train", "1000"]
+
+    def words(name: str) -> list[str]:
+        where = ["--name", name, "--storage", str(tmp_path), "--configs", str(configs)]
+        return ["run", *where, *BASE, *easy, *asha, "--reduction-factor", "2"]
+
+    assert main(words("calm")) == 0
+    calm = summary_of(tmp_path / "calm")["trials"]
+    stopped = [trial["trial_id"] for trial in calm if trial["state"] == "pruned"]
+    assert stopped == ["trial-0003"]
+    ledger = tmp_path / "killed" / "ledger.jsonl"
+    with study_process(words("killed")) as process:
+        # Past the rung at which the next one will be stopped, by what the first three did there.
+        wait_until(lambda: count(ledger, '"trial":"trial-0002","rows"') > 3, process)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert "trial-0003" not in read_ledger(ledger).trials
+    assert main(["resume", "killed", "--storage", str(tmp_path)]) == 0
+    assert comparable(summary_of(tmp_path / "killed")) == comparable(summary_of(tmp_path / "calm"))
 
 
 @pytest.mark.slow
