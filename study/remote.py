@@ -209,7 +209,18 @@ class _Holder:
             return True
         if self.host != socket.gethostname():
             return False
-        return self.folder == str(folder) or not Path(f"/proc/{self.pid}").exists()
+        return self.folder == str(folder) or not _is_alive(self.pid)
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether there is such a process on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _holder(remote: ObjectPath) -> _Holder | None:

@@ -1,5 +1,6 @@
 """``noise-study``: run a study, look at it, tidy up after it. The work is in ``study.api``."""
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from study.config import MAY_CHANGE, StudyConfig
 from study.folder import StudyFolder, storage_of
 from study.preflight import read_configs
 from study.presets import PRESETS, get_preset, quickstart, with_one_cosine
+from study.remote import DATABASE
 from study.resume import resumed
 from study.storage import Storage
 from trainables.config import merge, nest, parse_config, read_mapping
@@ -267,8 +269,15 @@ def ui(arguments: Sequence[str]) -> int:
     )
     from study.store import resolve_uri, serve_ui
 
-    storage = options.where.folder
+    where = options.where
+    storage = where.folder
     uri = resolve_uri(options.tracking_uri or None, storage)
+    if where.remote is not None and not (options.tracking_uri or (storage / DATABASE).exists()):
+        words = shlex.join([PROG, "sync", "NAME", *where.words])
+        raise InputError(
+            f"storage = {where.shown}: MLflow on this machine knows no study of it yet; fill it "
+            f"from a study's records with: {words}"
+        )
     print(f"MLflow with {redact_uri(uri)} on http://127.0.0.1:{options.port} (Ctrl-C ends it)")
     return serve_ui(uri, storage, port=options.port)
 

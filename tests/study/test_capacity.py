@@ -1,6 +1,8 @@
 """How many trials fit on a cluster, node by node; and what a Ray of our own opens."""
 
 import os
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,8 +10,10 @@ import ray
 
 import study.cluster
 from study.cluster import Node, capacity, packing, ray_session
+from study.commands.study import main
 from study.config import StudyConfig
 from study.preflight import address_of, check_study
+from tests.study.servers import free_port
 from tests.study.study_processes import family, listening
 from trainables.config import parse_config
 from trainables.errors import InputError
@@ -102,6 +106,22 @@ def test_a_ray_of_ours_listens_on_the_loopback_alone(monkeypatch: pytest.MonkeyP
     loopback = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
     assert found
     assert found <= set(loopback)
+
+
+@pytest.mark.parametrize("kind", ["", "ray://"])
+def test_an_address_where_no_cluster_is_is_refused_before_anything_is_written(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(study.cluster, "_CONNECT_SECONDS", 1.0)
+    words = ["run", "--storage", str(tmp_path / "s"), "--dataset", "digits", "--address"]
+    assert main([*words, f"{kind}127.0.0.1:{free_port()}"]) == 2
+    error = capsys.readouterr().err
+    assert "no Ray cluster can be used there" in error
+    assert "refused" in error
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert main([*words, f"{kind}127.0.0.1:{silent.getsockname()[1]}"]) == 2
+    assert "something else answers" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_logical_gpus_need_a_cluster() -> None:

@@ -335,6 +335,14 @@ def test_a_work_folder_beside_a_plain_folder_is_refused(
     assert "leave --work-dir away" in capsys.readouterr().err
 
 
+def test_mlflows_pages_need_a_database_on_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--storage", (tmp_path / "store").as_uri(), "--work-dir", str(tmp_path / "w")]
+    assert main(["ui", *words]) == 2
+    assert "noise-study sync NAME" in capsys.readouterr().err
+
+
 def test_the_default_work_folder_depends_on_the_place_alone() -> None:
     one = default_work_dir("s3://a:b@bucket/x?region=eu")
     assert one == default_work_dir("s3://bucket/x/")
