@@ -469,7 +469,7 @@ def classes_chart(found: PairedFigures) -> Chart | None:
     )
     title = f"{found.trial} − baseline: accuracy by class, {part}{left_out}"
     panel = Panel(marks, x="difference of accuracy", height=0.3 + 0.13 * len(changes))
-    return Chart("classes", title, (panel,), caption=found.source)
+    return Chart("classes", title, (panel,))
 
 
 def objective_pair(record: TrialRecord) -> tuple[float, float]:

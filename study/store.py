@@ -68,7 +68,13 @@ _ENVIRONMENT = {
 }
 _SERVERS = frozenset({"http", "https", "databricks"})
 _SCHEMES = _SERVERS | {"sqlite", "postgresql", "mysql", "mssql"}
-_NOISY_LOGGERS = ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "urllib3")
+_NOISY_LOGGERS = (
+    "alembic",
+    "mlflow.store.db.utils",
+    "mlflow.store.model_registry",
+    "mlflow.tracking.fluent",
+    "urllib3",
+)
 _REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"})
 
 
