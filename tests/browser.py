@@ -90,6 +90,22 @@ class Browser:
             ) from late
         return self.text()
 
+    @contextmanager
+    def inside_frame(self, seconds: float = 60) -> Iterator[None]:
+        """Within the block scripts run in the page that is shown inside this one."""
+        from selenium.webdriver.common.by import By
+        from selenium.webdriver.support.expected_conditions import (
+            frame_to_be_available_and_switch_to_it,
+        )
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        ready = frame_to_be_available_and_switch_to_it((By.TAG_NAME, "iframe"))
+        WebDriverWait(self.driver, seconds).until(ready)
+        try:
+            yield
+        finally:
+            self.driver.switch_to.default_content()
+
     def problems(self) -> list[str]:
         """Errors of the console since the last call, scripts' and policies' included."""
         return [

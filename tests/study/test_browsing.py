@@ -242,7 +242,9 @@ def test_mlflow_shows_what_the_study_asked_and_its_runs(
         assert not own_problems(browser)
         assert not browser.foreign_requests()
         browser.open(f"{address}/{link}")
-        browser.wait_for("report.html")
+        with browser.inside_frame():
+            browser.wait_for("Study small", "To reproduce it")
+            assert browser.run("return document.querySelectorAll('.main-svg').length") > 10
         assert not own_problems(browser)
 
 
