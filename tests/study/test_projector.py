@@ -54,7 +54,7 @@ from tests.study.records import (
     study_events,
     write,
 )
-from tests.study.servers import broken_server, free_port, mlflow_server
+from tests.study.servers import broken_server, free_port, locked_database, mlflow_server
 from trainables.metrics import OBJECTIVES, STATISTICS, EpochMetrics
 
 SIGNALS = CONFIG.noise.signals
@@ -568,9 +568,7 @@ def test_a_locked_database_holds_nothing_up(place: Place, patient: list[LedgerPr
     place.write([study_event(), *run_events(0, 3)])
     projector = begin(place, patient)
     assert projector.flush(60)
-    locker = sqlite3.connect(place.folder / "mlflow.db", isolation_level=None)
-    locker.execute("begin exclusive")
-    try:
+    with locked_database(place.folder / "mlflow.db"):
         began = time.monotonic()
         with Ledger(place.ledger) as ledger:
             for event in run_events(1, 5):
@@ -578,9 +576,6 @@ def test_a_locked_database_holds_nothing_up(place: Place, patient: list[LedgerPr
         assert time.monotonic() - began < 1
         assert not projector.flush(0.7)
         assert projector.status.behind > 0
-    finally:
-        locker.execute("rollback")
-        locker.close()
     assert projector.flush(60)
     check_all_there_once(place)
 
@@ -591,16 +586,15 @@ def test_a_database_that_stays_locked_is_an_absence(
     place.write([study_event(), *run_events(0, 2)])
     place.project()
     place.write(run_events(1, 2))
-    locker = sqlite3.connect(place.folder / "mlflow.db", isolation_level=None)
-    locker.execute("begin exclusive")
     store = place.store()
     # MLflow waits 20 s for a lock; the engine's own timeout is what it says after that.
     monkeypatch.setattr("sqlalchemy.sql.text", _without_busy_timeout())
     projection = Projection(place.ledger, place.offset, store)
-    with pytest.raises(StoreUnavailableError, match="locked"):
+    with (
+        locked_database(place.folder / "mlflow.db"),
+        pytest.raises(StoreUnavailableError, match="locked"),
+    ):
         projection.step()
-    locker.execute("rollback")
-    locker.close()
     while projection.step():
         pass
     projection.close()
