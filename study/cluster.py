@@ -104,9 +104,8 @@ def _connect(address: str | None) -> None:
         # The dashboard would be one more server and one more second.
         options["include_dashboard"] = False
     if address is not None and address.startswith("ray://"):
-        # The client says at length which of these it passes on.
-        logging.getLogger("ray.util.client").setLevel(logging.WARNING)
-        logging.getLogger("ray.client_builder").setLevel(logging.WARNING)
+        # What the options below do, the client does not take.
+        logging.getLogger("ray").setLevel(logging.ERROR)
     else:
         options |= {"logging_level": logging.ERROR, "configure_logging": True}
     if address is None:
