@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +47,7 @@ VIEW_KEY = "noise-study"
 _TRAINING = "workflowType=machine_learning"
 """Without it MLflow's pages open on prompts and traces."""
 
+_UI_GRACE_SECONDS = 3.0
 _PARAMETERS_A_CALL = 100
 _METRICS_A_CALL = 900
 _MAX_PARAMETER = 6000
@@ -768,9 +770,24 @@ def serve_ui(uri: str, storage: Path, host: str = "127.0.0.1", port: int = 5000)
             probe.bind((host, port))
         except OSError as error:
             raise InputError(f"port = {port}: can't listen on {host}: {error}") from None
+    # MLflow's command starts the server as a process of its own, and ends without it: so all of
+    # them are one group, which goes together.
+    server = subprocess.Popen(
+        ui_command(host, port), env=ui_environment(uri, storage), cwd=storage, process_group=0
+    )
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return subprocess.run(
-            ui_command(host, port), env=ui_environment(uri, storage), cwd=storage, check=False
-        ).returncode
+        return server.wait()
     except KeyboardInterrupt:
         return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        _end_group(server)
+
+
+def _end_group(server: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(_UI_GRACE_SECONDS)

@@ -27,6 +27,7 @@ from study.store import (
 )
 from tests.study.records import UID
 from tests.study.servers import free_port
+from tests.study.study_processes import alive, family
 from trainables.errors import InputError
 from trainables.uris import redact_uri
 
@@ -253,8 +254,13 @@ def test_the_pages_are_served_on_this_machine_only(tmp_path: Path, empty_databas
             assert b"MLflow" in page
             with pytest.raises(InputError, match=f"port = {port}"):
                 serve_ui(resolve_uri(None, tmp_path), tmp_path, port=port)
+            servers = family(process.pid)
+            process.terminate()
+            assert process.wait(30) == 0
+            assert not alive(servers)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            for left in alive(family(process.pid)):
+                os.kill(left, signal.SIGKILL)
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes]) -> bytes:
