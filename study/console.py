@@ -132,18 +132,24 @@ def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None
     # As the user gave it: a relative storage gives commands that fit on a line.
     where = storage_of(config)
     given = Path(config.storage) if where.remote is None else where.folder
-    folder = StudyFolder(given / config.name)
-    commands = [shlex.join(["noise-study", "ui", *where.words])]
-    again = "" if where.remote is None else " " + shlex.join(where.words)
+    name = [config.name, *where.words]
+    commands = [
+        ["noise-study", "ui", *where.words],
+        ["noise-analysis", "report", *name],
+    ]
     if summary.best:
-        commands.append(f"noise-train --config {folder.best_config}")
-    commands.append(
-        f"noise-study run --config {folder.config} --name {config.name}-more "
-        f"--trials {4 * config.trials}{again}"
-    )
+        best = StudyFolder(given / config.name).best_config
+        _print_command(console, "best configuration:", ["noise-train", "--config", str(best)])
+        commands.append(["noise-study", "confirm", *name])
+    elif config.configs is None:
+        commands.append(["noise-study", "resume", *name, "--trials", f"+{config.trials}"])
     console.print("[bold]next:[/]")
     for command in commands:
-        console.print(f"  {command}", soft_wrap=True, highlight=False)
+        _print_command(console, " ", command)
+
+
+def _print_command(console: Console, before: str, words: list[str]) -> None:
+    console.print(f"{before} {shlex.join(words)}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _states(summary: Summary) -> str:
