@@ -8,6 +8,9 @@ from hypothesis import HealthCheck, settings
 # One thread a test: sums differ between thread counts, and two test processes share two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Ray reads once in a process whether to use tokens, and other processes may have left one in the
+# home folder: here every Ray, local or a cluster of several nodes, listens to nobody else.
+os.environ["RAY_AUTH_MODE"] = "disabled"
 
 # A loaded machine is slow; that is no failure of a property.
 settings.register_profile("noise", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -15,8 +15,6 @@ FAST_HEALTH = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "10000",
     "RAY_health_check_failure_threshold": "5",
-    # Other processes on this machine may have made a token; these clusters listen to nobody else.
-    "RAY_AUTH_MODE": "disabled",
     # Test machines may be short of memory for reasons of their own.
     "RAY_memory_monitor_refresh_ms": "0",
 }
