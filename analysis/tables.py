@@ -142,11 +142,11 @@ def verdict(view: StudyView) -> list[str]:
             f"{first} behind)." if gain else f"{first} behind, i.e. equal).",
             band.sentence() + ".",
         ]
-    where = (
-        f"within the range of the baseline over its {len(band.values)} seeds ({spread:.4f})"
-        if gain <= spread
-        else f"more than the range of the baseline over its {len(band.values)} seeds ({spread:.4f})"
-    )
+    if len(band.values) < 2:
+        where = "whose range is not known from one seed"
+    else:
+        how = "within" if gain <= spread else "more than"
+        where = f"{how} the range of the baseline over its {len(band.values)} seeds ({spread:.4f})"
     line = f"{best.trial_id} is ahead of the baseline of its seed by {gain:.4f} {band.objective}"
     return [f"{line}, {where}.", band.sentence() + ".", _LUCK]
 

@@ -234,7 +234,7 @@ def our_study(*, points: list[dict[str, Any]], quick: bool) -> dict[str, float]:
 
 
 def _best_accuracy(summary: Any) -> float:
-    values = [trial.values.get("best_val_accuracy", 0.0) for trial in summary.trials]
+    values = [trial.metrics.get("best_val_accuracy") or 0.0 for trial in summary.trials]
     return max(values, default=0.0)
 
 

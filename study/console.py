@@ -106,6 +106,11 @@ def _print_verdict(console: Console, config: StudyConfig, summary: Summary) -> N
     spread = max(values) - min(values) if values else 0.0
     if gain <= 0:
         text = "no trial beats the baseline of its seed"
+    elif len(values) < 2:
+        text = (
+            f"{best.trial_id} is ahead by {gain:.4f}; from one seed of the baseline its range is "
+            "not known: it may be luck"
+        )
     elif gain <= spread:
         text = (
             f"{best.trial_id} is ahead by {gain:.4f}, which is within the range of the baseline "

@@ -70,6 +70,9 @@ def test_the_end_says_where_the_result_is_and_what_to_type_next(storage: Path) -
     assert f"best configuration: noise-train --config {folder.best_config}\n" in said
     for command in ("noise-study ui", "noise-analysis report small", "noise-study confirm small"):
         assert f"  {command} --storage {storage}\n" in said
+    one = found.model_copy(update={"baseline": found.baseline[:1]})
+    ahead = any(t.trial_id == found.best and t.paired_difference > 0 for t in found.trials)
+    assert ("its range is not known" in " ".join(_said_at_the_end(config, one).split())) == ahead
     nothing = found.model_copy(update={"best": None, "trials": []})
     said = _said_at_the_end(config, nothing)
     assert "confirm" not in said
