@@ -118,7 +118,7 @@ class NoiseConfig(FrozenConfig):
 
     policy: Annotated[Policy, _named(("off", "always", "on_stagnation", "planned"))] = setting(
         "off",
-        "off: no noise, the baseline; always: static noise of --noise-type in every epoch; "
+        "off: no noise, the baseline; always: static noise of one kind in every epoch; "
         "on_stagnation: adaptive noise, when the signals say that training is stuck "
         "(planned: for placebos only, whose configuration files hold the plan)",
         option="--policy",
