@@ -60,7 +60,12 @@ class StudyOptions(StoreOptions):
     name: _Name = ""
     out: Annotated[
         str,
-        option("--out", help="folder for the files", value="DIR", default="STORAGE/NAME; export: STORAGE/NAME/export"),
+        option(
+            "--out",
+            help="folder for the files",
+            value="DIR",
+            default="STORAGE/NAME; export: STORAGE/NAME/export",
+        ),
     ] = ""
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.reading import StudyView
+from trainables.errors import InputError
 from trainables.uris import redact_uri
 
 if TYPE_CHECKING:  # MLflow takes seconds; a study that is not in it never needs it.
@@ -29,10 +30,20 @@ class StudyRuns:
 
 
 def tracking_uri(view: StudyView, given: str | None) -> str:
-    """The store that is meant: the one given, the study's own, or the storage folder's."""
+    """The store that is meant: the one given, the study's own, or the storage folder's.
+
+    Raises:
+        InputError: for an address that is no store's, or whose secret was not stored.
+    """
+    from study.folder import check_secrets
     from study.store import resolve_uri
 
-    return resolve_uri(given or view.config.tracking_uri, view.folder.path.parent)
+    uri = given or view.config.tracking_uri
+    # Only this address is used here.
+    check_secrets(
+        view.config.model_copy(update={"storage": "", "address": None, "tracking_uri": uri})
+    )
+    return resolve_uri(uri, view.folder.path.parent)
 
 
 def find_runs(view: StudyView, given: str | None) -> StudyRuns | None:
@@ -68,14 +79,16 @@ def attach_report(view: StudyView, given: str | None, report: Path) -> str:
     from study.store import NOTE_TAG, StoreRefusedError, StoreUnavailableError
 
     try:
+        uri = redact_uri(tracking_uri(view, given))
         found = find_runs(view, given)
         if found is None:
             return ""
         found.store.log_file(found.parent, report)
         text = found.store.run(found.parent).data.tags.get(NOTE_TAG, "")
         found.store.log(found.parent, tags={NOTE_TAG: with_link(text, found, report.name)})
+    except InputError as error:
+        return f"the report could not be put into MLflow: {error}"
     except (StoreUnavailableError, StoreRefusedError) as error:
-        uri = redact_uri(tracking_uri(view, given))
         return f"the report could not be put into MLflow at {uri}: {error}"
     return f"MLflow has it, too: the parent run of {view.name} links to {report.name}"
 

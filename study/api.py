@@ -85,9 +85,12 @@ def run_study(config: StudyConfig, *, console: Console | None = None) -> Summary
     dataset = read_images(config, console)
     train = config.train
     data = resolve_data(train.data, dataset)
+    asked_for = config
     config = config.model_copy(update={"train": train.model_copy(update={"data": data})})
     stopping = interruptible(f"{config.name}: {STOPPING}")
-    with connected(config), folder.locked(), stopping, no_space_left(config):
+    with no_space_left(config), connected(config), folder.locked(), stopping:
+        # Another process may have run a study of this name while the images were read.
+        folder.check_same_study(asked_for)
         session = Session(folder, config, console)
         return _StudyRun(config, session, dataset, began).to_the_end()
 
@@ -176,11 +179,10 @@ class _StudyRun:
 
     def _put_in_order(self) -> None:
         """Repair what an earlier process left, and say what is lost."""
-        from study.recovery import forget_unknown, repair_or_replace_journal
+        from study.recovery import repair_or_replace_journal
 
         for line in repair_or_replace_journal(self.folder.journal):
             self.session.note(line)
-        forget_unknown(self.folder, self.session.state())
         self.session.put_in_order()
 
     def _write_results(self, ended: StudyState, projector: Any) -> Summary:

@@ -7,7 +7,7 @@ import socket
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -152,7 +152,9 @@ def _knock(address: str) -> None:
         raise InputError(_no_cluster(address, str(error))) from None
     if os.environ.get("RAY_USE_TLS", "0").lower() in {"1", "true"}:
         return
-    with grpc.insecure_channel(f"{host}:{port}") as channel:
+    # As Ray's own: never through a proxy.
+    options = ray_constants.GLOBAL_GRPC_OPTIONS
+    with grpc.insecure_channel(f"{host}:{port}", options=options) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=_CONNECT_SECONDS)
         except grpc.FutureTimeoutError:
@@ -336,6 +338,11 @@ def probe_nodes(config: RunsConfig, storage: Storage, nodes: list[Node]) -> None
         for node, answer in zip(nodes, answers, strict=True):
             try:
                 found, problem = ray.get(answer, timeout=_PROBE_SECONDS)
+            except ray.exceptions.GetTimeoutError:
+                raise InputError(
+                    f"address = {address_of(config)!r}: node {node.name} had no room for a look "
+                    f"within {_PROBE_SECONDS:.0f} s: its GPUs are in use, or it hangs; try again later"
+                ) from None
             except Exception as error:
                 lines = str(error).strip().splitlines() or [type(error).__name__]
                 raise InputError(
@@ -392,7 +399,9 @@ def _token_file(storage: Storage, token: str) -> Iterator[str]:
         try:
             yield place.uri
         finally:
-            place.unlink(missing_ok=True)
+            # Credentials may write, but not remove.
+            with suppress(OSError):
+                place.unlink(missing_ok=True)
         return
     made = [path for path in (storage.folder, *storage.folder.parents) if not path.exists()]
     file = storage.folder / name
@@ -402,8 +411,10 @@ def _token_file(storage: Storage, token: str) -> Iterator[str]:
         yield str(file)
     finally:
         file.unlink(missing_ok=True)
-        for path in made:
-            path.rmdir()
+        # Another study may use the folder by now.
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
 
 
 # Tune through Ray's client

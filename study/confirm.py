@@ -88,7 +88,9 @@ def run_confirm(
     # In MLflow it stands beside the search, not among its trials.
     settings = study.model_copy(update={"name": f"{study.name}-confirm"})
     stopping = interruptible(f"{settings.name}: {STOPPING}")
-    with connected(study), home.locked(), stopping, no_space_left(settings, "the same command"):
+    with no_space_left(settings, "the same command"), connected(study), home.locked(), stopping:
+        # Another process may have begun, or extended, the confirmation while the images were read.
+        confirm = planned_confirmation(study, search, confirm, stored_confirmation(folder))
         session = Session(home, settings, console)
         return _ConfirmRun(study, confirm, search, folder, session, dataset).to_the_end()
 
@@ -261,7 +263,11 @@ class _ConfirmRun:
 
     def _check_ended(self, runs: list[ConfirmRun]) -> None:
         state = self.session.state()
-        lost = [run.key for run in runs if not state.trials[run.key].finished]
+        lost = [
+            run.key
+            for run in runs
+            if (record := state.trials.get(run.key)) is None or not record.finished
+        ]
         if lost:
             raise StudyFailedError(
                 f"{self.session.config.name}: {len(lost)} runs have no recorded end, the first is "

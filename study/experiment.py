@@ -78,11 +78,14 @@ def run_experiment(
     pairs = _read_images(config, console)
     train = config.train
     data = resolve_data(train.data, pairs[0][1])
+    asked_for = config
     # Mean and deviation are those of the whole data set, whatever the subset.
     config = config.model_copy(update={"train": train.model_copy(update={"data": data})})
     datasets = [(apply_overrides(config.train, point), images) for point, images in pairs]
     stopping = interruptible(f"{config.name}: {STOPPING}")
-    with connected(config), folder.locked(), stopping, no_space_left(config, "the same command"):
+    with no_space_left(config, "the same command"), connected(config), folder.locked(), stopping:
+        # Another process may have used the name while the images were read.
+        check_same_experiment(folder, asked_for)
         session = Session(folder, config, console)
         return _ExperimentRun(config, session, datasets, retry_failed).to_the_end()
 

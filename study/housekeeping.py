@@ -124,10 +124,15 @@ def clean_study(storage: Where, name: str) -> str:
 
 
 def _needed(folder: StudyFolder, state: LedgerState, *, over: bool) -> set[Location]:
+    from study.confirm_plan import stored_confirmation  # It imports this module.
+
     needed: set[Location] = set()
     best = state.study.best if state.study else None
     winner = state.trials.get(best or "")
     pair = {best} if winner is None else {best, f"baseline-seed{winner.seed}"}
+    # Which of them is registered, its confirmation decides.
+    confirmed = stored_confirmation(folder)
+    pair |= set(confirmed.trials) if confirmed else set()
     for path in folder.checkpoints.glob("*/*"):
         record = state.trials.get(path.parent.name)
         finished = record is not None and record.finished

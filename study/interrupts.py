@@ -79,7 +79,8 @@ def handed_to_tune() -> Iterator[None]:
         return
     # Ray took over SIGTERM when it was started.
     interrupts.take_over()
-    before: dict[int, Any] = {signal.SIGUSR1: signal.getsignal(signal.SIGUSR1)}
+    # Tune puts its own handler there a while after it has begun; by default it ends the process.
+    before: dict[int, Any] = {signal.SIGUSR1: signal.signal(signal.SIGUSR1, _raise_interrupt)}
     interrupts.tune_runs = True
     try:
         yield
@@ -88,6 +89,10 @@ def handed_to_tune() -> Iterator[None]:
         _restore(before)
     if interrupts.received:
         raise KeyboardInterrupt
+
+
+def _raise_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _restore(handlers: dict[int, Any]) -> None:

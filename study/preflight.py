@@ -127,7 +127,8 @@ def check_storage(folder: Path) -> None:
         InputError: naming the folder.
     """
     existing = folder.expanduser().resolve()
-    while not existing.exists():
+    # Path.exists() raises where a folder above may not be entered.
+    while not os.path.exists(existing):
         existing = existing.parent
     if not existing.is_dir():
         raise InputError(f"storage = {folder}: {existing} is a file; give a folder (--storage)")

@@ -373,6 +373,8 @@ class Projection:
         """
         if not self._opened:
             self._open()
+        if not self._opened:
+            return False
         if not self._pending and not self._read():
             return False
         while self._pending:

@@ -49,6 +49,9 @@ _SETTLE_SECONDS = 0.3
 _PROCESS = uuid.uuid4().hex
 """This process, as its locks name it."""
 
+_OF_A_STUDY = frozenset({LEDGER, "study.json", "experiment_config.json", "confirm_config.json"})
+"""What only the records of a study, an experiment or a confirmation have."""
+
 _FIRST = (OFFSET, DATABASE, "optuna.journal")
 """Copied before the rest: neither may run ahead of the ledger, which is copied last."""
 
@@ -115,12 +118,12 @@ def fetch(local: Path, remote: ObjectPath) -> None:
 
 
 def _bring(local: Path, remote: ObjectPath) -> None:
-    for folder in remote.folders():
-        if folder.name != CHECKPOINTS:
-            _bring(local / folder.name, folder)
     there = {path.name: path for path in remote.files() if path.name not in {LOCK, DATABASE}}
-    if not there:
-        return
+    if not there.keys() & _OF_A_STUDY:
+        return  # Whatever it is, it is none of ours, and may be large.
+    for folder in remote.folders():
+        if folder.name != CHECKPOINTS and not _held_here(local / folder.name):
+            _bring(local / folder.name, folder)
     theirs = there[LEDGER].read_bytes() if LEDGER in there else b""
     ours = _whole_lines(local / LEDGER)
     if ours and not theirs.startswith(ours) and not ours.startswith(theirs):

@@ -62,8 +62,9 @@ class Session:
 
     def put_in_order(self) -> None:
         """Repair what an earlier process left, and say what is lost."""
-        from study.recovery import damage_notes, missing_epochs
+        from study.recovery import damage_notes, forget_unknown, missing_epochs
 
+        forget_unknown(self.folder, self.state())
         self.append(*missing_epochs(self.folder, self.state()))
         for line in damage_notes(self.state()):
             self.note(line)

@@ -11,6 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from trainables.errors import InputError
 from trainables.object_store import ObjectPath
@@ -71,7 +72,12 @@ Where = str | Path | Storage
 
 def default_work_dir(uri: str) -> Path:
     """A folder of this user's cache; one for each place, whatever credentials lead to it."""
-    place = re.sub(r"(?<=://)[^/?#]*@", "", uri.partition("?")[0]).rstrip("/")
+    base, _, query = uri.partition("?")
+    # What stands before the @ is a user, but of abfs:// a container.
+    user = r"\1@" if base.startswith("abfs") else ""
+    place = re.sub(r"(?<=://)([^/?#:@]*)(:[^/?#]*)?@", user, base).rstrip("/")
+    endpoint = parse_qs(query).get("endpoint_override", [""])[0]
+    place = f"{place}?{endpoint}" if endpoint else place
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", place)[-60:].strip("-")
     digest = hashlib.sha256(place.encode()).hexdigest()[:8]

@@ -773,7 +773,10 @@ def serve_ui(uri: str, storage: Path, host: str = "127.0.0.1", port: int = 5000)
     # MLflow's command starts the server as a process of its own, and ends without it: so all of
     # them are one group, which goes together.
     server = subprocess.Popen(
-        ui_command(host, port), env=ui_environment(uri, storage), cwd=storage, process_group=0
+        ui_command(host, port),
+        env=ui_environment(uri, storage),
+        cwd=storage if storage.is_dir() else None,
+        process_group=0,
     )
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

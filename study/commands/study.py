@@ -278,6 +278,11 @@ def ui(arguments: Sequence[str]) -> int:
             f"storage = {where.shown}: MLflow on this machine knows no study of it yet; fill it "
             f"from a study's records with: {words}"
         )
+    if not options.tracking_uri and not storage.is_dir():
+        raise InputError(
+            f"storage = {where.shown}: there is no such folder, so no study; give another "
+            "(--storage)"
+        )
     print(f"MLflow with {redact_uri(uri)} on http://127.0.0.1:{options.port} (Ctrl-C ends it)")
     return serve_ui(uri, storage, port=options.port)
 
