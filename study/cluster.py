@@ -341,7 +341,7 @@ def probe_nodes(config: RunsConfig, storage: Storage, nodes: list[Node]) -> None
             except ray.exceptions.GetTimeoutError:
                 raise InputError(
                     f"address = {address_of(config)!r}: node {node.name} had no room for a look "
-                    f"within {_PROBE_SECONDS:.0f} s: its GPUs are in use, or it hangs; try again later"
+                    f"within {_PROBE_SECONDS:.0f} s: its GPUs are in use, or it hangs; try later"
                 ) from None
             except Exception as error:
                 lines = str(error).strip().splitlines() or [type(error).__name__]
