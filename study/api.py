@@ -449,10 +449,11 @@ class _StudyRun:
                     first_injection_epoch=record.first_injection_epoch,
                 )
             )
-        if open_trials:
+        ended = len(state.by_role("trial"))
+        if open_trials or ended < self._wanted:
             self.session.note(
-                f"the time budget of {self.config.time_budget:g} s ended the study; "
-                f"{len(open_trials)} trials were stopped by it"
+                f"the time budget of {self.config.time_budget:g} s ended the study after {ended} "
+                f"of {self._wanted} trials; {len(open_trials)} of them were stopped by it"
             )
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +168,12 @@ def test_a_taken_name_is_refused_with_what_differs(
 def test_list_and_clean(
     storage: Path,
     summary: dict[str, Any],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Other tests need the checkpoints that are removed here.
+    storage = Path(shutil.copytree(storage, tmp_path / "studies"))
     monkeypatch.setenv("COLUMNS", "60")  # too narrow for the table, but not for what is typed
     assert main(["list", "--storage", str(storage)]) == 0
     printed = capsys.readouterr().out
