@@ -84,7 +84,7 @@ class StudyView:
     def missing(self) -> list[str]:
         """What an unfinished study lacks, in sentences; empty for a whole one."""
         lines: list[str] = []
-        wanted = len(self.config.configs) if self.config.configs else self.config.trials
+        wanted = self.config.wanted
         ended = len(self.summary.trials)
         if not self.over:
             known = self.state.study

@@ -215,14 +215,9 @@ class _StudyRun:
 
     # The training: the baseline, then the search.
 
-    @property
-    def _wanted(self) -> int:
-        given = self.config.configs
-        return self.config.trials if given is None else len(given)
-
     def _check_all_ended(self) -> None:
         trials = self.session.state().by_role("trial")
-        missing = self._wanted - sum(r.finished for r in trials)
+        missing = self.config.wanted - sum(r.finished for r in trials)
         if missing > 0 and not self._time_is_up():
             raise StudyFailedError(
                 f"{self.config.name}: {missing} trials have no recorded end"
@@ -247,7 +242,7 @@ class _StudyRun:
         state = self.session.state()
         finished = sum(record.finished for record in state.by_role("trial"))
         jobs = baseline_jobs(self.config, state)
-        if not jobs and finished >= self._wanted:
+        if not jobs and finished >= self.config.wanted:
             self.session.say(f"{self.config.name}: complete already, nothing is left to run")
             return
         with ray_session(self.config):
@@ -351,7 +346,7 @@ class _StudyRun:
                 "two objectives: no trial is stopped early, there is no single best to lag"
             )
         records = {r.key: r for r in state.by_role("trial")}
-        missing = self._wanted - sum(r.finished for r in records.values())
+        missing = self.config.wanted - sum(r.finished for r in records.values())
         if missing <= 0:
             return
         time_left = self._time_left()
@@ -450,10 +445,10 @@ class _StudyRun:
                 )
             )
         ended = len(state.by_role("trial"))
-        if open_trials or ended < self._wanted:
+        if open_trials or ended < self.config.wanted:
             self.session.note(
                 f"the time budget of {self.config.time_budget:g} s ended the study after {ended} "
-                f"of {self._wanted} trials; {len(open_trials)} of them were stopped by it"
+                f"of {self.config.wanted} trials; {len(open_trials)} of them were stopped by it"
             )
 
 

@@ -197,6 +197,11 @@ class StudyConfig(RunsConfig):
         return tuple(range(self.train.seed, self.train.seed + self.baseline_seeds))
 
     @property
+    def wanted(self) -> int:
+        """How many trials the study is to have, besides the baseline."""
+        return self.trials if self.configs is None else len(self.configs)
+
+    @property
     def grace(self) -> int:
         """Epochs after a trial's first injection in which it is not judged."""
         if self.grace_epochs is not None:

@@ -69,7 +69,7 @@ def _row(folder: StudyFolder) -> list[str]:
         config.name,
         _state(state),
         f"{config.train.model.classifier}, {config.train.data.dataset}",
-        f"{ended}/{len(config.configs) if config.configs is not None else config.trials}",
+        f"{ended}/{config.wanted}",
         best.trial_id if best else "–",
         f"{paired:+.4f}" if isinstance(paired, float) else "–",
         _date(state),

@@ -46,7 +46,7 @@ class Progress:
 
 def progress(config: StudyConfig, state: LedgerState) -> Progress:
     """Count runs and epochs; an ended trial counts with its whole budget."""
-    wanted = _wanted_trials(config)
+    wanted = config.wanted
     records = list(state.trials.values())
     trials = [r for r in records if r.role != "baseline"]
     baselines = [r for r in records if r.role == "baseline"]
@@ -65,10 +65,6 @@ def progress(config: StudyConfig, state: LedgerState) -> Progress:
         epochs_wanted=budget * (wanted + config.baseline_seeds),
         baseline_done=sum(r.state == "complete" for r in baselines),
     )
-
-
-def _wanted_trials(config: StudyConfig) -> int:
-    return len(config.configs) if config.configs is not None else config.trials
 
 
 def render(
