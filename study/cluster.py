@@ -29,6 +29,8 @@ from trainables.errors import InputError
 from trainables.object_store import location
 from trainables.uris import redact_uri
 
+log = logging.getLogger(__name__)
+
 WORKER_ENVIRONMENT = {
     # glibc gives large blocks back to the system after every batch; half of TinyCNN's time was
     # page faults. It must stand in the process's environment before it starts.
@@ -51,6 +53,7 @@ _QUIET = {
 }
 
 _CONNECT_SECONDS = 10.0
+_CLIENT_TRIES = 3
 _PROBE_SECONDS = 120.0
 _EPSILON = 1e-9
 
@@ -114,12 +117,32 @@ def _connect(address: str | None) -> None:
         return
     _knock(address)
     try:
-        ray.init(**options)
+        _init_again(options)
     except Exception as error:
         # Ray has no one exception for this: also ValueError, RuntimeError, ImportError.
         leave_ray()
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(_no_cluster(address, first[:300])) from None
+        lines = (str(error).strip() or type(error).__name__).splitlines()
+        # What the client's server says is a traceback, with the reason in its last line.
+        reason = " … ".join(line.strip()[:300] for line in dict.fromkeys((lines[0], lines[-1])))
+        raise InputError(_no_cluster(address, reason)) from None
+
+
+def _init_again(options: dict[str, Any]) -> None:
+    """``ray.init``, several times if the client's server does not start.
+
+    The cluster's head forks that server for each client, beside gRPC's threads, which now and then
+    ends the new process at once (Ray's issue 63202); the next one starts as if nothing had been.
+    """
+    for left in reversed(range(_CLIENT_TRIES)):
+        try:
+            ray.init(**options)
+        except ConnectionAbortedError as error:
+            if not left:
+                raise
+            log.warning("Ray's client server did not start, trying again: %s", error)
+            leave_ray()
+        else:
+            return
 
 
 @contextmanager

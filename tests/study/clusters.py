@@ -15,6 +15,8 @@ FAST_HEALTH = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "10000",
     "RAY_health_check_failure_threshold": "5",
+    # The head forks a server for each client; gRPC's handlers in that fork may end it.
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
     # Test machines may be short of memory for reasons of their own.
     "RAY_memory_monitor_refresh_ms": "0",
 }

@@ -124,6 +124,31 @@ def test_an_address_where_no_cluster_is_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_client_server_that_does_not_start_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failures, tried = iter(range(2)), []
+    said = "Initialization failure from server:\nTraceback\nthe fork died"
+
+    def fails_at_first(**options: object) -> None:
+        tried.append(options["address"])
+        if next(failures, None) is not None:
+            raise ConnectionAbortedError(said)
+
+    monkeypatch.setattr(ray, "init", fails_at_first)
+    monkeypatch.setattr(study.cluster, "_knock", lambda address: None)
+    wanted = config(address="ray://127.0.0.1:10001")
+    with ray_session(wanted):
+        assert tried == ["ray://127.0.0.1:10001"] * 3
+    failures = iter(range(9))
+    with (
+        pytest.raises(InputError, match="Initialization failure from server: … the fork died"),
+        ray_session(wanted),
+    ):
+        pass
+    assert len(tried) == 6
+
+
 def test_logical_gpus_need_a_cluster() -> None:
     wanted = config(gpus_per_trial=0.5, train={"device": "cpu", "data": {"dataset": "digits"}})
     with pytest.raises(InputError, match="add --device cuda"):
