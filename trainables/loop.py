@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.config import OptimizerConfig, TrainConfig
+from trainables.config import TrainConfig
 from trainables.controller import Injection, NoiseController
 from trainables.data import DeviceData, Part
 from trainables.device import autocast, set_up_torch
@@ -37,6 +37,7 @@ from trainables.noise import (
     perturb_labels,
     select_parameters,
 )
+from trainables.optimizers import make_optimizer
 from trainables.random_streams import generator, stream_seed
 
 OnStep = Callable[[int, int], None]
@@ -95,30 +96,6 @@ class _Sums:
             norms=torch.zeros(steps, device=device),
             correct=torch.zeros((), dtype=torch.int64, device=device),
         )
-
-
-def make_optimizer(
-    config: OptimizerConfig, parameters: list[nn.Parameter], device: torch.device
-) -> torch.optim.Optimizer:
-    """SGD (Nesterov when momentum > 0) or Adam, with L2 decay as in torch's own."""
-    # On a GPU one fused kernel replaces several launches a tensor.
-    fused = True if device.type == "cuda" else None
-    if config.optimizer == "SGD":
-        return torch.optim.SGD(
-            parameters,
-            lr=config.lr,
-            momentum=config.momentum,
-            nesterov=config.momentum > 0,
-            weight_decay=config.weight_decay,
-            fused=fused,
-        )
-    return torch.optim.Adam(
-        parameters,
-        lr=config.lr,
-        betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
-        fused=fused,
-    )
 
 
 class Training:
