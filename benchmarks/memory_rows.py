@@ -98,16 +98,6 @@ def ours(*, quick: bool) -> dict[str, float]:
         return {"beyond": peak - without, "data": share_of_the_store(pids[1])}
 
 
-def optimizer() -> float:
-    """MB that the first optimiser of a process costs: torch then imports its compiler."""
-    import torch
-
-    model = torch.nn.Linear(2, 2)
-    without = proportional_set_size(os.getpid())
-    torch.optim.SGD(model.parameters(), lr=0.1)
-    return proportional_set_size(os.getpid()) - without
-
-
 def private_copy(*, quick: bool) -> float:
     """The same of a run that holds the data set itself, alone in its process."""
     import torch  # noqa: F401
@@ -134,9 +124,7 @@ def _memory(options: Options) -> Measured:
         pairs,
         "the other: a run that holds its own copy of the data set. Both are beyond a process that "
         f"has imported torch and Ray. Of ours {statistics.median(data):.0f} MB are its share of "
-        "the data set, which Ray's store and both trials map, and "
-        f"{call('benchmarks.memory_rows:optimizer'):.0f} MB what torch imports with the first "
-        "optimiser of a process (its compiler, torch._dynamo and triton), whatever the trainer",
+        "the data set, which Ray's store and both trials map",
     )
 
 

@@ -112,8 +112,10 @@ def set_up_torch(threads: int, device: str, precision: Precision, deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         # A safeguard against reading empty tensors: it fills each of them, which costs time.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # Also switched off: one process may train on a GPU first and on the CPU afterwards.
-    torch.use_deterministic_algorithms(fixed, warn_only=True)
+    # Also switched off: one process may train on a GPU first and on the CPU afterwards. The call
+    # imports torch's compiler, 100 MB of it, so a run on the CPU alone goes without.
+    if fixed or torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(fixed, warn_only=True)
     torch.backends.cudnn.deterministic = fixed
     torch.backends.cudnn.benchmark = on_gpu and not deterministic
     torch.backends.cuda.matmul.allow_tf32 = precision == "bf16"

@@ -15,6 +15,8 @@ from trainables.device import autocast
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
+_FIRST_SAMPLES = 16_384
+
 
 @dataclass(frozen=True)
 class EvalResult:
@@ -79,29 +81,56 @@ def evaluate(
     Raises:
         ValueError: if there is no sample.
     """
-    losses, hits, labels = [], [], []
+    samples = _Samples()
     with _eval_mode(model), torch.inference_mode():
         for images, targets in batches:
             with autocast(precision, images.device):
                 logits = model(images)
             logits = logits.float()
-            losses.append(F.cross_entropy(logits, targets, reduction="none"))
-            hits.append(logits.argmax(1) == targets)
-            labels.append(targets)
-        if not labels:
+            losses = F.cross_entropy(logits, targets, reduction="none")
+            samples.add(losses, logits.argmax(1) == targets, targets)
+        if not samples.total:
             raise ValueError("no images to evaluate")
         # Read from the device once, at the end: reading each batch would wait for each.
-        loss, hit = torch.cat(losses).cpu().double(), torch.cat(hits).cpu()
-        label = torch.cat(labels).cpu() if per_class else None
+        loss, hit, label = (column.cpu() for column in samples.columns())
+        loss = loss.double()
     total, correct = len(loss), int(hit.sum())
     return EvalResult(
         loss=float(loss.sum()) / total,
         accuracy=correct / total,
         correct=correct,
         total=total,
-        per_class_accuracy=() if label is None else _class_means(hit.double(), label, num_classes),
-        per_class_loss=() if label is None else _class_means(loss, label, num_classes),
+        per_class_accuracy=_class_means(hit.double(), label, num_classes) if per_class else (),
+        per_class_loss=_class_means(loss, label, num_classes) if per_class else (),
     )
+
+
+class _Samples:
+    """What is known of each sample, on the device, in few large pieces of memory.
+
+    A small tensor kept from every batch would lie in the gap that the batch's activations leave
+    behind, and the next one's would not fit in there any more: with each batch the process would
+    grow by megabytes.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._columns: tuple[Tensor, ...] = ()
+
+    def add(self, *values: Tensor) -> None:
+        """Append one batch: tensors of the same length (B,), in the same order each time."""
+        end = self.total + len(values[0])
+        if not self._columns:
+            self._columns = tuple(value.new_empty(max(_FIRST_SAMPLES, end)) for value in values)
+        while end > len(self._columns[0]):
+            self._columns = tuple(torch.cat([part, part]) for part in self._columns)
+        for column, value in zip(self._columns, values, strict=True):
+            column[self.total : end] = value
+        self.total = end
+
+    def columns(self) -> tuple[Tensor, ...]:
+        """All samples (N,) of each."""
+        return tuple(column[: self.total] for column in self._columns)
 
 
 def sharpness(

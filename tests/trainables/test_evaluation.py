@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+import trainables.evaluation
 from trainables.evaluation import evaluate, sharpness
 
 CLASSES = 4
@@ -64,7 +65,9 @@ def reference(model, data):
     return log_sum - logits[np.arange(len(labels)), labels], logits.argmax(1) == labels, labels
 
 
-def test_means_are_over_samples_whatever_the_batches(model, data):
+@pytest.mark.parametrize("first", [16_384, 5])
+def test_means_are_over_samples_whatever_the_batches(model, data, first, monkeypatch):
+    monkeypatch.setattr(trainables.evaluation, "_FIRST_SAMPLES", first)
     losses, hits, labels = reference(model, data)
     for size in (53, 16, 1):
         result = evaluate(model, batches(data, size), CLASSES)
