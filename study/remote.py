@@ -289,15 +289,21 @@ def _sign(local: Path, remote: ObjectPath) -> None:
     (remote / LOCK).write_bytes(json.dumps(asdict(own)).encode())
 
 
-def _is_ours(remote: ObjectPath) -> bool:
+def _is_taken(remote: ObjectPath, *, held: bool) -> bool:
+    """Whether another process holds the study, or held it: a lock of ours is ``held`` no more.
+
+    A lock that can't be read is one that is just being written.
+    """
     holder = _holder(remote)
-    return holder is None or holder.token == _PROCESS
+    if holder is None:
+        return held and not (remote / LOCK).exists()
+    return holder.token != _PROCESS
 
 
 def _beat(local: Path, remote: ObjectPath, stop: threading.Event) -> None:
     while not stop.wait(BEAT_SECONDS):
         try:
-            if not _is_ours(remote):
+            if _is_taken(remote, held=True):
                 return
             _sign(local, remote)
         except OSError as error:
@@ -344,6 +350,7 @@ class RemoteCopy:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: str | None = None
+        self._held = False
         self._lost = False
 
     def start(self) -> None:
@@ -366,14 +373,19 @@ class RemoteCopy:
             RemoteError: if the store can't be written; all of it is tried again the next time.
         """
         with _asking(self._remote):
-            if not _is_ours(self._remote):
-                self._lost = True
-                raise RemoteError(f"{self._remote}: another process has taken the study over")
+            self._check_held()
             for path in sorted(self._files(), key=lambda path: _order(path.name)):
                 self._copy_file(path)
             if self._database is not None:
                 self._copy_database(self._database)
             self._copy_ledger()
+
+    def _check_held(self) -> None:
+        """What is there may be of a process that went on; it must not be replaced."""
+        self._lost = _is_taken(self._remote, held=self._held)
+        if self._lost:
+            raise RemoteError(f"{self._remote}: another process has taken the study over")
+        self._held = self._held or (self._remote / LOCK).exists()
 
     def _files(self) -> list[Path]:
         return [

@@ -223,6 +223,15 @@ def test_a_holder_gives_signs_of_life_and_one_that_lost_the_study_stops_copying(
         with pytest.raises(RemoteError, match="taken the study over"):
             copy_of(folder).copy()
     assert lock.exists()
+    lock.unlink()
+    with folder.locked():
+        copy = copy_of(folder)
+        copy.copy()
+        # Another process followed while this one was away, and has ended by now.
+        lock.unlink()
+        wait_for(lambda: not any(t.name == "storage-lock" for t in threading.enumerate()))
+        with pytest.raises(RemoteError, match="taken the study over"):
+            copy.copy()
     assert not any(thread.name == "storage-lock" for thread in threading.enumerate())
 
 
