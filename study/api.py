@@ -21,6 +21,7 @@ from rich.progress import TaskID
 from search_spaces.registry import first_possible_injection, get_space
 from study.baseline import DescribeRun, baseline_histories, baseline_jobs, waiting_note
 from study.config import RunsConfig, StudyConfig
+from study.errors import InterruptedStudyError, StudyFailedError
 from study.folder import StudyFolder, storage_of, write_json
 from study.interrupts import interruptible
 from study.ledger import (
@@ -53,14 +54,6 @@ FLUSH_SECONDS_AWAY = 10.0
 log = logging.getLogger(__name__)
 
 STOPPING = "stopping; what is finished is kept. Once more ends it at once"
-
-
-class StudyFailedError(RuntimeError):
-    """The study could not give a result; the message says why. Nothing finished is lost."""
-
-
-class InterruptedStudyError(RuntimeError):
-    """The study was interrupted; the message says how to go on."""
 
 
 def run_study(config: StudyConfig, *, console: Console | None = None) -> Summary:

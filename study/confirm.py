@@ -17,8 +17,6 @@ from search_spaces.registry import get_space
 from study.api import (
     FLUSH_SECONDS,
     STOPPING,
-    InterruptedStudyError,
-    StudyFailedError,
     no_space_left,
     read_images,
 )
@@ -37,6 +35,7 @@ from study.confirm_plan import (
     planned_confirmation,
     stored_confirmation,
 )
+from study.errors import InterruptedStudyError, StudyFailedError
 from study.folder import StudyFolder, storage_of, write_json
 from study.interrupts import interruptible
 from study.ledger import (

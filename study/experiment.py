@@ -16,12 +16,11 @@ from rich.progress import Progress as ProgressBars
 from study.api import (
     FLUSH_SECONDS,
     STOPPING,
-    InterruptedStudyError,
-    StudyFailedError,
     no_space_left,
 )
 from study.baseline import DescribeRun, baseline_histories
 from study.config import StudyConfig, differences
+from study.errors import InterruptedStudyError, StudyFailedError
 from study.experiment_grid import (
     AXES,
     ExperimentConfig,

@@ -1,7 +1,6 @@
 """``noise-study confirm``: the best configurations on fresh seeds, beside baseline and placebo."""
 
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from study.commands.options import (
-    INTERRUPTED,
     SettingOptions,
     option,
     read_command_line,
@@ -101,18 +99,10 @@ def run(arguments: Sequence[str]) -> int:
     study = check_study(given)
     folder = StudyFolder.of(storage_of(study), study.name)
     planned_confirmation(study, read_ledger(folder.ledger), wanted, stored_confirmation(folder))
-    from study.api import InterruptedStudyError, StudyFailedError
     from study.confirm import run_confirm
 
     console = Console()
-    try:
-        found = run_confirm(study, wanted, console=console)
-    except InterruptedStudyError as stopped:
-        console.print(str(stopped), highlight=False, soft_wrap=True)
-        return INTERRUPTED
-    except StudyFailedError as failed:
-        print(f"{PROG}: {failed}", file=sys.stderr)
-        return 1
+    found = run_confirm(study, wanted, console=console)
     print_verdicts(console, found)
     return 0
 

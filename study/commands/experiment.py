@@ -9,7 +9,6 @@ from typing import Annotated
 from rich.console import Console
 
 from study.commands.options import (
-    INTERRUPTED,
     SettingOptions,
     option,
     read_command_line,
@@ -104,7 +103,6 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     # Before torch, Ray and MLflow are imported, so that a mistake is answered at once.
     checked = check_experiment(config)
-    from study.api import InterruptedStudyError, StudyFailedError
     from study.experiment import check_same_experiment, result_files, run_experiment
     from study.experiment_report import print_experiment
 
@@ -112,14 +110,7 @@ def run(arguments: Sequence[str]) -> int:
     folder = StudyFolder.fetched(where, config.name)
     check_same_experiment(folder, checked)
     console = Console()
-    try:
-        result = run_experiment(config, console=console, retry_failed=options.retry_failed)
-    except InterruptedStudyError as stopped:
-        console.print(str(stopped), highlight=False, soft_wrap=True)
-        return INTERRUPTED
-    except StudyFailedError as failed:
-        print(f"{PROG}: {failed}", file=sys.stderr)
-        return 1
+    result = run_experiment(config, console=console, retry_failed=options.retry_failed)
     print_experiment(console, result)
     console.print("[bold]next:[/]")
     words = shlex.join(["noise-study", "ui", *where.words])

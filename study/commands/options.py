@@ -25,6 +25,7 @@ import tyro
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from study.errors import InterruptedStudyError, StudyFailedError
 from trainables.config import setting_paths
 from trainables.errors import InputError
 
@@ -210,16 +211,20 @@ def _wrapped(text: str) -> str:
 
 
 def run_command(prog: str, command: Callable[[Sequence[str]], int], arguments: Any) -> int:
-    """Run a command and turn its end into an exit code: 2 for bad input, 130 for Ctrl-C.
+    """Run a command and turn its end into an exit code.
 
-    Any other exception passes through: Python prints it and exits with 1.
+    That is 2 for bad input, 130 for Ctrl-C, and 1 for a study that could not give a result. Any
+    other exception passes through: Python prints it and exits with 1.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         return command(words)
-    except InputError as error:
+    except (InputError, StudyFailedError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return BAD_INPUT if isinstance(error, InputError) else 1
+    except InterruptedStudyError as stopped:
+        print(stopped)
+        return INTERRUPTED
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -10,7 +10,6 @@ import tyro
 from rich.console import Console
 
 from study.commands.options import (
-    INTERRUPTED,
     SettingOptions,
     option,
     read_arguments,
@@ -150,18 +149,11 @@ def _run_to_the_end(config: StudyConfig) -> int:
     # Before Ray and MLflow are imported, so that a mistake is answered at once.
     checked = check_study(config)
     StudyFolder.fetched(storage_of(config), config.name).check_same_study(checked)
-    from study.api import InterruptedStudyError, StudyFailedError, run_study
+    from study.api import run_study
     from study.console import print_result
 
     console = Console()
-    try:
-        summary = run_study(config, console=console)
-    except InterruptedStudyError as stopped:
-        console.print(str(stopped), highlight=False, soft_wrap=True)
-        return INTERRUPTED
-    except StudyFailedError as failed:
-        print(f"{PROG}: {failed}", file=sys.stderr)
-        return 1
+    summary = run_study(config, console=console)
     print_result(console, config, summary)
     return 0
 
