@@ -497,18 +497,6 @@ class MlflowStore:
                 return "the model that MLflow gives back does not predict the same"
         return ""
 
-    def predict_registered(
-        self, name: str, inputs: NDArray[Any], alias: str = CHAMPION
-    ) -> NDArray[Any]:
-        """What the registered model gives for inputs, loaded as its users load it.
-
-        Raises:
-            StoreUnavailableError, StoreRefusedError: as every call.
-        """
-        with self._calling() as client, tempfile.TemporaryDirectory() as scratch:
-            version = client.get_model_version_by_alias(name, alias)
-            return _predict(self._fetched(version.source, Path(scratch)), inputs)
-
     def _fetched(self, place: str, folder: Path) -> str:
         """Where a stored model lies after it was fetched into ``folder``."""
         from mlflow.artifacts import download_artifacts
