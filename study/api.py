@@ -34,6 +34,7 @@ from study.live import live_view
 from study.preflight import check_study, checked_entry
 from study.resume import resumed
 from study.session import Session, connected, copied
+from study.space import check_stored_space, study_space
 from study.storage import Storage, Where
 from study.summary import Summary, summarise, winner_config
 from trainables.data import load_dataset
@@ -75,6 +76,7 @@ def run_study(config: StudyConfig, *, console: Console | None = None) -> Summary
     config = check_study(config)
     folder = StudyFolder.fetched(storage_of(config), config.name)
     folder.check_same_study(config)
+    check_stored_space(folder)
     dataset = read_images(config, console)
     train = config.train
     data = resolve_data(train.data, dataset)
@@ -327,7 +329,6 @@ class _StudyRun:
     def _search(self) -> None:
         from study.runner import run_trials
         from study.search import ReasonCallback
-        from study.space import study_space
 
         config, state = self.config, self.session.state()
         main = next(r for r in state.by_role("baseline") if r.seed == config.train.seed)

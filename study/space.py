@@ -37,6 +37,16 @@ def study_space(
     return space
 
 
+def check_stored_space(folder: StudyFolder) -> None:
+    """Refuse a study whose space can't be read, before anything is started or written.
+
+    Raises:
+        InputError: if it is damaged.
+    """
+    if folder.space.exists():
+        _read(folder)
+
+
 def _make(config: StudyConfig, baseline: Sequence[EpochMetrics]) -> CalibratedSpace:
     spec = get_space(config.space)
     if not config.calibrate or spec.policy != "on_stagnation":

@@ -148,6 +148,44 @@ def test_a_study_without_its_server_is_whole_and_is_sent_later(
             assert steps_in_mlflow(storage / "s", trial["run_id"], uri=uri) == list(range(EPOCHS))
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_a_baseline_that_fails_ends_the_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = config(tmp_path, configs=GIVEN, train={"optimizer": {"lr": 1e30}})
+    file = tmp_path / "study.json"
+    file.write_text(study.model_dump_json())
+    for _ in range(2):
+        assert main(["run", "--config", str(file)]) == 1
+        said = capsys.readouterr().err
+        assert "baseline" in said
+        assert "a smaller --lr" in said
+    state = read_ledger(StudyFolder.of(tmp_path, "s").ledger)
+    [baseline] = state.trials.values()
+    assert (baseline.role, baseline.state) == ("baseline", "failed")
+    assert mlflow_runs(tmp_path / "s")[baseline.key].info.status == "FAILED"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_no_trial_is_added_to_a_space_that_is_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_study(config(tmp_path, space="static_noise", trials=1, train={"epochs": 3}))
+    space = StudyFolder.of(tmp_path, "s").space
+    whole = space.read_bytes()
+    resume = ["resume", "s", "--storage", str(tmp_path), "--trials", "+1"]
+    for broken in (whole[: len(whole) // 2], b'{"space": "static_noise"}'):
+        space.write_bytes(broken)
+        assert main(resume) == 2
+        assert f"{space}: " in capsys.readouterr().err
+        assert len(read_ledger(StudyFolder.of(tmp_path, "s").ledger).by_role("trial")) == 1
+    space.write_bytes(whole)
+    assert main(resume) == 0
+    assert len(summary_of(tmp_path / "s")["trials"]) == 2
+
+
 def damage(path: Path, at: float = 0.5) -> None:
     """Change one byte of a file."""
     content = bytearray(path.read_bytes())
