@@ -7,6 +7,7 @@ for the whole study, has everything in the end, once.
 """
 
 import fcntl
+import hashlib
 import json
 import logging
 import math
@@ -55,6 +56,8 @@ Say = Callable[[str], None]
 
 _CHUNK = 1 << 18
 """Bytes of ledger sent between two savings of the offset: some hundreds of epochs."""
+_TAIL = 4096
+"""Bytes before the offset by which the ledger is known again: more than a line that may be lost."""
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 30.0
 _LONGEST_DELAY_FLUSHING = 1.0
@@ -88,7 +91,10 @@ class _File:
 
 @dataclass(slots=True)
 class _Delta:
-    """What one run gets from one chunk of the ledger; ``models``: the runs' models, too."""
+    """What one run gets from one chunk of the ledger.
+
+    ``models``: the runs' models, too. ``goes_on``: the first that it gets after the study went on.
+    """
 
     key: str
     config: Mapping[str, Any] | None = None
@@ -101,6 +107,7 @@ class _Delta:
     logged: bool = False
     describe: bool = False
     models: bool = False
+    goes_on: bool = False
 
 
 @dataclass(slots=True)
@@ -112,6 +119,7 @@ class _Known:
     epochs: set[int] = field(default_factory=set)
     end: EndEvent | None = None
     refused: bool = False
+    part: int = 0
 
 
 class _Reader:
@@ -122,6 +130,7 @@ class _Reader:
         self.study_end: StudyEndEvent | None = None
         self.study_files: dict[str, None] = {}
         self.runs: dict[str, _Known] = {}
+        self._part = 0
         self._deltas: dict[str, _Delta] = {}
 
     def absorb(self, event: Event) -> None:
@@ -160,6 +169,7 @@ class _Reader:
         if self.study is not None and event.uid != self.study.uid:
             raise ValueError("the ledger holds two studies")
         self.study = event
+        self._part += event.resumed
         delta = self._delta(STUDY_RUN)
         self.study_end = None
         delta.config, delta.status, delta.describe = event.config, "RUNNING", True
@@ -205,6 +215,8 @@ class _Reader:
         self, event: EpochsEvent | NoteEvent | ArtifactEvent | EndEvent, known: _Known
     ) -> None:
         delta = self._delta(known.start.trial)
+        delta.goes_on = delta.goes_on or known.part < self._part
+        known.part = self._part
         if isinstance(event, EpochsEvent):
             self._epochs(event, known, delta)
         elif isinstance(event, NoteEvent):
@@ -319,6 +331,7 @@ class Projection:
         self._experiment: str | None = None
         self._run_ids: dict[str, str] = {}
         self._status: dict[str, str] = {}
+        self._made: set[str] = set()
         self._pending: deque[_Delta] = deque()
         self._pending_offset = self._pending_events = 0
         self._files: list[_File] = []
@@ -419,7 +432,7 @@ class Projection:
         self.offset = 0
         reader = _Reader()
         if saved.get("experiment") == self._experiment and saved.get("uid") == study.uid:
-            reader = self._recall(int(saved.get("offset") or 0))
+            reader = self._recall(int(saved.get("offset") or 0), saved.get("tail", ""))
         # A run made just before a crash is not among the saved ones: each is looked for.
         self._unsure = None
         self._run_ids, self._status = dict(saved.get("runs", {})), {}
@@ -458,8 +471,8 @@ class Projection:
             offset = chunk.offset
         return True
 
-    def _recall(self, offset: int) -> _Reader:
-        """Read again, without sending it, what was sent earlier."""
+    def _recall(self, offset: int, tail: str) -> _Reader:
+        """Read again, without sending it, what was sent earlier and ended with ``tail``."""
         reader = _Reader()
         while self.offset < offset:
             size = min(_CHUNK, offset - self.offset)
@@ -469,7 +482,7 @@ class Projection:
             for event in chunk.events:
                 reader.absorb(event)
             self.offset = chunk.offset
-        if self.offset != offset:
+        if self.offset != offset or _tail(self.ledger, offset) != tail:
             log.warning("%s: does not fit %s; all is sent again", self.offset_path, self.ledger)
             reader, self.offset = _Reader(), 0
         reader.take()
@@ -502,6 +515,7 @@ class Projection:
             "uid": study.uid if study else None,
             "experiment": self._experiment,
             "offset": self.offset,
+            "tail": _tail(self.ledger, self.offset),
             "runs": self._run_ids,
             "files": [[file.key, file.path, file.folder] for file in self._files],
         }
@@ -540,6 +554,9 @@ class Projection:
     def _send(self, delta: _Delta) -> None:
         run_id = self._run_ids.get(delta.key) or self._find_or_create(delta)
         if not delta.logged:
+            if delta.goes_on and delta.key not in self._made:
+                delta.metrics = self._without_stored(run_id, delta.metrics)
+                delta.goes_on = False
             if delta.status == "RUNNING" != self._status.get(delta.key):
                 delta.tags["status"] = "running"
             self._log(run_id, delta)
@@ -560,6 +577,14 @@ class Projection:
             # A creation whose answer was lost may have made a second run after all.
             self._find_runs()
             self._was_unsure = False
+
+    def _without_stored(self, run_id: str, metrics: list[MetricPoint]) -> list[MetricPoint]:
+        """Leave out what the store has, at another time: a step of a metric is there once."""
+        stored = {
+            key: {point.step for point in self.store.metric_history(run_id, key)}
+            for key in {point.key for point in metrics}
+        }
+        return [point for point in metrics if point.step not in stored[point.key]]
 
     def _log(self, run_id: str, delta: _Delta) -> None:
         try:
@@ -615,6 +640,7 @@ class Projection:
                 self._run_ids[key], self._status[key] = found.run_id, found.status
                 return found.run_id
         run_id = self._create(key, study)
+        self._made.add(key)
         self._run_ids[key], self._status[key] = run_id, "RUNNING"
         return run_id
 
@@ -687,6 +713,13 @@ class Projection:
         name = "config.json" if known else "study.json"
         text = json.dumps(_redacted(start.config), indent=2, ensure_ascii=False) + "\n"
         self.store.log_text(run_id, text, name)
+
+
+def _tail(ledger: Path, offset: int) -> str:
+    """A digest of the ledger's last bytes before ``offset``: other lines may lie there one day."""
+    with ledger.open("rb") as file:
+        file.seek(max(0, offset - _TAIL))
+        return hashlib.sha256(file.read(min(offset, _TAIL))).hexdigest()[:16]
 
 
 def _redacted(value: Any) -> Any:

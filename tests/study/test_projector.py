@@ -138,10 +138,14 @@ def expected_metrics(ledger: Path) -> set[tuple[str, str, int, float]]:
     return expected
 
 
-def check_all_there_once(place: Place) -> None:
-    found = place.query(
+def sent_metrics(place: Place) -> list[tuple[Any, ...]]:
+    return place.query(
         "select r.name, m.key, m.step, m.value from metrics m join runs r using (run_uuid)"
     )
+
+
+def check_all_there_once(place: Place) -> None:
+    found = sent_metrics(place)
     assert len(found) == len(set(found))
     assert set(found) == expected_metrics(place.ledger)
     active = place.query("select name from runs where lifecycle_stage = 'active'")
@@ -380,6 +384,45 @@ def test_an_offset_that_is_not_a_lines_end_sends_all_again(place: Place) -> None
         place.project()
         check_all_there_once(place)
     assert json.loads(place.offset.read_text())["offset"] == place.ledger.stat().st_size
+
+
+def lose_lines(ledger: Path, count: int) -> None:
+    """What a power failure takes with it, though it was read and sent before."""
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(b"".join(lines[:-count]))
+
+
+@pytest.mark.parametrize("saved", [True, False])
+@pytest.mark.parametrize("lost", [1, 2, 5])
+def test_what_the_ledger_lost_after_it_was_sent_is_there_once(
+    place: Place, lost: int, saved: bool
+) -> None:
+    whole = [study_event(), *run_events(None, 3), *run_events(0, 3)]
+    place.write(whole[:-lost])
+    place.project()
+    before = place.offset.read_bytes()
+    place.write(whole[-lost:])
+    place.project()
+    lose_lines(place.ledger, lost)
+    if not saved:
+        place.offset.write_bytes(before)
+    # The trial goes on from a checkpoint: the same figures, at another time.
+    again = [dataclasses.replace(event, time=event.time + 777) for event in whole[-lost:]]
+    place.write([study_event(resumed=True, time=TIME + 5000), *again, *run_events(1, 4)])
+    place.project()
+    check_all_there_once(place)
+
+
+def test_another_line_in_the_place_of_a_lost_one_is_sent(place: Place) -> None:
+    lost, other = (EpochsEvent(f"trial-000{trial}", (epoch(2),), time=TIME) for trial in (0, 1))
+    place.write([study_event(), *run_events(0, 2)[:-1], *run_events(1, 2)[:-1], lost])
+    place.project()
+    size = place.ledger.stat().st_size
+    lose_lines(place.ledger, 1)
+    place.write([other])
+    assert place.ledger.stat().st_size == size
+    place.project()
+    assert expected_metrics(place.ledger) <= {*sent_metrics(place)}
 
 
 def test_a_run_made_just_before_a_crash_is_found_again(place: Place) -> None:
