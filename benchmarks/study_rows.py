@@ -321,9 +321,9 @@ def _study_vs_stock(options: Options) -> Measured:
     return Measured(
         pairs,
         "wall time from the start of the process to its end; ours forks and stops early, as it "
-        f"does by default. Best validation accuracy {best[0]:.3f} and {best[1]:.3f}. Of ours, by the "
-        "times in the ledger, about a third is no training: Ray's start, and the start of worker "
-        "processes, once for the baseline and once for the search",
+        f"does by default. Best validation accuracy {best[0]:.3f} and {best[1]:.3f}. Of ours, by "
+        "the times in the ledger, about a third is no training: Ray's start, and the start of "
+        "worker processes, once for the baseline and once for the search",
     )
 
 
