@@ -56,15 +56,15 @@ class Faulty(nn.Module):
 class Held(Faulty):
     """Says where it trains; with noise it waits, after some steps, until it is let go."""
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, after: int = HOLD_AFTER) -> None:
         super().__init__(num_classes)
-        self.steps = 0
+        self.steps, self.after = 0, after
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             _note_place()
             self.steps += 1
-            if self.steps > HOLD_AFTER and self._magnitude() > HOLD_AT:
+            if self.steps > self.after and self._magnitude() > HOLD_AT:
                 while not _file("go").exists():
                     time.sleep(0.02)
         logits: Tensor = self.fc(self.pool(x).flatten(1))
@@ -81,6 +81,11 @@ def held(num_classes: int) -> nn.Module:
     return Held(num_classes)
 
 
+def gathered(num_classes: int) -> nn.Module:
+    """The classifier that waits as soon as its weights are noisy."""
+    return Held(num_classes, after=0)
+
+
 def let_go() -> None:
     """From now on nothing waits."""
     _file("go").touch()
@@ -89,7 +94,8 @@ def let_go() -> None:
 def places() -> dict[tuple[str, str], dict[int, list[float]]]:
     """When each process trained, by node and GPU."""
     found: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for line in _file("places").read_text().splitlines():
+    path = _file("places")
+    for line in path.read_text().splitlines() if path.exists() else ():
         node, gpu, pid, when = line.split()
         found[node, gpu][int(pid)].append(float(when))
     return found

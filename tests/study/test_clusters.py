@@ -20,6 +20,7 @@ from study.commands.study import main
 from study.config import StudyConfig
 from study.ledger import TrialRecord, read_ledger
 from tests.study.clusters import ray_cluster
+from tests.study.faulty_models import let_go, places
 from tests.study.servers import ObjectStore, free_port, mlflow_server, object_store
 from tests.study.study_processes import (
     mlflow_runs,
@@ -29,7 +30,7 @@ from tests.study.study_processes import (
     wait_until,
 )
 from tests.trainables.runs import EAGER, device_data
-from trainables.config import TrainConfig, apply_overrides, parse_config
+from trainables.config import apply_overrides, parse_config
 from trainables.loop import Training, train_epochs
 from trainables.metrics import objective_values
 from trainables.object_store import ObjectPath
@@ -40,6 +41,12 @@ GIVEN: list[dict[str, Any]] = [
     | {"noise/magnitude_min": 0.2 * number}
     for number, warmup in enumerate((2, 2, 3, 3, 4, 4), start=1)
 ]
+STRONG = {
+    "noise/signals": ["val_loss_plateau"],
+    "noise/plateau_delta": 1e9,
+    "noise/magnitude_min": 3.0,
+}
+"""With it the noise is on the weights, and strong enough for a classifier to notice."""
 DATA = {"dataset": "synthetic", "synthetic_train": 300, "synthetic_test": 100, "batch_size": 32}
 
 pytestmark = pytest.mark.slow
@@ -64,7 +71,15 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The folder in which classifiers that wait say so, known to all of the cluster."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAULTS", str(tmp_path_factory.mktemp("faults")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, faults: None) -> Iterator[Place]:
     hidden = tmp_path_factory.mktemp("hidden")
     port = free_port()
     with ray_cluster(nodes=2, ray_client_server_port=port) as cluster:
@@ -97,8 +112,9 @@ def store() -> Iterator[ObjectStore]:
         yield found
 
 
-def study(**values: Any) -> StudyConfig:
+def study(*, classifier: str = "SimpleCNN", **values: Any) -> StudyConfig:
     train = {
+        "model": {"classifier": classifier},
         "data": DATA,
         "epochs": EPOCHS,
         "device": "cpu",
@@ -106,6 +122,11 @@ def study(**values: Any) -> StudyConfig:
     }
     shared = {"baseline_seeds": 1, "cpus_per_trial": 0.25, "gpus_per_trial": 0.25, "train": train}
     return parse_config(StudyConfig, shared | values)
+
+
+def trials_in(folder: Path) -> list[TrialRecord]:
+    """The trials of a study, without its baselines."""
+    return read_ledger(folder / "ledger.jsonl").by_role("trial")
 
 
 def most_at_once(records: list[TrialRecord]) -> int:
@@ -121,24 +142,35 @@ def test_a_study_uses_both_nodes_and_gives_the_numbers_of_one_machine(
 ) -> None:
     shutil.copy(empty_database, tmp_path / "server.db")
     with mlflow_server(tmp_path, free_port()) as uri:
-        config = study(name="two", storage=str(tmp_path / "shared"), configs=GIVEN)
+        # Noise holds them until both nodes train: else one whose workers are slow to start would
+        # be left without a trial, for Tune gives what waits for it to a worker that has finished.
+        config = study(
+            name="two",
+            storage=str(tmp_path / "shared"),
+            configs=[given | STRONG for given in GIVEN],
+            classifier="tests.study.faulty_models:gathered",
+        )
         config = config.model_copy(update={"tracking_uri": uri, "max_concurrent": 6})
         (tmp_path / "study.json").write_text(config.model_dump_json())
+        folder = tmp_path / "shared" / "two"
         # As ray job submit says where the cluster is.
         environment = {"RAY_ADDRESS": place.cluster.address}
         with study_process(["run", "--config", str(tmp_path / "study.json")], environment) as run:
+            # The baseline's process and five at once, of which four fit on one node.
+            wait_until(lambda: sum(map(len, places().values())) >= 6, run)
+            assert not any(trial.ended for trial in trials_in(folder))
+            let_go()
             output, _ = run.communicate(timeout=280)
         assert run.returncode == 0, output
         assert "4 cores on 2 nodes" in output
         assert "4 trials share a GPU" in output
-        folder = tmp_path / "shared" / "two"
         check_placement(folder, place.cluster)
-        check_values(folder, config.train, uri)
+        check_values(folder, config, uri)
 
 
 def check_placement(folder: Path, cluster: Cluster) -> None:
     """Trials ran on both nodes that have a GPU, at most four at once on each."""
-    trials = read_ledger(folder / "ledger.jsonl").by_role("trial")
+    trials = trials_in(folder)
     by_node: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         by_node.setdefault(trial.tags["node"].split()[-1], []).append(trial)
@@ -148,14 +180,14 @@ def check_placement(folder: Path, cluster: Cluster) -> None:
     assert all(0 < trial.shared_epochs < EPOCHS for trial in trials)
 
 
-def check_values(folder: Path, base: TrainConfig, uri: str) -> None:
+def check_values(folder: Path, config: StudyConfig, uri: str) -> None:
     """Bit for bit those of the same configurations trained here; MLflow has each run once."""
     summary = summary_of(folder)
     runs = mlflow_runs(folder, uri)
     assert len(runs) == 1 + 1 + len(GIVEN)
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    for trial, overrides in zip(summary["trials"], GIVEN, strict=True):
-        run = apply_overrides(base, {"noise/policy": "on_stagnation", **overrides})
+    for trial, overrides in zip(summary["trials"], config.configs or (), strict=True):
+        run = apply_overrides(config.train, {"noise/policy": "on_stagnation", **overrides})
         alone = list(train_epochs(Training(run, device_data(run))))
         assert trial["state"] == "complete"
         assert trial["value"] == objective_values(alone)["best_val_accuracy"]
@@ -184,7 +216,7 @@ def test_a_study_through_the_client_lives_in_an_object_store(
     for name in ("ledger.jsonl", "summary.json"):
         assert (remote / name).read_bytes() == (here / "far" / name).read_bytes()
     assert "lock" not in records
-    trials = read_ledger(here / "far" / "ledger.jsonl").by_role("trial")
+    trials = trials_in(here / "far")
     assert all(0 < trial.shared_epochs < EPOCHS for trial in trials)
     assert (remote / "checkpoints" / "trial-0000" / "final.ckpt").stat().st_size > 0
     assert not (here / "far" / "checkpoints").exists()
