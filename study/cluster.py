@@ -6,7 +6,7 @@ import os
 import socket
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,8 @@ _QUIET = {
     # A snapshot of the experiment is of no use to us: make it rare.
     "TUNE_GLOBAL_CHECKPOINT_S": "100000",
 }
+
+_LOGGING: dict[str, Any] = {"logging_level": logging.ERROR, "configure_logging": True}
 
 _CONNECT_SECONDS = 10.0
 _CLIENT_TRIES = 3
@@ -98,23 +100,19 @@ def leave_ray() -> None:
 
 
 def _connect(address: str | None) -> None:
+    if address is None:
+        _start_here()
+        return
     options: dict[str, Any] = {
-        "address": address or "local",
+        "address": address,
         "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
         "log_to_driver": False,
     }
-    if address is None:
-        # The dashboard would be one more server and one more second.
-        options["include_dashboard"] = False
-    if address is not None and address.startswith("ray://"):
+    if address.startswith("ray://"):
         # What the options below do, the client does not take.
         logging.getLogger("ray").setLevel(logging.ERROR)
     else:
-        options |= {"logging_level": logging.ERROR, "configure_logging": True}
-    if address is None:
-        with _on_loopback():
-            ray.init(**options)
-        return
+        options |= _LOGGING
     _knock(address)
     try:
         _init_again(options)
@@ -125,6 +123,17 @@ def _connect(address: str | None) -> None:
         # What the client's server says is a traceback, with the reason in its last line.
         reason = " … ".join(line.strip()[:300] for line in dict.fromkeys((lines[0], lines[-1])))
         raise InputError(_no_cluster(address, reason)) from None
+
+
+def _start_here() -> None:
+    """Start Ray on this machine.
+
+    Its processes inherit the workers' variables. In a runtime environment they would cost a second:
+    Ray starts workers in advance, which are of use only where there is none.
+    """
+    with _on_loopback(), _environment(WORKER_ENVIRONMENT):
+        # The dashboard would be one more server and one more second.
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, **_LOGGING)
 
 
 def _init_again(options: dict[str, Any]) -> None:
@@ -152,16 +161,27 @@ def _on_loopback() -> Iterator[None]:
     Otherwise each of its processes listens on all of the machine's interfaces, and whoever reaches
     one of them runs code here. The variable is for the processes that Ray starts.
     """
-    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-    usual, given = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(name)
-    ray_constants.ENABLE_RAY_CLUSTER, os.environ[name] = False, "0"
+    usual, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        with _environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = usual
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for processes that are started inside."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = usual
-        del os.environ[name]
-        if given is not None:
-            os.environ[name] = given
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _knock(address: str) -> None:

@@ -12,12 +12,14 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from study.cluster import capacity, fit
 from study.config import RunsConfig
 from study.interrupts import handed_to_tune
 from study.lost_nodes import ForgiveLostNodes
+from study.trial_scheduler import WarmWorkers
 from trainables.config import TrainConfig
 from trainables.data import Dataset
 from trainables.tune_trainable import NoiseTrainable, TrialSpec, data_key
@@ -42,7 +44,7 @@ def run_trials(
     *,
     samples: int,
     callbacks: Sequence[tune.Callback],
-    scheduler: Any = None,
+    scheduler: TrialScheduler | None = None,
     time_budget: float | None = None,
 ) -> None:
     """Run ``samples`` trials; what they report goes to the callbacks, nowhere else.
@@ -62,7 +64,7 @@ def run_trials(
             trainable=trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=scheduler,
+                scheduler=scheduler or WarmWorkers(),
                 num_samples=samples,
                 max_concurrent_trials=min(room.concurrent, samples),
                 reuse_actors=True,

@@ -82,7 +82,27 @@ class Rungs:
         return next(later)
 
 
-class ForkAwareASHA(FIFOScheduler):
+class WarmWorkers(FIFOScheduler):
+    """Gives a worker that is free to the trial that nobody starts a worker for yet.
+
+    Tune's own order gives it to the trial that waits longest, whose worker is about to be there and
+    is then thrown away; the next trial has one started from scratch. Where trials are shorter than
+    a worker's start, or end at once because their noise never begins, but one of them would run at
+    a time, for as long as the search lasts.
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """One that was cut off before; else the newest; None if none waits."""
+        # In the order of their creation.
+        waiting = [
+            trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING
+        ]
+        # With fewer nodes than before there may be no room to start a worker for it.
+        cut_off = [trial for trial in waiting if "training_iteration" in (trial.last_result or {})]
+        return (cut_off[:1] or waiting[-1:] or [None])[0]
+
+
+class ForkAwareASHA(WarmWorkers):
     """Stops trials that lag behind, and diverged ones.
 
     A trial reports ``training_iteration`` (epochs completed), ``judged_from`` (missing or negative
