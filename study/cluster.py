@@ -17,6 +17,7 @@ import ray
 import ray.train._internal.storage as tune_storage
 from ray import tune
 from ray._private import ray_constants
+from ray._private.node import Node as RayNode
 from ray.tune.impl.tuner_internal import TunerInternal
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -131,7 +132,7 @@ def _start_here() -> None:
     Its processes inherit the workers' variables. In a runtime environment they would cost a second:
     Ray starts workers in advance, which are of use only where there is none.
     """
-    with _on_loopback(), _environment(WORKER_ENVIRONMENT):
+    with _on_loopback(), _without_autoscaler(), _environment(WORKER_ENVIRONMENT):
         # The dashboard would be one more server and one more second.
         ray.init(address="local", include_dashboard=False, log_to_driver=False, **_LOGGING)
 
@@ -167,6 +168,21 @@ def _on_loopback() -> Iterator[None]:
             yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = usual
+
+
+@contextmanager
+def _without_autoscaler() -> Iterator[None]:
+    """Let a Ray that is started inside do without the process that adds and removes nodes.
+
+    One machine has none to add, and it costs a second at the start and another one at the end,
+    where Ray waits in vain for it to end by itself.
+    """
+    usual = RayNode.start_monitor
+    RayNode.start_monitor = lambda self: None
+    try:
+        yield
+    finally:
+        RayNode.start_monitor = usual
 
 
 @contextmanager

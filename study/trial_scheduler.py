@@ -94,9 +94,7 @@ class WarmWorkers(FIFOScheduler):
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """One that was cut off before; else the newest; None if none waits."""
         # In the order of their creation.
-        waiting = [
-            trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING
-        ]
+        waiting = [trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING]
         # With fewer nodes than before there may be no room to start a worker for it.
         cut_off = [trial for trial in waiting if "training_iteration" in (trial.last_result or {})]
         return (cut_off[:1] or waiting[-1:] or [None])[0]
