@@ -55,6 +55,8 @@ _QUIET = {
 
 _LOGGING: dict[str, Any] = {"logging_level": logging.ERROR, "configure_logging": True}
 
+_SERVERS = ("start_monitor", "start_api_server")
+
 _CONNECT_SECONDS = 10.0
 _CLIENT_TRIES = 3
 _PROBE_SECONDS = 120.0
@@ -132,8 +134,7 @@ def _start_here() -> None:
     Its processes inherit the workers' variables. In a runtime environment they would cost a second:
     Ray starts workers in advance, which are of use only where there is none.
     """
-    with _on_loopback(), _without_autoscaler(), _environment(WORKER_ENVIRONMENT):
-        # The dashboard would be one more server and one more second.
+    with _on_loopback(), _without_servers(), _environment(WORKER_ENVIRONMENT):
         ray.init(address="local", include_dashboard=False, log_to_driver=False, **_LOGGING)
 
 
@@ -171,18 +172,21 @@ def _on_loopback() -> Iterator[None]:
 
 
 @contextmanager
-def _without_autoscaler() -> Iterator[None]:
-    """Let a Ray that is started inside do without the process that adds and removes nodes.
+def _without_servers() -> Iterator[None]:
+    """Let a Ray that is started inside do without what is of no use on one machine.
 
-    One machine has none to add, and it costs a second at the start and another one at the end,
-    where Ray waits in vain for it to end by itself.
+    The monitor adds and removes nodes, of which there are none; Ray waits a second for its start,
+    and another one, in vain, for it to end by itself. The dashboard's server, which Ray starts even
+    without a dashboard, only reports usage to Ray's makers.
     """
-    usual = RayNode.start_monitor
-    RayNode.start_monitor = lambda self: None
+    usual = {name: getattr(RayNode, name) for name in _SERVERS}
     try:
+        for name in _SERVERS:
+            setattr(RayNode, name, lambda self, **_: None)
         yield
     finally:
-        RayNode.start_monitor = usual
+        for name, method in usual.items():
+            setattr(RayNode, name, method)
 
 
 @contextmanager

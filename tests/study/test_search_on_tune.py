@@ -15,7 +15,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from study.cluster import leave_ray
 from study.journal import repair_journal
-from tests.study.tune_searches import EPOCHS, SPACE, curve, search, search_alone
+from study.trial_scheduler import WarmWorkers
+from tests.study.tune_searches import (
+    EPOCHS,
+    SPACE,
+    curve,
+    search,
+    search_alone,
+    short_trials,
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +70,13 @@ def test_a_search_on_tune(tmp_path: Path) -> None:
     assert all(t.last_step in scheduler.rungs.milestones for t in stopped)
     ended = {f"trial-{t.number:04d}" for t in trials if t.number not in (2, 3, 4, 5)}
     assert scheduler.rungs.recorded[3].keys() - {"trial-0005"} == ended
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_no_worker_is_thrown_away_that_is_about_to_be_there(tmp_path: Path) -> None:
+    # On a busy machine the second may come too late for any.
+    assert short_trials(tmp_path, WarmWorkers(), trials=12) <= 2
 
 
 def test_killed_at_random_moments_it_ends_with_every_trial_once(tmp_path: Path) -> None:

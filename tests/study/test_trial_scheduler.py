@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
 
 from study.ledger import TrialRecord
-from study.trial_scheduler import ForkAwareASHA, Rungs, milestones
+from study.trial_scheduler import ForkAwareASHA, Rungs, WarmWorkers, milestones
 from trainables.metrics import EpochMetrics
 
 PATIENT = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
@@ -152,6 +152,33 @@ def test_completion_forgets_nothing_and_records_nothing() -> None:
     asha.on_trial_remove(None, trial)
     assert asha.rungs.recorded == before
     assert "4: 1" in asha.debug_string()
+
+
+@pytest.mark.parametrize(
+    ("states", "chosen"),
+    [
+        ([], None),
+        (["RUNNING", "TERMINATED"], None),
+        (["PENDING"], 0),
+        # A worker is being started for the one that waits longer.
+        (["RUNNING", "PENDING", "PENDING", "RUNNING"], 2),
+        # One that was cut off has waited for its turn already.
+        (["PENDING", "PENDING again", "PENDING again", "PENDING"], 1),
+        (["PENDING", "RUNNING again"], 0),
+    ],
+)
+def test_who_gets_a_worker(states: list[str], chosen: int | None) -> None:
+    trials: list[Any] = [
+        SimpleNamespace(
+            status=state.split()[0],
+            last_result={"training_iteration": 3} if "again" in state else {"trial_id": "x"},
+        )
+        for state in states
+    ]
+    controller = SimpleNamespace(get_trials=lambda: trials)
+    expected = None if chosen is None else trials[chosen]
+    assert WarmWorkers().choose_trial_to_run(controller) is expected
+    assert scheduler().choose_trial_to_run(controller) is expected
 
 
 def record(

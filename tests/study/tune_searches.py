@@ -14,6 +14,7 @@ os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
 
 import optuna
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from search_spaces.registry import get_space
@@ -70,6 +71,72 @@ class Replay(tune.Trainable):  # type: ignore[misc]
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing was kept."""
+
+
+class SlowStart(tune.Trainable):  # type: ignore[misc]
+    """One trial, shorter than the start of its worker, unless that is the first one; 0 is over at
+    once. The workers' process ids are the names of files in the folder ``workers``."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        workers = Path(config["workers"])
+        (workers / str(os.getpid())).touch()
+        try:
+            (workers / "first").touch(exist_ok=False)
+        except FileExistsError:
+            time.sleep(1.5)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._seconds = 0.3 if new_config["number"] else 0.0
+        return True
+
+    def step(self) -> dict[str, Any]:
+        time.sleep(self._seconds)
+        return {"done": True}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing to keep."""
+
+
+class Numbers(Searcher):
+    """Hands out one trial after the other."""
+
+    def __init__(self, workers: Path) -> None:
+        super().__init__(metric=None, mode=None)
+        self._workers, self._number = str(workers), -1
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        self._number += 1
+        return {"number": self._number, "workers": self._workers}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing to learn."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to keep."""
+
+
+def short_trials(folder: Path, scheduler: TrialScheduler, trials: int) -> int:
+    """Run trials of ``SlowStart``, two at once; returns how many workers were started."""
+    workers = folder / "workers"
+    workers.mkdir()
+    tuner = tune.Tuner(
+        SlowStart,
+        tune_config=tune.TuneConfig(
+            search_alg=Numbers(workers),
+            scheduler=scheduler,
+            num_samples=trials,
+            max_concurrent_trials=2,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0),
+    )
+    results = tuner.fit()
+    assert len(results) == trials
+    assert not results.errors
+    return len([*workers.glob("[0-9]*")])
 
 
 def open_search(folder: Path) -> StudySearcher:
