@@ -112,7 +112,7 @@ def store() -> Iterator[ObjectStore]:
         yield found
 
 
-def study(*, classifier: str = "SimpleCNN", **values: Any) -> StudyConfig:
+def study(*, classifier: str = "BabyCNN", **values: Any) -> StudyConfig:
     train = {
         "model": {"classifier": classifier},
         "data": DATA,

@@ -274,9 +274,8 @@ def test_a_full_disk_costs_what_was_not_written_and_nothing_else(
         shutil.copy(empty_database, disk / "mlflow.db")
         file.write_text(config(disk, configs=GIVEN).model_dump_json())
         folder = StudyFolder.of(disk, "s")
-        with full_disk(
-            disk, since=lambda: count(folder.ledger, '"trial":"trial-0000","rows"') >= 2
-        ):
+        # It is full while trials train, or, on a busy machine, when they have just ended.
+        with full_disk(disk, since=lambda: count(folder.ledger, '"trial":"trial-0000"') > 0):
             assert main(["run", "--config", str(file)]) == 1
         message = capsys.readouterr().err
         assert "no space left on the disk" in message
@@ -284,7 +283,7 @@ def test_a_full_disk_costs_what_was_not_written_and_nothing_else(
         # Whatever lies there is whole.
         state = read_ledger(folder.ledger)
         assert not state.damage
-        assert sum(record.finished for record in state.by_role("trial")) < len(GIVEN)
+        assert not folder.summary.exists() or not folder.summary.read_text()
         for path in folder.checkpoints.rglob("*.ckpt"):
             load_state(path)
         # There is room again.

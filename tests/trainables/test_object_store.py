@@ -1,5 +1,6 @@
 """Paths in an object store behave like a folder's; a trial's checkpoints lie in either."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,18 @@ def test_it_behaves_as_a_folder_does(root: Location) -> None:
         (root / "a" / "c.bin").read_bytes()
     (root / "a").rmdir()
     assert list(root.glob("*/*")) == []
+
+
+def test_a_large_object_is_read_in_one_request(
+    store: ObjectStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = location(store.uri("bucket/large.bin"))
+    content = bytes(range(256)) * 2**14
+    path.write_bytes(content)
+    with caplog.at_level(logging.INFO, logger="werkzeug"):
+        assert path.read_bytes() == content
+    asked = [line for line in caplog.messages if "GET /bucket/large.bin" in line]
+    assert len(asked) == 1, asked
 
 
 def test_a_trial_keeps_its_checkpoints_in_either(
