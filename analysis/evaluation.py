@@ -23,10 +23,10 @@ from study.confirm_plan import Confirmation, confirm_folder, confirmation_of, ru
 from study.folder import write_json
 from trainables.checkpoint import CheckpointError, decode
 from trainables.config import TrainConfig
-from trainables.data import DeviceData, load_dataset
+from trainables.data.device_data import DeviceData, load_dataset
 from trainables.errors import InputError
 from trainables.evaluation import evaluate, sharpness
-from trainables.models import build_model, to_memory_format
+from trainables.models.registry import build_model, to_memory_format
 from trainables.object_store import Location
 
 Part = Literal["val", "test"]

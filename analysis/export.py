@@ -16,10 +16,11 @@ import yaml
 from analysis.reading import StudyView
 from study.folder import write_json
 from study.summary import TrialSummary, pareto_front
-from trainables.config import TrainConfig, parse_config, read_mapping
+from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.files import write_atomically
 from trainables.metrics import OBJECTIVES, STATISTICS
+from trainables.settings import parse_config, read_mapping
 
 Form = Literal["json", "yaml"]
 Cell = str | float | int | bool | None

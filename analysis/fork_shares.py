@@ -7,8 +7,8 @@ from rich.table import Table
 from analysis.reading import BaselineHistory, StudyView
 from search_spaces.calibration import CalibratedSpace, ForkShares, calibrate, shares
 from search_spaces.registry import SpaceSpec, get_space
-from trainables.config import read_mapping
 from trainables.errors import InputError
+from trainables.settings import read_mapping
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from optuna.trial import TrialState, create_trial
 
 from analysis.reading import StudyView
 from search_spaces.registry import get_space
-from trainables.config import read_mapping
+from trainables.settings import read_mapping
 
 ENOUGH_PER_SETTING = 5
 """Trials for each searched setting below which importances are little more than noise."""

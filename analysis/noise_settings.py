@@ -4,15 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.config import (
-    NoiseConfig,
-    TrainConfig,
-    merge,
-    nest,
-    parse_config,
-    read_document,
-)
+from trainables.config import TrainConfig
 from trainables.errors import InputError, nearest
+from trainables.noise_config import NoiseConfig
+from trainables.settings import merge, nest, parse_config, read_document
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,10 +30,10 @@ from analysis.charts import (
     spans,
 )
 from analysis.reading import BaselineHistory
-from trainables.config import NoiseConfig
-from trainables.controller import SEVERITY_UNKNOWN, Injection, replay
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
+from trainables.noise.controller import SEVERITY_UNKNOWN, Injection, replay
+from trainables.noise_config import NoiseConfig
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from study.housekeeping import open_study
 from study.ledger import LedgerState, TrialRecord, read_ledger
 from study.storage import Where
 from study.summary import Summary, TrialSummary, ranked, summarise
-from trainables.config import TrainConfig, parse_config, read_mapping
+from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
+from trainables.settings import parse_config, read_mapping
 
 METRICS_FILE = "epoch_metrics.jsonl"
 """A single run's epochs, in its folder under ``checkpoints/metrics``."""

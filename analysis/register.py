@@ -20,11 +20,11 @@ from study.confirm_plan import DECIDING, Confirmation, confirmation_of
 from study.statistics import Verdict
 from trainables.checkpoint import CheckpointError, load_state
 from trainables.config import TrainConfig
-from trainables.data import load_dataset, resolve_data
+from trainables.data.dataset import Dataset
+from trainables.data.device_data import load_dataset, resolve_data
 from trainables.errors import InputError
-from trainables.image_sets import Dataset
 from trainables.metrics import EpochMetrics, is_better
-from trainables.models import build_model
+from trainables.models.registry import build_model
 from trainables.object_store import Location
 from trainables.uris import redact_uri
 

@@ -20,10 +20,11 @@ from torchvision import transforms
 
 from benchmarks.child import wait_for_start
 from benchmarks.images import MEAN, STD, raw_images
-from trainables.config import NoiseConfig, TrainConfig
-from trainables.controller import NoiseController
+from trainables.config import TrainConfig
 from trainables.lr_schedule import lr_at
 from trainables.metrics import EpochMetrics
+from trainables.noise.controller import NoiseController
+from trainables.noise_config import NoiseConfig
 
 
 class BabyCNN(nn.Module):

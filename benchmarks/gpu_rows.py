@@ -15,7 +15,7 @@ BATCH = 256
 
 
 def _training(classifier: str, deterministic: bool, train: int) -> Any:
-    from trainables.data import DeviceData
+    from trainables.data.device_data import DeviceData
     from trainables.loop import Training
 
     config = TrainConfig.model_validate(

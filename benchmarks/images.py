@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trainables.image_sets import Dataset
+from trainables.data.dataset import Dataset
 
 CLASSES = tuple(f"class {number}" for number in range(10))
 MEAN = (0.4914, 0.4822, 0.4465)

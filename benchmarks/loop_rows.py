@@ -12,7 +12,7 @@ from benchmarks.child import Child, call, wait_for_start
 from benchmarks.images import dataset
 from benchmarks.rows import Benchmark, Goal, Measured, Options, Pair, cores
 from trainables.config import TrainConfig
-from trainables.data import DeviceData
+from trainables.data.device_data import DeviceData
 from trainables.device import autocast
 from trainables.loop import Training
 

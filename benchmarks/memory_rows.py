@@ -103,7 +103,7 @@ def private_copy(*, quick: bool) -> float:
     import torch  # noqa: F401
     from ray import tune  # noqa: F401
 
-    from trainables.data import DeviceData
+    from trainables.data.device_data import DeviceData
     from trainables.loop import Training
 
     without = proportional_set_size(os.getpid())

@@ -244,7 +244,7 @@ def stock_study(*, points: list[dict[str, Any]], quick: bool) -> dict[str, float
     from ray import tune
 
     from trainables.config import DataConfig, TrainConfig, apply_overrides
-    from trainables.image_sets import load_dataset
+    from trainables.data.image_sets import load_dataset
 
     base = TrainConfig.model_validate(_study_train(quick))
 

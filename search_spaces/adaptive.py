@@ -17,8 +17,9 @@ from optuna.distributions import (
 )
 
 from search_spaces.ranges import magnitudes, noise_distributions, schedules
-from trainables.config import ALL_SIGNALS, GRADIENT_SIGNALS, NoiseConfig, SignalName, TrainConfig
+from trainables.config import TrainConfig
 from trainables.errors import InputError
+from trainables.noise_config import ALL_SIGNALS, GRADIENT_SIGNALS, NoiseConfig, SignalName
 
 SignalSet = tuple[SignalName, ...]
 

@@ -30,10 +30,11 @@ from search_spaces.adaptive import (
     with_effect,
 )
 from search_spaces.registry import SpaceSpec, first_possible_injection
-from trainables.config import SignalName, TrainConfig, apply_overrides
-from trainables.controller import fork_epoch
+from trainables.config import TrainConfig, apply_overrides
 from trainables.metrics import EpochMetrics
-from trainables.signals import OVERFIT_DIVISOR, count_without_best, evaluate_signals
+from trainables.noise.controller import fork_epoch
+from trainables.noise.signals import OVERFIT_DIVISOR, count_without_best, evaluate_signals
+from trainables.noise_config import SignalName
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -4,7 +4,7 @@ from typing import get_args
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from trainables.config import Distribution, Scaling, Schedule
+from trainables.noise_config import Distribution, Scaling, Schedule
 
 _LARGEST = 3.0
 """With relative scaling, 1 helped and 5 destroyed a small network (METHOD, section 5)."""

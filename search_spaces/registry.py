@@ -14,8 +14,9 @@ from optuna.distributions import BaseDistribution
 
 from search_spaces.adaptive import adaptive_noise, adaptive_noise_small, earliest_of
 from search_spaces.static import static_noise
-from trainables.config import Policy, TrainConfig
+from trainables.config import TrainConfig
 from trainables.errors import InputError, nearest
+from trainables.noise_config import Policy
 
 Distributions = dict[str, BaseDistribution]
 

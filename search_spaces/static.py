@@ -5,7 +5,8 @@ from typing import get_args
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from search_spaces.ranges import magnitudes, noise_distributions, schedules
-from trainables.config import NoiseKind, TrainConfig
+from trainables.config import TrainConfig
+from trainables.noise_config import NoiseKind
 
 
 def static_noise(base: TrainConfig) -> dict[str, BaseDistribution]:

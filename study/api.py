@@ -37,9 +37,10 @@ from study.session import Session, connected, copied
 from study.space import check_stored_space, study_space
 from study.storage import Storage, Where
 from study.summary import Summary, summarise, winner_config
-from trainables.data import load_dataset
+from trainables.data.dataset import Dataset
+from trainables.data.device_data import load_dataset
+from trainables.data.image_sets import resolve_data
 from trainables.errors import InputError
-from trainables.image_sets import Dataset, resolve_data
 
 if TYPE_CHECKING:  # Ray, Optuna and MLflow are imported once all that can be refused is refused.
     from study.cluster import Capacity

@@ -9,8 +9,8 @@ from study.config import StudyConfig
 from study.jobs import Job
 from study.ledger import LedgerState, StartEvent, TrialRecord
 from trainables.config import TrainConfig, apply_overrides
-from trainables.fork import baseline_digest
 from trainables.metrics import EpochMetrics
+from trainables.noise.fork import baseline_digest
 
 
 def baseline_key(seed: int) -> str:

@@ -14,11 +14,11 @@ from study.preflight import check_train
 from study.run_files import per_class
 from study.weights_file import Weights, load_into, read_weights
 from trainables.config import TrainConfig
-from trainables.data import EVAL_BATCH, DeviceData, load_dataset, resolve_data
+from trainables.data.device_data import EVAL_BATCH, DeviceData, load_dataset, resolve_data
 from trainables.device import set_up_torch
 from trainables.errors import InputError
 from trainables.evaluation import EvalResult, Sharpness, evaluate, sharpness
-from trainables.models import build_model, to_memory_format
+from trainables.models.registry import build_model, to_memory_format
 from trainables.presets import readme
 
 SHARPNESS_EPSILON = 0.2

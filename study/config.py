@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, field_validator, model_validator
 
-from trainables.config import FrozenConfig, TrainConfig, setting
+from trainables.config import TrainConfig
 from trainables.errors import InputError, nearest
 from trainables.metrics import OBJECTIVES, check_objectives
+from trainables.settings import FrozenConfig, setting
 
 SAMPLERS: tuple[str, ...] = ("tpe", "random", "gp", "cmaes", "qmc", "nsga2")
 SPACES: tuple[str, ...] = ("adaptive_noise", "adaptive_noise_small", "static_noise")

@@ -50,8 +50,8 @@ from study.live import live_view
 from study.preflight import check_study
 from study.session import Session, connected
 from study.statistics import Verdict
+from trainables.data.dataset import Dataset
 from trainables.errors import InputError
-from trainables.image_sets import Dataset
 from trainables.metrics import TEST_FIGURES
 
 if TYPE_CHECKING:  # Ray and MLflow are imported once all that can be refused is refused.

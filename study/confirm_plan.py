@@ -32,9 +32,11 @@ from study.statistics import (
 )
 from study.storage import Storage, Where
 from study.summary import TrialSummary, ranked, summarise
-from trainables.config import FrozenConfig, NoiseConfig, TrainConfig, parse_config, read_mapping
+from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.metrics import Mode
+from trainables.noise_config import NoiseConfig
+from trainables.settings import FrozenConfig, parse_config, read_mapping
 
 DECIDING = "test_accuracy"
 """The metric that the verdict rests on."""

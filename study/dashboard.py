@@ -27,8 +27,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trainables.config import TrainConfig
-from trainables.controller import Injection
 from trainables.metrics import EpochMetrics, is_better
+from trainables.noise.controller import Injection
 
 _REFRESHES = 4
 _GRAPH_LINES = range(7, 13)

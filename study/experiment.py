@@ -37,12 +37,14 @@ from study.interrupts import interruptible
 from study.ledger import ArtifactEvent, LedgerState, StudyEndEvent, StudyState
 from study.live import live_view
 from study.session import Session, connected
-from trainables.config import TrainConfig, apply_overrides, parse_config, read_mapping
-from trainables.data import load_dataset
+from trainables.config import TrainConfig, apply_overrides
+from trainables.data.dataset import Dataset
+from trainables.data.device_data import load_dataset
+from trainables.data.image_sets import resolve_data
 from trainables.errors import InputError
 from trainables.files import write_atomically
-from trainables.image_sets import Dataset, resolve_data
 from trainables.metrics import EpochMetrics
+from trainables.settings import parse_config, read_mapping
 
 if TYPE_CHECKING:  # Ray and MLflow are imported once all that can be refused is refused.
     from study.cluster import Capacity

@@ -22,18 +22,11 @@ from study.preflight import (
     check_train,
 )
 from study.presets import quickstart
-from trainables.config import (
-    DataConfig,
-    FrozenConfig,
-    ModelConfig,
-    NoiseConfig,
-    OptimizerConfig,
-    TrainConfig,
-    apply_overrides,
-    setting,
-)
+from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig, apply_overrides
 from trainables.errors import InputError, nearest
+from trainables.noise_config import NoiseConfig
 from trainables.presets import paper as paper_run
+from trainables.settings import FrozenConfig, setting
 
 BASELINE = "baseline"
 """What stands for the noise of a run without any."""

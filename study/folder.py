@@ -15,10 +15,10 @@ from study.config import RunsConfig, StudyConfig, differences
 from study.ledger import read_ledger
 from study.remote import fetch, folders, remote_lock
 from study.storage import Storage, Where
-from trainables.config import parse_config, read_mapping
 from trainables.errors import InputError
 from trainables.files import write_atomically
 from trainables.object_store import Location, ObjectPath
+from trainables.settings import parse_config, read_mapping
 from trainables.uris import redact_uri
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from trainables.config import NoiseConfig
 from trainables.metrics import EpochMetrics
+from trainables.noise_config import NoiseConfig
 
 _STREAM = "noise-study/placebo/1"
 

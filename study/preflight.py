@@ -11,11 +11,12 @@ from study.folder import check_secrets, storage_of
 from study.remote import check_remote
 from study.samplers import check_sampler
 from study.store import resolve_uri
-from trainables.config import TrainConfig, apply_overrides, read_document
+from trainables.config import TrainConfig, apply_overrides
+from trainables.data.image_sets import check_data
 from trainables.device import resolve_device
 from trainables.errors import InputError
-from trainables.image_sets import check_data
-from trainables.models import check_classifier, check_layers, check_pretrained
+from trainables.models.registry import check_classifier, check_layers, check_pretrained
+from trainables.settings import read_document
 from trainables.uris import redact_uri
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from study.config import StudyConfig
-from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig, merge
+from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from trainables.errors import InputError, nearest
+from trainables.settings import merge
 
 
 def quickstart() -> StudyConfig:

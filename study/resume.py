@@ -7,8 +7,8 @@ from study.config import StudyConfig
 from study.folder import check_secrets
 from study.housekeeping import open_study
 from study.storage import Storage, Where
-from trainables.config import merge, nest, parse_config
 from trainables.errors import InputError
+from trainables.settings import merge, nest, parse_config
 
 
 def resumed(

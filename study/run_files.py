@@ -21,17 +21,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.config import TrainConfig, parse_config, read_mapping
-from trainables.controller import Injection
+from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.files import write_atomically
 from trainables.metrics import EpochMetrics, objective_value
+from trainables.noise.controller import Injection
+from trainables.settings import parse_config, read_mapping
 
 if TYPE_CHECKING:  # names and checks need no torch
     from torch import Tensor
 
+    from trainables.epoch_details import EpochDetails
     from trainables.evaluation import EvalResult, Sharpness
-    from trainables.loop import EpochDetails
 
 UNNAMED = "none.pth"
 """The reference's default for ``--save-as``: the run gets a name of its own."""

@@ -21,8 +21,8 @@ from study.ledger import (
 )
 from study.run_files import RunFiles
 from trainables.config import TrainConfig
-from trainables.fork import baseline_digest
 from trainables.metrics import EpochMetrics
+from trainables.noise.fork import baseline_digest
 
 EXPERIMENT = "noise-train"
 """The MLflow experiment that single runs go to."""

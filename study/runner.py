@@ -21,7 +21,7 @@ from study.interrupts import handed_to_tune
 from study.lost_nodes import ForgiveLostNodes
 from study.trial_scheduler import WarmWorkers
 from trainables.config import TrainConfig
-from trainables.data import Dataset
+from trainables.data.device_data import Dataset
 from trainables.tune_trainable import NoiseTrainable, TrialSpec, data_key
 
 

@@ -35,11 +35,13 @@ from study.run_files import (
 from study.run_tracking import Tracking, tracking
 from study.store import resolve_uri
 from trainables.checkpoint import CheckpointError, load_state, save_state
-from trainables.config import TrainConfig, read_mapping
-from trainables.data import Dataset, DeviceData, load_dataset, resolve_data
+from trainables.config import TrainConfig
+from trainables.data.device_data import Dataset, DeviceData, load_dataset, resolve_data
+from trainables.epoch_details import Detail
 from trainables.errors import InputError
-from trainables.loop import Detail, Training, train_epochs
+from trainables.loop import Training, train_epochs
 from trainables.metrics import EpochMetrics
+from trainables.settings import read_mapping
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

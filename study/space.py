@@ -10,9 +10,9 @@ from search_spaces.calibration import CalibratedSpace, calibrate
 from search_spaces.registry import get_space
 from study.config import StudyConfig
 from study.folder import StudyFolder, write_json
-from trainables.config import read_mapping
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
+from trainables.settings import read_mapping
 
 
 def study_space(

@@ -26,10 +26,10 @@ from study.ledger import (
     read_ledger,
     same_numbers,
 )
-from trainables.config import NoiseConfig
-from trainables.controller import fork_epoch
-from trainables.fork import annotate
 from trainables.metrics import TEST_FIGURES, EpochMetrics, objective_values
+from trainables.noise.controller import fork_epoch
+from trainables.noise.fork import annotate
+from trainables.noise_config import NoiseConfig
 
 log = logging.getLogger(__name__)
 

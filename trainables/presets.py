@@ -9,15 +9,9 @@ there is one.
 
 from collections.abc import Callable
 
-from trainables.config import (
-    DataConfig,
-    ModelConfig,
-    NoiseConfig,
-    OptimizerConfig,
-    TrainConfig,
-    apply_overrides,
-)
+from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig, apply_overrides
 from trainables.errors import InputError, nearest
+from trainables.noise_config import NoiseConfig
 
 
 def readme() -> TrainConfig:

@@ -14,7 +14,7 @@ from typing import Any
 
 from trainables.checkpoint import encode, save_state
 from trainables.files import write_atomically
-from trainables.fork import kept_epochs
+from trainables.noise.fork import kept_epochs
 from trainables.object_store import Location
 
 log = logging.getLogger(__name__)

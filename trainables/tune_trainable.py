@@ -18,11 +18,11 @@ from ray import tune
 
 from trainables.checkpoint import CheckpointError, load_state, save_state
 from trainables.config import TrainConfig, apply_overrides
-from trainables.controller import fork_epoch
-from trainables.data import Dataset, DeviceData
-from trainables.fork import annotate, baseline_digest
+from trainables.data.device_data import Dataset, DeviceData
 from trainables.loop import Training
 from trainables.metrics import TEST_FIGURES, EpochMetrics, objective_values
+from trainables.noise.controller import fork_epoch
+from trainables.noise.fork import annotate, baseline_digest
 from trainables.object_store import Location, location
 from trainables.trial_checkpoints import TrialCheckpoints
 

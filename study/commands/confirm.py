@@ -29,7 +29,7 @@ from study.preflight import check_study
 from study.presets import quickstart
 from study.resume import resumed
 from study.summary import study_notes
-from trainables.config import parse_config
+from trainables.settings import parse_config
 
 PROG = "noise-study"
 

@@ -24,7 +24,7 @@ from study.experiment_grid import (
 )
 from study.folder import StudyFolder, storage_of
 from study.presets import with_one_cosine
-from trainables.config import merge, nest, parse_config, read_mapping
+from trainables.settings import merge, nest, parse_config, read_mapping
 
 PROG = "noise-study"
 

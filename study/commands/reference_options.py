@@ -13,9 +13,10 @@ from pathlib import PurePath
 from typing import Annotated, Any
 
 from study.commands.options import SettingOptions, option
-from trainables.config import TrainConfig, merge, nest, parse_config, read_mapping
+from trainables.config import TrainConfig
 from trainables.errors import InputError, nearest
 from trainables.presets import readme, run_preset
+from trainables.settings import merge, nest, parse_config, read_mapping
 
 NOISE_TYPES = ("none", "gradient", "weight", "input", "label")
 

@@ -23,8 +23,8 @@ from study.presets import PRESETS, get_preset, quickstart, with_one_cosine
 from study.remote import DATABASE
 from study.resume import resumed
 from study.storage import Storage
-from trainables.config import merge, nest, parse_config, read_mapping
 from trainables.errors import InputError, nearest
+from trainables.settings import merge, nest, parse_config, read_mapping
 from trainables.uris import redact_uri
 
 PROG = "noise-study"

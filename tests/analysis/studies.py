@@ -20,9 +20,9 @@ from study.ledger import (
 )
 from tests.trainables.runs import training
 from trainables.config import TrainConfig, apply_overrides
-from trainables.fork import annotate, baseline_config, baseline_digest
 from trainables.loop import train_epochs
 from trainables.metrics import EpochMetrics, objective_values
+from trainables.noise.fork import annotate, baseline_config, baseline_digest
 
 EPOCHS = 12
 TIME = 1_800_000_000_000

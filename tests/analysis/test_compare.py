@@ -10,8 +10,8 @@ from analysis.reading import load_study
 from analysis.report import sections
 from study.statistics import estimate
 from tests.analysis.studies import TRIALS, history, write_confirmation, write_study
-from trainables.fork import baseline_config
 from trainables.metrics import objective_value
+from trainables.noise.fork import baseline_config
 
 
 @pytest.fixture(scope="module")

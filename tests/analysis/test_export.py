@@ -12,7 +12,8 @@ from analysis.export import result_table, to_latex, to_markdown
 from analysis.reading import StudyView, load_study
 from study.commands.train import main as noise_train
 from tests.analysis.studies import EPOCHS, TRIALS, write_study
-from trainables.config import TrainConfig, parse_config, read_mapping
+from trainables.config import TrainConfig
+from trainables.settings import parse_config, read_mapping
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ from analysis.draw_static import save_figure
 from analysis.preview import preview, preview_chart, terminal_picture
 from analysis.reading import BaselineHistory, StudyView, run_baseline, study_baseline
 from tests.analysis.studies import ADAPTIVE, BASE, EPOCHS, history, write_run
-from trainables.config import NoiseConfig, apply_overrides
+from trainables.config import apply_overrides
 from trainables.errors import InputError
+from trainables.noise_config import NoiseConfig
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from analysis.register import PixelClassifier, standing, winner_weights
 from study.weights_file import write_weights
 from tests.analysis.studies import BASE, TRIALS, write_confirmation, write_study
 from tests.trainables.runs import device_data, training
-from trainables.data import load_dataset
+from trainables.data.device_data import load_dataset
 from trainables.errors import InputError
-from trainables.models import build_model
+from trainables.models.registry import build_model
 
 
 def test_without_a_confirmation_the_search_decides(tmp_path: Path) -> None:

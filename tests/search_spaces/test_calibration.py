@@ -25,9 +25,10 @@ from search_spaces.calibration import (
 )
 from search_spaces.registry import first_possible_injection, get_space
 from tests.search_spaces.points import points
-from trainables.config import ALL_SIGNALS, NoiseConfig, SignalName, TrainConfig, apply_overrides
-from trainables.controller import fork_epoch
+from trainables.config import TrainConfig, apply_overrides
 from trainables.metrics import EpochMetrics
+from trainables.noise.controller import fork_epoch
+from trainables.noise_config import ALL_SIGNALS, NoiseConfig, SignalName
 
 EPOCHS = 30
 BASE = TrainConfig(epochs=EPOCHS)

@@ -10,14 +10,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from search_spaces.registry import SPACES, first_possible_injection, get_space
 from study.config import SPACES as NAMES_IN_CONFIG
 from tests.search_spaces.points import points
-from trainables.config import (
-    ALL_SIGNALS,
-    NoiseConfig,
-    TrainConfig,
-    apply_overrides,
-    setting_paths,
-)
+from trainables.config import TrainConfig, apply_overrides, setting_paths
 from trainables.errors import InputError
+from trainables.noise_config import ALL_SIGNALS, NoiseConfig
 
 ADAPTIVE = ("adaptive_noise", "adaptive_noise_small")
 

@@ -13,8 +13,8 @@ from study.ledger import (
     StudyEvent,
 )
 from trainables.config import TrainConfig
-from trainables.fork import baseline_digest
 from trainables.metrics import EpochMetrics, objective_values
+from trainables.noise.fork import baseline_digest
 
 CONFIG = TrainConfig.model_validate({"epochs": 30, "noise": {"policy": "on_stagnation"}})
 DIGEST = baseline_digest(CONFIG)

@@ -22,9 +22,9 @@ from study.store import run_link, ui_command, ui_environment, view_link
 from tests.browser import NEEDS_BROWSER, Browser, open_browser
 from tests.study.servers import free_port, served
 from trainables.checkpoint import load_state
-from trainables.data import DeviceData, load_dataset
+from trainables.data.device_data import DeviceData, load_dataset
 from trainables.evaluation import evaluate
-from trainables.models import build_model
+from trainables.models.registry import build_model
 
 pytestmark = pytest.mark.slow
 

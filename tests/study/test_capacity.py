@@ -15,8 +15,8 @@ from study.config import StudyConfig
 from study.preflight import address_of, check_study
 from tests.study.servers import free_port
 from tests.study.study_processes import family, listening
-from trainables.config import parse_config
 from trainables.errors import InputError
+from trainables.settings import parse_config
 
 
 def nodes(*sizes: tuple[float, float]) -> list[Node]:

@@ -30,10 +30,11 @@ from tests.study.study_processes import (
     wait_until,
 )
 from tests.trainables.runs import EAGER, device_data
-from trainables.config import apply_overrides, parse_config
+from trainables.config import apply_overrides
 from trainables.loop import Training, train_epochs
 from trainables.metrics import objective_values
 from trainables.object_store import ObjectPath
+from trainables.settings import parse_config
 
 EPOCHS = 6
 GIVEN: list[dict[str, Any]] = [

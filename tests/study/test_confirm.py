@@ -32,9 +32,9 @@ from tests.study.study_processes import count, study_process, wait_until
 from tests.trainables.runs import device_data
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
-from trainables.fork import baseline_digest
 from trainables.loop import Training, train_epochs
 from trainables.metrics import EpochMetrics
+from trainables.noise.fork import baseline_digest
 
 STUDY = StudyConfig(name="s", train=BASE, baseline_seeds=3)
 NOISE = {"noise/policy": "on_stagnation", **ADAPTIVE}

@@ -19,10 +19,12 @@ from study.dashboard import (
     render,
     watching,
 )
-from trainables.config import ALL_SIGNALS, TrainConfig, parse_config
-from trainables.controller import Injection
+from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics
-from trainables.signals import Reading
+from trainables.noise.controller import Injection
+from trainables.noise.signals import Reading
+from trainables.noise_config import ALL_SIGNALS
+from trainables.settings import parse_config
 
 CONFIG = parse_config(
     TrainConfig,

@@ -30,10 +30,11 @@ from study.experiment_grid import (
 )
 from study.experiment_report import print_experiment, report, to_csv, to_markdown
 from study.ledger import LedgerState, TrialRecord, read_ledger
-from trainables.config import TrainConfig, apply_overrides, parse_config
+from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
-from trainables.fork import baseline_digest
 from trainables.metrics import EpochMetrics
+from trainables.noise.fork import baseline_digest
+from trainables.settings import parse_config
 
 EPOCHS = 5
 QUICK: dict[str, Any] = {

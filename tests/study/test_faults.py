@@ -29,7 +29,7 @@ from tests.study.study_processes import (
     summary_of,
 )
 from trainables.checkpoint import load_state
-from trainables.config import parse_config
+from trainables.settings import parse_config
 
 EPOCHS = 8
 STEPS = 11

@@ -22,9 +22,10 @@ from tests.study.study_processes import (
     wait_until,
 )
 from tests.trainables.runs import device_data
-from trainables.config import TrainConfig, apply_overrides, parse_config
+from trainables.config import TrainConfig, apply_overrides
 from trainables.loop import Training, train_epochs
 from trainables.metrics import objective_values
+from trainables.settings import parse_config
 
 EPOCHS, STEPS = 8, 11
 GIVEN: list[dict[str, Any]] = [

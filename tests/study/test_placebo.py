@@ -10,9 +10,9 @@ from scipy import stats
 
 from study.placebo import PlaceboPlan, placebo_plan, runs_of
 from tests.trainables.runs import EAGER, small_config
-from trainables.config import NoiseConfig
-from trainables.controller import NoiseController
 from trainables.metrics import EpochMetrics
+from trainables.noise.controller import NoiseController
+from trainables.noise_config import NoiseConfig
 
 Noisy = dict[int, tuple[str, float]]
 

@@ -24,10 +24,11 @@ from study.storage import Storage, default_work_dir
 from tests.study.servers import ObjectStore, free_port, object_store
 from tests.study.study_processes import mlflow_runs, study_process, wait_until
 from tests.trainables.runs import device_data
-from trainables.config import apply_overrides, parse_config
+from trainables.config import apply_overrides
 from trainables.errors import InputError
 from trainables.loop import Training, train_epochs
 from trainables.object_store import ObjectPath
+from trainables.settings import parse_config
 
 
 @pytest.fixture(scope="module")

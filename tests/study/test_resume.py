@@ -29,8 +29,8 @@ from tests.study.study_processes import (
     summary_of,
     wait_until,
 )
-from trainables.config import parse_config
 from trainables.errors import InputError
+from trainables.settings import parse_config
 
 EPOCHS = 10
 BASE = (

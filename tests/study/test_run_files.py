@@ -20,15 +20,16 @@ from study.run_files import (
 )
 from study.weights_file import FORMAT, load_into, read_weights, write_weights
 from trainables.checkpoint import save_state
-from trainables.config import TrainConfig, apply_overrides, parse_config
-from trainables.controller import Injection
+from trainables.config import TrainConfig, apply_overrides
+from trainables.epoch_details import EpochDetails, NoiseRecord
 from trainables.errors import InputError
 from trainables.evaluation import EvalResult
-from trainables.loop import EpochDetails, NoiseRecord
 from trainables.lr_schedule import lr_at
 from trainables.metrics import EpochMetrics
-from trainables.models import build_model
-from trainables.signals import Reading
+from trainables.models.registry import build_model
+from trainables.noise.controller import Injection
+from trainables.noise.signals import Reading
+from trainables.settings import parse_config
 
 CONFIG = TrainConfig()
 CLASSES = ("cat", "dog")

@@ -21,8 +21,9 @@ from study.console import print_result
 from study.folder import StudyFolder
 from study.summary import Summary
 from tests.study.conftest import COMMAND, EPOCHS, TRIALS
-from trainables.config import TrainConfig, parse_config
+from trainables.config import TrainConfig
 from trainables.metrics import OBJECTIVES, STATISTICS
+from trainables.settings import parse_config
 
 
 @pytest.fixture(scope="module")

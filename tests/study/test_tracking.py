@@ -20,9 +20,9 @@ from study.ledger import StartEvent, StudyEvent, TrialRecord, new_uid, read_ledg
 from study.tracking import LedgerCallback, failure_reason
 from tests.study.records import CONFIG, DIGEST, epoch, write
 from trainables.config import TrainConfig, apply_overrides
-from trainables.controller import fork_epoch
-from trainables.fork import annotate
 from trainables.metrics import EpochMetrics, objective_values
+from trainables.noise.controller import fork_epoch
+from trainables.noise.fork import annotate
 
 BUDGET = 12
 BASE = apply_overrides(CONFIG, {"epochs": BUDGET, "noise/warmup_epochs": 3})

@@ -23,7 +23,7 @@ import torchvision
 from PIL import Image
 
 import study.single_run
-import trainables.image_folder
+import trainables.data.image_folder
 from study.commands.options import Option, written_options
 from study.commands.reference_options import RUN_SETTINGS, ReferenceOptions, resolve_run
 from study.commands.test import main as evaluate
@@ -31,7 +31,7 @@ from study.commands.train import TrainOptions, main
 from study.run_files import EpochLog, RunFiles, find_runs
 from tests.study.single_runs import EAGER, OFF, QUICK, SMALL, Artefacts, artefacts, train
 from trainables.config import TrainConfig, apply_overrides
-from trainables.data import DeviceData, load_dataset, resolve_data
+from trainables.data.device_data import DeviceData, load_dataset, resolve_data
 from trainables.loop import Training, train_epochs
 
 Run = Callable[..., Artefacts]
@@ -399,7 +399,7 @@ def workers(run: Run, plain: Artefacts) -> None:
         words = ("--dataset", "imagefolder", "--data-dir", str(folder), "-b", "8", "-e", "1")
         with (
             # So few images are not worth a process otherwise.
-            patch.object(trainables.image_folder, "_IN_PROCESS_BELOW", 2),
+            patch.object(trainables.data.image_folder, "_IN_PROCESS_BELOW", 2),
             patch("joblib.Parallel", wraps=joblib.Parallel) as parallel,
         ):
             both.append(run(*OFF, *words, "-n", count))

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.config import TrainConfig, parse_config
-from trainables.data import Dataset, DeviceData, load_dataset
+from trainables.config import TrainConfig
+from trainables.data.device_data import Dataset, DeviceData, load_dataset
 from trainables.loop import Training, train_epochs
 from trainables.metrics import EpochMetrics
+from trainables.settings import parse_config
 
 EAGER: dict[str, Any] = {
     "policy": "on_stagnation",

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables import controller as controller_module
-from trainables.config import ALL_SIGNALS, NoiseConfig
-from trainables.controller import (
+from trainables.metrics import EpochMetrics
+from trainables.noise import controller as controller_module
+from trainables.noise.controller import (
     Injection,
     NoiseController,
     decay,
@@ -20,7 +20,7 @@ from trainables.controller import (
     replay,
     severity,
 )
-from trainables.metrics import EpochMetrics
+from trainables.noise_config import ALL_SIGNALS, NoiseConfig
 
 EPOCHS = 40
 FLAT = 1 / (1 + math.exp(-2))

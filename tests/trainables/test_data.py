@@ -23,9 +23,9 @@ from torch.nn import functional as F
 from torchvision import datasets as torchvision_datasets
 from torchvision.transforms import functional as reference
 
-from trainables import image_folder
 from trainables.config import DataConfig
-from trainables.data import (
+from trainables.data import image_folder
+from trainables.data.device_data import (
     Dataset,
     DeviceData,
     EpochDraws,
@@ -37,9 +37,10 @@ from trainables.data import (
     load_dataset,
     resolve_data,
 )
+from trainables.data.image_cache import cache_path
+from trainables.data.image_folder import decode_image, load_folder
+from trainables.data.image_sets import channel_statistics
 from trainables.errors import InputError
-from trainables.image_folder import cache_path, decode_image, load_folder
-from trainables.image_sets import channel_statistics
 
 Array = NDArray[Any]
 

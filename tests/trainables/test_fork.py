@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from tests.trainables.runs import EAGER, run, same_weights, small_config, training
 from trainables.checkpoint import decode, encode
-from trainables.config import ALL_SIGNALS
-from trainables.controller import fork_epoch
-from trainables.fork import annotate, baseline_config, baseline_digest, kept_epochs
 from trainables.loop import train_epochs
 from trainables.metrics import EpochMetrics
+from trainables.noise.controller import fork_epoch
+from trainables.noise.fork import annotate, baseline_config, baseline_digest, kept_epochs
+from trainables.noise_config import ALL_SIGNALS
 
 
 def test_the_baseline_is_the_same_training_without_noise() -> None:

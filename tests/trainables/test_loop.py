@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 from tests.trainables.runs import EAGER, device_data, run, same_weights, small_config, training
 from trainables.checkpoint import load_state, save_state
-from trainables.fork import annotate
-from trainables.loop import Detail, Training, train_epochs
+from trainables.epoch_details import Detail
+from trainables.loop import Training, train_epochs
 from trainables.lr_schedule import lr_at
-from trainables.models import build_model
+from trainables.models.registry import build_model
+from trainables.noise.fork import annotate
 from trainables.random_streams import generator, stream_seed
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from trainables.errors import InputError
-from trainables.models import (
+from trainables.models.registry import (
     build_model,
     check_classifier,
     check_layers,

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainables.errors import InputError
-from trainables.noise import (
+from trainables.noise.perturbations import (
     InputNoise,
     ParameterNoise,
     global_norm,

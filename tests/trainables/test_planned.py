@@ -8,10 +8,12 @@ import pytest
 
 from study.commands.reference_options import ReferenceOptions, resolve_run
 from tests.trainables.runs import EAGER, run, same_weights, small_config
-from trainables.config import NoiseConfig, TrainConfig, parse_config
-from trainables.controller import fork_epoch, replay
+from trainables.config import TrainConfig
 from trainables.errors import InputError
-from trainables.fork import baseline_config, baseline_digest
+from trainables.noise.controller import fork_epoch, replay
+from trainables.noise.fork import baseline_config, baseline_digest
+from trainables.noise_config import NoiseConfig
+from trainables.settings import parse_config
 
 PLAN = ((1, "gradient", 0.3), (2, "weight", 0.05), (4, "label", 0.2))
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.config import ALL_SIGNALS, NoiseConfig
 from trainables.metrics import EpochMetrics
-from trainables.signals import (
+from trainables.noise.signals import (
     count_without_best,
     evaluate_signals,
     grad_norm_plateau,
@@ -19,6 +18,7 @@ from trainables.signals import (
     stuck,
     val_loss_plateau,
 )
+from trainables.noise_config import ALL_SIGNALS, NoiseConfig
 
 NAN, INF = math.nan, math.inf
 finite = st.floats(allow_nan=False, allow_infinity=False)

@@ -11,9 +11,9 @@ import ray
 from study.cluster import leave_ray
 from tests.trainables.runs import EAGER, run, small_config
 from trainables.config import TrainConfig
-from trainables.data import load_dataset
-from trainables.fork import baseline_digest
+from trainables.data.device_data import load_dataset
 from trainables.metrics import EpochMetrics
+from trainables.noise.fork import baseline_digest
 from trainables.trial_checkpoints import baseline_folder
 from trainables.tune_trainable import NoiseTrainable, TrialSpec, data_key
 

@@ -49,7 +49,7 @@ class PretrainedReport:
 
 def classifier_names() -> tuple[str, ...]:
     """All names that ``build_model`` knows: the method's four, then torchvision's others."""
-    from trainables.torchvision_models import torchvision_names
+    from trainables.models.torchvision_models import torchvision_names
 
     return (*BUILT_IN, *(name for name in torchvision_names() if name not in BUILT_IN))
 
@@ -65,7 +65,7 @@ def check_classifier(name: str) -> None:
     if ":" in name:
         _build_own(name, _CHECK_CLASSES)
         return
-    from trainables.torchvision_models import check_torchvision_name
+    from trainables.models.torchvision_models import check_torchvision_name
 
     check_torchvision_name(name, SMALL_CNNS)
 
@@ -84,13 +84,13 @@ def build_model(name: str, num_classes: int) -> "nn.Module":
         InputError: if the classifier is unknown, or a user's own does not fit.
     """
     if name in SMALL_CNNS:
-        from trainables import cnns
+        from trainables.models import cnns
 
         small: nn.Module = getattr(cnns, name)(num_classes)
         return small
     if ":" in name:
         return _build_own(name, num_classes)
-    from trainables.torchvision_models import build_torchvision, check_torchvision_name
+    from trainables.models.torchvision_models import build_torchvision, check_torchvision_name
 
     check_torchvision_name(name, SMALL_CNNS)
     return build_torchvision(name, num_classes)
@@ -104,7 +104,7 @@ def check_layers(name: str, layers: Sequence[str]) -> None:
     """
     if not layers:
         return
-    from trainables.noise import select_parameters
+    from trainables.noise.perturbations import select_parameters
 
     select_parameters(_laid_out(name).named_parameters(), layers)
 
@@ -120,7 +120,7 @@ def check_pretrained(name: str) -> None:
             f"download_weights = True: there are no pre-trained weights for {name!r}, "
             "only for torchvision's classifiers; leave --download-weights away"
         )
-    from trainables.torchvision_models import check_torchvision_name, pretrained_weights
+    from trainables.models.torchvision_models import check_torchvision_name, pretrained_weights
 
     check_torchvision_name(name, SMALL_CNNS)
     pretrained_weights(name)
@@ -139,7 +139,7 @@ def load_pretrained(model: "nn.Module", name: str) -> PretrainedReport:
         InputError: if there are none for this classifier, or they can't be fetched.
     """
     check_pretrained(name)
-    from trainables.torchvision_models import fetch_weights
+    from trainables.models.torchvision_models import fetch_weights
 
     stored = fetch_weights(name)
     own = model.state_dict()

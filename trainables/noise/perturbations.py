@@ -14,8 +14,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import Parameter
 
-from trainables.config import Distribution, Scaling
 from trainables.errors import InputError
+from trainables.noise_config import Distribution, Scaling
 
 MAX_LABEL_PROBABILITY = 0.5
 """Label noise replaces at most this share of the labels, however large the magnitude."""

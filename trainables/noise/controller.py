@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from trainables.config import GRADIENT_SIGNALS, NoiseConfig, Schedule, SignalName
 from trainables.metrics import EpochMetrics, Phase
-from trainables.signals import Reading, count_without_best, evaluate_signals, listening
+from trainables.noise.signals import Reading, count_without_best, evaluate_signals, listening
+from trainables.noise_config import GRADIENT_SIGNALS, NoiseConfig, Schedule, SignalName
 
 InjectionKind = Literal["none", "gradient", "weight", "input", "label"]
 

@@ -10,9 +10,10 @@ import json
 import math
 from collections.abc import Sequence
 
-from trainables.config import NoiseConfig, TrainConfig
-from trainables.controller import replay
+from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics
+from trainables.noise.controller import replay
+from trainables.noise_config import NoiseConfig
 
 _NOT_NUMBERS = {"data": {"workers", "download", "data_dir"}, "noise": {"plan"}}
 """Settings that say where data come from and how they are read, not what they are; and the one

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from trainables.config import NoiseConfig, SignalName
 from trainables.metrics import EpochMetrics
+from trainables.noise_config import NoiseConfig, SignalName
 
 GRAD_NORM_FLOOR = 1e-9
 """A gradient norm at or below this at the window's start has no relative change worth the name."""

@@ -4,74 +4,35 @@ The cache is one file a folder. It carries a fingerprint of the folder, so that 
 the folder changes, and a checksum, so that it is rebuilt when it is damaged.
 """
 
-import hashlib
-import json
 import logging
 import os
-import tempfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from trainables.data.image_cache import (
+    SIZE,
+    FolderImages,
+    FolderListing,
+    Pixels,
+    cache_path,
+    fingerprint,
+    read_cache,
+    write_cache,
+)
 from trainables.errors import InputError
 
-Progress = Callable[[int, int], None]
-Pixels = NDArray[np.uint8]
-Labels = NDArray[np.int64]
+_log = logging.getLogger(__name__)
 
-SIZE = 32
-"""Height and width of every image after decoding, in pixels."""
+Progress = Callable[[int, int], None]
 IMAGE_BYTES = SIZE * SIZE * 3
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """File names that count as images; other files in a class folder are left alone."""
 
 _CHUNK = 64
 _IN_PROCESS_BELOW = 1000  # Starting processes takes as long as decoding this many small images.
-_FORMAT = "noise-study images 1"
-_CHECKSUM_BYTES = 4
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FolderListing:
-    """The image files of a folder, by name; nothing is opened.
-
-    ``train`` and ``test`` hold, for each class in ``classes``, its file names in order; ``others``
-    the files that lie among them and have no image's ending.
-    """
-
-    root: Path
-    classes: tuple[str, ...]
-    train: tuple[tuple[str, ...], ...]
-    test: tuple[tuple[str, ...], ...]
-    others: tuple[str, ...]
-
-    @property
-    def names(self) -> list[str]:
-        """All files relative to ``root``: those of train, then those of test."""
-        return [
-            os.path.join(part, name, file)
-            for part, by_class in (("train", self.train), ("test", self.test))
-            for name, files in zip(self.classes, by_class, strict=True)
-            for file in files
-        ]
-
-
-@dataclass(frozen=True, eq=False)
-class FolderImages:
-    """Decoded images, uint8 (n, 32, 32, 3), and their classes, int64 (n,)."""
-
-    classes: tuple[str, ...]
-    train_images: Pixels
-    train_labels: Labels
-    test_images: Pixels
-    test_labels: Labels
 
 
 def list_folder(data_dir: str | Path) -> FolderListing:
@@ -175,38 +136,11 @@ def load_folder(
         )
     mark = fingerprint(listing)
     cache = cache_path(listing.root)
-    images = _read_cache(cache, mark, listing.classes)
+    images = read_cache(cache, mark, listing.classes)
     if images is None:
         images = _labelled(listing, _decode_all(listing, workers, progress))
-        _write_cache(cache, mark, images)
+        write_cache(cache, mark, images)
     return images
-
-
-def fingerprint(listing: FolderListing) -> str:
-    """A hash over every image's relative path, size in bytes and time of change in ns.
-
-    Raises:
-        InputError: naming a file that is not there (a link that leads nowhere).
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    root = str(listing.root)
-    for name in listing.names:
-        path = os.path.join(root, name)
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise InputError(f"{path}: can't be read ({error}); repair or remove it") from None
-        digest.update(os.fsencode(name))
-        digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-    return digest.hexdigest()
-
-
-def cache_path(root: Path) -> Path:
-    """The cache file of a folder: in ``$XDG_CACHE_HOME`` or ``~/.cache``, by the resolved path."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    resolved = root.resolve()
-    key = hashlib.blake2b(os.fsencode(resolved), digest_size=8).hexdigest()
-    return Path(base) / "noise-study" / f"{resolved.name}-{key}.images"
 
 
 def decode_image(path: str | Path) -> bytes:
@@ -288,72 +222,3 @@ def _labelled(listing: FolderListing, images: Pixels) -> FolderImages:
         test_images=images[sum(train) :],
         test_labels=np.repeat(numbers, test),
     )
-
-
-_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-
-
-def _write_cache(path: Path, mark: str, images: FolderImages) -> None:
-    """Write header, arrays and checksum to a temporary file beside ``path``, then rename it."""
-    header = {
-        "format": _FORMAT,
-        "fingerprint": mark,
-        "train": len(images.train_labels),
-        "test": len(images.test_labels),
-    }
-    parts = [json.dumps(header).encode() + b"\n"]
-    parts += [getattr(images, name).tobytes() for name in _ARRAYS]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            try:
-                checksum = 0
-                for part in parts:
-                    file.write(part)
-                    checksum = zlib.crc32(part, checksum)
-                file.write(checksum.to_bytes(_CHECKSUM_BYTES, "big"))
-                file.close()
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-    except OSError as error:
-        _log.warning(
-            "the decoded images can't be kept in %s (%s); they will be decoded again next time",
-            path,
-            error,
-        )
-
-
-def _read_cache(path: Path, mark: str, classes: tuple[str, ...]) -> FolderImages | None:
-    """The cached images, or None if there are none, they are out of date, or damaged."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        _log.warning("%s can't be read (%s); decoding the images again", path, error)
-        return None
-    body = memoryview(content)[:-_CHECKSUM_BYTES]
-    checksum = zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "big")
-    if not body or checksum != content[-_CHECKSUM_BYTES:]:
-        _log.warning("%s is damaged; decoding the images again", path)
-        return None
-    # From here on the content is what was written: nothing needs checking twice.
-    start = content.index(b"\n") + 1
-    header = json.loads(content[:start])
-    if header["format"] != _FORMAT or header["fingerprint"] != mark:
-        _log.info("%s: the folder has changed; decoding its images again", path)
-        return None
-    arrays: dict[str, NDArray[np.generic]] = {}
-    for name in _ARRAYS:
-        count = header[name.split("_", maxsplit=1)[0]]
-        shape, kind = (
-            ((count, SIZE, SIZE, 3), np.dtype(np.uint8))
-            if name.endswith("images")
-            else ((count,), np.dtype(np.int64))
-        )
-        size = int(np.prod(shape)) * kind.itemsize
-        arrays[name] = np.frombuffer(body[start : start + size], kind).reshape(shape)
-        start += size
-    return FolderImages(classes, **arrays)  # type: ignore[arg-type]

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.data.dataset import Dataset
+from trainables.data.image_cache import SIZE, Labels, Pixels
+from trainables.data.image_sets import check_data, load_dataset, resolve_data
 from trainables.errors import InputError
-from trainables.image_folder import SIZE, Labels, Pixels
-from trainables.image_sets import Dataset, check_data, load_dataset, resolve_data
 from trainables.random_streams import generator
 
 __all__ = [

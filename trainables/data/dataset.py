@@ -1,0 +1,49 @@
+"""A data set in memory: three splits of images and labels."""
+
+from dataclasses import dataclass
+
+from trainables.data.image_cache import Labels, Pixels
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One data set, divided.
+
+    Arrays of numpy, so that Ray's object store shares one copy between all processes of a node:
+    treat them as read-only. Images are uint8 (n, height, width, channel), RGB, raw. Those of
+    training have a border of ``pad`` zeros on each side, (n, 32 + 2·pad, 32 + 2·pad, 3), out of
+    which random crops are cut; the others are 32×32. Labels are int64 (n,), indices of ``classes``.
+
+    Attributes:
+        mean: of each channel, for normalisation, of pixels in [0, 1].
+        std: likewise, the standard deviation.
+        pad: zeros on each side of a training image, in pixels.
+        flip: whether training images are flipped at random.
+    """
+
+    train_images: Pixels
+    train_labels: Labels
+    val_images: Pixels
+    val_labels: Labels
+    test_images: Pixels
+    test_labels: Labels
+    classes: tuple[str, ...]
+    mean: Triple
+    std: Triple
+    pad: int
+    flip: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set as it comes: 32×32 images and labels, not yet divided."""
+
+    train_images: Pixels
+    train_labels: Labels
+    test_images: Pixels
+    test_labels: Labels
+    classes: tuple[str, ...]
+    # Of the whole of train_images (computed from them where there are no known constants).
+    normalisation: tuple[Triple, Triple] | None = None

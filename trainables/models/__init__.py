@@ -1,0 +1,1 @@
+"""The models by name: the method's CNNs and torchvision's."""

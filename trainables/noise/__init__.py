@@ -1,0 +1,1 @@
+"""The method: signals, the controller, perturbations and forks. Decisions need no torch."""

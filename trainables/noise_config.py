@@ -1,0 +1,206 @@
+"""The settings of the noise."""
+
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from trainables.errors import nearest
+from trainables.settings import FrozenConfig, named, setting
+
+Policy = Literal["off", "always", "on_stagnation", "planned"]
+NoiseKind = Literal["gradient", "weight", "input", "label"]
+Schedule = Literal["constant", "linear", "cosine", "exponential"]
+Distribution = Literal["gaussian", "uniform"]
+Scaling = Literal["relative", "absolute"]
+SignalName = Literal[
+    "grad_norm_plateau", "low_weight_update", "stuck", "val_loss_plateau", "overfitting"
+]
+PlannedNoise = tuple[Annotated[int, Field(ge=0)], NoiseKind, Annotated[float, Field(ge=0)]]
+"""Epoch, kind and magnitude of noise that is planned."""
+
+ALL_SIGNALS: tuple[SignalName, ...] = (
+    "grad_norm_plateau",
+    "low_weight_update",
+    "stuck",
+    "val_loss_plateau",
+    "overfitting",
+)
+GRADIENT_SIGNALS: frozenset[SignalName] = frozenset(ALL_SIGNALS[:3])
+
+
+def _split_signals(value: object) -> object:
+    """Accept ``"stuck+overfitting"`` (a search space's category) as well as a list."""
+    if isinstance(value, str):
+        value = tuple(part.strip() for part in value.replace(",", "+").split("+") if part.strip())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        unknown = [name for name in value if isinstance(name, str) and name not in ALL_SIGNALS]
+        if unknown:
+            raise ValueError(nearest(unknown[0], ALL_SIGNALS))
+        # The order never matters to the method; one order makes equal sets equal configurations.
+        return tuple(name for name in ALL_SIGNALS if name in value) or ()
+    return value
+
+
+class NoiseConfig(FrozenConfig):
+    """When noise is injected, of which kind, and how strong (METHOD: policy, signals, severity)."""
+
+    policy: Annotated[Policy, named(("off", "always", "on_stagnation", "planned"))] = setting(
+        "off",
+        "off: no noise, the baseline; always: static noise of one kind in every epoch; "
+        "on_stagnation: adaptive noise, when the signals say that training is stuck "
+        "(planned: for placebos only, whose configuration files hold the plan)",
+        option="--policy",
+    )
+    kind: Annotated[NoiseKind, named(("gradient", "weight", "input", "label"))] = setting(
+        "gradient", "what static noise perturbs (policy always only)", option="--kind"
+    )
+    magnitude: float = setting(
+        0.01,
+        "standard deviation of static noise, before decay",
+        option="--noise-magnitude",
+        short="-nm",
+        ge=0,
+    )
+    magnitude_min: float = setting(
+        0.01,
+        "standard deviation of adaptive noise at severity 0",
+        option="--relative-min-noise",
+        ge=0,
+    )
+    magnitude_extra: float = setting(
+        0.09, "what severity 1 adds to magnitude_min", option="--magnitude-extra", ge=0
+    )
+    weight_ratio: float = setting(
+        1.0,
+        "adaptive weight noise is this many times as strong as gradient noise",
+        option="--weight-ratio",
+        ge=0,
+    )
+    schedule: Annotated[Schedule, named(("constant", "linear", "cosine", "exponential"))] = setting(
+        "constant",
+        "decay of the magnitude over the epoch budget",
+        option="--noise-schedule",
+        short="-ns",
+    )
+    distribution: Annotated[Distribution, named(("gaussian", "uniform"))] = setting(
+        "gaussian",
+        "distribution of the noise; both have the same variance",
+        option="--noise-distribution",
+        short="-nd",
+    )
+    scaling: Annotated[Scaling, named(("relative", "absolute"))] = setting(
+        "relative",
+        "relative: magnitudes are multiples of the RMS of the tensor perturbed; absolute: as given",
+        option="--scaling",
+    )
+    layers: tuple[str, ...] = setting(
+        (),
+        "fragments of parameter names that noise is limited to (repeatable; none: all)",
+        option="--noise-layer",
+        short="-nl",
+    )
+    permanent: bool = setting(
+        False, "weight noise stays in the weights", option="--permanent", short="-p"
+    )
+    signals: Annotated[tuple[SignalName, ...], BeforeValidator(_split_signals)] = setting(
+        ALL_SIGNALS, "the signals listened to", option="--signals", min_length=1
+    )
+    patience: int | None = setting(
+        5,
+        "signal stuck: raised after more than this many epochs without a better training loss "
+        "(None: never)",
+        option="--patience",
+        ge=0,
+    )
+    warmup_epochs: int = setting(
+        10, "no signal is raised before this epoch", option="--flag-min-epochs", ge=0
+    )
+    window: int = setting(
+        5, "completed epochs that a plateau is judged on", option="--flag-window-size", ge=2
+    )
+    overfit_epochs: int = setting(
+        3,
+        "signal overfitting: consecutive epochs of rising validation and falling training loss",
+        option="--flag-overfit-epochs",
+        ge=1,
+    )
+    plateau_delta: float = setting(
+        1e-4,
+        "signal val_loss_plateau: raised when the loss fell by less than this over the window",
+        option="--flag-plateau-delta",
+        gt=0,
+    )
+    grad_plateau_threshold: float = setting(
+        0.05,
+        "signal grad_norm_plateau: raised when the norm fell by less than this share",
+        option="--flag-grad-plateau-thr",
+        gt=0,
+    )
+    weight_update_threshold: float = setting(
+        1e-4,
+        "signal low_weight_update: raised when the mean update norm is below this",
+        option="--flag-low-weight-update-thr",
+        gt=0,
+    )
+    trigger_epochs: int = setting(
+        3,
+        "consecutive epochs with a signal before noise begins",
+        option="--consecutive-flag-trigger",
+        ge=1,
+    )
+    max_injection_epochs: int = setting(
+        10, "noisy epochs in a row before a cooldown", option="--max-injection-epochs", ge=1
+    )
+    cooldown_min: int = setting(
+        5, "epochs of cooldown at severity 0", option="--min-cooldown-epochs", ge=0
+    )
+    cooldown_extra: int = setting(
+        10, "what severity 1 adds to the cooldown", option="--cooldown-extra", ge=0
+    )
+    plan: tuple[PlannedNoise, ...] = setting(
+        (),
+        "policy planned: epoch, kind and magnitude of each noisy epoch, in order; the magnitudes "
+        "are used as they are, without decay",
+    )
+
+    @model_validator(mode="after")
+    def _plan_with_its_policy(self) -> Self:
+        if bool(self.plan) != (self.policy == "planned"):
+            raise ValueError(
+                f"policy = {self.policy!r} with a plan of {len(self.plan)} noisy epochs: policy "
+                "planned follows a plan, and no other policy has one (noise.plan, in a "
+                "configuration file)"
+            )
+        epochs = [epoch for epoch, _, _ in self.plan]
+        for before, after in pairwise(epochs):
+            if before >= after:
+                raise ValueError(
+                    f"plan: epoch {after} after epoch {before}; the epochs must ascend, each once"
+                )
+        return self
+
+    def earliest_injection(self) -> int | None:
+        """The first epoch in which noise could begin, whatever training does.
+
+        Returns None if it never could (policy ``off``, or no listened signal can ever be raised).
+        """
+        if self.policy == "off":
+            return None
+        if self.policy == "always":
+            return 0
+        if self.policy == "planned":
+            return self.plan[0][0]
+        needed = {
+            "grad_norm_plateau": self.window,
+            "low_weight_update": self.window,
+            # Epoch 0 is always a new best: patience + 1 epochs must follow it.
+            "stuck": None if self.patience is None else self.patience + 2,
+            "val_loss_plateau": self.window,
+            "overfitting": self.overfit_epochs + 1,
+        }
+        possible = [n for name in self.signals if (n := needed[name]) is not None]
+        if not possible:
+            return None
+        raised = max(self.warmup_epochs, self.window, min(possible))
+        return raised + self.trigger_epochs - 1
