@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from analysis.reading import BaselineHistory, StudyView
-from search_spaces.calibration import CalibratedSpace, ForkShares, calibrate, shares
+from search_spaces.calibration import CalibratedSpace, calibrate
 from search_spaces.registry import SpaceSpec, get_space
+from search_spaces.shares import ForkShares, shares
 from trainables.errors import InputError
 from trainables.settings import read_mapping
 

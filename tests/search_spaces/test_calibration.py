@@ -15,15 +15,10 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search_spaces.calibration import (
-    _SETTINGS,
-    CalibratedSpace,
-    _Timing,
-    _View,
-    calibrate,
-    shares,
-)
+from search_spaces.calibration import CalibratedSpace, calibrate
 from search_spaces.registry import first_possible_injection, get_space
+from search_spaces.shares import shares
+from search_spaces.thresholds import SETTINGS, View, _Timing
 from tests.search_spaces.points import points
 from trainables.config import TrainConfig, apply_overrides
 from trainables.metrics import EpochMetrics
@@ -271,7 +266,7 @@ def test_its_own_fork_epochs_are_the_controllers(
         window=timing.window,
         trigger_epochs=timing.trigger,
     )
-    setting = _SETTINGS[signal]
+    setting = SETTINGS[signal]
     name = setting.path.removeprefix("noise/")
     value = int(3 * value) if name == "patience" else value
     box = {
@@ -279,7 +274,7 @@ def test_its_own_fork_epochs_are_the_controllers(
         "noise/warmup_epochs": IntDistribution(timing.warmup, timing.warmup),
         "noise/trigger_epochs": IntDistribution(timing.trigger, timing.trigger),
     }
-    view = _View(box, BASE, rows)
+    view = View(box, BASE, rows)
     level = np.array([setting.factor * value])
     begins = int(view._forks(signal, timing, level)[0])
     expected = fork_epoch(rows, noise.model_copy(update={name: value}), EPOCHS)
