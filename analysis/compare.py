@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from analysis.importance import Importances, importances
 from analysis.reading import StudyView
-from analysis.tables import Cost, better_by, cost
+from analysis.report.figures import Cost, better_by, cost
+from analysis.report.importance import Importances, importances
 from study.confirm_plan import confirmation_of
 from study.ledger import TrialRecord
 from study.statistics import Paired, estimate

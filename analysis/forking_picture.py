@@ -3,8 +3,20 @@
 import math
 from pathlib import Path
 
-from analysis.charts import BLUE, GREEN, GREY, ORANGE, PINK, RED, Blocks, Chart, Line, Panel, Points
-from analysis.draw_static import save_figure
+from analysis.charts.chart import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    RED,
+    Blocks,
+    Chart,
+    Line,
+    Panel,
+    Points,
+)
+from analysis.charts.draw_static import save_figure
 from analysis.reading import StudyView, load_study
 from study.ledger import TrialRecord
 from trainables.errors import InputError

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.command import main
+from analysis.commands.analysis import main
 from analysis.compare import compare_studies, differing
 from analysis.reading import load_study
-from analysis.report import sections
+from analysis.report.sections import sections
 from study.statistics import estimate
 from tests.analysis.studies import TRIALS, history, write_confirmation, write_study
 from trainables.metrics import objective_value

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas
 import pytest
 
-from analysis.command import main
-from analysis.export import result_table, to_latex, to_markdown
+from analysis.commands.analysis import main
+from analysis.export.result_table import result_table, to_latex, to_markdown
 from analysis.reading import StudyView, load_study
 from study.commands.train import main as noise_train
 from tests.analysis.studies import EPOCHS, TRIALS, write_study

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from analysis.command import main
-from analysis.draw_static import save_figure
-from analysis.preview import preview, preview_chart, terminal_picture
+from analysis.charts.draw_static import save_figure
+from analysis.commands.analysis import main
+from analysis.preview.compute import preview
+from analysis.preview.show import preview_chart, terminal_picture
 from analysis.reading import BaselineHistory, StudyView, run_baseline, study_baseline
 from tests.analysis.studies import ADAPTIVE, BASE, EPOCHS, history, write_run
 from trainables.config import apply_overrides

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis.command import main
+from analysis.commands.analysis import main
+from analysis.export.register import PixelClassifier, standing, winner_weights
 from analysis.reading import load_study
-from analysis.register import PixelClassifier, standing, winner_weights
 from study.weights_file import write_weights
 from tests.analysis.studies import BASE, TRIALS, write_confirmation, write_study
 from tests.trainables.runs import device_data, training

@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from analysis.charts import Blocks, Line, Points, Surface, log_ticks
-from analysis.command import main
-from analysis.draw_static import save_figure
+from analysis.charts.chart import Blocks, Line, Points, Surface, log_ticks
+from analysis.charts.draw_static import save_figure
+from analysis.commands.analysis import main
 from analysis.forking_picture import forking_chart
-from analysis.importance import importances
-from analysis.page import Page
-from analysis.pictures import contour_chart, curves_chart, gap_chart, history_chart, noise_chart
 from analysis.reading import StudyView, load_study
-from analysis.report import sections
-from analysis.tables import Report, adaptivity, better_by, cost, verdict
+from analysis.report.figures import Report, adaptivity, better_by, cost, verdict
+from analysis.report.importance import importances
+from analysis.report.page import Page
+from analysis.report.sections import sections
+from analysis.report.setting_pictures import contour_chart
+from analysis.report.trial_pictures import curves_chart, gap_chart, history_chart, noise_chart
 from tests.analysis.studies import ADAPTIVE, EPOCHS, TRIALS, Planned, write_study
 from tests.browser import NEEDS_BROWSER, Browser, open_browser
 

@@ -14,10 +14,10 @@ import torch
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
-from analysis.command import main as analyse
-from analysis.evaluation import PairedFigures, paired_figures
+from analysis.commands.analysis import main as analyse
+from analysis.export.register import standing
 from analysis.reading import StudyView, load_study
-from analysis.register import standing
+from analysis.report.evaluation import PairedFigures, paired_figures
 from study.store import run_link, ui_command, ui_environment, view_link
 from tests.browser import NEEDS_BROWSER, Browser, open_browser
 from tests.study.servers import free_port, served

@@ -435,7 +435,7 @@ def test_the_same_command_once_more_trains_nothing(
 def test_the_analysis_gives_the_verdict_with_its_reasons(
     confirmed: Confirmation, storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from analysis.command import main as analyse
+    from analysis.commands.analysis import main as analyse
 
     assert analyse(["confirm", "small", "--storage", str(storage)]) == 0
     out = capsys.readouterr().out

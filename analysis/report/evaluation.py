@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 
 from analysis.reading import StudyView
-from analysis.tables import Report
+from analysis.report.figures import Report
 from study.checkpoint_evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
 from study.confirm_plan import Confirmation, confirm_folder, confirmation_of, run_key
 from study.folder import write_json

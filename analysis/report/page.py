@@ -4,8 +4,8 @@ import html
 import json
 from collections.abc import Iterable, Sequence
 
-from analysis.charts import Chart
-from analysis.draw_page import figures
+from analysis.charts.chart import Chart
+from analysis.charts.draw_page import figures
 
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "

@@ -7,7 +7,7 @@ dark. Bands and rules are shapes; an invisible point each gives them a place in 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from analysis.charts import (
+from analysis.charts.chart import (
     Band,
     Bars,
     Blocks,

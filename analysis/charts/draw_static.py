@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.charts import (
+from analysis.charts.chart import (
     Band,
     Bars,
     Blocks,

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from analysis import pictures
-from analysis.charts import Chart
-from analysis.confirm import confirm_report
-from analysis.draw_static import save_chart
-from analysis.evaluation import CACHE_FILE, PairedFigures, Say, paired_figures
-from analysis.export import trials_table
-from analysis.importance import Importances, importances
-from analysis.page import Page
+from analysis.charts.chart import Chart
+from analysis.charts.draw_static import save_chart
+from analysis.confirm.report import confirm_report
 from analysis.reading import StudyView
-from analysis.tables import Report, adaptivity, baseline_band, cost, is_adaptive, verdict
+from analysis.report import setting_pictures
+from analysis.report import trial_pictures as pictures
+from analysis.report.evaluation import CACHE_FILE, PairedFigures, Say, paired_figures
+from analysis.report.figures import Report, adaptivity, baseline_band, cost, is_adaptive, verdict
+from analysis.report.importance import Importances, importances
+from analysis.report.page import Page
+from analysis.trials_table import trials_table
 from study.confirm_plan import confirmation_of
 
 _PACKAGES = ("noise-study", "torch", "ray", "optuna", "mlflow", "numpy", "scipy")
@@ -94,9 +95,9 @@ def sections(view: StudyView, figures: PairedFigures | str = NOT_EVALUATED) -> l
             "settings",
             "Settings",
             charts=_only(
-                pictures.slices_chart(view, order),
-                pictures.parallel_chart(view, order),
-                pictures.contour_chart(view, order),
+                setting_pictures.slices_chart(view, order),
+                setting_pictures.parallel_chart(view, order),
+                setting_pictures.contour_chart(view, order),
             ),
             missing="There is nothing to compare: no searched setting with complete trials.",
         ),
@@ -162,7 +163,7 @@ def _adaptivity(view: StudyView) -> Section:
 
 
 def _importances(found: list[Importances]) -> Section:
-    charts = _only(*(pictures.importance_chart(each) for each in found))
+    charts = _only(*(setting_pictures.importance_chart(each) for each in found))
     lines = (
         "fANOVA: the share of the objective's variance over the whole space that a setting "
         "explains. PED-ANOVA: how much it decides whether a trial is among the best. "

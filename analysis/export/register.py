@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from analysis.export.tracking import find_runs, tracking_uri
 from analysis.reading import StudyView
-from analysis.tables import better_by
-from analysis.tracking import find_runs, tracking_uri
+from analysis.report.figures import better_by
 from study.confirm_plan import DECIDING, Confirmation, confirmation_of
 from study.statistics import Verdict
 from trainables.checkpoint import CheckpointError, load_state

@@ -1,0 +1,1 @@
+"""A chart as data, and the two ways to draw it."""

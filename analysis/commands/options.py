@@ -1,0 +1,45 @@
+"""Options that the subcommands of ``noise-analysis`` share."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from study.commands.options import option
+from study.commands.study import StorageOptions
+
+PROG = "noise-analysis"
+
+Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(help="the study's name", metavar="NAME")]]
+
+
+@dataclass(frozen=True)
+class StoreOptions(StorageOptions):
+    """Where studies are, and MLflow's store."""
+
+    tracking_uri: Annotated[
+        str,
+        option(
+            "--tracking-uri",
+            help="MLflow tracking URI: reports and models go there, figures come from the study's "
+            "own files",
+            value="URI",
+            default="the study's own",
+        ),
+    ] = ""
+
+
+@dataclass(frozen=True)
+class StudyOptions(StoreOptions):
+    """A study, and where results go."""
+
+    name: Name = ""
+    out: Annotated[
+        str,
+        option(
+            "--out",
+            help="folder for the files",
+            value="DIR",
+            default="STORAGE/NAME; export: STORAGE/NAME/export",
+        ),
+    ] = ""

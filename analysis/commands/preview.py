@@ -1,0 +1,227 @@
+"""``noise-analysis preview`` and ``shares``: what settings would do on a recorded history."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.text import Text
+
+from analysis.commands.options import PROG, Name, StoreOptions
+from study.commands.options import SettingOptions, option, read_arguments, read_command_line
+from trainables.config import TrainConfig
+from trainables.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from analysis.reading import BaselineHistory, StudyView
+
+
+NOISE_OPTIONS = SettingOptions(
+    TrainConfig,
+    TrainConfig.model_validate({"noise": {"policy": "on_stagnation"}}),
+    only=["noise"],
+    short=False,
+)
+"""The options of ``preview``: all settings of noise, as ``noise-train`` has them."""
+
+
+@dataclass(frozen=True)
+class PreviewOptions(StoreOptions):
+    """Whose history, which settings, and where the picture goes."""
+
+    name: tyro.conf.Positional[
+        Annotated[
+            str,
+            tyro.conf.arg(
+                help="a study's name, or a single run's folder (checkpoints/metrics/RUN)",
+                metavar="NAME",
+            ),
+        ]
+    ] = ""
+    baseline_seed: Annotated[
+        int | None,
+        option(
+            "--baseline-seed",
+            help="seed of the study's baseline",
+            value="INT",
+            default="the trials' seed",
+        ),
+    ] = None
+    config: Annotated[
+        str,
+        option(
+            "--config",
+            help="JSON or YAML file: a run's configuration, noise settings alone, overrides, "
+            "or a list of these",
+            value="FILE",
+            default="none",
+        ),
+    ] = ""
+    entry: Annotated[
+        int | None,
+        option("--entry", help="which entry of a list, from 0", value="INT", default="the only"),
+    ] = None
+    trial: Annotated[
+        str,
+        option(
+            "--trial",
+            help="start from the settings of this trial of the study, or of the best one (best)",
+            value="KEY",
+            default="none",
+        ),
+    ] = ""
+    out: Annotated[
+        str,
+        option(
+            "--out",
+            help="file for the picture, PNG or SVG",
+            value="FILE",
+            default="preview.png in the study's or run's folder",
+        ),
+    ] = ""
+    picture: Annotated[
+        bool, option("--picture", help="draw the picture, as a file and in the terminal")
+    ] = True
+
+
+def preview(arguments: Sequence[str]) -> int:
+    """``noise-analysis preview``: what settings would do on a recorded baseline."""
+    line = read_command_line(
+        arguments,
+        NOISE_OPTIONS,
+        PreviewOptions,
+        prog=f"{PROG} preview",
+        description="Say from a recorded baseline, without training, which signals settings would "
+        "raise, when noise would begin and how strong: known up to its first epoch. "
+        "Settings combine as study or --trial < --config < single options.",
+    )
+    from analysis.preview.compute import preview as compute
+    from analysis.preview.noise_settings import read_noise_file, resolve_noise
+
+    options = line.extra
+    view, baseline = _history(options)
+    base = _settings_below(options, view, baseline)
+    from_file: Any = {}
+    if options.config:
+        file = read_noise_file(options.config, options.entry, baseline.config)
+        from_file = file.noise
+        if file.notice:
+            print(f"{PROG}: {file.notice}", file=sys.stderr)
+    elif options.entry is not None:
+        raise InputError(f"--entry = {options.entry}: give the list by --config FILE")
+    noise = resolve_noise(base, from_file, line.given, NOISE_OPTIONS.long_names, options.config)
+    found = compute(baseline, noise)
+    _show_preview(found, _preview_path(options, view) if options.picture else None)
+    return 0
+
+
+def _history(options: PreviewOptions) -> "tuple[StudyView | None, BaselineHistory]":
+    from analysis.reading import METRICS_FILE, load_study, run_baseline, study_baseline
+
+    folder = Path(options.name).expanduser()
+    if options.name and (folder / METRICS_FILE).is_file():
+        for name, value in (("--trial", options.trial), ("--baseline-seed", options.baseline_seed)):
+            if value not in ("", None):
+                raise InputError(f"{name} = {value}: {folder} is a single run, not a study")
+        return None, run_baseline(folder)
+    if len(folder.parts) > 1:
+        return None, run_baseline(folder)
+    view = load_study(options.where, options.name)
+    return view, study_baseline(view, options.baseline_seed)
+
+
+def _settings_below(
+    options: PreviewOptions, view: "StudyView | None", baseline: "BaselineHistory"
+) -> Any:
+    if view is None:
+        return baseline.config.noise
+    if not options.trial:
+        return view.config.train.noise
+    return view.train_config(_trial_key(view, options.trial)).noise
+
+
+def _trial_key(view: "StudyView", name: str) -> str:
+    if name == "best":
+        if view.best is None:
+            raise InputError(f"--trial = best: study {view.name!r} has no complete trial yet")
+        return view.best.trial_id
+    known = [record.key for record in view.state.by_role("trial")]
+    if name not in known:
+        raise InputError(f"--trial = {name!r}: {nearest(name, known)}")
+    return name
+
+
+def _preview_path(options: PreviewOptions, view: "StudyView | None") -> Path:
+    if options.out:
+        path = Path(options.out).expanduser()
+        if path.suffix.lower() not in {".png", ".svg"}:
+            raise InputError(f"--out = {options.out!r}: give a file that ends in .png or .svg")
+        return path
+    folder = Path(options.name).expanduser() if view is None else view.folder.path
+    return folder / "preview.png"
+
+
+def _show_preview(found: Any, path: Path | None) -> None:
+    from analysis.preview.show import preview_chart, signals_table, terminal_picture, timeline_table
+
+    console = Console()
+    if path is not None:
+        console.print(Text.from_ansi(terminal_picture(found, min(console.width, 110))))
+    if found.signals:
+        console.print(signals_table(found))
+    console.print(timeline_table(found))
+    for sentence in found.sentences():
+        console.print(sentence, highlight=False, soft_wrap=True)
+    if path is not None:
+        from analysis.charts.draw_static import save_figure
+
+        save_figure(preview_chart(found), path)
+        console.print(f"picture: {path}", highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class SharesOptions(StoreOptions):
+    """Which study, baseline and space."""
+
+    name: Name = ""
+    space: Annotated[
+        str, option("--space", help="search space", value="NAME", default="the study's")
+    ] = ""
+    baseline_seed: Annotated[
+        int | None,
+        option(
+            "--baseline-seed",
+            help="seed of the study's baseline",
+            value="INT",
+            default="the trials' seed",
+        ),
+    ] = None
+    n: Annotated[int, option("--n", help="configurations sampled", value="INT")] = 1000
+
+
+def shares(arguments: Sequence[str]) -> int:
+    """``noise-analysis shares``: how a space forks, before and after calibration."""
+    options = read_arguments(
+        SharesOptions,
+        arguments,
+        prog=f"{PROG} shares",
+        description="Sample a space's configurations and say from a study's baseline, without "
+        "training, how many never inject, how many at once, and when the others begin: for the "
+        "space as it is written, and calibrated.",
+    )
+    if options.n < 1:
+        raise InputError(f"--n = {options.n}: at least 1")
+    from analysis.preview.fork_shares import shares_table, space_forks
+    from analysis.reading import load_study, study_baseline
+
+    view = load_study(options.where, options.name)
+    baseline = study_baseline(view, options.baseline_seed)
+    found = space_forks(view, baseline, options.space or None, n=options.n)
+    console = Console()
+    console.print(shares_table(found))
+    for note in found.notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,1 @@
+"""The answer of a confirmation, in tables and words."""

@@ -1,0 +1,132 @@
+"""A confirmation's answer as data: ``confirm.json`` holds one."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MetricComparison(_Row):
+    """One metric of one comparison; differences keep their sign, whatever is better.
+
+    Attributes:
+        metric: its name.
+        better: ``higher`` or ``lower``.
+        n: seeds on which both runs are complete.
+        mean_difference, std: of the paired differences.
+        t_interval, bca_interval: 95 % confidence intervals of the mean difference.
+        p_t, p_t_holm, p_wilcoxon, p_wilcoxon_holm: two-sided; Holm-corrected over the trials.
+        wilcoxon_can_reject: whether so few seeds could have given a significant one at all.
+        cohens_d, hedges_g: effect sizes of paired differences (d_z), the second without bias.
+        level: what ``p_t`` was held against.
+        verdict: in words; ``sentence`` gives its reasons.
+        seeds_needed, more_seeds: in all, and besides these, to show a difference of the size seen.
+        decided_at: seeds at the look that decided, in a sequential design.
+        differences: by seed; None where a run failed.
+    """
+
+    metric: str
+    better: str
+    n: int
+    mean_difference: float | None
+    std: float | None
+    t_interval: tuple[float, float] | None
+    bca_interval: tuple[float, float] | None
+    p_t: float | None
+    p_t_holm: float | None
+    p_wilcoxon: float | None
+    p_wilcoxon_holm: float | None
+    wilcoxon_can_reject: bool
+    cohens_d: float | None
+    hedges_g: float | None
+    level: float
+    verdict: str
+    seeds_needed: int | None
+    more_seeds: int | None
+    decided_at: int | None
+    differences: dict[str, float | None]
+    sentence: str
+
+
+class SearchScore(_Row):
+    """What the search promised beside what was confirmed: the winner's curse.
+
+    Attributes:
+        metric: the search's (first) objective.
+        score: the trial's value in the search.
+        promised: its paired difference there, on the search's seed.
+        confirmed: its mean paired difference on the fresh seeds, in the same metric.
+        interval: Student's 95 % interval of that.
+        lost: how much of the promise, in the better direction, was not confirmed.
+    """
+
+    metric: str
+    score: float | None
+    promised: float | None
+    confirmed: float | None
+    interval: tuple[float, float] | None
+    lost: float | None
+
+
+class ConfirmedTrial(_Row):
+    """A configuration, compared three ways.
+
+    Attributes:
+        trial: its key.
+        rank: its place in the search, from 1.
+        overrides: what it changes in the base configuration.
+        against_baseline: configuration − baseline, by metric.
+        placebo: placebo − baseline; empty if it can have no placebo.
+        against_placebo: configuration − placebo; likewise.
+        search: what the search promised.
+        sentences: the verdict, the placebo's and the winner's curse, in words.
+    """
+
+    trial: str
+    rank: int
+    overrides: dict[str, Any]
+    against_baseline: dict[str, MetricComparison]
+    placebo: dict[str, MetricComparison]
+    against_placebo: dict[str, MetricComparison]
+    search: SearchScore
+    sentences: tuple[str, ...]
+
+
+class BaselineFigures(_Row):
+    """A metric of the baseline over the fresh seeds."""
+
+    n: int
+    mean: float | None
+    std: float | None
+    values: dict[str, float | None]
+
+
+class ConfirmReport(_Row):
+    """``confirm.json``.
+
+    Attributes:
+        study: the study's name.
+        deciding: the metric that the verdicts rest on.
+        alpha: error level of each family of comparisons.
+        seeds: the fresh seeds used so far.
+        looks: numbers of seeds at which a sequential design looks; None: all seeds at once.
+        finished: whether nothing is left to train.
+        baseline: its figures by metric.
+        trials: the configurations, in the order in which they were chosen.
+        missing: what an unfinished confirmation lacks, in sentences.
+        notes: what the reader has to know.
+    """
+
+    study: str
+    deciding: str
+    alpha: float
+    seeds: tuple[int, ...]
+    looks: tuple[int, ...] | None
+    finished: bool
+    baseline: dict[str, BaselineFigures]
+    trials: tuple[ConfirmedTrial, ...]
+    missing: tuple[str, ...]
+    notes: tuple[str, ...]

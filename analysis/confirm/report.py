@@ -1,0 +1,141 @@
+"""Is the gain real? A confirmation's comparisons as a table, in words, and as files.
+
+Three comparisons of each configuration, over the fresh seeds: with the baseline, of its placebo
+with the baseline, and with its placebo. The verdict rests on the first, in test accuracy.
+"""
+
+import statistics as stats
+from collections.abc import Sequence
+
+from analysis.confirm.model import (
+    BaselineFigures,
+    ConfirmedTrial,
+    ConfirmReport,
+    MetricComparison,
+    SearchScore,
+)
+from analysis.confirm.words import answer_sentences, footnotes, missing_runs_text
+from study.confirm_plan import DECIDING, METRICS, Confirmation, Role
+from study.statistics import ALPHA, Comparison, Interval, WinnersCurse, winners_curse
+from trainables.metrics import OBJECTIVES
+
+
+def confirm_report(found: Confirmation) -> ConfirmReport:
+    """Everything that a confirmation says so far."""
+    against_baseline = _by_metric(found, "confirm", "baseline")
+    placebo = _by_metric(found, "placebo", "baseline")
+    against_placebo = _by_metric(found, "confirm", "placebo")
+    used = [s for s in found.config.fresh_seeds if found.record("baseline", "", s) is not None]
+    ranks = {trial: rank for rank, trial in enumerate(found.promised, start=1)}
+
+    def confirmed(trial: str) -> ConfirmedTrial:
+        three = [_of(trial, part) for part in (against_baseline, placebo, against_placebo)]
+        search, promised = _search_score(found, trial, against_baseline)
+        return ConfirmedTrial(
+            trial=trial,
+            rank=ranks[trial],
+            overrides=dict(found.search.trials[trial].overrides),
+            against_baseline=_rows(three[0]),
+            placebo=_rows(three[1]),
+            against_placebo=_rows(three[2]),
+            search=search,
+            sentences=tuple(answer_sentences(trial, found, three, search, promised)),
+        )
+
+    design = found.config.design
+    return ConfirmReport(
+        study=found.study.name,
+        deciding=DECIDING,
+        alpha=ALPHA,
+        seeds=tuple(used),
+        looks=design.looks if design else None,
+        finished=found.finished,
+        baseline={metric: _baseline(found, metric, used) for metric in METRICS},
+        trials=tuple(confirmed(trial) for trial in found.config.trials),
+        missing=tuple(missing_runs_text(found)),
+        notes=tuple(footnotes(found)),
+    )
+
+
+_Family = dict[str, dict[str, Comparison]]
+"""Metric → trial → comparison."""
+
+
+def _by_metric(found: Confirmation, of: Role, against: Role) -> _Family:
+    return {metric: found.compared(metric, of, against) for metric in METRICS}
+
+
+def _of(trial: str, family: _Family) -> dict[str, Comparison]:
+    return {metric: trials[trial] for metric, trials in family.items() if trial in trials}
+
+
+def _rows(comparisons: dict[str, Comparison]) -> dict[str, MetricComparison]:
+    return {metric: _row(metric, comparison) for metric, comparison in comparisons.items()}
+
+
+def _row(metric: str, comparison: Comparison) -> MetricComparison:
+    found, sample = comparison.estimate, comparison.sample
+    by_seed = zip(sample.seeds, sample.differences, strict=True)
+    return MetricComparison(
+        metric=metric,
+        better="higher" if METRICS[metric] == "max" else "lower",
+        n=found.n,
+        mean_difference=found.mean,
+        std=found.std,
+        t_interval=_bounds(found.t_interval),
+        bca_interval=_bounds(found.bootstrap_interval),
+        p_t=found.p_t,
+        p_t_holm=comparison.p_t_holm,
+        p_wilcoxon=found.p_wilcoxon,
+        p_wilcoxon_holm=comparison.p_wilcoxon_holm,
+        wilcoxon_can_reject=found.wilcoxon_can_reject,
+        cohens_d=found.effect_size,
+        hedges_g=found.hedges_g,
+        level=comparison.level,
+        verdict=str(comparison.verdict),
+        seeds_needed=comparison.seeds_needed,
+        more_seeds=comparison.more_seeds,
+        decided_at=comparison.decided_at,
+        differences={str(seed): value for seed, value in by_seed},
+        sentence=comparison.sentence(),
+    )
+
+
+def _bounds(interval: Interval | None) -> tuple[float, float] | None:
+    return None if interval is None else (interval.low, interval.high)
+
+
+def _baseline(found: Confirmation, metric: str, seeds: Sequence[int]) -> BaselineFigures:
+    values = {seed: found.value("baseline", "", seed, metric) for seed in seeds}
+    known = [value for value in values.values() if value is not None]
+    return BaselineFigures(
+        n=len(known),
+        mean=stats.fmean(known) if known else None,
+        std=stats.stdev(known) if len(known) > 1 else None,
+        values={str(seed): value for seed, value in values.items()},
+    )
+
+
+def _search_score(
+    found: Confirmation, trial: str, against_baseline: _Family
+) -> tuple[SearchScore, WinnersCurse | None]:
+    metric, promised = found.study.objective[0], found.promised[trial]
+    score, difference = _first(promised.value), _first(promised.paired_difference)
+    confirmed = against_baseline[metric][trial].estimate
+    curse = None
+    if score is not None and difference is not None:
+        higher = OBJECTIVES[metric] == "max"
+        curse = winners_curse(score, difference, confirmed, higher_is_better=higher)
+    row = SearchScore(
+        metric=metric,
+        score=score,
+        promised=difference,
+        confirmed=confirmed.mean,
+        interval=_bounds(confirmed.t_interval),
+        lost=curse.lost if curse else None,
+    )
+    return row, curse
+
+
+def _first(value: float | list[float] | None) -> float | None:
+    return value[0] if isinstance(value, list) else value

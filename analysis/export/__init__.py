@@ -1,0 +1,1 @@
+"""Results as files: configurations, tables, registered models."""

@@ -1,0 +1,122 @@
+"""A study's results as files that other tools read: run configurations, tables of all trials.
+
+A configuration is copied from the study's ledger, where the run itself was described, so that
+``noise-train --config`` repeats that run bit for bit.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from analysis.export.result_table import result_table, to_latex, to_markdown
+from analysis.reading import StudyView
+from analysis.trials_table import trials_table, write_csv, write_parquet
+from study.folder import write_json
+from study.summary import TrialSummary, pareto_front
+from trainables.config import TrainConfig
+from trainables.errors import InputError
+from trainables.files import write_atomically
+from trainables.settings import parse_config, read_mapping
+
+Form = Literal["json", "yaml"]
+
+FORMS: tuple[Form, ...] = ("json", "yaml")
+
+
+def chosen_trials(view: StudyView, top: int, pareto: bool) -> list[TrialSummary]:
+    """The trials whose configurations are wanted, from best to worst.
+
+    Args:
+        view: the study.
+        top: so many of the best complete trials by the first objective.
+        pareto: instead the Pareto front of a study with two objectives.
+
+    Raises:
+        InputError: if there is no complete trial, or no front in this study.
+    """
+    if top < 1:
+        raise InputError(f"--top = {top}: at least 1")
+    if pareto and not view.config.multi_objective:
+        raise InputError(
+            f"--pareto: study {view.name!r} has one objective, {view.config.objective[0]}; "
+            "use --top"
+        )
+    if not view.complete:
+        raise InputError(f"study {view.name!r}: no trial is complete yet, so there is none to take")
+    if pareto:
+        return pareto_front(view.config, view.complete)
+    return list(view.complete[:top])
+
+
+def export_configs(
+    view: StudyView, trials: Sequence[TrialSummary], folder: Path, forms: Sequence[Form] = FORMS
+) -> list[Path]:
+    """Write the run configurations of trials, and load each again.
+
+    Those of an earlier export are removed first: ranks change while a study goes on.
+
+    Raises:
+        InputError: if a file does not give back the configuration that it was written from.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for form in FORMS:
+        for old in folder.glob(f"[0-9][0-9]_trial-*.{form}"):
+            old.unlink()
+    paths = []
+    for rank, trial in enumerate(trials, 1):
+        config = view.train_config(trial.trial_id)
+        for form in forms:
+            path = folder / f"{rank:02d}_{trial.trial_id}.{form}"
+            write_config(config, path)
+            paths.append(path)
+    return paths
+
+
+def write_config(config: TrainConfig, path: Path) -> None:
+    """Write a run's configuration as its ending says, and verify it by loading it again.
+
+    Raises:
+        InputError: if it does not come back equal.
+    """
+    values = config.model_dump(mode="json")
+    if path.suffix in {".yaml", ".yml"}:
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        write_atomically(path, text.encode())
+    else:
+        write_json(path, values)
+    if parse_config(TrainConfig, read_mapping(path), where=str(path)) != config:
+        raise InputError(f"{path}: does not give back the configuration that it was written from")
+
+
+def export_study(
+    view: StudyView,
+    folder: Path,
+    *,
+    top: int = 3,
+    pareto: bool = False,
+    forms: Sequence[Form] = FORMS,
+) -> list[Path]:
+    """Write everything into ``folder``: ``configs/``, ``trials.csv``, ``.parquet``, ``table.*``.
+
+    A study without a complete trial gets its tables, but no configurations.
+
+    Raises:
+        InputError: as ``chosen_trials`` and ``write_config``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    table = trials_table(view)
+    write_csv(table, folder / "trials.csv")
+    write_parquet(table, folder / "trials.parquet")
+    result = result_table(view)
+    (folder / "table.md").write_text(to_markdown(result), encoding="utf-8")
+    (folder / "table.tex").write_text(to_latex(result), encoding="utf-8")
+    names = ("trials.csv", "trials.parquet", "table.md", "table.tex")
+    paths = [folder / name for name in names]
+    if not view.complete and not pareto:
+        return paths
+    return [
+        *export_configs(view, chosen_trials(view, top, pareto), folder / "configs", forms),
+        *paths,
+    ]

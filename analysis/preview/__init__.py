@@ -1,0 +1,1 @@
+"""What a configuration would do on a recorded history."""

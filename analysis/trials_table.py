@@ -1,0 +1,145 @@
+"""One row a trial: the table that exports, reports and charts share."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.reading import StudyView
+from trainables.metrics import OBJECTIVES, STATISTICS
+
+Cell = str | float | int | bool | None
+
+
+@dataclass(frozen=True)
+class TrialsTable:
+    """All trials and baselines of a study, a row each: the content of CSV and Parquet.
+
+    Attributes:
+        columns: name → type of its cells; a cell may be None.
+        rows: cells in the order of ``columns``.
+    """
+
+    columns: Mapping[str, type]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    def column(self, name: str) -> list[Cell]:
+        """The cells of one column."""
+        index = list(self.columns).index(name)
+        return [row[index] for row in self.rows]
+
+
+def trials_table(view: StudyView) -> TrialsTable:
+    """Every run that the ledger knows, unfinished ones included, in the order of the keys."""
+    ended = {trial.trial_id: trial for trial in view.summary.trials}
+    pinned = {f"baseline-seed{b.seed}": b for b in view.summary.baseline}
+    records = sorted(view.state.trials.values(), key=lambda r: (r.role != "baseline", r.key))
+    found: list[dict[str, Cell]] = []
+    for record in records:
+        row: dict[str, Cell] = {
+            "trial": record.key,
+            "role": record.role,
+            "state": record.state or "unfinished",
+            "reason": record.reason or None,
+            "seed": record.seed,
+            "epochs": len(record.history),
+            "epochs_trained": record.epochs_trained,
+            "forked_from": record.shared_epochs or None,
+            "first_injection_epoch": record.first_injection_epoch,
+            "noisy_epochs": sum(row.injected for row in record.history),
+            "seconds": record.seconds,
+        }
+        trial = ended.get(record.key)
+        row["never_injected"] = trial.never_injected if trial else None
+        if trial is not None:
+            paired = trial.paired_difference
+            pairs = paired if isinstance(paired, list) else [paired]
+            names = view.config.objective
+            row |= {f"difference_{name}": value for name, value in zip(names, pairs, strict=False)}
+            row["difference_final_val_accuracy"] = trial.final_val_accuracy_difference
+        summarised = trial or pinned.get(record.key)
+        if summarised is not None:
+            row |= summarised.metrics
+        row |= {path: _cell(value) for path, value in record.overrides.items()}
+        found.append(row)
+    columns = _columns(view, found)
+    rows = tuple(
+        tuple(_typed(row.get(name), kind) for name, kind in columns.items()) for row in found
+    )
+    return TrialsTable(columns, rows)
+
+
+_FIXED: dict[str, type] = {
+    "trial": str,
+    "role": str,
+    "state": str,
+    "reason": str,
+    "seed": int,
+    "epochs": int,
+    "epochs_trained": int,
+    "forked_from": int,
+    "first_injection_epoch": int,
+    "noisy_epochs": int,
+    "never_injected": bool,
+    "seconds": float,
+}
+
+
+def _columns(view: StudyView, rows: Sequence[Mapping[str, Cell]]) -> dict[str, type]:
+    """The same columns whatever has happened so far; then the settings that trials change."""
+    differences = [f"difference_{name}" for name in view.config.objective]
+    numbers = dict.fromkeys(
+        [*differences, "difference_final_val_accuracy", *OBJECTIVES, *STATISTICS], float
+    )
+    columns: dict[str, type] = {**_FIXED, **numbers}
+    for path in sorted({name for row in rows for name in row} - set(columns)):
+        kinds = {type(row[path]) for row in rows if row.get(path) is not None}
+        columns[path] = _common(kinds)
+    return columns
+
+
+def _common(kinds: set[type]) -> type:
+    if len(kinds) == 1:
+        return kinds.pop()
+    return float if kinds <= {int, float} and kinds else str
+
+
+def _typed(value: Cell, kind: type) -> Cell:
+    return None if value is None else kind(value)
+
+
+def _cell(value: Any) -> Cell:
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return "+".join(value)
+    return json.dumps(value, sort_keys=True)
+
+
+def write_csv(table: TrialsTable, path: Path) -> None:
+    """Write a table as CSV in UTF-8; a cell without a value is empty."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(table.columns)
+        writer.writerows(table.rows)
+
+
+def write_parquet(table: TrialsTable, path: Path) -> None:
+    """Write a table as Parquet, with its types."""
+    import pyarrow
+    import pyarrow.parquet
+
+    types = {
+        str: pyarrow.string(),
+        int: pyarrow.int64(),
+        float: pyarrow.float64(),
+        bool: pyarrow.bool_(),
+    }
+    columns = {
+        name: pyarrow.array(table.column(name), types[kind]) for name, kind in table.columns.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
