@@ -10,8 +10,8 @@ from analysis.reading import StudyView
 from analysis.report.figures import Cost, better_by, cost
 from analysis.report.importance import Importances, importances
 from study.confirm_plan import confirmation_of
-from study.ledger import TrialRecord
-from study.statistics import Paired, estimate
+from study.records.ledger_view import TrialRecord
+from study.statistics.paired import Paired, estimate
 from trainables.errors import InputError
 from trainables.metrics import objective_value
 

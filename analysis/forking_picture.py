@@ -18,7 +18,7 @@ from analysis.charts.chart import (
 )
 from analysis.charts.draw_static import save_figure
 from analysis.reading import StudyView, load_study
-from study.ledger import TrialRecord
+from study.records.ledger_view import TrialRecord
 from trainables.errors import InputError
 
 _VISIBLE = 0.05

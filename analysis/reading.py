@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from study.config import StudyConfig
-from study.folder import StudyFolder
-from study.housekeeping import open_study
-from study.ledger import LedgerState, TrialRecord, read_ledger
-from study.storage import Where
-from study.summary import Summary, TrialSummary, ranked, summarise
+from study.records.folder import StudyFolder, open_study
+from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
+from study.records.storage import Where
+from study.records.summary import Summary, TrialSummary, ranked, summarise
 from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics

@@ -62,8 +62,9 @@ def _report(callback: Any, trials: int, epochs: int, *, numbers_only: bool) -> f
 def ours(*, trials: int, epochs: int) -> dict[str, float]:
     """Our callback with the thread that writes to MLflow on SQLite, as a study runs them."""
     from study.baseline import DescribeRun
-    from study.ledger import Ledger, StudyEvent, new_uid
     from study.projector import LedgerProjector
+    from study.records.events import StudyEvent, new_uid
+    from study.records.ledger import Ledger
     from study.store import MlflowStore, artifact_root, resolve_uri
     from study.tracking import LedgerCallback
 

@@ -22,21 +22,17 @@ from search_spaces.registry import first_possible_injection, get_space
 from study.baseline import DescribeRun, baseline_histories, baseline_jobs, waiting_note
 from study.config import RunsConfig, StudyConfig
 from study.errors import InterruptedStudyError, StudyFailedError
-from study.folder import StudyFolder, storage_of, write_json
 from study.interrupts import interruptible
-from study.ledger import (
-    EndEvent,
-    StudyEndEvent,
-    StudyState,
-    read_ledger,
-)
 from study.live import live_view
 from study.preflight import check_study, checked_entry
+from study.records.events import EndEvent, StudyEndEvent, StudyState
+from study.records.folder import StudyFolder, storage_of, write_json
+from study.records.ledger_view import read_ledger
+from study.records.storage import Storage, Where
+from study.records.summary import Summary, summarise, winner_config
 from study.resume import resumed
 from study.session import Session, connected, copied
 from study.space import check_stored_space, study_space
-from study.storage import Storage, Where
-from study.summary import Summary, summarise, winner_config
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import load_dataset
 from trainables.data.image_sets import resolve_data
@@ -175,7 +171,7 @@ class _StudyRun:
 
     def _put_in_order(self) -> None:
         """Repair what an earlier process left, and say what is lost."""
-        from study.recovery import repair_or_replace_journal
+        from study.records.recovery import repair_or_replace_journal
 
         for line in repair_or_replace_journal(self.folder.journal):
             self.session.note(line)
@@ -406,7 +402,7 @@ class _StudyRun:
         )
 
     def _replace_journal(self) -> str:
-        from study.recovery import replace_journal
+        from study.records.recovery import replace_journal
 
         return replace_journal(self.folder.journal)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from study.config import StudyConfig
 from study.jobs import Job
-from study.ledger import LedgerState, StartEvent, TrialRecord
+from study.records.events import StartEvent
+from study.records.ledger_view import LedgerState, TrialRecord
 from trainables.config import TrainConfig, apply_overrides
 from trainables.metrics import EpochMetrics
 from trainables.noise.fork import baseline_digest

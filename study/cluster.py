@@ -22,9 +22,9 @@ from ray.tune.impl.tuner_internal import TunerInternal
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.config import RunsConfig
-from study.folder import storage_of
 from study.preflight import address_of
-from study.storage import Storage
+from study.records.folder import storage_of
+from study.records.storage import Storage
 from trainables.device import resolve_device
 from trainables.errors import InputError
 from trainables.object_store import location

@@ -36,20 +36,14 @@ from study.confirm_plan import (
     stored_confirmation,
 )
 from study.errors import InterruptedStudyError, StudyFailedError
-from study.folder import StudyFolder, storage_of, write_json
 from study.interrupts import interruptible
-from study.ledger import (
-    ArtifactEvent,
-    LedgerState,
-    NoteEvent,
-    StudyEndEvent,
-    StudyState,
-    read_ledger,
-)
 from study.live import live_view
 from study.preflight import check_study
+from study.records.events import ArtifactEvent, NoteEvent, StudyEndEvent, StudyState
+from study.records.folder import StudyFolder, storage_of, write_json
+from study.records.ledger_view import LedgerState, read_ledger
 from study.session import Session, connected
-from study.statistics import Verdict
+from study.statistics.comparison import Verdict
 from trainables.data.dataset import Dataset
 from trainables.errors import InputError
 from trainables.metrics import TEST_FIGURES

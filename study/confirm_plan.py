@@ -17,21 +17,14 @@ from pydantic import model_validator
 
 from search_spaces.registry import get_space
 from study.config import StudyConfig
-from study.folder import StudyFolder
-from study.housekeeping import open_study
-from study.ledger import LedgerState, TrialRecord, read_ledger
 from study.placebo import placebo_plan
-from study.statistics import (
-    Comparison,
-    Paired,
-    SequentialDesign,
-    compare,
-    decide,
-    look_schedule,
-    pair,
-)
-from study.storage import Storage, Where
-from study.summary import TrialSummary, ranked, summarise
+from study.records.folder import StudyFolder, open_study
+from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
+from study.records.storage import Storage, Where
+from study.records.summary import TrialSummary, ranked, summarise
+from study.statistics.comparison import Comparison, compare
+from study.statistics.paired import Paired, pair
+from study.statistics.sequential import SequentialDesign, decide, look_schedule
 from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.metrics import Mode

@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from study.config import StudyConfig
-from study.folder import StudyFolder, storage_of
-from study.summary import Summary, TrialSummary, Value, ranked
+from study.records.folder import StudyFolder, storage_of
+from study.records.summary import Summary, TrialSummary, Value, ranked
 from trainables.metrics import OBJECTIVES
 
 _SHOWN = 10

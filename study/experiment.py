@@ -32,10 +32,11 @@ from study.experiment_grid import (
     noisy_runs,
 )
 from study.experiment_report import ExperimentResult, report, to_csv, to_markdown
-from study.folder import StudyFolder, public_values, storage_of, write_json
 from study.interrupts import interruptible
-from study.ledger import ArtifactEvent, LedgerState, StudyEndEvent, StudyState
 from study.live import live_view
+from study.records.events import ArtifactEvent, StudyEndEvent, StudyState
+from study.records.folder import StudyFolder, public_values, storage_of, write_json
+from study.records.ledger_view import LedgerState
 from study.session import Session, connected
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.dataset import Dataset

@@ -28,8 +28,8 @@ from study.experiment_grid import (
     noisy_runs,
     plain,
 )
-from study.ledger import LedgerState, TrialRecord
-from study.summary import CostSummary, cost_of, study_notes
+from study.records.ledger_view import LedgerState, TrialRecord
+from study.records.summary import CostSummary, cost_of, study_notes
 from trainables.metrics import EpochMetrics
 
 FIGURES: tuple[str, ...] = (

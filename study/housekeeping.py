@@ -5,29 +5,14 @@ from datetime import UTC, datetime
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from study.folder import StudyFolder, find_studies
-from study.ledger import LedgerState, read_ledger
-from study.storage import Storage, Where
-from study.summary import Summary
-from trainables.errors import InputError, nearest
+from study.records.folder import StudyFolder, find_studies, open_study
+from study.records.ledger_view import LedgerState, read_ledger
+from study.records.storage import Storage, Where
+from study.records.summary import Summary
+from trainables.errors import InputError
 from trainables.object_store import Location
 
 _FINAL = "final.ckpt"
-
-
-def open_study(storage: Where, name: str) -> StudyFolder:
-    """The folder of a study that exists, with what an object store has of it.
-
-    Raises:
-        InputError: with the nearest name.
-    """
-    where = Storage.of(storage)
-    folder = StudyFolder.fetched(where, name) if name else StudyFolder.of(where, name)
-    if not name or not folder.config.exists():
-        names = [study.path.name for study in find_studies(where)]
-        known = nearest(name, names) if names else f"there is none in {where.shown} (--storage)"
-        raise InputError(f"name = {name!r}: no such study; {known}")
-    return folder
 
 
 def studies_table(storage: Where) -> Table:

@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from study.config import StudyConfig
-from study.ledger import LedgerState, LedgerView, TrialRecord
-from study.summary import TrialSummary, paired_differences, ranked, summarise, value_of
+from study.records.ledger_view import LedgerState, LedgerView, TrialRecord
+from study.records.summary import TrialSummary, paired_differences, ranked, summarise, value_of
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from search_spaces.registry import get_space
 from study.config import RunsConfig, StudyConfig, is_address
-from study.folder import check_secrets, storage_of
-from study.remote import check_remote
+from study.records.folder import check_secrets, storage_of
+from study.records.remote import check_remote
 from study.samplers import check_sampler
 from study.store import resolve_uri
 from trainables.config import TrainConfig, apply_overrides

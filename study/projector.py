@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from study.ledger import (
+from study.records.events import (
     ArtifactEvent,
     EndEvent,
     EpochsEvent,
@@ -31,8 +31,8 @@ from study.ledger import (
     StudyEndEvent,
     StudyEvent,
     now_ms,
-    read_chunk,
 )
+from study.records.ledger import read_chunk
 from study.store import (
     NOTE_TAG,
     REPORT_FILE,

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from study.config import StudyConfig
-from study.folder import check_secrets
-from study.housekeeping import open_study
-from study.storage import Storage, Where
+from study.records.folder import check_secrets, open_study
+from study.records.storage import Storage, Where
 from trainables.errors import InputError
 from trainables.settings import merge, nest, parse_config
 

@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from study.ledger import (
+from study.records.events import (
     ArtifactEvent,
     EndEvent,
     EpochsEvent,
-    Ledger,
     StartEvent,
     StudyEndEvent,
     StudyEvent,
     new_uid,
-    read_ledger,
 )
+from study.records.ledger import Ledger
+from study.records.ledger_view import read_ledger
 from study.run_files import RunFiles
 from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics

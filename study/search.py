@@ -28,7 +28,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from study.jobs import tune_config
 from study.journal import BatchingJournal
-from study.ledger import TrialRecord
+from study.records.ledger_view import TrialRecord
 from study.samplers import check_sampler, make_sampler
 from study.tracking import failure_reason
 from trainables.metrics import OBJECTIVES, objective_value

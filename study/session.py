@@ -8,19 +8,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from study.config import RunsConfig
-from study.folder import StudyFolder, public_values, storage_of
-from study.ledger import (
-    Event,
-    Ledger,
-    LedgerState,
-    NoteEvent,
-    StudyEvent,
-    new_uid,
-    read_ledger,
-)
 from study.preflight import address_of
-from study.remote import DATABASE, RemoteCopy
-from study.summary import study_notes
+from study.records.events import Event, NoteEvent, StudyEvent, new_uid
+from study.records.folder import StudyFolder, public_values, storage_of
+from study.records.ledger import Ledger
+from study.records.ledger_view import LedgerState, read_ledger
+from study.records.remote import DATABASE
+from study.records.remote_copy import RemoteCopy
+from study.records.summary import study_notes
 
 if TYPE_CHECKING:
     from study.projector import LedgerProjector
@@ -62,7 +57,7 @@ class Session:
 
     def put_in_order(self) -> None:
         """Repair what an earlier process left, and say what is lost."""
-        from study.recovery import damage_notes, forget_unknown, missing_epochs
+        from study.records.recovery import damage_notes, forget_unknown, missing_epochs
 
         forget_unknown(self.folder, self.state())
         self.append(*missing_epochs(self.folder, self.state()))

@@ -14,18 +14,9 @@ from typing import Any, TypeVar, cast
 from ray import tune
 from ray.tune.experiment import Trial
 
-from study.ledger import (
-    EndEvent,
-    EpochsEvent,
-    Event,
-    Ledger,
-    NoteEvent,
-    StartEvent,
-    TrialRecord,
-    TrialState,
-    read_ledger,
-    same_numbers,
-)
+from study.records.events import EndEvent, EpochsEvent, Event, NoteEvent, StartEvent, TrialState
+from study.records.ledger import Ledger
+from study.records.ledger_view import TrialRecord, read_ledger, same_numbers
 from trainables.metrics import TEST_FIGURES, EpochMetrics, objective_values
 from trainables.noise.controller import fork_epoch
 from trainables.noise.fork import annotate

@@ -15,7 +15,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from study.ledger import TrialRecord
+from study.records.ledger_view import TrialRecord
 from trainables.metrics import OBJECTIVES, objective_value
 
 RUNGS_PER_REDUCTION = 3

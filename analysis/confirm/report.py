@@ -16,7 +16,8 @@ from analysis.confirm.model import (
 )
 from analysis.confirm.words import answer_sentences, footnotes, missing_runs_text
 from study.confirm_plan import DECIDING, METRICS, Confirmation, Role
-from study.statistics import ALPHA, Comparison, Interval, WinnersCurse, winners_curse
+from study.statistics.comparison import Comparison, WinnersCurse, winners_curse
+from study.statistics.paired import ALPHA, Interval
 from trainables.metrics import OBJECTIVES
 
 

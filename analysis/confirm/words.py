@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from analysis.confirm.model import SearchScore
 from study.confirm_plan import DECIDING, ROLES, Confirmation
-from study.statistics import Comparison, Verdict, WinnersCurse
-from study.summary import study_notes
+from study.records.summary import study_notes
+from study.statistics.comparison import Comparison, Verdict, WinnersCurse
 
 # In words
 

@@ -13,8 +13,8 @@ import yaml
 from analysis.export.result_table import result_table, to_latex, to_markdown
 from analysis.reading import StudyView
 from analysis.trials_table import trials_table, write_csv, write_parquet
-from study.folder import write_json
-from study.summary import TrialSummary, pareto_front
+from study.records.folder import write_json
+from study.records.summary import TrialSummary, pareto_front
 from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.files import write_atomically

@@ -17,7 +17,7 @@ from analysis.export.tracking import find_runs, tracking_uri
 from analysis.reading import StudyView
 from analysis.report.figures import better_by
 from study.confirm_plan import DECIDING, Confirmation, confirmation_of
-from study.statistics import Verdict
+from study.statistics.comparison import Verdict
 from trainables.checkpoint import CheckpointError, load_state
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset

@@ -35,7 +35,7 @@ def tracking_uri(view: StudyView, given: str | None) -> str:
     Raises:
         InputError: for an address that is no store's, or whose secret was not stored.
     """
-    from study.folder import check_secrets
+    from study.records.folder import check_secrets
     from study.store import resolve_uri
 
     uri = given or view.config.tracking_uri

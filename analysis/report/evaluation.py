@@ -20,7 +20,7 @@ from analysis.reading import StudyView
 from analysis.report.figures import Report
 from study.checkpoint_evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
 from study.confirm_plan import Confirmation, confirm_folder, confirmation_of, run_key
-from study.folder import write_json
+from study.records.folder import write_json
 from trainables.checkpoint import CheckpointError, decode
 from trainables.config import TrainConfig
 from trainables.data.device_data import DeviceData, load_dataset

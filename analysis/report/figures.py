@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from analysis.reading import StudyView
-from study.ledger import TrialRecord
-from study.summary import TrialSummary
+from study.records.ledger_view import TrialRecord
+from study.records.summary import TrialSummary
 from trainables.metrics import EpochMetrics, objective_value
 
 STATIC_SHARE = 0.9

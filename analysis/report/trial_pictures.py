@@ -33,8 +33,8 @@ from analysis.report.figures import (
 )
 from analysis.report.labels import short
 from analysis.report.outcomes import OUTCOMES
-from study.ledger import TrialRecord
-from study.summary import TrialSummary, pareto_front
+from study.records.ledger_view import TrialRecord
+from study.records.summary import TrialSummary, pareto_front
 from trainables.metrics import objective_value
 
 _SHOWN = 15

@@ -23,12 +23,12 @@ from study.confirm_plan import (
     planned_confirmation,
     stored_confirmation,
 )
-from study.folder import StudyFolder, storage_of
-from study.ledger import read_ledger
 from study.preflight import check_study
 from study.presets import quickstart
+from study.records.folder import StudyFolder, storage_of
+from study.records.ledger_view import read_ledger
+from study.records.summary import study_notes
 from study.resume import resumed
-from study.summary import study_notes
 from trainables.settings import parse_config
 
 PROG = "noise-study"

@@ -22,8 +22,8 @@ from study.experiment_grid import (
     size,
     small,
 )
-from study.folder import StudyFolder, storage_of
 from study.presets import with_one_cosine
+from study.records.folder import StudyFolder, storage_of
 from trainables.settings import merge, nest, parse_config, read_mapping
 
 PROG = "noise-study"

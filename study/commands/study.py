@@ -17,12 +17,12 @@ from study.commands.options import (
     run_command,
 )
 from study.config import MAY_CHANGE, StudyConfig
-from study.folder import StudyFolder, storage_of
 from study.preflight import read_configs
 from study.presets import PRESETS, get_preset, quickstart, with_one_cosine
-from study.remote import DATABASE
+from study.records.folder import StudyFolder, storage_of
+from study.records.remote import DATABASE
+from study.records.storage import Storage
 from study.resume import resumed
-from study.storage import Storage
 from trainables.errors import InputError, nearest
 from trainables.settings import merge, nest, parse_config, read_mapping
 from trainables.uris import redact_uri

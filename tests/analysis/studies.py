@@ -8,16 +8,10 @@ from typing import Any
 
 from study.config import StudyConfig
 from study.confirm_plan import ConfirmConfig, config_file, confirm_folder, run_key
-from study.folder import StudyFolder, write_json
-from study.ledger import (
-    EndEvent,
-    EpochsEvent,
-    Ledger,
-    StartEvent,
-    StudyEndEvent,
-    StudyEvent,
-    read_ledger,
-)
+from study.records.events import EndEvent, EpochsEvent, StartEvent, StudyEndEvent, StudyEvent
+from study.records.folder import StudyFolder, write_json
+from study.records.ledger import Ledger
+from study.records.ledger_view import read_ledger
 from tests.trainables.runs import training
 from trainables.config import TrainConfig, apply_overrides
 from trainables.loop import train_epochs

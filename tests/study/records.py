@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from study.ledger import (
+from study.records.events import (
     EndEvent,
     EpochsEvent,
     Event,
-    Ledger,
     NoteEvent,
     StartEvent,
     StudyEndEvent,
     StudyEvent,
 )
+from study.records.ledger import Ledger
 from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics, objective_values
 from trainables.noise.fork import baseline_digest

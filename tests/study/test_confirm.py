@@ -23,10 +23,10 @@ from study.confirm_plan import (
     planned_confirmation,
     run_key,
 )
-from study.folder import StudyFolder
-from study.ledger import LedgerState, TrialRecord, read_ledger
 from study.placebo import runs_of
-from study.statistics import Verdict
+from study.records.folder import StudyFolder
+from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
+from study.statistics.comparison import Verdict
 from tests.analysis.studies import ADAPTIVE, BASE, EPOCHS, Planned, write_study
 from tests.study.study_processes import count, study_process, wait_until
 from tests.trainables.runs import device_data

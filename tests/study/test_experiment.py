@@ -29,7 +29,7 @@ from study.experiment_grid import (
     small,
 )
 from study.experiment_report import print_experiment, report, to_csv, to_markdown
-from study.ledger import LedgerState, TrialRecord, read_ledger
+from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics

@@ -11,8 +11,8 @@ from study.api import run_study, sync_study
 from study.cluster import ray_session
 from study.commands.study import main
 from study.config import StudyConfig
-from study.folder import StudyFolder
-from study.ledger import read_ledger
+from study.records.folder import StudyFolder
+from study.records.ledger_view import read_ledger
 from tests.study.faulty_models import (
     IS_A_BUG,
     KILL_AT,

@@ -16,21 +16,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.ledger import (
+from study.records.events import (
     ArtifactEvent,
     EndEvent,
     EpochsEvent,
     Event,
-    Ledger,
-    LedgerError,
-    LedgerView,
     NoteEvent,
     StudyEndEvent,
-    decode,
-    encode,
-    read_chunk,
-    read_ledger,
 )
+from study.records.ledger import Ledger, LedgerError, decode, encode, read_chunk
+from study.records.ledger_view import LedgerView, read_ledger
 from tests.study.records import CONFIG, epoch, run_events, start_event, study_event, study_events
 from tests.study.records import write as write_events
 from trainables.config import TrainConfig

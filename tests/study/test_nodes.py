@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from study.config import StudyConfig
-from study.ledger import read_ledger
+from study.records.ledger_view import read_ledger
 from tests.study.clusters import add_worker, ray_cluster
 from tests.study.faulty_models import let_go, places
 from tests.study.servers import broken_server, free_port, mlflow_server

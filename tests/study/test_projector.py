@@ -17,16 +17,6 @@ from typing import Any
 import pytest
 
 from study import projector as projector_module
-from study.ledger import (
-    ArtifactEvent,
-    EndEvent,
-    EpochsEvent,
-    Event,
-    Ledger,
-    NoteEvent,
-    StudyEndEvent,
-    read_ledger,
-)
 from study.projector import (
     LedgerHeldError,
     LedgerProjector,
@@ -35,6 +25,16 @@ from study.projector import (
     parameters,
     sync,
 )
+from study.records.events import (
+    ArtifactEvent,
+    EndEvent,
+    EpochsEvent,
+    Event,
+    NoteEvent,
+    StudyEndEvent,
+)
+from study.records.ledger import Ledger
+from study.records.ledger_view import read_ledger
 from study.store import (
     NOTE_TAG,
     STUDY_RUN,

@@ -12,15 +12,18 @@ from typing import Any
 
 import pytest
 
-import study.remote
 from study.commands.study import main
 from study.config import StudyConfig, is_address
-from study.folder import StudyFolder, find_studies
 from study.housekeeping import clean_study
-from study.ledger import EndEvent, Ledger, StartEvent, StudyEvent, read_ledger
-from study.remote import LOCK, RemoteCopy, RemoteError, check_remote
+from study.records import remote_lock
+from study.records.events import EndEvent, StartEvent, StudyEvent
+from study.records.folder import StudyFolder, find_studies
+from study.records.ledger import Ledger
+from study.records.ledger_view import read_ledger
+from study.records.remote import LOCK, RemoteError, check_remote
+from study.records.remote_copy import RemoteCopy
+from study.records.storage import Storage, default_work_dir
 from study.resume import resumed
-from study.storage import Storage, default_work_dir
 from tests.study.servers import ObjectStore, free_port, object_store
 from tests.study.study_processes import mlflow_runs, study_process, wait_until
 from tests.trainables.runs import device_data
@@ -195,7 +198,7 @@ def test_a_living_holder_elsewhere_is_named_and_a_dead_one_is_followed(
     ):
         pass
     assert lock.exists()
-    holder(place, time=time.time() - study.remote.STALE_SECONDS - 1)
+    holder(place, time=time.time() - remote_lock.STALE_SECONDS - 1)
     with folder.locked():
         assert json.loads(lock.read_bytes())["host"] == socket.gethostname()
     assert not lock.exists()
@@ -211,7 +214,7 @@ def test_a_living_holder_elsewhere_is_named_and_a_dead_one_is_followed(
 def test_a_holder_gives_signs_of_life_and_one_that_lost_the_study_stops_copying(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study.remote, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(remote_lock, "BEAT_SECONDS", 0.05)
     place = (tmp_path / "store").as_uri()
     folder = begun(place, tmp_path / "here", ended=1)
     lock = ObjectPath(place) / "s" / LOCK

@@ -14,9 +14,9 @@ import pytest
 from study.cluster import ray_session
 from study.commands.study import main, resumed_config
 from study.config import StudyConfig
-from study.folder import StudyFolder
-from study.ledger import read_ledger
 from study.preflight import check_study
+from study.records.folder import StudyFolder
+from study.records.ledger_view import read_ledger
 from study.resume import resumed
 from tests.study.study_processes import (
     alive,
@@ -331,7 +331,8 @@ def test_run_does_not_add_trials(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_damaged_study_file_is_replaced_by_what_the_ledger_has(tmp_path: Path) -> None:
-    from study.ledger import Ledger, StudyEvent
+    from study.records.events import StudyEvent
+    from study.records.ledger import Ledger
 
     config = stored(tmp_path)
     folder = StudyFolder.of(tmp_path, "kept")

@@ -14,7 +14,7 @@ from ray.tune.search import Searcher
 
 from search_spaces.registry import get_space
 from study.config import SAMPLERS as NAMES_IN_CONFIG
-from study.ledger import TrialRecord
+from study.records.ledger_view import TrialRecord
 from study.samplers import check_sampler, make_sampler
 from study.search import StudySearcher, judge_failure, judge_result, trial_key
 from trainables.config import TrainConfig, apply_overrides

@@ -10,25 +10,25 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from study import statistics as module
-from study.statistics import (
+from study.statistics import comparison as module
+from study.statistics.comparison import Verdict, compare, winners_curse
+from study.statistics.paired import (
     ALPHA,
     MAX_SEEDS,
     Paired,
-    SequentialDesign,
-    Verdict,
-    alpha_spent,
-    compare,
-    decide,
     estimate,
     holm,
-    look_schedule,
-    nominal_levels,
     pair,
     power,
     required_seeds,
     t_test,
-    winners_curse,
+)
+from study.statistics.sequential import (
+    SequentialDesign,
+    alpha_spent,
+    decide,
+    look_schedule,
+    nominal_levels,
 )
 from trainables.errors import InputError
 

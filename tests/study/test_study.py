@@ -18,8 +18,8 @@ from study.api import run_study
 from study.commands.study import main
 from study.config import StudyConfig
 from study.console import print_result
-from study.folder import StudyFolder
-from study.summary import Summary
+from study.records.folder import StudyFolder
+from study.records.summary import Summary
 from tests.study.conftest import COMMAND, EPOCHS, TRIALS
 from trainables.config import TrainConfig
 from trainables.metrics import OBJECTIVES, STATISTICS

@@ -16,7 +16,8 @@ import ray
 from ray import tune
 
 from study.cluster import leave_ray
-from study.ledger import StartEvent, StudyEvent, TrialRecord, new_uid, read_ledger
+from study.records.events import StartEvent, StudyEvent, new_uid
+from study.records.ledger_view import TrialRecord, read_ledger
 from study.tracking import LedgerCallback, failure_reason
 from tests.study.records import CONFIG, DIGEST, epoch, write
 from trainables.config import TrainConfig, apply_overrides

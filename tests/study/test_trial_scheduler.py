@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
 
-from study.ledger import TrialRecord
+from study.records.ledger_view import TrialRecord
 from study.trial_scheduler import ForkAwareASHA, Rungs, WarmWorkers, milestones
 from trainables.metrics import EpochMetrics
 

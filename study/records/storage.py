@@ -2,8 +2,8 @@
 
 Ledger, journal, lock and MLflow's database are files that grow and are locked, which an object
 store has not. So with a URI they live in a work folder on the driver's machine and are copied to
-the store (``study.remote``), while checkpoints, which workers write and read, lie in the store
-itself.
+the store (``study.records.remote``), while checkpoints, which workers write and read, lie in the
+store itself.
 """
 
 import hashlib

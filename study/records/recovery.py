@@ -8,9 +8,10 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from study.folder import StudyFolder
 from study.journal import repair_journal
-from study.ledger import EpochsEvent, Event, LedgerState, TrialRecord, now_ms
+from study.records.events import EpochsEvent, Event, now_ms
+from study.records.folder import StudyFolder
+from study.records.ledger_view import LedgerState, TrialRecord
 from trainables.checkpoint import CheckpointError, load_state
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics

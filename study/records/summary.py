@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from study.config import StudyConfig
-from study.ledger import LedgerState, TrialRecord
+from study.records.ledger_view import LedgerState, TrialRecord
 from trainables.config import TrainConfig
 from trainables.metrics import OBJECTIVES, STATISTICS, EpochMetrics, objective_values
 

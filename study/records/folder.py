@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from study.config import RunsConfig, StudyConfig, differences
-from study.ledger import read_ledger
-from study.remote import fetch, folders, remote_lock
-from study.storage import Storage, Where
-from trainables.errors import InputError
+from study.records.ledger_view import read_ledger
+from study.records.remote import fetch, folders
+from study.records.remote_lock import remote_lock
+from study.records.storage import Storage, Where
+from trainables.errors import InputError, nearest
 from trainables.files import write_atomically
 from trainables.object_store import Location, ObjectPath
 from trainables.settings import parse_config, read_mapping
@@ -267,3 +268,18 @@ def storage_of(config: RunsConfig) -> Storage:
         InputError: if a work folder is given beside a plain one.
     """
     return Storage.of(config.storage, config.work_dir)
+
+
+def open_study(storage: Where, name: str) -> StudyFolder:
+    """The folder of a study that exists, with what an object store has of it.
+
+    Raises:
+        InputError: with the nearest name.
+    """
+    where = Storage.of(storage)
+    folder = StudyFolder.fetched(where, name) if name else StudyFolder.of(where, name)
+    if not name or not folder.config.exists():
+        names = [study.path.name for study in find_studies(where)]
+        known = nearest(name, names) if names else f"there is none in {where.shown} (--storage)"
+        raise InputError(f"name = {name!r}: no such study; {known}")
+    return folder

@@ -1,0 +1,307 @@
+"""A ledger read back: the state of a study, and a view that follows a growing file."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from study.records.events import (
+    ArtifactEvent,
+    EndEvent,
+    EpochsEvent,
+    Event,
+    NoteEvent,
+    StartEvent,
+    StudyEndEvent,
+    StudyEvent,
+    StudyState,
+    TrialState,
+)
+from study.records.ledger import Chunk, Damage, read_chunk
+from trainables.metrics import EpochMetrics
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyInfo:
+    """What the ledger says of the study itself.
+
+    Attributes:
+        name, uid, config, objectives, asked: as in the last ``StudyEvent``.
+        tags: all notes on the study, merged.
+        started: ms since 1970 of its first event.
+        state: how it ended; None while it runs, or if its process died.
+        best: the best trial's key, once it has ended.
+        ended: ms since 1970; None as ``state``.
+        resumed: how often it went on.
+    """
+
+    name: str
+    uid: str
+    config: Mapping[str, Any]
+    objectives: tuple[str, ...]
+    asked: str
+    tags: Mapping[str, str]
+    started: int
+    state: StudyState | None
+    best: str | None
+    ended: int | None
+    resumed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """What the ledger says of one run.
+
+    Attributes:
+        key, role, seed, overrides, config, baseline: as in its ``StartEvent``.
+        history: its epochs in order, each once; shared ones included.
+        shared_epochs: how many of them it shares with its baseline, untrained.
+        lost_epochs: epochs missing before the last known one, because their lines are damaged.
+        state: how it ended; None if it has not.
+        reason, values, paired_difference, epochs_trained, fork_epoch, seconds: as in its
+            ``EndEvent``; for an unfinished run what follows from the history so far.
+        first_injection_epoch: the first noisy epoch so far.
+        tags: its notes, merged.
+        started, ended: ms since 1970.
+    """
+
+    key: str
+    role: str
+    seed: int
+    overrides: Mapping[str, Any]
+    config: Mapping[str, Any]
+    baseline: str
+    history: tuple[EpochMetrics, ...] = ()
+    shared_epochs: int = 0
+    lost_epochs: tuple[int, ...] = ()
+    state: TrialState | None = None
+    reason: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+    paired_difference: Mapping[str, float] = field(default_factory=dict)
+    epochs_trained: int = 0
+    fork_epoch: int | None = None
+    first_injection_epoch: int | None = None
+    seconds: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    started: int = 0
+    ended: int | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self.state is not None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """Everything a ledger says, as of one moment.
+
+    Attributes:
+        study: the study itself; None before its first event.
+        trials: all runs by key, baselines included, in the order in which they began.
+        damage: lines that were skipped.
+        offset: how far the ledger was read, in bytes.
+    """
+
+    study: StudyInfo | None
+    trials: Mapping[str, TrialRecord]
+    damage: tuple[Damage, ...] = ()
+    offset: int = 0
+
+    def by_role(self, role: str) -> tuple[TrialRecord, ...]:
+        """The runs of one role, in order."""
+        return tuple(record for record in self.trials.values() if record.role == role)
+
+
+def read_ledger(path: Path) -> LedgerState:
+    """Read a whole ledger. A missing one is empty; damaged lines are named in the log."""
+    return LedgerView(path).refresh()
+
+
+class LedgerView:
+    """A ledger followed while it grows; each ``refresh`` reads only what is new."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._offset = 0
+        self._lines = 0
+        self._damage: list[Damage] = []
+        self._study: _Study | None = None
+        self._trials: dict[str, _Trial] = {}
+        self._orphans: set[str] = set()
+
+    def refresh(self) -> LedgerState:
+        """What the ledger says now."""
+        for chunk in self._chunks():
+            for damage in chunk.damage:
+                self._skip(damage)
+            for event in chunk.events:
+                self._absorb(event)
+        trials = {key: trial.record() for key, trial in self._trials.items()}
+        return LedgerState(
+            study=self._study.info() if self._study else None,
+            trials=MappingProxyType(trials),
+            damage=tuple(self._damage),
+            offset=self._offset,
+        )
+
+    def _chunks(self) -> Iterator[Chunk]:
+        while (chunk := read_chunk(self.path, self._offset)).lines:
+            self._offset = chunk.offset
+            yield chunk
+            self._lines += chunk.lines
+
+    def _skip(self, damage: Damage) -> None:
+        found = Damage(damage.offset, self._lines + damage.line, damage.reason)
+        self._damage.append(found)
+        log.warning(
+            "%s: line %d (byte %d) is skipped: %s",
+            self.path,
+            found.line,
+            found.offset,
+            found.reason,
+        )
+
+    def _absorb(self, event: Event) -> None:
+        if isinstance(event, StudyEvent):
+            self._study = self._study or _Study(event)
+            self._study.began(event)
+        elif isinstance(event, StudyEndEvent):
+            if self._study:
+                self._study.over(event)
+        elif isinstance(event, StartEvent):
+            self._trials.setdefault(event.trial, _Trial(event)).began(event)
+        elif event.trial is None:
+            if self._study and isinstance(event, NoteEvent):
+                self._study.tags.update(event.tags)
+        elif (trial := self._trials.get(event.trial)) is not None:
+            trial.absorb(event)
+        elif event.trial not in self._orphans:
+            self._orphans.add(event.trial)
+            log.warning("%s: the start of %s is lost; it is left out", self.path, event.trial)
+
+
+class _Study:
+    """Mutable state of the study while events arrive."""
+
+    def __init__(self, first: StudyEvent) -> None:
+        self.first = self.last = first
+        self.tags: dict[str, str] = {}
+        self.resumed = 0
+        self.end: StudyEndEvent | None = None
+
+    def began(self, event: StudyEvent) -> None:
+        self.last = event
+        self.resumed += event.resumed
+        self.end = None
+
+    def over(self, event: StudyEndEvent) -> None:
+        self.end = event
+        self.tags.update(event.tags)
+
+    def info(self) -> StudyInfo:
+        last, end = self.last, self.end
+        return StudyInfo(
+            name=last.name,
+            uid=self.first.uid,
+            config=last.config,
+            objectives=last.objectives,
+            asked=last.asked,
+            tags=MappingProxyType(dict(self.tags)),
+            started=self.first.time,
+            state=end.state if end else None,
+            best=end.best if end else None,
+            ended=end.time if end else None,
+            resumed=self.resumed,
+        )
+
+
+class _Trial:
+    """Mutable state of one run while events arrive."""
+
+    def __init__(self, start: StartEvent) -> None:
+        self.start = start
+        self.rows: dict[int, EpochMetrics] = {}
+        self.shared: set[int] = set()
+        self.tags: dict[str, str] = {}
+        self.end: EndEvent | None = None
+        self._differs = False
+        self._record: TrialRecord | None = None
+
+    def began(self, event: StartEvent) -> None:
+        """It starts, or starts again after it had ended."""
+        self.end = None
+        self._record = None
+
+    def absorb(self, event: EpochsEvent | NoteEvent | ArtifactEvent | EndEvent) -> None:
+        self._record = None
+        if isinstance(event, EpochsEvent):
+            for row in event.rows:
+                self._add(row, event.shared)
+        elif isinstance(event, NoteEvent):
+            self.tags.update(event.tags)
+        elif isinstance(event, EndEvent):
+            self.end = event
+
+    def _add(self, row: EpochMetrics, shared: bool) -> None:
+        known = self.rows.setdefault(row.epoch, row)
+        if known is row:
+            if shared:
+                self.shared.add(row.epoch)
+        elif not self._differs and not same_numbers(known, row):
+            self._differs = True
+            log.warning(
+                "%s: epoch %d was reported twice, with different numbers; the first ones are kept "
+                "(training is not deterministic there)",
+                self.start.trial,
+                row.epoch,
+            )
+
+    def record(self) -> TrialRecord:
+        if self._record is None:
+            self._record = self._build()
+        return self._record
+
+    def _build(self) -> TrialRecord:
+        start, end = self.start, self.end
+        history = tuple(self.rows[epoch] for epoch in sorted(self.rows))
+        last = history[-1].epoch if history else -1
+        first_injection = next((row.epoch for row in history if row.injected), None)
+        return TrialRecord(
+            key=start.trial,
+            role=start.role,
+            seed=start.seed,
+            overrides=start.overrides,
+            config=start.config,
+            baseline=start.baseline,
+            history=history,
+            shared_epochs=len(self.shared),
+            lost_epochs=tuple(epoch for epoch in range(last) if epoch not in self.rows),
+            state=end.state if end else None,
+            reason=end.reason if end else "",
+            values=end.values if end else {},
+            paired_difference=end.paired_difference if end else {},
+            epochs_trained=end.epochs_trained if end else len(history) - len(self.shared),
+            fork_epoch=end.fork_epoch if end else None,
+            first_injection_epoch=first_injection,
+            seconds=end.seconds if end else None,
+            tags=MappingProxyType(dict(self.tags)),
+            started=start.time,
+            ended=end.time if end else None,
+        )
+
+
+def same_numbers(a: EpochMetrics, b: EpochMetrics) -> bool:
+    """Whether two reports of an epoch agree; NaN equals NaN here."""
+    if a == b:
+        return True
+    return all(_same(a, b, name) for name in EpochMetrics.__dataclass_fields__)
+
+
+def _same(a: EpochMetrics, b: EpochMetrics, name: str) -> bool:
+    x, y = getattr(a, name), getattr(b, name)
+    return bool(x == y or (x != x and y != y))  # noqa: PLR0124

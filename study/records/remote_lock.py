@@ -1,0 +1,157 @@
+"""A lock in an object store: one process at a time writes a study there."""
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from study.records.remote import LOCK, RemoteError, asking, bring
+from trainables.errors import InputError
+from trainables.object_store import ObjectPath
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 15.0
+STALE_SECONDS = 60.0
+_SETTLE_SECONDS = 0.3
+_PROCESS = uuid.uuid4().hex
+"""This process, as its locks name it."""
+
+
+# The lock
+
+
+@dataclass(frozen=True)
+class _Holder:
+    """Who holds a study: what the lock object says.
+
+    Attributes:
+        token: the process.
+        pid, host, folder: where it runs and keeps its records.
+        time: seconds since 1970 of its last sign of life.
+    """
+
+    token: str
+    pid: int
+    host: str
+    folder: str
+    time: float
+
+    def is_dead(self, folder: Path) -> bool:
+        """Whether it can be known to be gone; the caller holds the local lock of ``folder``."""
+        if time.time() - self.time > STALE_SECONDS:
+            return True
+        if self.host != socket.gethostname():
+            return False
+        return self.folder == str(folder) or not _is_alive(self.pid)
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether there is such a process on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _holder(remote: ObjectPath) -> _Holder | None:
+    try:
+        return _Holder(**json.loads((remote / LOCK).read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        log.warning("%s: not a lock of a study; it is replaced", remote / LOCK)
+        return None
+
+
+@contextmanager
+def remote_lock(local: Path, remote: ObjectPath) -> Iterator[None]:
+    """Hold a study in the object store; the caller holds the lock of the local folder.
+
+    What another holder has added before it let go is fetched, so that no copy replaces it.
+
+    Raises:
+        InputError: naming the holder, or why the store can't be written.
+    """
+    try:
+        with asking(remote):
+            _take(local, remote)
+            bring(local, remote)
+    except RemoteError as error:
+        raise InputError(f"storage = {error}; give a URI that can be written (--storage)") from None
+    stop = threading.Event()
+    beating = threading.Thread(
+        target=_beat, args=(local, remote, stop), name="storage-lock", daemon=True
+    )
+    beating.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        beating.join(5.0)
+        _let_go(remote)
+
+
+def _take(local: Path, remote: ObjectPath) -> None:
+    holder = _holder(remote)
+    if holder is not None and holder.token != _PROCESS and not holder.is_dead(local):
+        raise InputError(_refusal(local, holder))
+    _sign(local, remote)
+    time.sleep(_SETTLE_SECONDS)
+    holder = _holder(remote)
+    if holder is not None and holder.token != _PROCESS:
+        raise InputError(_refusal(local, holder))
+
+
+def _refusal(local: Path, holder: _Holder) -> str:
+    seen = max(0.0, time.time() - holder.time)
+    return (
+        f"name = {local.name!r}: the study is being run by process {holder.pid} on {holder.host}, "
+        f"last seen {seen:.0f} s ago; wait for it, or stop it (one that gives no sign of life for "
+        f"{STALE_SECONDS:.0f} s is taken for dead)"
+    )
+
+
+def _sign(local: Path, remote: ObjectPath) -> None:
+    own = _Holder(_PROCESS, os.getpid(), socket.gethostname(), str(local), time.time())
+    (remote / LOCK).write_bytes(json.dumps(asdict(own)).encode())
+
+
+def is_taken(remote: ObjectPath, *, held: bool) -> bool:
+    """Whether another process holds the study, or held it: a lock of ours is ``held`` no more.
+
+    A lock that can't be read is one that is just being written.
+    """
+    holder = _holder(remote)
+    if holder is None:
+        return held and not (remote / LOCK).exists()
+    return holder.token != _PROCESS
+
+
+def _beat(local: Path, remote: ObjectPath, stop: threading.Event) -> None:
+    while not stop.wait(BEAT_SECONDS):
+        try:
+            if is_taken(remote, held=True):
+                return
+            _sign(local, remote)
+        except OSError as error:
+            log.warning("%s: no sign of life could be left: %s", remote, error)
+
+
+def _let_go(remote: ObjectPath) -> None:
+    try:
+        holder = _holder(remote)
+        if holder is not None and holder.token == _PROCESS:
+            (remote / LOCK).unlink()
+    except OSError as error:
+        log.warning("%s: the lock could not be removed, it becomes stale: %s", remote, error)

@@ -1,0 +1,1 @@
+"""What paired differences say: estimates, tests, sequential designs."""
