@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from study.cluster import WORKER_ENVIRONMENT
+from study.tune.connect import WORKER_ENVIRONMENT
 
 _MARK = "RESULT "
 _OURS = (*WORKER_ENVIRONMENT, "OMP_NUM_THREADS")

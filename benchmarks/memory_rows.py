@@ -57,9 +57,9 @@ def ours(*, quick: bool) -> dict[str, float]:
     import ray
     from ray import tune
 
-    from study.cluster import ray_session
     from study.config import StudyConfig
-    from study.runner import put_datasets
+    from study.tune.connect import ray_session
+    from study.tune.runner import put_datasets
     from trainables.tune_trainable import NoiseTrainable, TrialSpec
 
     @ray.remote(num_cpus=0)

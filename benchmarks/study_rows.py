@@ -77,20 +77,20 @@ def our_replay(*, trials: int, early_stopping: bool) -> dict[str, float]:
     """Seconds of a whole study of trials that do no work, its baseline and results included."""
     import optuna
 
-    import study.cluster
-    import study.runner
+    import study.tune.connect
+    import study.tune.runner
     from benchmarks.replay import ReplayTrainable
     from study.api import run_study
-    from study.search import StudySearcher
+    from study.search.searcher import StudySearcher
 
-    study.runner.NoiseTrainable = ReplayTrainable  # type: ignore[attr-defined]
+    study.tune.runner.NoiseTrainable = ReplayTrainable  # type: ignore[attr-defined]
     spent: dict[str, float] = {}
     sampler = ("infer_relative_search_space", "sample_relative", "sample_independent")
     searcher = ("suggest", "on_trial_result", "on_trial_complete")
     with tempfile.TemporaryDirectory() as storage:
         config = _replay_config(storage, trials, early_stopping=early_stopping)
         with (
-            study.cluster.ray_session(config),
+            study.tune.connect.ray_session(config),
             _timed(optuna.samplers.TPESampler, sampler, spent),
             _timed(StudySearcher, searcher, spent),
         ):

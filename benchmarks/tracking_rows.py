@@ -62,11 +62,12 @@ def _report(callback: Any, trials: int, epochs: int, *, numbers_only: bool) -> f
 def ours(*, trials: int, epochs: int) -> dict[str, float]:
     """Our callback with the thread that writes to MLflow on SQLite, as a study runs them."""
     from study.baseline import DescribeRun
-    from study.projector import LedgerProjector
     from study.records.events import StudyEvent, new_uid
     from study.records.ledger import Ledger
-    from study.store import MlflowStore, artifact_root, resolve_uri
-    from study.tracking import LedgerCallback
+    from study.tracking.addresses import artifact_root, resolve_uri
+    from study.tracking.projector import LedgerProjector
+    from study.tracking.store import MlflowStore
+    from study.tune.ledger_callback import LedgerCallback
 
     base = TrainConfig(epochs=epochs)
     with tempfile.TemporaryDirectory() as name:

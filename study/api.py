@@ -22,7 +22,6 @@ from search_spaces.registry import first_possible_injection, get_space
 from study.baseline import DescribeRun, baseline_histories, baseline_jobs, waiting_note
 from study.config import RunsConfig, StudyConfig
 from study.errors import InterruptedStudyError, StudyFailedError
-from study.interrupts import interruptible
 from study.live import live_view
 from study.preflight import check_study, checked_entry
 from study.records.events import EndEvent, StudyEndEvent, StudyState
@@ -31,16 +30,17 @@ from study.records.ledger_view import read_ledger
 from study.records.storage import Storage, Where
 from study.records.summary import Summary, summarise, winner_config
 from study.resume import resumed
+from study.search.space import check_stored_space, study_space
 from study.session import Session, connected, copied
-from study.space import check_stored_space, study_space
+from study.tune.interrupts import interruptible
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import load_dataset
 from trainables.data.image_sets import resolve_data
 from trainables.errors import InputError
 
 if TYPE_CHECKING:  # Ray, Optuna and MLflow are imported once all that can be refused is refused.
-    from study.cluster import Capacity
-    from study.projector import SyncReport
+    from study.tracking.sync import SyncReport
+    from study.tune.capacity import Capacity
 
 FLUSH_SECONDS = 60.0
 """How long a study that ends waits for MLflow; ``noise-study sync`` sends the rest later."""
@@ -141,8 +141,7 @@ class _StudyRun:
         """Train what is missing, then write the results, however the training ended."""
         # Before MLflow is imported in its thread: two threads that import at once get in each
         # other's way.
-        import study.runner
-        import study.search  # noqa: F401
+        import study.search.searcher  # noqa: F401
 
         config, session = self.config, self.session
         self.folder.write_config(config)
@@ -171,7 +170,7 @@ class _StudyRun:
 
     def _put_in_order(self) -> None:
         """Repair what an earlier process left, and say what is lost."""
-        from study.records.recovery import repair_or_replace_journal
+        from study.search.journal import repair_or_replace_journal
 
         for line in repair_or_replace_journal(self.folder.journal):
             self.session.note(line)
@@ -229,7 +228,8 @@ class _StudyRun:
         return None if budget is None else max(0.0, budget - (time.monotonic() - self.began))
 
     def _train(self) -> None:
-        from study.cluster import capacity, ray_session
+        from study.tune.capacity import capacity
+        from study.tune.connect import ray_session
 
         state = self.session.state()
         finished = sum(record.finished for record in state.by_role("trial"))
@@ -245,8 +245,8 @@ class _StudyRun:
         self._check_all_ended()
 
     def _spec(self, **fields: Any) -> Any:
-        from study.cluster import several_nodes
-        from study.runner import gpu_memory_fraction, put_datasets
+        from study.tune.capacity import several_nodes
+        from study.tune.runner import gpu_memory_fraction, put_datasets
         from trainables.tune_trainable import TrialSpec
 
         if not hasattr(self, "_references"):
@@ -264,7 +264,7 @@ class _StudyRun:
         )
 
     def _callback(self) -> Any:
-        from study.tracking import LedgerCallback
+        from study.tune.ledger_callback import LedgerCallback
 
         callback = LedgerCallback(
             self.folder.ledger,
@@ -286,8 +286,8 @@ class _StudyRun:
         return [epoch for epoch in earliest if epoch is not None]
 
     def _train_baseline(self, jobs: Sequence[Any], room: "Capacity") -> None:
-        from study.jobs import JobSearcher
-        from study.runner import run_trials
+        from study.tune.jobs import JobSearcher
+        from study.tune.runner import run_trials
 
         if jobs:
             idle = waiting_note(jobs, room.concurrent)
@@ -324,8 +324,8 @@ class _StudyRun:
             )
 
     def _search(self) -> None:
-        from study.runner import run_trials
-        from study.search import ReasonCallback
+        from study.search.searcher import ReasonCallback
+        from study.tune.runner import run_trials
 
         config, state = self.config, self.session.state()
         main = next(r for r in state.by_role("baseline") if r.seed == config.train.seed)
@@ -386,7 +386,7 @@ class _StudyRun:
         return self._searcher(distributions, records)
 
     def _searcher(self, distributions: Any, records: Any) -> Any:
-        from study.search import StudySearcher
+        from study.search.searcher import StudySearcher
 
         config = self.config
         return StudySearcher(
@@ -402,14 +402,14 @@ class _StudyRun:
         )
 
     def _replace_journal(self) -> str:
-        from study.records.recovery import replace_journal
+        from study.search.journal import replace_journal
 
         return replace_journal(self.folder.journal)
 
     def _scheduler(self, records: Any) -> Any:
         if not self.config.stops_early:
             return None
-        from study.trial_scheduler import ForkAwareASHA
+        from study.tune.early_stopping import ForkAwareASHA
 
         first = min([*self._earliest_injections(), self.config.train.epochs])
         scheduler = ForkAwareASHA(
@@ -463,8 +463,10 @@ def sync_study(
     Raises:
         InputError: if there is no such study, or it runs.
     """
-    from study.projector import LedgerHeldError, sync
-    from study.store import MlflowStore, artifact_root, resolve_uri
+    from study.tracking.addresses import artifact_root, resolve_uri
+    from study.tracking.projection import LedgerHeldError
+    from study.tracking.store import MlflowStore
+    from study.tracking.sync import sync
 
     where = Storage.of(storage)
     config = resumed(where, name, {"tracking_uri": tracking_uri} if tracking_uri else {})

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from study.config import StudyConfig
-from study.jobs import Job
 from study.records.events import StartEvent
 from study.records.ledger_view import LedgerState, TrialRecord
+from study.tune.jobs import Job
 from trainables.config import TrainConfig, apply_overrides
 from trainables.metrics import EpochMetrics
 from trainables.noise.fork import baseline_digest

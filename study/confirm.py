@@ -36,7 +36,6 @@ from study.confirm_plan import (
     stored_confirmation,
 )
 from study.errors import InterruptedStudyError, StudyFailedError
-from study.interrupts import interruptible
 from study.live import live_view
 from study.preflight import check_study
 from study.records.events import ArtifactEvent, NoteEvent, StudyEndEvent, StudyState
@@ -44,12 +43,13 @@ from study.records.folder import StudyFolder, storage_of, write_json
 from study.records.ledger_view import LedgerState, read_ledger
 from study.session import Session, connected
 from study.statistics.comparison import Verdict
+from study.tune.interrupts import interruptible
 from trainables.data.dataset import Dataset
 from trainables.errors import InputError
 from trainables.metrics import TEST_FIGURES
 
 if TYPE_CHECKING:  # Ray and MLflow are imported once all that can be refused is refused.
-    from study.projector import LedgerProjector
+    from study.tracking.projector import LedgerProjector
     from trainables.tune_trainable import TrialSpec
 
 
@@ -111,7 +111,7 @@ class _ConfirmRun:
 
     def to_the_end(self) -> Confirmation:
         """Train what is missing, then record the verdict, however the training ended."""
-        import study.runner  # noqa: F401  (before MLflow is imported in its thread)
+        import study.tune.runner  # noqa: F401  (before MLflow is imported in its thread)
 
         session, home = self.session, self.session.folder
         before = stored_confirmation(self.folder)
@@ -213,8 +213,9 @@ class _ConfirmRun:
     # The training.
 
     def _train(self) -> None:
-        from study.cluster import capacity, ray_session
-        from study.runner import put_datasets
+        from study.tune.capacity import capacity
+        from study.tune.connect import ray_session
+        from study.tune.runner import put_datasets
 
         if self._now().finished:
             self.session.say(
@@ -234,9 +235,9 @@ class _ConfirmRun:
                     self._run(role, references)
 
     def _run(self, role: Role, references: dict[str, Any]) -> None:
-        from study.jobs import Job, JobSearcher
-        from study.runner import run_trials
-        from study.tracking import LedgerCallback
+        from study.tune.jobs import Job, JobSearcher
+        from study.tune.ledger_callback import LedgerCallback
+        from study.tune.runner import run_trials
 
         runs = self._now().missing(role)
         if not runs:
@@ -278,8 +279,8 @@ class _ConfirmRun:
         state: LedgerState,
         tests: Mapping[str, dict[str, float]],
     ) -> "TrialSpec":
-        from study.cluster import several_nodes
-        from study.runner import gpu_memory_fraction
+        from study.tune.capacity import several_nodes
+        from study.tune.runner import gpu_memory_fraction
         from trainables.tune_trainable import TrialSpec
 
         study, now = self.study, self._now()

@@ -32,12 +32,12 @@ from study.experiment_grid import (
     noisy_runs,
 )
 from study.experiment_report import ExperimentResult, report, to_csv, to_markdown
-from study.interrupts import interruptible
 from study.live import live_view
 from study.records.events import ArtifactEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, public_values, storage_of, write_json
 from study.records.ledger_view import LedgerState
 from study.session import Session, connected
+from study.tune.interrupts import interruptible
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import load_dataset
@@ -48,8 +48,8 @@ from trainables.metrics import EpochMetrics
 from trainables.settings import parse_config, read_mapping
 
 if TYPE_CHECKING:  # Ray and MLflow are imported once all that can be refused is refused.
-    from study.cluster import Capacity
-    from study.projector import LedgerProjector
+    from study.tracking.projector import LedgerProjector
+    from study.tune.capacity import Capacity
     from trainables.tune_trainable import TrialSpec
 
 OBJECTIVE = "final_val_accuracy"
@@ -166,7 +166,7 @@ class _ExperimentRun:
 
     def to_the_end(self) -> ExperimentResult:
         """Train what is missing, then write the table, however the training ended."""
-        import study.runner  # noqa: F401  (before MLflow is imported in its thread)
+        import study.tune.runner  # noqa: F401  (before MLflow is imported in its thread)
 
         config, folder = self.config, self.session.folder
         write_json(folder.experiment, public_values(config))
@@ -244,8 +244,9 @@ class _ExperimentRun:
         return [run for run in runs if run in missing]
 
     def _train(self) -> None:
-        from study.cluster import capacity, ray_session
-        from study.runner import put_datasets
+        from study.tune.capacity import capacity
+        from study.tune.connect import ray_session
+        from study.tune.runner import put_datasets
 
         config = self.config
         first, second = self._wanted(baselines(config)), self._wanted(noisy_runs(config))
@@ -280,8 +281,8 @@ class _ExperimentRun:
         first: Sequence[PlannedRun],
         histories: dict[str, tuple[EpochMetrics, ...]],
     ) -> "TrialSpec":
-        from study.cluster import several_nodes
-        from study.runner import gpu_memory_fraction
+        from study.tune.capacity import several_nodes
+        from study.tune.runner import gpu_memory_fraction
         from trainables.tune_trainable import TrialSpec
 
         config, noise = self.config, self.config.train.noise
@@ -304,9 +305,9 @@ class _ExperimentRun:
         )
 
     def _run(self, runs: Sequence[PlannedRun], spec: "TrialSpec") -> None:
-        from study.jobs import Job, JobSearcher
-        from study.runner import run_trials
-        from study.tracking import LedgerCallback
+        from study.tune.jobs import Job, JobSearcher
+        from study.tune.ledger_callback import LedgerCallback
+        from study.tune.runner import run_trials
 
         if not runs:
             return

@@ -14,14 +14,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ValidationError, model_validator
 
 from study.config import NAME_PATTERN, RunsConfig
-from study.preflight import (
-    address_of,
-    check_gpus,
-    check_place,
-    check_tracking,
-    check_train,
-)
+from study.preflight import check_gpus, check_place, check_tracking, check_train
 from study.presets import quickstart
+from study.tune.address import address_of
 from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig, apply_overrides
 from trainables.errors import InputError, nearest
 from trainables.noise_config import NoiseConfig

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.registry import get_space
-from study.config import RunsConfig, StudyConfig, is_address
+from study.config import RunsConfig, StudyConfig
 from study.records.folder import check_secrets, storage_of
 from study.records.remote import check_remote
-from study.samplers import check_sampler
-from study.store import resolve_uri
+from study.search.samplers import check_sampler
+from study.tracking.addresses import resolve_uri
+from study.tune.address import address_of
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.image_sets import check_data
 from trainables.device import resolve_device
 from trainables.errors import InputError
 from trainables.models.registry import check_classifier, check_layers, check_pretrained
 from trainables.settings import read_document
-from trainables.uris import redact_uri
 
 
 def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
@@ -146,27 +146,6 @@ def check_tracking(config: RunsConfig) -> None:
         InputError: naming the field.
     """
     resolve_uri(config.tracking_uri, storage_of(config).folder)
-
-
-def address_of(config: RunsConfig) -> str | None:
-    """The cluster to use: the one given, or RAY_ADDRESS, which ``ray job submit`` sets.
-
-    None: this machine.
-
-    Raises:
-        InputError: if RAY_ADDRESS is no address that a driver can use.
-    """
-    if config.address is not None:
-        return config.address
-    address = os.environ.get("RAY_ADDRESS", "")
-    if address in {"", "local"}:
-        return None
-    if not is_address(address):
-        raise InputError(
-            f"RAY_ADDRESS = {redact_uri(address)!r}: allowed: auto, HOST:PORT, ray://HOST:PORT; "
-            "set it so, unset it, or give --address"
-        )
-    return address
 
 
 def check_gpus(config: RunsConfig) -> None:

@@ -129,8 +129,9 @@ def tracking(
     if uri is None:
         yield NoTracking()
         return
-    from study.projector import LedgerProjector
-    from study.store import MlflowStore, artifact_root
+    from study.tracking.addresses import artifact_root
+    from study.tracking.projector import LedgerProjector
+    from study.tracking.store import MlflowStore
 
     before = read_ledger(files.ledger)
     with Ledger(files.ledger) as ledger:

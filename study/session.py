@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from study.config import RunsConfig
-from study.preflight import address_of
 from study.records.events import Event, NoteEvent, StudyEvent, new_uid
 from study.records.folder import StudyFolder, public_values, storage_of
 from study.records.ledger import Ledger
@@ -16,9 +15,10 @@ from study.records.ledger_view import LedgerState, read_ledger
 from study.records.remote import DATABASE
 from study.records.remote_copy import RemoteCopy
 from study.records.summary import study_notes
+from study.tune.address import address_of
 
 if TYPE_CHECKING:
-    from study.projector import LedgerProjector
+    from study.tracking.projector import LedgerProjector
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +84,9 @@ class Session:
 
         Import Ray and torch before: two threads that import at once get in each other's way.
         """
-        from study.projector import LedgerProjector
-        from study.store import MlflowStore, artifact_root, resolve_uri
+        from study.tracking.addresses import artifact_root, resolve_uri
+        from study.tracking.projector import LedgerProjector
+        from study.tracking.store import MlflowStore
 
         storage = storage_of(self.config).folder
         uri = resolve_uri(self.config.tracking_uri, storage)
@@ -115,7 +116,7 @@ def connected(config: RunsConfig) -> Iterator[None]:
     if address_of(config) is None:
         yield
         return
-    from study.cluster import cluster
+    from study.tune.probe import cluster
 
     with cluster(config):
         yield

@@ -33,7 +33,7 @@ from study.run_files import (
     write_json,
 )
 from study.run_tracking import Tracking, tracking
-from study.store import resolve_uri
+from study.tracking.addresses import resolve_uri
 from trainables.checkpoint import CheckpointError, load_state, save_state
 from trainables.config import TrainConfig
 from trainables.data.device_data import Dataset, DeviceData, load_dataset, resolve_data

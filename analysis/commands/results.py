@@ -84,7 +84,8 @@ def export(arguments: Sequence[str]) -> int:
 
 def _register(options: ExportOptions, view: "StudyView") -> int:
     from analysis.export.register import register_winner
-    from study.store import CHAMPION, StoreRefusedError, StoreUnavailableError
+    from study.tracking.registry import CHAMPION
+    from study.tracking.types import StoreRefusedError, StoreUnavailableError
 
     try:
         found, winner = register_winner(

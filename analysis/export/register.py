@@ -29,7 +29,7 @@ from trainables.object_store import Location
 from trainables.uris import redact_uri
 
 if TYPE_CHECKING:  # Importing the store's module is cheap, but only registering needs it.
-    from study.store import ModelToLog, RegisteredModel
+    from study.tracking.registry import ModelToLog, RegisteredModel
 
 _EXAMPLES = 8
 """Images of the input example: more than one, or the exported graph has a fixed batch size."""
@@ -255,7 +255,7 @@ def _to_log(
     dataset: Dataset,
     trained: TrainedWeights,
 ) -> "ModelToLog":
-    from study.store import ModelToLog
+    from study.tracking.registry import ModelToLog
 
     module = build_classifier(config, dataset, trained.weights)
     example = dataset.val_images[:_EXAMPLES]

@@ -9,7 +9,7 @@ from trainables.errors import InputError
 from trainables.uris import redact_uri
 
 if TYPE_CHECKING:  # MLflow takes seconds; a study that is not in it never needs it.
-    from study.store import MlflowStore
+    from study.tracking.store import MlflowStore
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def tracking_uri(view: StudyView, given: str | None) -> str:
         InputError: for an address that is no store's, or whose secret was not stored.
     """
     from study.records.folder import check_secrets
-    from study.store import resolve_uri
+    from study.tracking.addresses import resolve_uri
 
     uri = given or view.config.tracking_uri
     # Only this address is used here.
@@ -53,7 +53,9 @@ def find_runs(view: StudyView, given: str | None) -> StudyRuns | None:
         InputError: for an address that is no store's.
         StoreUnavailableError: if the store doesn't answer.
     """
-    from study.store import STUDY_RUN, MlflowStore, artifact_root
+    from study.tracking.addresses import artifact_root
+    from study.tracking.store import MlflowStore
+    from study.tracking.types import STUDY_RUN
 
     uri = tracking_uri(view, given)
     known = view.state.study
@@ -76,7 +78,7 @@ def attach_report(view: StudyView, given: str | None, report: Path) -> str:
     Returns:
         What became of it, in a sentence; empty if the study is not in MLflow.
     """
-    from study.store import NOTE_TAG, StoreRefusedError, StoreUnavailableError
+    from study.tracking.types import NOTE_TAG, StoreRefusedError, StoreUnavailableError
 
     try:
         uri = redact_uri(tracking_uri(view, given))
@@ -95,7 +97,7 @@ def attach_report(view: StudyView, given: str | None, report: Path) -> str:
 
 def with_link(text: str, found: StudyRuns, name: str) -> str:
     """A run's description with a link to an artifact, beside the link to the runs' table."""
-    from study.store import run_link, view_link
+    from study.tracking.addresses import run_link, view_link
 
     link = f"[{name}]({run_link(found.experiment, found.parent, name)})"
     if link in text:

@@ -259,7 +259,8 @@ def ui(arguments: Sequence[str]) -> int:
         prog=f"{PROG} ui",
         description="Open MLflow on 127.0.0.1 with the studies' store.",
     )
-    from study.store import resolve_uri, serve_ui
+    from study.tracking.addresses import resolve_uri
+    from study.tracking.ui import serve_ui
 
     where = options.where
     storage = where.folder

@@ -6,33 +6,15 @@ lines in the ledger are damaged are taken from the trial's checkpoint, which hol
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
-from study.journal import repair_journal
-from study.records.events import EpochsEvent, Event, now_ms
+from study.records.events import EpochsEvent, Event
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, TrialRecord
 from trainables.checkpoint import CheckpointError, load_state
-from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
 from trainables.trial_checkpoints import TrialCheckpoints
 
 log = logging.getLogger(__name__)
-
-
-def repair_or_replace_journal(path: Path) -> list[str]:
-    """Make Optuna's journal usable, or set it aside; returns what the user should know."""
-    try:
-        return [line] if (line := repair_journal(path).describe()) else []
-    except InputError as error:
-        return [f"{error}".split(";", maxsplit=1)[0] + "; " + replace_journal(path)]
-
-
-def replace_journal(path: Path) -> str:
-    """Set a journal aside, so that it is made anew from the ledger; returns a sentence."""
-    aside = path.with_name(f"{path.name}.damaged-{now_ms()}")
-    path.replace(aside)
-    return f"it is kept as {aside.name}, and made anew from the study's ledger"
 
 
 def missing_epochs(folder: StudyFolder, state: LedgerState) -> Iterator[Event]:

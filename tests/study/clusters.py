@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from ray.cluster_utils import Cluster
 
-from study.cluster import leave_ray
+from study.tune.connect import leave_ray
 
 FAST_HEALTH = {
     # A node that is gone refuses at once and is noticed after seconds, not after half a minute; one

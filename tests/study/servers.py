@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from study.store import ui_command, ui_environment
+from study.tracking.ui import ui_command, ui_environment
 
 
 def free_port() -> int:

@@ -18,7 +18,8 @@ from analysis.commands.analysis import main as analyse
 from analysis.export.register import standing
 from analysis.reading import StudyView, load_study
 from analysis.report.evaluation import PairedFigures, paired_figures
-from study.store import run_link, ui_command, ui_environment, view_link
+from study.tracking.addresses import run_link, view_link
+from study.tracking.ui import ui_command, ui_environment
 from tests.browser import NEEDS_BROWSER, Browser, open_browser
 from tests.study.servers import free_port, served
 from trainables.checkpoint import load_state

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 import ray
 
-import study.cluster
-from study.cluster import Node, capacity, packing, ray_session
 from study.commands.study import main
 from study.config import StudyConfig
-from study.preflight import address_of, check_study
+from study.preflight import check_study
+from study.tune import capacity as capacity_module
+from study.tune import connect
+from study.tune.address import address_of
+from study.tune.capacity import Node, capacity, packing
+from study.tune.connect import ray_session
 from tests.study.servers import free_port
 from tests.study.study_processes import family, listening
 from trainables.errors import InputError
@@ -54,7 +57,7 @@ def test_trials_fit_node_by_node(
     gpus: float,
     fits: int,
 ) -> None:
-    monkeypatch.setattr(study.cluster, "alive_nodes", lambda: nodes(*sizes))
+    monkeypatch.setattr(capacity_module, "alive_nodes", lambda: nodes(*sizes))
     wanted = config(cpus_per_trial=cpus, gpus_per_trial=gpus)
     if fits:
         assert capacity(wanted).concurrent == fits
@@ -67,7 +70,7 @@ def test_trials_fit_node_by_node(
 def test_the_line_at_the_start_counts_the_nodes_that_can_run_trials(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(study.cluster, "alive_nodes", lambda: nodes((4, 0), (8, 1), (8, 1)))
+    monkeypatch.setattr(capacity_module, "alive_nodes", lambda: nodes((4, 0), (8, 1), (8, 1)))
     wanted = config(gpus_per_trial=0.3)
     assert capacity(wanted).describe(wanted) == (
         "6 trials at once: 16 cores on 2 nodes, 1 a trial, 2 GPUs (3 trials share a GPU, 0.1 of "
@@ -112,7 +115,7 @@ def test_a_ray_of_ours_listens_on_the_loopback_alone(monkeypatch: pytest.MonkeyP
 def test_an_address_where_no_cluster_is_is_refused_before_anything_is_written(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(study.cluster, "_CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(connect, "_CONNECT_SECONDS", 1.0)
     words = ["run", "--storage", str(tmp_path / "s"), "--dataset", "digits", "--address"]
     assert main([*words, f"{kind}127.0.0.1:{free_port()}"]) == 2
     error = capsys.readouterr().err
@@ -136,7 +139,7 @@ def test_a_client_server_that_does_not_start_is_tried_again(
             raise ConnectionAbortedError(said)
 
     monkeypatch.setattr(ray, "init", fails_at_first)
-    monkeypatch.setattr(study.cluster, "_knock", lambda address: None)
+    monkeypatch.setattr(connect, "_knock", lambda address: None)
     wanted = config(address="ray://127.0.0.1:10001")
     with ray_session(wanted):
         assert tried == ["ray://127.0.0.1:10001"] * 3

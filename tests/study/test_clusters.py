@@ -15,10 +15,10 @@ import ray
 from ray.cluster_utils import Cluster
 
 from study.api import run_study
-from study.cluster import WORKER_ENVIRONMENT, ray_session
 from study.commands.study import main
 from study.config import StudyConfig
 from study.records.ledger_view import TrialRecord, read_ledger
+from study.tune.connect import WORKER_ENVIRONMENT, ray_session
 from tests.study.clusters import ray_cluster
 from tests.study.faulty_models import let_go, places
 from tests.study.servers import ObjectStore, free_port, mlflow_server, object_store

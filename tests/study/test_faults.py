@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from study.api import run_study, sync_study
-from study.cluster import ray_session
 from study.commands.study import main
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
 from study.records.ledger_view import read_ledger
+from study.tune.connect import ray_session
 from tests.study.faulty_models import (
     IS_A_BUG,
     KILL_AT,

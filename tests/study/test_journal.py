@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.storages import JournalStorage
 
-from study.journal import BatchingJournal, repair_journal
+from study.search.journal import BatchingJournal, repair_journal
 from trainables.errors import InputError
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from study.lost_nodes import ForgiveLostNodes
+from study.tune.lost_nodes import ForgiveLostNodes
 
 NODE = """Failure # 1 (occurred at x)
 The actor died unexpectedly before finishing this task.
@@ -66,7 +66,7 @@ def test_an_error_that_came_before_the_nodes_death_was_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr("study.lost_nodes.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("study.tune.lost_nodes.time.monotonic", lambda: float(next(clock)))
     dead: list[str] = []
     callback, trial = ForgiveLostNodes(lambda: dead), begun(tmp_path)
 

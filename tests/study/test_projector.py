@@ -16,15 +16,6 @@ from typing import Any
 
 import pytest
 
-from study import projector as projector_module
-from study.projector import (
-    LedgerHeldError,
-    LedgerProjector,
-    Projection,
-    metric_points,
-    parameters,
-    sync,
-)
 from study.records.events import (
     ArtifactEvent,
     EndEvent,
@@ -35,15 +26,14 @@ from study.records.events import (
 )
 from study.records.ledger import Ledger
 from study.records.ledger_view import read_ledger
-from study.store import (
-    NOTE_TAG,
-    STUDY_RUN,
-    MetricPoint,
-    MlflowStore,
-    StoreUnavailableError,
-    artifact_root,
-    resolve_uri,
-)
+from study.tracking import projector as projector_module
+from study.tracking.addresses import artifact_root, resolve_uri
+from study.tracking.projection import LedgerHeldError, Projection
+from study.tracking.projector import LedgerProjector
+from study.tracking.reader import metric_points, parameters
+from study.tracking.store import MlflowStore
+from study.tracking.sync import sync
+from study.tracking.types import NOTE_TAG, STUDY_RUN, MetricPoint, StoreUnavailableError
 from tests.study.records import (
     CONFIG,
     TIME,

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from study.cluster import ray_session
 from study.commands.study import main, resumed_config
 from study.config import StudyConfig
 from study.preflight import check_study
 from study.records.folder import StudyFolder
 from study.records.ledger_view import read_ledger
 from study.resume import resumed
+from study.tune.connect import ray_session
 from tests.study.study_processes import (
     alive,
     count,

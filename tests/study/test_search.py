@@ -15,8 +15,9 @@ from ray.tune.search import Searcher
 from search_spaces.registry import get_space
 from study.config import SAMPLERS as NAMES_IN_CONFIG
 from study.records.ledger_view import TrialRecord
-from study.samplers import check_sampler, make_sampler
-from study.search import StudySearcher, judge_failure, judge_result, trial_key
+from study.search.outcome import judge_failure, judge_result
+from study.search.samplers import check_sampler, make_sampler
+from study.search.searcher import StudySearcher, trial_key
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics

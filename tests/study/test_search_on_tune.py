@@ -13,9 +13,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from study.cluster import leave_ray
-from study.journal import repair_journal
-from study.trial_scheduler import WarmWorkers
+from study.search.journal import repair_journal
+from study.tune.connect import leave_ray
+from study.tune.early_stopping import WarmWorkers
 from tests.study.tune_searches import (
     EPOCHS,
     SPACE,

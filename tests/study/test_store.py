@@ -13,18 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from study.store import (
-    STUDY_RUN,
-    MetricPoint,
-    MlflowStore,
-    StoreRefusedError,
-    StoreUnavailableError,
-    artifact_root,
-    resolve_uri,
-    serve_ui,
-    ui_command,
-    ui_environment,
-)
+from study.tracking.addresses import artifact_root, resolve_uri
+from study.tracking.store import MlflowStore
+from study.tracking.types import STUDY_RUN, MetricPoint, StoreRefusedError, StoreUnavailableError
+from study.tracking.ui import serve_ui, ui_command, ui_environment
 from tests.study.records import UID
 from tests.study.servers import free_port
 from tests.study.study_processes import alive, family

@@ -15,10 +15,11 @@ import pytest
 import ray
 from ray import tune
 
-from study.cluster import leave_ray
 from study.records.events import StartEvent, StudyEvent, new_uid
 from study.records.ledger_view import TrialRecord, read_ledger
-from study.tracking import LedgerCallback, failure_reason
+from study.tune.connect import leave_ray
+from study.tune.failures import failure_reason
+from study.tune.ledger_callback import LedgerCallback
 from tests.study.records import CONFIG, DIGEST, epoch, write
 from trainables.config import TrainConfig, apply_overrides
 from trainables.metrics import EpochMetrics, objective_values

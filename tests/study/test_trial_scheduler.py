@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
 
 from study.records.ledger_view import TrialRecord
-from study.trial_scheduler import ForkAwareASHA, Rungs, WarmWorkers, milestones
+from study.tune.early_stopping import ForkAwareASHA, Rungs, WarmWorkers, milestones
 from trainables.metrics import EpochMetrics
 
 PATIENT = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])

@@ -18,9 +18,9 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from search_spaces.registry import get_space
-from study.journal import repair_journal
-from study.search import ReasonCallback, StudySearcher
-from study.trial_scheduler import ForkAwareASHA
+from study.search.journal import repair_journal
+from study.search.searcher import ReasonCallback, StudySearcher
+from study.tune.early_stopping import ForkAwareASHA
 from trainables.config import TrainConfig
 
 EPOCHS = 9

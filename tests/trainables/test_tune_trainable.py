@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import ray
 
-from study.cluster import leave_ray
+from study.tune.connect import leave_ray
 from tests.trainables.runs import EAGER, run, small_config
 from trainables.config import TrainConfig
 from trainables.data.device_data import load_dataset

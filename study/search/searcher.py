@@ -6,10 +6,8 @@ each trial's state for what it is, and goes on from the journal and the study's 
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +24,12 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from study.jobs import tune_config
-from study.journal import BatchingJournal
 from study.records.ledger_view import TrialRecord
-from study.samplers import check_sampler, make_sampler
-from study.tracking import failure_reason
+from study.search.journal import BatchingJournal
+from study.search.outcome import Verdict, judge_failure, judge_record, judge_result
+from study.search.samplers import check_sampler, make_sampler
+from study.tune.failures import failure_reason
+from study.tune.jobs import tune_config
 from trainables.metrics import OBJECTIVES, objective_value
 
 CONFIG_INDEX = "config_index"
@@ -38,69 +37,11 @@ CONFIG_INDEX = "config_index"
 
 _KEY_PREFIX = "trial-"
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-_OUT_OF_MEMORY = re.compile(r"torch(\.cuda)?\.OutOfMemoryError|(CUDA|HIP|MPS)\b.*out of memory")
 
 
 def trial_key(number: int) -> str:
     """Our stable name of Optuna's trial ``number``."""
     return f"{_KEY_PREFIX}{number:04d}"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What Optuna is told of an ended trial.
-
-    Attributes:
-        state: COMPLETE, PRUNED or FAIL.
-        values: the objectives' values of a complete trial.
-        curve: whether its values epoch by epoch are told too. Those of a diverged trial are not:
-            Optuna would take the last of them for the trial's own value.
-    """
-
-    state: TrialState
-    values: tuple[float, ...] | None = None
-    curve: bool = True
-
-
-_WITHOUT_VALUE = Verdict(TrialState.PRUNED, curve=False)
-"""A configuration to stay away from."""
-_TEACHES_NOTHING = Verdict(TrialState.FAIL, curve=False)
-
-
-def judge_result(
-    result: Mapping[str, Any], objectives: Sequence[str], epochs: int
-) -> Verdict | None:
-    """The verdict on a trial's last result; None if it reported nothing.
-
-    Args:
-        result: as the Trainable reported it.
-        objectives: names of the objectives.
-        epochs: the epoch budget: a trial that ended before it was stopped early.
-    """
-    if not {"training_iteration", *objectives} <= result.keys():
-        return None
-    values = tuple(float(result[name]) for name in objectives)
-    if result.get("diverged") or not all(map(math.isfinite, values)):
-        return _WITHOUT_VALUE
-    if result["training_iteration"] >= epochs:
-        return Verdict(TrialState.COMPLETE, values)
-    return Verdict(TrialState.PRUNED)
-
-
-def judge_failure(reason: str) -> Verdict:
-    """The verdict on a trial that failed: only a bug in the code teaches nothing."""
-    if reason.startswith("diverged") or _OUT_OF_MEMORY.search(reason):
-        return _WITHOUT_VALUE
-    return _TEACHES_NOTHING
-
-
-def judge_record(record: TrialRecord, objectives: Sequence[str]) -> Verdict:
-    """The verdict on a trial that has ended by the ledger."""
-    if record.state == "complete":
-        return Verdict(TrialState.COMPLETE, tuple(record.values[name] for name in objectives))
-    if record.state == "pruned":
-        return Verdict(TrialState.PRUNED)
-    return judge_failure(record.reason)
 
 
 @contextmanager

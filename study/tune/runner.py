@@ -15,11 +15,12 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from study.cluster import capacity, fit
 from study.config import RunsConfig
-from study.interrupts import handed_to_tune
-from study.lost_nodes import ForgiveLostNodes
-from study.trial_scheduler import WarmWorkers
+from study.tune.capacity import capacity
+from study.tune.early_stopping import WarmWorkers
+from study.tune.interrupts import handed_to_tune
+from study.tune.lost_nodes import ForgiveLostNodes
+from study.tune.ray_patches import fit
 from trainables.config import TrainConfig
 from trainables.data.device_data import Dataset
 from trainables.tune_trainable import NoiseTrainable, TrialSpec, data_key

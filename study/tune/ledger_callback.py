@@ -6,7 +6,6 @@ end the whole study (on a result) or turn a finished trial into a failed one (on
 
 import functools
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -17,6 +16,7 @@ from ray.tune.experiment import Trial
 from study.records.events import EndEvent, EpochsEvent, Event, NoteEvent, StartEvent, TrialState
 from study.records.ledger import Ledger
 from study.records.ledger_view import TrialRecord, read_ledger, same_numbers
+from study.tune.failures import failure_reason
 from trainables.metrics import TEST_FIGURES, EpochMetrics, objective_values
 from trainables.noise.controller import fork_epoch
 from trainables.noise.fork import annotate
@@ -26,9 +26,6 @@ log = logging.getLogger(__name__)
 
 Describe = Callable[[Mapping[str, Any]], StartEvent]
 _FIELDS = tuple(EpochMetrics.__dataclass_fields__)
-_MAX_REASON = 500
-_NO_REASON = "failed; Tune kept no reason"
-_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b:?")
 
 Hook = TypeVar("Hook", bound=Callable[..., None])
 
@@ -318,32 +315,3 @@ def _start_of(record: TrialRecord) -> StartEvent:
         baseline=record.baseline,
         time=record.started,
     )
-
-
-def failure_text(trial: Trial) -> str:
-    """A trial's last error, as Tune has it, with its traceback; empty if there is none.
-
-    Raises:
-        OSError: if Tune's file can't be read.
-    """
-    path = trial.error_file
-    if path is None:
-        return ""
-    text = Path(path).read_text(encoding="utf-8", errors="replace")
-    # Tune appends each failure under a heading; the last one counts.
-    *_, last = re.split(r"^Failure # .*$", text, flags=re.MULTILINE)
-    return last
-
-
-def failure_reason(trial: Trial) -> str:
-    """The error that ended a trial, without its traceback: ``ValueError: …``."""
-    try:
-        text = failure_text(trial)
-    except OSError as error:
-        return f"failed; the reason can't be read: {error}"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        return _NO_REASON
-    raised = [number for number, line in enumerate(lines) if _EXCEPTION.match(line)]
-    reason = " ".join(lines[raised[-1] :]) if raised else lines[0]
-    return reason[:_MAX_REASON]

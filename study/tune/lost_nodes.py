@@ -13,7 +13,7 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
-from study.tracking import failure_text
+from study.tune.failures import failure_text
 
 _LOST = "The actor died because its node has died"
 _LOOK_SECONDS = 1.0

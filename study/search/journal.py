@@ -16,6 +16,7 @@ from typing import Any
 
 from optuna.storages.journal import JournalFileBackend
 
+from study.records.events import now_ms
 from trainables.errors import InputError
 
 
@@ -126,3 +127,18 @@ def _is_entry(line: bytes) -> bool:
         return isinstance(json.loads(line), dict)
     except ValueError:
         return False
+
+
+def repair_or_replace_journal(path: Path) -> list[str]:
+    """Make Optuna's journal usable, or set it aside; returns what the user should know."""
+    try:
+        return [line] if (line := repair_journal(path).describe()) else []
+    except InputError as error:
+        return [f"{error}".split(";", maxsplit=1)[0] + "; " + replace_journal(path)]
+
+
+def replace_journal(path: Path) -> str:
+    """Set a journal aside, so that it is made anew from the ledger; returns a sentence."""
+    aside = path.with_name(f"{path.name}.damaged-{now_ms()}")
+    path.replace(aside)
+    return f"it is kept as {aside.name}, and made anew from the study's ledger"

@@ -5,71 +5,46 @@ whoever only wants a name from here shouldn't pay for it. A call either succeeds
 two errors: ``StoreUnavailableError`` (try again later) or ``StoreRefusedError`` (never will).
 """
 
-import hashlib
 import json
 import logging
-import os
-import re
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import numpy as np
-from numpy.typing import NDArray
 
+from study.tracking.addresses import VIEW_KEY, is_server, prepare_environment
+from study.tracking.batches import MAX_PARAMETER, calls, cut, cut_tags, dataset_input
+from study.tracking.logged_models import MAX_MODEL_PARAMETER
+from study.tracking.registry import (
+    CHAMPION,
+    SAME_OUTPUTS,
+    ModelToLog,
+    RegisteredModel,
+    model_name,
+    predictions,
+    write_model,
+)
+from study.tracking.types import (
+    STUDY_RUN,
+    FoundRun,
+    MetricPoint,
+    RunStatus,
+    StoredStudy,
+    StoreRefusedError,
+    StoreUnavailableError,
+    fuller,
+    stored_study,
+)
 from trainables.errors import InputError
 from trainables.uris import redact_uri
 
 log = logging.getLogger(__name__)
-
-RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
-
-STUDY_RUN = ""
-"""The key under which the parent run of a study is found among its runs."""
-
-NOTE_TAG = "mlflow.note.content"
-REPORT_FILE = "report.html"
-"""The report of a study, among the artifacts of its parent run."""
-VIEW_KEY = "noise-study"
-"""Name of the shared view of the runs table that every study gets."""
-
-_TRAINING = "workflowType=machine_learning"
-"""Without it MLflow's pages open on prompts and traces."""
-
-_UI_GRACE_SECONDS = 3.0
-_PARAMETERS_A_CALL = 100
-_METRICS_A_CALL = 900
-_MAX_PARAMETER = 6000
-_MAX_TAG = 5000
-_MAX_MODEL_PARAMETER = 250
-
-_SAME_OUTPUTS = 1e-4
-"""Relative and absolute: the exported graph may sum in another order than the network."""
-
-_ENVIRONMENT = {
-    # No study of ours tells other hosts about itself.
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # Whoever calls retries: MLflow's own retries block for minutes, and repeat the creation of a
-    # run whose answer was lost, which makes two of it.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
-_SERVERS = frozenset({"http", "https", "databricks"})
-_SCHEMES = _SERVERS | {"sqlite", "postgresql", "mysql", "mssql"}
 _NOISY_LOGGERS = (
     "alembic",
     "mlflow.store.db.utils",
@@ -78,132 +53,6 @@ _NOISY_LOGGERS = (
     "urllib3",
 )
 _REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"})
-
-
-class StoreUnavailableError(RuntimeError):
-    """The store can't be reached, or can't answer now."""
-
-
-class StoreRefusedError(RuntimeError):
-    """The store answered, and will not accept this."""
-
-
-class MetricPoint(NamedTuple):
-    """One value of one metric; ``time`` in ms since 1970."""
-
-    key: str
-    value: float
-    time: int
-    step: int
-
-
-@dataclass(frozen=True, slots=True)
-class FoundRun:
-    """A run that is in the store."""
-
-    run_id: str
-    status: str
-    started: int
-    has_metrics: bool
-
-
-@dataclass(frozen=True, slots=True)
-class StoredStudy:
-    """A study as the store knows it; times in ms since 1970."""
-
-    name: str
-    uid: str
-    experiment_id: str
-    run_id: str
-    status: str
-    tags: Mapping[str, str]
-    started: int
-    ended: int | None
-
-
-CHAMPION = "champion"
-"""The alias under which a study's winner is found in the model registry."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelToLog:
-    """A trained model, with what its users need.
-
-    Attributes:
-        module: on the CPU, in eval mode; one array in, one array out. The first dimension of both
-            is the batch.
-        example: an input, of more than one sample.
-        outputs: what the module gives for it: whoever loads the model must get the same.
-        params, tags: text about it.
-        metrics: its figures, on the data set below.
-        dataset: name and settings of the data set, as for ``log_dataset``.
-        description: for the registry's page (Markdown).
-    """
-
-    module: Any
-    example: NDArray[Any]
-    outputs: NDArray[Any]
-    params: Mapping[str, str]
-    tags: Mapping[str, str]
-    metrics: Mapping[str, float]
-    dataset: tuple[str, Mapping[str, Any]]
-    description: str
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredModel:
-    """A version of a model in the registry."""
-
-    name: str
-    version: str
-    model_id: str
-
-    @property
-    def uri(self) -> str:
-        """The address under which MLflow loads it."""
-        return f"models:/{self.name}/{self.version}"
-
-
-def resolve_uri(given: str | None, storage: Path) -> str:
-    """The tracking URI to use: ``given``, or an SQLite file in the storage folder.
-
-    A relative SQLite file is meant from the current folder, which Tune changes: it is made
-    absolute here.
-
-    Raises:
-        InputError: for a kind of store that MLflow no longer writes to.
-    """
-    if given is None:
-        return f"sqlite:///{Path(storage).expanduser().resolve() / 'mlflow.db'}"
-    parts = urlsplit(given)
-    if parts.scheme.partition("+")[0] == "sqlite":
-        path = given.partition(":///")[2]
-        return f"{parts.scheme}:///{Path(path).expanduser().resolve()}"
-    if parts.scheme.partition("+")[0] in _SCHEMES or given == "databricks":
-        return given
-    raise InputError(
-        f"tracking_uri = {redact_uri(given)!r}: not a store that MLflow writes to (plain folders "
-        "are none any more); give http://HOST:PORT, sqlite:///FILE, or a database's URI"
-    )
-
-
-def artifact_root(uri: str, storage: Path) -> str | None:
-    """Where artifacts go if the store itself doesn't say: an absolute URI, or None (a server)."""
-    if _is_server(uri):
-        return None
-    file = uri.partition(":///")[2] if uri.startswith("sqlite") else ""
-    folder = Path(file).parent if file else Path(storage).expanduser().resolve()
-    return (folder / "mlartifacts").as_uri()
-
-
-def prepare_environment() -> None:
-    """Set MLflow's environment for this process and its children, where the user has not."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-
-
-def _is_server(uri: str) -> bool:
-    return urlsplit(uri).scheme in _SERVERS or uri == "databricks"
 
 
 class MlflowStore:
@@ -246,7 +95,7 @@ class MlflowStore:
         from mlflow.exceptions import MlflowException, RestException
 
         # Of a server only MLflow's own answers count: a proxy says 404, too, while it is down.
-        answered = RestException if _is_server(self.uri) else MlflowException
+        answered = RestException if is_server(self.uri) else MlflowException
         return isinstance(error, answered) and error.error_code in _REFUSALS
 
     def _scrubbed(self, text: str) -> str:
@@ -280,7 +129,7 @@ class MlflowStore:
         """
         with self._calling() as client:
             run = client.create_run(
-                experiment_id, start_time=started, tags=_tags(tags), run_name=name
+                experiment_id, start_time=started, tags=cut_tags(tags), run_name=name
             )
             return str(run.info.run_id)
 
@@ -301,9 +150,9 @@ class MlflowStore:
             from mlflow.entities import Metric, Param, RunTag
 
             points = [Metric(m.key, m.value, m.time, m.step) for m in metrics]
-            texts = [Param(k, _cut(v, _MAX_PARAMETER)) for k, v in (params or {}).items()]
-            marks = [RunTag(k, v) for k, v in _tags(tags or {}).items()]
-            for points_, texts_, marks_ in _calls(points, texts, marks):
+            texts = [Param(k, cut(v, MAX_PARAMETER)) for k, v in (params or {}).items()]
+            marks = [RunTag(k, v) for k, v in cut_tags(tags or {}).items()]
+            for points_, texts_, marks_ in calls(points, texts, marks):
                 client.log_batch(run_id, metrics=points_, params=texts_, tags=marks_)
 
     def log_text(self, run_id: str, text: str, file: str) -> None:
@@ -326,7 +175,7 @@ class MlflowStore:
         with self._calling() as client:
             from mlflow.entities import Dataset, DatasetInput, InputTag
 
-            text, digest = _dataset(source)
+            text, digest = dataset_input(source)
             dataset = Dataset(name=name, digest=digest, source_type="code", source=text)
             use = InputTag("mlflow.data.context", "train")
             client.log_inputs(run_id, datasets=[DatasetInput(dataset, [use])])
@@ -387,8 +236,8 @@ class MlflowStore:
             experiment_id,
             name=name,
             source_run_id=run_id,
-            tags=_tags(tags),
-            params={key: _cut(value, _MAX_MODEL_PARAMETER) for key, value in params.items()},
+            tags=cut_tags(tags),
+            params={key: cut(value, MAX_MODEL_PARAMETER) for key, value in params.items()},
             model_type="image classifier",
         )
 
@@ -404,7 +253,7 @@ class MlflowStore:
         from mlflow.entities import LoggedModelOutput, Metric
 
         name, source = dataset
-        _, digest = _dataset(source)
+        _, digest = dataset_input(source)
         outputs = client.get_run(run_id).outputs
         if model_id not in {known.model_id for known in (outputs.model_outputs if outputs else ())}:
             client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
@@ -442,12 +291,12 @@ class MlflowStore:
                 client,
                 experiment_id,
                 run_id,
-                _model_name(name),
+                model_name(name),
                 tags=model.tags,
                 params=model.params,
             )
             saved = Path(scratch) / "saved"
-            _save_model(model, saved, run_id, logged.model_id)
+            write_model(model, saved, run_id, logged.model_id)
             client.log_model_artifacts(logged.model_id, str(saved))
             now = int(time.time() * 1000)
             metrics = [MetricPoint(k, v, now, 0) for k, v in model.metrics.items()]
@@ -465,7 +314,7 @@ class MlflowStore:
                 name,
                 source=place,
                 run_id=run_id,
-                tags=_tags({**model.tags, "model_id": logged.model_id}),
+                tags=cut_tags({**model.tags, "model_id": logged.model_id}),
                 description=model.description,
                 model_id=logged.model_id,
             )
@@ -487,12 +336,12 @@ class MlflowStore:
         # One sample alone, too: an export may have fixed the size of the batch.
         for part in (slice(None), slice(1)):
             try:
-                found = _predict(path, model.example[part])
+                found = predictions(path, model.example[part])
             except Exception as error:
                 return f"the model that MLflow gives back can't predict ({error})"
             wanted = model.outputs[part]
             if found.shape != wanted.shape or not np.allclose(
-                found, wanted, rtol=_SAME_OUTPUTS, atol=_SAME_OUTPUTS
+                found, wanted, rtol=SAME_OUTPUTS, atol=SAME_OUTPUTS
             ):
                 return "the model that MLflow gives back does not predict the same"
         return ""
@@ -560,7 +409,7 @@ class MlflowStore:
                     has_metrics=bool(run.data.metrics or run.data.params),
                 )
                 other = found.get(key)
-                keep = this if other is None else _fuller(this, other)
+                keep = this if other is None else fuller(this, other)
                 if other is not None:
                     double = other if keep is this else this
                     if not double.has_metrics:
@@ -578,7 +427,7 @@ class MlflowStore:
         """All studies in the store, the newest first."""
         with self._calling() as client:
             studies = [
-                _stored_study(run)
+                stored_study(run)
                 for experiment in client.search_experiments()
                 for run in _all_pages(client, experiment.experiment_id, "tags.role = 'study'")
             ]
@@ -599,65 +448,6 @@ class MlflowStore:
             return client.get_run(run_id)
 
 
-def run_link(experiment_id: str, run_id: str, artifact: str = "") -> str:
-    """The address of a run's page (or of one of its artifacts) within MLflow's pages."""
-    tail = f"/artifacts/{quote(artifact)}" if artifact else ""
-    return f"#/experiments/{experiment_id}/runs/{run_id}{tail}?{_TRAINING}"
-
-
-def view_link(experiment_id: str) -> str:
-    """The address of the study's view of the runs table within MLflow's pages."""
-    return f"#/experiments/{experiment_id}/runs?{_TRAINING}&viewStateShareKey={VIEW_KEY}"
-
-
-def models_link(experiment_id: str) -> str:
-    """The address of the experiment's logged models within MLflow's pages."""
-    return f"#/experiments/{experiment_id}/models?{_TRAINING}"
-
-
-def _dataset(source: Mapping[str, Any]) -> tuple[str, str]:
-    """A data set's settings as text, and their digest."""
-    text = json.dumps(source, sort_keys=True)
-    return text, hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _model_name(name: str) -> str:
-    """A name that a logged model may have: some characters are kept for addresses."""
-    return re.sub(r"[/:.%\"']", "-", name)
-
-
-def _save_model(model: ModelToLog, folder: Path, run_id: str, model_id: str) -> None:
-    """Write a model as MLflow stores one, without pickle."""
-    import mlflow.pytorch
-    import torch
-    from mlflow.models import Model, infer_signature
-
-    # The package's name alone: the builds for a GPU have versions that other indexes lack.
-    versions = [f"mlflow=={mlflow.__version__}", f"numpy=={np.__version__}"]
-    versions.append(f"torch=={torch.__version__.partition('+')[0]}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        mlflow.pytorch.save_model(
-            model.module,
-            str(folder),
-            mlflow_model=Model(run_id=run_id, model_id=model_id),
-            signature=infer_signature(model.example, model.outputs),
-            input_example=model.example,
-            pip_requirements=versions,
-            serialization_format="pt2",
-        )
-
-
-def _predict(path: str, inputs: NDArray[Any]) -> NDArray[Any]:
-    import mlflow.pyfunc
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # On the CPU, where it was stored, whatever this machine has.
-        loaded = mlflow.pyfunc.load_model(path, model_config={"device": "cpu"})
-        return np.asarray(loaded.predict(inputs))
-
-
 def _all_pages(client: Any, experiment_id: str, condition: str) -> Iterator[Any]:
     token = None
     while True:
@@ -666,119 +456,3 @@ def _all_pages(client: Any, experiment_id: str, condition: str) -> Iterator[Any]
         token = page.token
         if not token:
             return
-
-
-def _fuller(a: FoundRun, b: FoundRun) -> FoundRun:
-    return max(a, b, key=lambda run: (run.has_metrics, -run.started))
-
-
-def _stored_study(run: Any) -> StoredStudy:
-    tags = dict(run.data.tags)
-    return StoredStudy(
-        name=tags.get("study", ""),
-        uid=tags.get("study_id", ""),
-        experiment_id=run.info.experiment_id,
-        run_id=run.info.run_id,
-        status=run.info.status,
-        tags=tags,
-        started=run.info.start_time,
-        ended=run.info.end_time,
-    )
-
-
-def _tags(tags: Mapping[str, str]) -> dict[str, str]:
-    return {key: _cut(value, _MAX_TAG) for key, value in tags.items()}
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _calls(
-    metrics: Sequence[Any], params: Sequence[Any], tags: Sequence[Any]
-) -> Iterator[tuple[Sequence[Any], Sequence[Any], Sequence[Any]]]:
-    """Cut into calls that keep MLflow's limits, parameters and tags first."""
-    heads = max(_pieces(params, _PARAMETERS_A_CALL), _pieces(tags, _PARAMETERS_A_CALL))
-    for i in range(max(heads, _pieces(metrics, _METRICS_A_CALL - 2 * _PARAMETERS_A_CALL))):
-        yield (
-            _piece(metrics, i, _METRICS_A_CALL - 2 * _PARAMETERS_A_CALL),
-            _piece(params, i, _PARAMETERS_A_CALL),
-            _piece(tags, i, _PARAMETERS_A_CALL),
-        )
-
-
-def _pieces(items: Sequence[Any], size: int) -> int:
-    return -(-len(items) // size)
-
-
-def _piece(items: Sequence[Any], i: int, size: int) -> Sequence[Any]:
-    return items[i * size : (i + 1) * size]
-
-
-# MLflow's pages
-
-
-def ui_command(host: str, port: int) -> list[str]:
-    """The command that serves MLflow's pages; the store's URI travels in the environment."""
-    return [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--workers",
-        "1",
-        "--host",
-        host,
-        "--port",
-        str(port),
-    ]
-
-
-def ui_environment(uri: str, storage: Path) -> dict[str, str]:
-    """The environment for ``ui_command``: URIs hold passwords, which command lines would show."""
-    environment = {**os.environ, **_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": uri}
-    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    root = artifact_root(uri, storage)
-    if root is not None:
-        environment["MLFLOW_DEFAULT_ARTIFACT_ROOT"] = root
-    return environment
-
-
-def serve_ui(uri: str, storage: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
-    """Serve MLflow's pages until the server ends; its exit code.
-
-    Raises:
-        InputError: if the store is a server itself, or the port is taken.
-    """
-    if _is_server(uri):
-        raise InputError(f"tracking_uri = {redact_uri(uri)!r} is a server: open it in a browser")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise InputError(f"port = {port}: can't listen on {host}: {error}") from None
-    # MLflow's command starts the server as a process of its own, and ends without it: so all of
-    # them are one group, which goes together.
-    server = subprocess.Popen(
-        ui_command(host, port),
-        env=ui_environment(uri, storage),
-        cwd=storage if storage.is_dir() else None,
-        process_group=0,
-    )
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return server.wait()
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        _end_group(server)
-
-
-def _end_group(server: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(_UI_GRACE_SECONDS)

@@ -1,0 +1,70 @@
+"""What a trial's end means to the sampler: a value, a failure, or nothing to learn."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import TrialState
+
+from study.records.ledger_view import TrialRecord
+
+_OUT_OF_MEMORY = re.compile(r"torch(\.cuda)?\.OutOfMemoryError|(CUDA|HIP|MPS)\b.*out of memory")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What Optuna is told of an ended trial.
+
+    Attributes:
+        state: COMPLETE, PRUNED or FAIL.
+        values: the objectives' values of a complete trial.
+        curve: whether its values epoch by epoch are told too. Those of a diverged trial are not:
+            Optuna would take the last of them for the trial's own value.
+    """
+
+    state: TrialState
+    values: tuple[float, ...] | None = None
+    curve: bool = True
+
+
+_WITHOUT_VALUE = Verdict(TrialState.PRUNED, curve=False)
+"""A configuration to stay away from."""
+_TEACHES_NOTHING = Verdict(TrialState.FAIL, curve=False)
+
+
+def judge_result(
+    result: Mapping[str, Any], objectives: Sequence[str], epochs: int
+) -> Verdict | None:
+    """The verdict on a trial's last result; None if it reported nothing.
+
+    Args:
+        result: as the Trainable reported it.
+        objectives: names of the objectives.
+        epochs: the epoch budget: a trial that ended before it was stopped early.
+    """
+    if not {"training_iteration", *objectives} <= result.keys():
+        return None
+    values = tuple(float(result[name]) for name in objectives)
+    if result.get("diverged") or not all(map(math.isfinite, values)):
+        return _WITHOUT_VALUE
+    if result["training_iteration"] >= epochs:
+        return Verdict(TrialState.COMPLETE, values)
+    return Verdict(TrialState.PRUNED)
+
+
+def judge_failure(reason: str) -> Verdict:
+    """The verdict on a trial that failed: only a bug in the code teaches nothing."""
+    if reason.startswith("diverged") or _OUT_OF_MEMORY.search(reason):
+        return _WITHOUT_VALUE
+    return _TEACHES_NOTHING
+
+
+def judge_record(record: TrialRecord, objectives: Sequence[str]) -> Verdict:
+    """The verdict on a trial that has ended by the ledger."""
+    if record.state == "complete":
+        return Verdict(TrialState.COMPLETE, tuple(record.values[name] for name in objectives))
+    if record.state == "pruned":
+        return Verdict(TrialState.PRUNED)
+    return judge_failure(record.reason)

@@ -1,0 +1,1 @@
+"""MLflow, the only importer of it: the ledger mirrored into its pages."""

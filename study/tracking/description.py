@@ -1,0 +1,67 @@
+"""A study in words, for its page in MLflow."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from study.records.events import StudyEndEvent
+from study.tracking.addresses import models_link, run_link, view_link
+from study.tracking.reader import Reader
+from study.tracking.types import STUDY_RUN
+
+
+def describe(
+    reader: Reader,
+    experiment_id: str,
+    run_ids: Mapping[str, str],
+    reports: Sequence[str] = (),
+) -> str:
+    """The description that the study's parent run opens with (Markdown).
+
+    MLflow folds it after a few lines: what was asked, the baseline and the best come first.
+    """
+    study, end = reader.study, reader.study_end
+    assert study is not None
+    baselines = [key for key, run in reader.runs.items() if run.start.role == "baseline"]
+    table, models = view_link(experiment_id), models_link(experiment_id)
+    paragraphs = [
+        f"**{study.name}**: {study.asked}",
+        f"**Pinned baseline** (no noise): {_baseline_line(reader, baselines)}",
+        f"**Best trial**: {_best_line(reader, end)}",
+        f"[The runs as a table: role, status, value …]({table}) · [the models]({models})",
+    ]
+    parent = run_ids.get(STUDY_RUN)
+    for file in dict.fromkeys((*reader.study_files, *reports)) if parent else ():
+        paragraphs[-1] += f" · [{file}]({run_link(experiment_id, str(parent), file)})"
+    named = [*baselines, *([end.best] if end and end.best in reader.runs else [])]
+    links = [f"[{key}]({run_link(experiment_id, run_ids[key])})" for key in named if key in run_ids]
+    if links:
+        paragraphs.append("Their runs: " + ", ".join(links))
+    trials = [run for run in reader.runs.values() if run.start.role != "baseline"]
+    states = [run.end.state if run.end else "unfinished" for run in trials]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    paragraphs.append(f"Trials: {counts or 'none yet'}")
+    return "\n\n".join(paragraphs)
+
+
+def _baseline_line(reader: Reader, baselines: Sequence[str]) -> str:
+    objective = reader.objective or ""
+    ends = [reader.runs[key].end for key in baselines]
+    values = [end.values[objective] for end in ends if end and objective in end.values]
+    if not values:
+        return "not finished"
+    mean = math.fsum(values) / len(values)
+    spread = f", range {min(values):.4f} to {max(values):.4f}" if len(values) > 1 else ""
+    return f"{objective} {mean:.4f}{spread}, n = {len(values)}"
+
+
+def _best_line(reader: Reader, end: StudyEndEvent | None) -> str:
+    if end is None:
+        return "the study is still running"
+    known = reader.runs.get(end.best or "")
+    if known is None or known.end is None:
+        return "none is complete" if end.best is None else end.best
+    objective = reader.objective or ""
+    value = known.end.values.get(objective)
+    paired = known.end.paired_difference.get(objective)
+    text = str(end.best) if value is None else f"{end.best}, {objective} {value:.4f}"
+    return text if paired is None else f"{text}, {paired:+.4f} beside the baseline of its seed"

@@ -1,0 +1,207 @@
+"""From the ledger to MLflow: a thread that follows the ledger and sends what is new, in order.
+
+The driver never waits for MLflow: it appends to the ledger, which is the spool, too. How far the
+ledger has been sent is kept beside it; what was sent just before a crash is sent again, which adds
+nothing, since every value carries the time of its event. So a store that is away for a minute, or
+for the whole study, has everything in the end, once.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.tracking.projection import Projection
+from study.tracking.store import MlflowStore
+from trainables.uris import redact_uri
+
+log = logging.getLogger(__name__)
+
+Say = Callable[[str], None]
+FIRST_DELAY = 0.5
+LONGEST_DELAY = 30.0
+_LONGEST_DELAY_FLUSHING = 1.0
+_FLUSH_POLL = 0.02
+_LONGEST_REST = 10.0
+_REST = 1.0
+"""Rest after sending, as a multiple of the time it took: training has the cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectorStatus:
+    """How far MLflow is behind.
+
+    Attributes:
+        events: ledger events sent by this process.
+        behind: bytes of the ledger that MLflow lacks.
+        files_left: artifacts that could not be stored yet.
+        error: the last error; None when all is well.
+    """
+
+    events: int
+    behind: int
+    files_left: int
+    error: str | None
+
+
+class LedgerProjector:
+    """The thread that keeps MLflow up to date while a study runs; it never holds the driver up."""
+
+    def __init__(
+        self,
+        ledger: Path,
+        offset: Path,
+        store: MlflowStore,
+        *,
+        interval: float = 2.0,
+        say: Say = log.warning,
+    ) -> None:
+        """Nothing happens before ``start``.
+
+        Args:
+            ledger: the ledger's file; it may not exist yet.
+            offset: the file that says how much of it has been sent.
+            store: where to.
+            interval: seconds between two looks at the ledger. After a long sending the rest is
+                longer: training has the cores.
+            say: for the few lines that the user should see.
+        """
+        self._projection = Projection(ledger, offset, store)
+        self._interval = interval
+        self._say = say
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._flushing = 0
+        self._error: str | None = None
+        self._failures = 0
+        self._files_failures = 0
+        self._files_due = 0.0
+        self._files_said = False
+
+    def start(self) -> None:
+        """Begin; MLflow is imported in the thread.
+
+        Import Ray, Optuna and torch before: two threads that import libraries with common parts at
+        once can get in each other's way.
+        """
+        assert self._thread is None, "started twice"
+        self._thread = threading.Thread(target=self._loop, name="mlflow-projector", daemon=True)
+        self._thread.start()
+
+    @property
+    def run_ids(self) -> dict[str, str]:
+        """MLflow's run id by trial key, as far as known."""
+        return self._projection.run_ids
+
+    @property
+    def study_run_id(self) -> str | None:
+        """The parent run's id, once it is made."""
+        return self._projection.study_run_id
+
+    @property
+    def status(self) -> ProjectorStatus:
+        """How far MLflow is behind, and why."""
+        projection = self._projection
+        return ProjectorStatus(
+            events=projection.events,
+            behind=projection.behind(),
+            files_left=projection.files_left,
+            error=self._error or (projection.file_error if projection.files_left else None),
+        )
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until MLflow has everything that is in the ledger now.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Returns:
+            Whether it has; if not, the rest stays in the ledger and is still being sent.
+        """
+        try:
+            target = self._projection.ledger.stat().st_size
+        except FileNotFoundError:
+            return True
+        with self._changed:
+            self._flushing += 1
+            self._wake.set()
+            try:
+                return self._changed.wait_for(lambda: self._has(target), timeout)
+            finally:
+                self._flushing -= 1
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread after the call it is in; waits at most ``timeout`` seconds for it."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _has(self, target: int) -> bool:
+        return self._projection.offset >= target and not self._projection.files_left
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            began = time.monotonic()
+            more = self._step()
+            with self._changed:
+                self._changed.notify_all()
+            wait = 0.0 if more and self._flushing else self._pause(time.monotonic() - began)
+            if wait:
+                self._wake.wait(wait)
+            self._wake.clear()
+        self._projection.close()
+
+    def _step(self) -> bool:
+        """One step of the projection; whether it went well and there was something to send."""
+        try:
+            more = self._projection.step()
+            self._try_files()
+        except Exception as error:
+            # Whatever it is, training is not to know: it is said, and tried again.
+            self._failed(error)
+            return False
+        if self._failures:
+            self._failures, self._error = 0, None
+            self._say("MLflow answers again; what it missed is sent from the study's ledger")
+        return more
+
+    def _pause(self, took: float) -> float:
+        if not self._failures:
+            rest = max(self._interval, min(_REST * took, _LONGEST_REST))
+            return _FLUSH_POLL if self._flushing else rest
+        longest = _LONGEST_DELAY_FLUSHING if self._flushing else LONGEST_DELAY
+        return min(longest, FIRST_DELAY * 2.0 ** min(self._failures, 10))
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        self._error = str(error) or type(error).__name__
+        log.debug("MLflow, attempt %d: %s", self._failures, self._error, exc_info=error)
+        if self._failures == 1:
+            uri = redact_uri(self._projection.store.uri)
+            self._say(
+                f"MLflow at {uri} can't be written to now ({self._error}). The study goes on: its "
+                f"records are kept in {self._projection.ledger} and are sent when MLflow answers"
+            )
+
+    def _try_files(self) -> None:
+        projection = self._projection
+        if not projection.files_left:
+            self._files_failures = 0
+            return
+        if not self._files_said:
+            self._files_said = True
+            self._say(
+                f"MLflow can't store artifacts now ({projection.file_error}); metrics are not "
+                "affected, and it is tried again"
+            )
+        if time.monotonic() >= self._files_due:
+            projection.send_files()
+            self._files_failures += 1
+            longest = _LONGEST_DELAY_FLUSHING if self._flushing else LONGEST_DELAY
+            pause = min(longest, FIRST_DELAY * 2.0 ** min(self._files_failures, 10))
+            self._files_due = time.monotonic() + pause

@@ -1,0 +1,255 @@
+"""Reads what the ledger gained since last time, as calls to MLflow."""
+
+import json
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from study.records.events import (
+    ArtifactEvent,
+    EndEvent,
+    EpochsEvent,
+    Event,
+    NoteEvent,
+    StartEvent,
+    StudyEndEvent,
+    StudyEvent,
+)
+from study.tracking.types import STUDY_RUN, MetricPoint, RunStatus
+from trainables.metrics import STATISTICS, EpochMetrics
+from trainables.uris import redact_uri
+
+_ENDED: dict[str, RunStatus] = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+_STUDY_ENDED: dict[str, RunStatus] = {
+    "complete": "FINISHED",
+    "interrupted": "KILLED",
+    "failed": "FAILED",
+}
+INTERRUPTED = {"status": "interrupted"}
+
+
+@dataclass(slots=True)
+class File:
+    """An artifact to store; ``path`` None: the run's own configuration."""
+
+    key: str
+    path: str | None = None
+    folder: str = ""
+
+
+@dataclass(slots=True)
+class Delta:
+    """What one run gets from one chunk of the ledger.
+
+    ``models``: the runs' models, too. ``goes_on``: the first that it gets after the study went on.
+    """
+
+    key: str
+    config: Mapping[str, Any] | None = None
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: list[MetricPoint] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    files: list[File] = field(default_factory=list)
+    status: RunStatus | None = None
+    time: int = 0
+    logged: bool = False
+    describe: bool = False
+    models: bool = False
+    goes_on: bool = False
+
+
+@dataclass(slots=True)
+class _Known:
+    """What must be remembered of a run to send its next events."""
+
+    start: StartEvent
+    signals: tuple[str, ...]
+    epochs: set[int] = field(default_factory=set)
+    end: EndEvent | None = None
+    refused: bool = False
+    part: int = 0
+
+
+class Reader:
+    """Events in, deltas out; remembers what later events refer to. No MLflow here."""
+
+    def __init__(self) -> None:
+        self.study: StudyEvent | None = None
+        self.study_end: StudyEndEvent | None = None
+        self.study_files: dict[str, None] = {}
+        self.runs: dict[str, _Known] = {}
+        self._part = 0
+        self._deltas: dict[str, Delta] = {}
+
+    def absorb(self, event: Event) -> None:
+        """Take in one event."""
+        if isinstance(event, StudyEvent):
+            self._study_began(event)
+        elif isinstance(event, StudyEndEvent):
+            self._study_ended(event)
+        elif isinstance(event, StartEvent):
+            self._began(event)
+        elif event.trial is None:
+            if self.study is not None:
+                self._study_got(event)
+        elif event.trial in self.runs:
+            self._got(event, self.runs[event.trial])
+
+    def take(self) -> deque[Delta]:
+        """The deltas so far, the study's own first; they are forgotten here."""
+        deltas, self._deltas = self._deltas, {}
+        first = deltas.pop(STUDY_RUN, None)
+        found = deque(([first] if first else []) + list(deltas.values()))
+        if first is not None and first.status == "FINISHED":
+            # Of the runs that the study's end speaks of, some may be in the same chunk.
+            found.append(Delta(STUDY_RUN, describe=True, models=True))
+        return found
+
+    @property
+    def objective(self) -> str | None:
+        """The first objective, which tables are sorted by."""
+        return self.study.objectives[0] if self.study and self.study.objectives else None
+
+    def _delta(self, key: str) -> Delta:
+        return self._deltas.setdefault(key, Delta(key))
+
+    def _study_began(self, event: StudyEvent) -> None:
+        if self.study is not None and event.uid != self.study.uid:
+            raise ValueError("the ledger holds two studies")
+        self.study = event
+        self._part += event.resumed
+        delta = self._delta(STUDY_RUN)
+        self.study_end = None
+        delta.config, delta.status, delta.describe = event.config, "RUNNING", True
+        if not event.resumed:
+            # A study that goes on may have other settings; MLflow's parameters never change.
+            delta.params = parameters(event.config)
+        delta.files.append(File(STUDY_RUN))
+
+    def _study_ended(self, event: StudyEndEvent) -> None:
+        self.study_end = event
+        delta = self._delta(STUDY_RUN)
+        delta.status, delta.time, delta.describe = _STUDY_ENDED[event.state], event.time, True
+        delta.tags.update({**event.tags, "status": event.state, "best": event.best or ""})
+        for key, run in self.runs.items():
+            if run.end is None:
+                open_run = self._delta(key)
+                open_run.status, open_run.time = "KILLED", event.time
+                open_run.tags.update(INTERRUPTED)
+
+    def _study_got(self, event: NoteEvent | ArtifactEvent | Any) -> None:
+        delta = self._delta(STUDY_RUN)
+        if isinstance(event, NoteEvent):
+            delta.tags.update(event.tags)
+        elif isinstance(event, ArtifactEvent):
+            delta.files.append(File(STUDY_RUN, event.path, event.folder))
+            name = Path(event.path).name
+            self.study_files[f"{event.folder}/{name}" if event.folder else name] = None
+            delta.describe = True
+
+    def _began(self, event: StartEvent) -> None:
+        known = self.runs.get(event.trial)
+        delta = self._delta(event.trial)
+        if known is None:
+            known = self.runs[event.trial] = _Known(event, _listened(event.config))
+        elif known.end is not None:
+            delta.tags["reason"] = ""
+        known.end = None
+        delta.config, delta.status = known.start.config, "RUNNING"
+        delta.params = parameters(known.start.config)
+        delta.files.append(File(event.trial))
+
+    def _got(
+        self, event: EpochsEvent | NoteEvent | ArtifactEvent | EndEvent, known: _Known
+    ) -> None:
+        delta = self._delta(known.start.trial)
+        delta.goes_on = delta.goes_on or known.part < self._part
+        known.part = self._part
+        if isinstance(event, EpochsEvent):
+            self._epochs(event, known, delta)
+        elif isinstance(event, NoteEvent):
+            delta.tags.update(event.tags)
+        elif isinstance(event, ArtifactEvent):
+            delta.files.append(File(known.start.trial, event.path, event.folder))
+        else:
+            known.end = event
+            delta.status, delta.time = _ENDED[event.state], event.time
+            delta.tags.update(self._end_tags(event))
+            delta.metrics.extend(self._end_metrics(event, max(known.epochs, default=0)))
+            if known.start.role == "baseline":
+                self._delta(STUDY_RUN).describe = True
+
+    def _epochs(self, event: EpochsEvent, known: _Known, delta: Delta) -> None:
+        if known.end is None and delta.status is None:
+            # It was ended as interrupted, perhaps: now it runs.
+            delta.status = "RUNNING"
+        for row in event.rows:
+            if row.epoch not in known.epochs:
+                known.epochs.add(row.epoch)
+                delta.metrics.extend(metric_points(row, known.signals, event.time))
+
+    def _end_tags(self, event: EndEvent) -> dict[str, str]:
+        objectives = self.study.objectives if self.study else ()
+        tags = {
+            "status": event.state,
+            "reason": event.reason,
+            "value": _figures(event.values, objectives),
+            "paired_difference": _figures(event.paired_difference, objectives),
+            "epochs_trained": str(event.epochs_trained),
+            "fork_epoch": "" if event.fork_epoch is None else str(event.fork_epoch),
+            "first_injection_epoch": (
+                "" if event.first_injection_epoch is None else str(event.first_injection_epoch)
+            ),
+        }
+        return {key: value for key, value in tags.items() if value}
+
+    def _end_metrics(self, event: EndEvent, step: int) -> list[MetricPoint]:
+        points = [MetricPoint(k, v, event.time, step) for k, v in event.values.items()]
+        difference = event.paired_difference.get(self.objective or "")
+        if difference is not None:
+            # As a tag it can be read; as a metric it can be sorted by.
+            points.append(MetricPoint("paired_difference", difference, event.time, step))
+        return points
+
+
+def _listened(config: Mapping[str, Any]) -> tuple[str, ...]:
+    noise = config.get("noise", {})
+    return tuple(noise.get("signals", ())) if noise.get("policy") == "on_stagnation" else ()
+
+
+def metric_points(row: EpochMetrics, signals: tuple[str, ...], time: int) -> list[MetricPoint]:
+    """An epoch as MLflow's metrics: METHOD's statistics, and what the controller did.
+
+    Args:
+        row: the epoch; it is the step.
+        signals: the signals the run listens to; each is given as 0 or 1.
+        time: ms since 1970.
+    """
+    values: dict[str, float] = {name: getattr(row, name) for name in STATISTICS}
+    values["noise_magnitude"] = row.noise_magnitude
+    values["noise_severity"] = row.noise_severity
+    values["injected"] = float(row.injected)
+    values["cooldown"] = float(row.noise_phase == "cooldown")
+    values.update({f"signal_{name}": float(name in row.signals) for name in signals})
+    return [MetricPoint(key, float(value), time, row.epoch) for key, value in values.items()]
+
+
+def _figures(values: Mapping[str, float], names: tuple[str, ...]) -> str:
+    return ", ".join(repr(values[name]) for name in names if name in values)
+
+
+def parameters(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A configuration as MLflow's parameters: path (``noise/patience``) → text."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= parameters(value, f"{prefix}{key}/")
+        else:
+            flat[f"{prefix}{key}"] = redact_uri(value) if isinstance(value, str) else _text(value)
+    return flat
+
+
+def _text(value: Any) -> str:
+    return redact_uri(json.dumps(value, ensure_ascii=False))

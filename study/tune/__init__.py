@@ -1,0 +1,1 @@
+"""Ray: where trials run, and all that touches its private parts."""

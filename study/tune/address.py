@@ -1,0 +1,28 @@
+"""Which cluster is meant."""
+
+import os
+
+from study.config import RunsConfig, is_address
+from trainables.errors import InputError
+from trainables.uris import redact_uri
+
+
+def address_of(config: RunsConfig) -> str | None:
+    """The cluster to use: the one given, or RAY_ADDRESS, which ``ray job submit`` sets.
+
+    None: this machine.
+
+    Raises:
+        InputError: if RAY_ADDRESS is no address that a driver can use.
+    """
+    if config.address is not None:
+        return config.address
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address in {"", "local"}:
+        return None
+    if not is_address(address):
+        raise InputError(
+            f"RAY_ADDRESS = {redact_uri(address)!r}: allowed: auto, HOST:PORT, ray://HOST:PORT; "
+            "set it so, unset it, or give --address"
+        )
+    return address

@@ -1,0 +1,167 @@
+"""Ray, on this machine or a cluster: connect, count what fits, refuse what can't work there."""
+
+import gc
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import ray
+from ray._private import ray_constants
+
+from study.config import RunsConfig
+from study.tune.address import address_of
+from study.tune.ray_patches import environment, on_loopback, without_servers
+from trainables.errors import InputError
+
+log = logging.getLogger(__name__)
+
+WORKER_ENVIRONMENT = {
+    # glibc gives large blocks back to the system after every batch; half of TinyCNN's time was
+    # page faults. It must stand in the process's environment before it starts.
+    "MALLOC_MMAP_THRESHOLD_": str(256 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
+    # cuBLAS is deterministic only with a fixed workspace.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
+
+_QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Interrupts are ours to handle (study.interrupts).
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # A snapshot of the experiment is of no use to us: make it rare.
+    "TUNE_GLOBAL_CHECKPOINT_S": "100000",
+}
+
+_LOGGING: dict[str, Any] = {"logging_level": logging.ERROR, "configure_logging": True}
+
+_CONNECT_SECONDS = 10.0
+_CLIENT_TRIES = 3
+
+
+# Connecting
+
+
+@contextmanager
+def ray_session(config: RunsConfig) -> Iterator[None]:
+    """Connect to Ray, or start it on this machine, and leave it as it was.
+
+    Raises:
+        InputError: if there is no cluster at the address.
+    """
+    os.environ.update({key: os.environ.get(key, value) for key, value in _QUIET.items()})
+    started = not ray.is_initialized()
+    if started:
+        _connect(address_of(config))
+    try:
+        yield
+    finally:
+        if started:
+            leave_ray()
+
+
+def leave_ray() -> None:
+    """``ray.shutdown``, safe beside other threads, such as the one that writes to MLflow.
+
+    While Ray shuts down, a reference of its that is dropped ends the whole process at once, with
+    exit code 1 and nothing but a line in Ray's log. Tune leaves references in cycles, and a garbage
+    collection in any thread may drop them just then: so they go before, and none is collected
+    meanwhile.
+    """
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _connect(address: str | None) -> None:
+    if address is None:
+        _start_here()
+        return
+    options: dict[str, Any] = {
+        "address": address,
+        "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
+        "log_to_driver": False,
+    }
+    if address.startswith("ray://"):
+        # What the options below do, the client does not take.
+        logging.getLogger("ray").setLevel(logging.ERROR)
+    else:
+        options |= _LOGGING
+    _knock(address)
+    try:
+        _init_again(options)
+    except Exception as error:
+        # Ray has no one exception for this: also ValueError, RuntimeError, ImportError.
+        leave_ray()
+        lines = (str(error).strip() or type(error).__name__).splitlines()
+        # What the client's server says is a traceback, with the reason in its last line.
+        reason = " … ".join(line.strip()[:300] for line in dict.fromkeys((lines[0], lines[-1])))
+        raise InputError(_no_cluster(address, reason)) from None
+
+
+def _start_here() -> None:
+    """Start Ray on this machine.
+
+    Its processes inherit the workers' variables. In a runtime environment they would cost a second:
+    Ray starts workers in advance, which are of use only where there is none.
+    """
+    with on_loopback(), without_servers(), environment(WORKER_ENVIRONMENT):
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, **_LOGGING)
+
+
+def _init_again(options: dict[str, Any]) -> None:
+    """``ray.init``, several times if the client's server does not start.
+
+    The cluster's head forks that server for each client, beside gRPC's threads, which now and then
+    ends the new process at once (Ray's issue 63202); the next one starts as if nothing had been.
+    """
+    for left in reversed(range(_CLIENT_TRIES)):
+        try:
+            ray.init(**options)
+        except ConnectionAbortedError as error:
+            if not left:
+                raise
+            log.warning("Ray's client server did not start, trying again: %s", error)
+            leave_ray()
+        else:
+            return
+
+
+def _knock(address: str) -> None:
+    """Refuse an address where nobody is, or something else: Ray itself tries for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(_no_cluster(address, str(error))) from None
+    if os.environ.get("RAY_USE_TLS", "0").lower() in {"1", "true"}:
+        return
+    # As Ray's own: never through a proxy.
+    options = ray_constants.GLOBAL_GRPC_OPTIONS
+    with grpc.insecure_channel(f"{host}:{port}", options=options) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_CONNECT_SECONDS)
+        except grpc.FutureTimeoutError:
+            raise InputError(_no_cluster(address, "something else answers")) from None
+
+
+def _no_cluster(address: str, reason: str) -> str:
+    return (
+        f"address = {address!r}: no Ray cluster can be used there ({reason}). On a node of the "
+        "cluster give auto or the head's HOST:PORT, from outside ray://HOST:10001, or use ray job "
+        "submit; leave --address away to run on this machine"
+    )

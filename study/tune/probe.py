@@ -1,0 +1,159 @@
+"""Whether every node of a cluster sees the storage and the tracking server."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from study.config import RunsConfig
+from study.records.folder import storage_of
+from study.records.storage import Storage
+from study.tune.address import address_of
+from study.tune.capacity import Node, alive_nodes, capacity, trials_on
+from study.tune.connect import ray_session
+from trainables.device import resolve_device
+from trainables.errors import InputError
+from trainables.object_store import location
+from trainables.uris import redact_uri
+
+_PROBE_SECONDS = 120.0
+
+
+# What can't work on a cluster
+
+
+@contextmanager
+def cluster(config: RunsConfig) -> Iterator[None]:
+    """Stay connected to the cluster, once it is known that the runs can work on it.
+
+    Raises:
+        InputError: if they can't, with the remedy; nothing has been written.
+    """
+    with ray_session(config):
+        capacity(config)
+        storage, nodes = storage_of(config), alive_nodes()
+        if len(nodes) > 1:
+            check_tracking_shared(config, storage, len(nodes))
+        if len(nodes) > 1 or address_of(config) is not None:
+            probe_nodes(config, storage, [node for node in nodes if trials_on(node, config) != 0])
+        yield
+
+
+def check_tracking_shared(config: RunsConfig, storage: Storage, nodes: int) -> None:
+    """Refuse a tracking store that is a file of this machine.
+
+    Raises:
+        InputError: with the remedy.
+    """
+    given = config.tracking_uri
+    if given is None and storage.remote is not None:
+        return  # It lies in the work folder, and is copied to the object store.
+    if given is not None and not given.startswith("sqlite"):
+        return
+    what = "STORAGE/mlflow.db, the default" if given is None else redact_uri(given)
+    raise InputError(
+        f"tracking_uri = {what}: a database in a file of this machine, but the cluster has {nodes} "
+        "nodes; start a server, e.g. mlflow server --host HOST --port 5000 --backend-store-uri "
+        "sqlite:////FOLDER/mlflow.db, and give --tracking-uri http://HOST:5000"
+    )
+
+
+def probe_nodes(config: RunsConfig, storage: Storage, nodes: list[Node]) -> None:
+    """Let each node that trials may run on read a file in the storage, and find the device.
+
+    Raises:
+        InputError: naming the first node that can't, with the remedy.
+    """
+    token = uuid.uuid4().hex
+    with _token_file(storage, token) as place:
+        read = ray.remote(num_cpus=0, max_retries=0)(_look)
+        answers = [
+            read.options(
+                num_gpus=config.gpus_per_trial,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
+            ).remote(place, config.train.device)
+            for node in nodes
+        ]
+        for node, answer in zip(nodes, answers, strict=True):
+            try:
+                found, problem = ray.get(answer, timeout=_PROBE_SECONDS)
+            except ray.exceptions.GetTimeoutError:
+                raise InputError(
+                    f"address = {address_of(config)!r}: node {node.name} had no room for a look "
+                    f"within {_PROBE_SECONDS:.0f} s: its GPUs are in use, or it hangs; try later"
+                ) from None
+            except Exception as error:
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                raise InputError(
+                    f"address = {address_of(config)!r}: node {node.name} can't run this project "
+                    f"({redact_uri(lines[-1])[:300]}); install it there, in the same version"
+                ) from None
+            if problem:
+                raise InputError(f"{problem} (on node {node.name})")
+            if found != token:
+                raise InputError(_not_shared(storage, node))
+
+
+def _look(place: str, device: str) -> tuple[str, str]:
+    """On a node: what the file holds, and why the device can't be used (empty: it can)."""
+    try:
+        resolve_device(device)
+    except InputError as error:
+        return "", str(error)
+    try:
+        return location(place).read_bytes().decode(), ""
+    except OSError:
+        return "", ""
+
+
+def _not_shared(storage: Storage, node: Node) -> str:
+    if storage.remote is not None:
+        return (
+            f"storage = {storage.shown}: node {node.name} can't read it; let it reach the store, "
+            "with credentials in its environment or in the URI"
+        )
+    relative = (
+        ""
+        if Path(storage.given).expanduser().is_absolute()
+        else (" (a relative path, from the folder that this command was started in)")
+    )
+    return (
+        f"storage = {storage.given!r}{relative}: node {node.name} does not see {storage.folder}; "
+        "give a folder that all nodes share (NFS, say), or an object store such as "
+        "--storage s3://BUCKET/FOLDER"
+    )
+
+
+@contextmanager
+def _token_file(storage: Storage, token: str) -> Iterator[str]:
+    """A file in the storage that holds the token; afterwards the storage is as it was."""
+    name = f".noise-study-{token[:8]}"
+    if storage.remote is not None:
+        place = storage.remote / name
+        try:
+            place.write_bytes(token.encode())
+        except OSError as error:
+            first = str(error).splitlines()[0][:300]
+            raise InputError(f"storage = {storage.shown}: can't be written ({first})") from None
+        try:
+            yield place.uri
+        finally:
+            # Credentials may write, but not remove.
+            with suppress(OSError):
+                place.unlink(missing_ok=True)
+        return
+    made = [path for path in (storage.folder, *storage.folder.parents) if not path.exists()]
+    file = storage.folder / name
+    try:
+        storage.folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(token, encoding="utf-8")
+        yield str(file)
+    finally:
+        file.unlink(missing_ok=True)
+        # Another study may use the folder by now.
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
