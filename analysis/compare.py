@@ -9,7 +9,7 @@ from rich.table import Table
 from analysis.reading import StudyView
 from analysis.report.figures import Cost, better_by, cost
 from analysis.report.importance import Importances, importances
-from study.confirm_plan import confirmation_of
+from study.campaigns.confirmation import confirmation_of
 from study.records.ledger_view import TrialRecord
 from study.statistics.paired import Paired, estimate
 from trainables.errors import InputError

@@ -61,7 +61,7 @@ def _report(callback: Any, trials: int, epochs: int, *, numbers_only: bool) -> f
 
 def ours(*, trials: int, epochs: int) -> dict[str, float]:
     """Our callback with the thread that writes to MLflow on SQLite, as a study runs them."""
-    from study.baseline import DescribeRun
+    from study.campaigns.baseline import DescribeRun
     from study.records.events import StudyEvent, new_uid
     from study.records.ledger import Ledger
     from study.tracking.addresses import artifact_root, resolve_uri

@@ -7,8 +7,8 @@ from typing import Any
 from analysis.commands.options import PROG
 from analysis.commands.preview import preview, shares
 from analysis.commands.results import compare, confirm, export, report
+from study.commands.dispatch import dispatch
 from study.commands.options import run_command
-from study.commands.study import dispatch
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "preview": (preview, "what settings would do on a recorded baseline, without training"),

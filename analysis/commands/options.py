@@ -5,8 +5,8 @@ from typing import Annotated
 
 import tyro
 
-from study.commands.options import option
-from study.commands.study import StorageOptions
+from study.commands.places import StorageOptions
+from study.commands.settings import option
 
 PROG = "noise-analysis"
 

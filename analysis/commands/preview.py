@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from analysis.commands.options import PROG, Name, StoreOptions
-from study.commands.options import SettingOptions, option, read_arguments, read_command_line
+from study.commands.options import read_arguments, read_command_line
+from study.commands.settings import SettingOptions, option
 from trainables.config import TrainConfig
 from trainables.errors import InputError, nearest
 

@@ -10,7 +10,8 @@ import tyro
 from rich.console import Console
 
 from analysis.commands.options import PROG, StoreOptions, StudyOptions
-from study.commands.options import option, read_arguments
+from study.commands.options import read_arguments
+from study.commands.settings import option
 from trainables.errors import InputError
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def confirm(arguments: Sequence[str]) -> int:
     from analysis.confirm.markdown import write_confirm
     from analysis.confirm.report import confirm_report
     from analysis.confirm.tables import print_confirm
-    from study.confirm_plan import load_confirmation
+    from study.campaigns.confirmation import load_confirmation
 
     found = load_confirmation(options.where, options.name)
     folder = Path(options.out).expanduser() if options.out else found.folder.path

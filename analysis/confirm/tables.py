@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from analysis.confirm.model import ConfirmedTrial, ConfirmReport, MetricComparison
-from study.confirm_plan import DECIDING
+from study.campaigns.confirm_plan import DECIDING
 from study.statistics.paired import ALPHA
 
 CANNOT_REJECT = "cannot reject"

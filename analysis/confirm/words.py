@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from analysis.confirm.model import SearchScore
-from study.confirm_plan import DECIDING, ROLES, Confirmation
+from study.campaigns.confirm_plan import DECIDING, ROLES
+from study.campaigns.confirmation import Confirmation
 from study.records.summary import study_notes
 from study.statistics.comparison import Comparison, Verdict, WinnersCurse
 

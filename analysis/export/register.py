@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from analysis.export.tracking import find_runs, tracking_uri
 from analysis.reading import StudyView
 from analysis.report.figures import better_by
-from study.confirm_plan import DECIDING, Confirmation, confirmation_of
+from study.campaigns.confirm_plan import DECIDING
+from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.statistics.comparison import Verdict
 from trainables.checkpoint import CheckpointError, load_state
 from trainables.config import TrainConfig
@@ -194,7 +195,7 @@ def _how_to_train(view: StudyView, trial: str, why: str) -> str:
 
 
 def _from_file(path: Path, config: TrainConfig, trial: str) -> TrainedWeights:
-    from study.weights_file import read_weights
+    from study.run.weights_file import read_weights
 
     found = read_weights(path)
     if found.config is None or TrainConfig.model_validate(dict(found.config)) != config:

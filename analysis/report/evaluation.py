@@ -18,9 +18,10 @@ import torch
 
 from analysis.reading import StudyView
 from analysis.report.figures import Report
-from study.checkpoint_evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
-from study.confirm_plan import Confirmation, confirm_folder, confirmation_of, run_key
+from study.campaigns.confirm_plan import confirm_folder, run_key
+from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.records.folder import write_json
+from study.run.evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
 from trainables.checkpoint import CheckpointError, decode
 from trainables.config import TrainConfig
 from trainables.data.device_data import DeviceData, load_dataset

@@ -21,7 +21,7 @@ from analysis.report.figures import Report, adaptivity, baseline_band, cost, is_
 from analysis.report.importance import Importances, importances
 from analysis.report.page import Page
 from analysis.trials_table import trials_table
-from study.confirm_plan import confirmation_of
+from study.campaigns.confirmation import confirmation_of
 
 _PACKAGES = ("noise-study", "torch", "ray", "optuna", "mlflow", "numpy", "scipy")
 

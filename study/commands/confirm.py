@@ -9,26 +9,23 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from study.commands.options import (
-    SettingOptions,
-    option,
-    read_command_line,
-)
-from study.commands.study import StorageOptions
-from study.config import MAY_CHANGE, StudyConfig
-from study.confirm_plan import (
-    Confirmation,
+from study.campaigns.confirm_plan import (
     ConfirmConfig,
     parse_seeds,
     planned_confirmation,
     stored_confirmation,
 )
-from study.preflight import check_study
+from study.campaigns.confirmation import Confirmation
+from study.campaigns.resume import resumed
+from study.checks import check_study
+from study.commands.options import read_command_line
+from study.commands.places import StorageOptions
+from study.commands.settings import SettingOptions, option
+from study.config import MAY_CHANGE, StudyConfig
 from study.presets import quickstart
 from study.records.folder import StudyFolder, storage_of
 from study.records.ledger_view import read_ledger
 from study.records.summary import study_notes
-from study.resume import resumed
 from trainables.settings import parse_config
 
 PROG = "noise-study"
@@ -99,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
     study = check_study(given)
     folder = StudyFolder.of(storage_of(study), study.name)
     planned_confirmation(study, read_ledger(folder.ledger), wanted, stored_confirmation(folder))
-    from study.confirm import run_confirm
+    from study.api import run_confirm
 
     console = Console()
     found = run_confirm(study, wanted, console=console)
@@ -109,7 +106,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def print_verdicts(console: Console, found: Confirmation) -> None:
     """Print a sentence for each configuration, what failed, and what to type next."""
-    from study.confirm import by_verdict
+    from study.campaigns.confirm import by_verdict
 
     console.print("[bold]test accuracy, beside the baseline of the same seed:[/]")
     for trial, comparison in by_verdict(found).items():

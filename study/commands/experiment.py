@@ -8,12 +8,7 @@ from typing import Annotated
 
 from rich.console import Console
 
-from study.commands.options import (
-    SettingOptions,
-    option,
-    read_command_line,
-)
-from study.experiment_grid import (
+from study.campaigns.experiment_grid import (
     AXES,
     PRESETS,
     ExperimentConfig,
@@ -22,6 +17,8 @@ from study.experiment_grid import (
     size,
     small,
 )
+from study.commands.options import read_command_line
+from study.commands.settings import SettingOptions, option
 from study.presets import with_one_cosine
 from study.records.folder import StudyFolder, storage_of
 from trainables.settings import merge, nest, parse_config, read_mapping
@@ -103,8 +100,9 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     # Before torch, Ray and MLflow are imported, so that a mistake is answered at once.
     checked = check_experiment(config)
-    from study.experiment import check_same_experiment, result_files, run_experiment
-    from study.experiment_report import print_experiment
+    from study.api import run_experiment
+    from study.campaigns.experiment import check_same_experiment, result_files
+    from study.campaigns.experiment_tables import print_experiment
 
     where = storage_of(config)
     folder = StudyFolder.fetched(where, config.name)

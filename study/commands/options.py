@@ -11,22 +11,17 @@ Options that are no settings (``--resume``) are hand-written dataclasses that st
 import dataclasses
 import difflib
 import os
-import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from types import NoneType
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, get_type_hints
 
 import tyro
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
+from study.commands.settings import Option, SettingOptions, default_text
 from study.errors import InterruptedStudyError, StudyFailedError
-from trainables.config import setting_paths
 from trainables.errors import InputError
 
 BAD_INPUT = 2
@@ -36,104 +31,6 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 Extra = TypeVar("Extra")
-
-
-@dataclass(frozen=True)
-class Option:
-    """One generated option, as the help and the README's table show it.
-
-    Attributes:
-        path: the setting it sets, e.g. ``noise/patience``.
-        long: the long name with its dashes.
-        short: the short name with its dash, or None.
-        value: what stands for its value (``INT``), empty for a switch.
-        default: the default as text.
-        help: one sentence.
-    """
-
-    path: str
-    long: str
-    short: str | None
-    value: str
-    default: str
-    help: str
-
-
-class SettingOptions:
-    """The options of a configuration class.
-
-    Args:
-        kind: the configuration class; its fields made by ``setting(option=…)`` become options.
-        defaults: a configuration whose values the help shows as defaults.
-        only: paths (or groups, ``"data"``) to offer; None: all.
-        omit: paths (or groups) not to offer.
-        short: whether to offer short names.
-        title: heading of the settings that belong to no group.
-    """
-
-    def __init__(
-        self,
-        kind: type[BaseModel],
-        defaults: BaseModel,
-        *,
-        only: Collection[str] | None = None,
-        omit: Collection[str] = (),
-        short: bool = True,
-        title: str = "run",
-    ) -> None:
-        self.kind = kind
-        self._title = title
-        self._fields: dict[str, FieldInfo] = {
-            path: field
-            for path, field in setting_paths(kind).items()
-            if _extra(field).get("option")
-            and (only is None or _within(path, only))
-            and not _within(path, omit)
-        }
-        self.options: dict[str, Option] = {
-            path: _option(path, field, value_at(defaults, path), short)
-            for path, field in self._fields.items()
-        }
-
-    @property
-    def long_names(self) -> dict[str, str]:
-        """Setting path → long option, for messages."""
-        return {path: option.long for path, option in self.options.items()}
-
-    def names_of(self, given: Collection[str]) -> dict[str, str]:
-        """Setting path → long option, of the settings that a command line gave."""
-        return {path: long for path, long in self.long_names.items() if path in given}
-
-    @cached_property
-    def groups(self) -> dict[str, type]:
-        """Heading → a dataclass for tyro, one field an option, nothing given by default."""
-        by_title: dict[str, list[tuple[str, Any, Any]]] = {}
-        for path, option in self.options.items():
-            *parents, _ = path.split("/")
-            title = parents[-1] if parents else self._title
-            by_title.setdefault(title, []).append(_tyro_field(option, self._fields[path]))
-        return {
-            title: dataclasses.make_dataclass(title, fields, frozen=True)
-            for title, fields in by_title.items()
-        }
-
-    def given(self, parsed: object) -> dict[str, Any]:
-        """The settings that the command line gave, by path, as text still to be validated.
-
-        Args:
-            parsed: the parsed command, with one attribute for each of ``groups``.
-        """
-        values = {
-            name: value
-            for title in self.groups
-            for name, value in vars(getattr(parsed, title)).items()
-            if value not in (None, ())
-        }
-        return {
-            path: _plain(self._fields[path], option.long, values[_attribute(path)])
-            for path, option in self.options.items()
-            if _attribute(path) in values
-        }
 
 
 @dataclass(frozen=True)
@@ -236,117 +133,6 @@ def run_command(prog: str, command: Callable[[Sequence[str]], int], arguments: A
         return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
-def option(*names: str, help: str, value: str | None = None, default: str | None = None) -> Any:
-    """Names and help of a hand-written option: ``Annotated[str, option("--gpu", "-g", …)]``.
-
-    Args:
-        names: the long name first, then any others, with their dashes.
-        help: one sentence.
-        value: what stands for the value.
-        default: the default as the help shall show it, if not the field's own.
-    """
-    long, *others = names
-    return tyro.conf.arg(
-        name=long.removeprefix("--"),
-        aliases=others,
-        help=help,
-        metavar=value,
-        help_behavior_hint=None if default is None else f"(default: {default})",
-    )
-
-
-def value_at(config: BaseModel, path: str) -> Any:
-    """The value of the setting at ``path`` (``"noise/patience"``)."""
-    value: Any = config
-    for part in path.split("/"):
-        value = getattr(value, part)
-    return value
-
-
-def default_text(value: object) -> str:
-    """A default as the help and the README show it."""
-    if isinstance(value, (tuple, list)):
-        return "+".join(str(item) for item in value) or "none"
-    return str(value)
-
-
-def _extra(field: FieldInfo) -> dict[str, Any]:
-    extra = field.json_schema_extra
-    return dict(extra) if isinstance(extra, dict) else {}
-
-
-def _within(path: str, choices: Collection[str]) -> bool:
-    return any(path == choice or path.startswith(f"{choice}/") for choice in choices)
-
-
-def _attribute(path: str) -> str:
-    return path.replace("/", "__")
-
-
-def _option(path: str, field: FieldInfo, default: object, short: bool) -> Option:
-    extra = _extra(field)
-    return Option(
-        path=path,
-        long=str(extra["option"]),
-        short=str(extra["short"]) if short and "short" in extra else None,
-        value=_value_name(path, field.annotation),
-        default=default_text(default),
-        help=field.description or "",
-    )
-
-
-def _kinds(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union other than None; the annotation itself if it is none."""
-    if get_origin(annotation) in (None, Literal, tuple):
-        return (annotation,)
-    return tuple(kind for kind in get_args(annotation) if kind is not NoneType)
-
-
-def _value_name(path: str, annotation: Any) -> str:
-    (kind, *_) = _kinds(annotation)
-    if kind is bool:
-        return ""
-    if get_origin(kind) is Literal:
-        return "{" + ",".join(map(str, get_args(kind))) + "}"
-    if get_origin(kind) is tuple:
-        return "NAME …"
-    if kind in (int, float):
-        return "INT" if kind is int else "FLOAT"
-    return re.split(r"[/_]", path)[-1].upper()
-
-
-def _tyro_field(option: Option, field: FieldInfo) -> tuple[str, Any, Any]:
-    described = tyro.conf.arg(
-        name=option.long.removeprefix("--"),
-        aliases=[option.short] if option.short else [],
-        metavar=option.value or None,
-        help=option.help,
-        help_behavior_hint=f"(default: {option.default})",
-    )
-    name = _attribute(option.path)
-    (kind, *_) = _kinds(field.annotation)
-    if kind is bool:
-        return name, Annotated[bool | None, described], None
-    if get_origin(kind) is tuple:
-        repeated = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
-        return name, Annotated[repeated, described], ()
-    return name, Annotated[str | None, described], None
-
-
-def _plain(field: FieldInfo, long: str, value: Any) -> Any:
-    """What a command line gave, as the configuration reads it."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, tuple):
-        words = [word for words in value for word in words]
-        items = [item for word in words for item in re.split(r"[,+]", word) if item]
-        if not items:
-            raise InputError(f"{long}: give at least one name after it")
-        return items
-    optional = NoneType in get_args(field.annotation)
-    return None if optional and value.lower() == "none" else value
-
-
 def written_options(command: type) -> list[Option]:
     """The hand-written options of a dataclass for tyro, those of its base classes included."""
     hints = get_type_hints(command, include_extras=True)
@@ -377,23 +163,6 @@ def written_options(command: type) -> list[Option]:
             )
         )
     return options
-
-
-def options_table(options: Iterable[Option]) -> str:
-    """Options as a Markdown table."""
-    lines = ["| option | short | default | |", "|---|---|---|---|"]
-    for option in options:
-        name = f"`{option.long} {option.value}`".replace(" `", "`")
-        short = f"`{option.short}`" if option.short else ""
-        cells = [name, short, option.default, option.help]
-        lines.append("| " + " | ".join(_escaped(cell) for cell in cells) + " |")
-    return "\n".join(lines)
-
-
-def _escaped(cell: str) -> str:
-    """A table's cell; names in backquotes are taken as they are but for the separator."""
-    cell = cell.replace("|", "\\|")
-    return cell if cell.startswith("`") else cell.replace("<", "\\<")
 
 
 def _names(command: type) -> list[str]:

@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from study.commands.experiment import EXPERIMENT_OPTIONS, ExperimentOptions
-from study.commands.options import Option, options_table, written_options
+from study.commands.option_tables import options_table
+from study.commands.options import written_options
 from study.commands.reference_options import RUN_SETTINGS
-from study.commands.study import STUDY_OPTIONS, RunOptions
+from study.commands.run import STUDY_OPTIONS, RunOptions
+from study.commands.settings import Option
 from study.commands.test import TestOptions
 from study.commands.train import TrainOptions
 

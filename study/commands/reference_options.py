@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import PurePath
 from typing import Annotated, Any
 
-from study.commands.options import SettingOptions, option
+from study.commands.settings import SettingOptions, option
 from trainables.config import TrainConfig
 from trainables.errors import InputError, nearest
 from trainables.presets import readme, run_preset

@@ -3,11 +3,17 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from study.commands.options import option, read_arguments, run_command
-from study.commands.reference_options import ReferenceOptions
+from study.commands.options import read_arguments, run_command
+from study.commands.reference_options import ReferenceOptions, ResolvedRun, combine
+from study.commands.settings import option
 from trainables.errors import InputError
+from trainables.presets import readme
+
+if TYPE_CHECKING:
+    from study.run.weights_file import Weights
 
 PROG = "noise-test"
 _DESCRIPTION = (
@@ -124,29 +130,47 @@ def _test(arguments: Sequence[str]) -> int:
     if options.checkpoint is None:
         raise InputError("--checkpoint is missing: give the weights file to evaluate")
     batch_size = options.images_a_batch
-    from pathlib import Path
-
     from rich.console import Console
 
-    from study.checkpoint_evaluation import evaluate_checkpoint
-    from study.run_report import print_evaluation
+    from study.run.evaluation import evaluate_checkpoint
+    from study.run.report import print_evaluation
+    from study.run.weights_file import read_weights
 
     log = Console(stderr=True)
+    path = Path(options.checkpoint)
+    weights = read_weights(path)
+    resolved = _resolve(path, weights, options)
+    for notice in resolved.notices:
+        log.print(notice, soft_wrap=True, markup=False, highlight=False)
     evaluation = evaluate_checkpoint(
-        Path(options.checkpoint),
-        options.settings(),
-        ReferenceOptions(gpu=options.gpu),
+        path,
+        weights,
+        resolved.config,
         batch_size=batch_size,
         with_sharpness=options.sharpness,
         log=log,
     )
     if options.json:
-        from study.run_files import json_line
+        from study.run.json_files import json_line
 
         print(json_line(evaluation.to_dict()))
     else:
         print_evaluation(Console(), evaluation)
     return 0
+
+
+def _resolve(path: Path, weights: "Weights", options: TestOptions) -> ResolvedRun:
+    """What the checkpoint says, and over it what the command line does."""
+    given = options.settings()
+    if weights.config is None and "model/classifier" not in given:
+        raise InputError(
+            f"--checkpoint = {path}: a bare state dict does not say which model it is: "
+            "give --classifier"
+        )
+    stored = dict(weights.config or {})
+    # The device that it was trained on says nothing about this machine.
+    stored.pop("device", None)
+    return combine(readme(), stored, str(path), given, ReferenceOptions(gpu=options.gpu))
 
 
 if __name__ == "__main__":

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from study.commands.options import option, read_command_line, run_command
+from study.commands.options import read_command_line, run_command
 from study.commands.reference_options import (
     RUN_SETTINGS,
     ReferenceOptions,
     ResolvedRun,
     resolve_run,
 )
+from study.commands.settings import option
 from trainables.presets import PRESETS
 
 if TYPE_CHECKING:
-    from study.single_run import Interrupted
+    from study.run.single_run import Interrupted
 
 PROG = "noise-train"
 _DESCRIPTION = (
@@ -107,8 +108,8 @@ def _run(arguments: Sequence[str], options: TrainOptions, resolved: ResolvedRun)
     # Only now: whatever is wrong with the command line has been answered without torch.
     from rich.console import Console
 
-    from study.run_report import print_result
-    from study.single_run import DivergedError, Interrupted, RunOptions, train_run
+    from study.run.report import print_result
+    from study.run.single_run import DivergedError, Interrupted, RunOptions, train_run
 
     console = Console()
     try:

@@ -34,7 +34,7 @@ _QUIET = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Interrupts are ours to handle (study.interrupts).
+    # Interrupts are ours to handle (study.tune.interrupts).
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # A snapshot of the experiment is of no use to us: make it rare.
     "TUNE_GLOBAL_CHECKPOINT_S": "100000",

@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from study.campaigns.confirm_plan import ConfirmConfig, config_file, confirm_folder, run_key
 from study.config import StudyConfig
-from study.confirm_plan import ConfirmConfig, config_file, confirm_folder, run_key
 from study.records.events import EndEvent, EpochsEvent, StartEvent, StudyEndEvent, StudyEvent
 from study.records.folder import StudyFolder, write_json
 from study.records.ledger import Ledger
@@ -209,7 +209,7 @@ def write_confirmation(
 
 def write_run(folder: Path, config: TrainConfig) -> Path:
     """The folder of a single run, as ``noise-train`` leaves it; returns it."""
-    from study.run_files import json_line
+    from study.run.json_files import json_line
 
     folder.mkdir(parents=True)
     write_json(folder / "config.json", config.model_dump(mode="json"))

@@ -8,7 +8,7 @@ import torch
 from analysis.commands.analysis import main
 from analysis.export.register import PixelClassifier, standing, winner_weights
 from analysis.reading import load_study
-from study.weights_file import write_weights
+from study.run.weights_file import write_weights
 from tests.analysis.studies import BASE, TRIALS, write_confirmation, write_study
 from tests.trainables.runs import device_data, training
 from trainables.data.device_data import load_dataset

@@ -177,7 +177,7 @@ def full_disk(folder: Path, since: Callable[[], bool]) -> Iterator[None]:
 def make_empty_database(path: Path) -> None:
     """Let MLflow make its tables, in a process of its own: that takes seconds, once."""
     code = (
-        "import sys; from study.store import MlflowStore; "
+        "import sys; from study.tracking.store import MlflowStore; "
         "MlflowStore(f'sqlite:///{sys.argv[1]}').find_experiment('x')"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True)

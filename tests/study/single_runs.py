@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from study.commands.train import main
-from study.run_files import RunFiles, find_runs
+from study.run.files import RunFiles, find_runs
 
 SMALL = (
     *("--dataset", "synthetic", "--synthetic-train", "240", "--synthetic-test", "100"),

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import ray
 
+from study.checks import check_study
 from study.commands.study import main
 from study.config import StudyConfig
-from study.preflight import check_study
 from study.tune import capacity as capacity_module
 from study.tune import connect
 from study.tune.address import address_of

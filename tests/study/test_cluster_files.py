@@ -13,7 +13,7 @@ import ray
 import ray.autoscaler
 import yaml
 
-from study.commands.study import study_config
+from study.commands.run import study_config
 from study.config import StudyConfig
 from trainables.uris import is_uri
 

@@ -9,21 +9,20 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from study.commands.confirm import read_confirm
-from study.commands.study import main
-from study.config import StudyConfig
-from study.confirm_plan import (
+from study.campaigns.confirm_plan import (
     METRICS,
-    Confirmation,
     ConfirmConfig,
     best_trials,
     confirm_folder,
-    load_confirmation,
     parse_seeds,
     planned_confirmation,
     run_key,
 )
-from study.placebo import runs_of
+from study.campaigns.confirmation import Confirmation, load_confirmation
+from study.campaigns.placebo import runs_of
+from study.commands.confirm import read_confirm
+from study.commands.study import main
+from study.config import StudyConfig
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from study.statistics.comparison import Verdict

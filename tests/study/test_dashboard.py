@@ -7,18 +7,18 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from study.dashboard import (
+from study.run.dashboard import (
     LiveView,
     PlainView,
-    Watched,
     _progress,
-    draw_lines,
     duration,
     epoch_line,
     noise_text,
     render,
     watching,
 )
+from study.run.graphs import draw_lines
+from study.run.watched import Watched
 from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import Injection

@@ -16,10 +16,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from study.commands.experiment import read_experiment
-from study.commands.study import main
-from study.experiment import run_experiment
-from study.experiment_grid import (
+from study.api import run_experiment
+from study.campaigns.experiment_grid import (
     BASELINE,
     ExperimentConfig,
     baselines,
@@ -28,7 +26,10 @@ from study.experiment_grid import (
     paper,
     small,
 )
-from study.experiment_report import print_experiment, report, to_csv, to_markdown
+from study.campaigns.experiment_result import report
+from study.campaigns.experiment_tables import print_experiment, to_csv, to_markdown
+from study.commands.experiment import read_experiment
+from study.commands.study import main
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError

@@ -16,7 +16,7 @@ LEAVE = textwrap.dedent("""
 
     import ray
 
-    from study.cluster import ray_session
+    from study.tune.connect import ray_session
     from study.config import StudyConfig
 
     references = []

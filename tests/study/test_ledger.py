@@ -310,7 +310,8 @@ def test_a_full_disk_costs_nothing_once_there_is_room(tmp_path: Path) -> None:
 _APPEND_FOR_EVER = """
 import sys
 from pathlib import Path
-from study.ledger import EpochsEvent, Ledger
+from study.records.events import EpochsEvent
+from study.records.ledger import Ledger
 from tests.study.records import epoch, start_event, study_event
 ledger = Ledger(Path(sys.argv[1]))
 ledger.append(study_event()); ledger.append(start_event(0))
@@ -341,7 +342,7 @@ def test_what_was_appended_survives_a_kill(tmp_path: Path) -> None:
 
 def test_importing_the_ledger_imports_nothing_heavy() -> None:
     code = (
-        "import sys, study.ledger; "
+        "import sys, study.records.ledger, study.records.ledger_view; "
         "print([name for name in ('ray', 'mlflow', 'torch', 'optuna') if name in sys.modules])"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.commands.options import SettingOptions, option, read_command_line, run_command
+from study.commands.options import read_command_line, run_command
 from study.commands.reference_options import (
     RUN_SETTINGS,
     ReferenceOptions,
@@ -17,6 +17,7 @@ from study.commands.reference_options import (
     choose_policy,
     resolve_run,
 )
+from study.commands.settings import SettingOptions, option
 from trainables.config import TrainConfig, setting_paths
 from trainables.errors import InputError
 from trainables.presets import paper, readme

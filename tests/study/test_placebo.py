@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from study.placebo import PlaceboPlan, placebo_plan, runs_of
+from study.campaigns.placebo import PlaceboPlan, placebo_plan, runs_of
 from tests.trainables.runs import EAGER, small_config
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import NoiseController

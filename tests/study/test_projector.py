@@ -26,7 +26,7 @@ from study.records.events import (
 )
 from study.records.ledger import Ledger
 from study.records.ledger_view import read_ledger
-from study.tracking import projector as projector_module
+from study.tracking import projection as projection_module
 from study.tracking.addresses import artifact_root, resolve_uri
 from study.tracking.projection import LedgerHeldError, Projection
 from study.tracking.projector import LedgerProjector
@@ -544,8 +544,9 @@ def test_a_connection_that_breaks_at_any_call(place: Place, how: str) -> None:
 _PROJECT = """
 import sys
 from pathlib import Path
-from study import projector
-from study.store import MlflowStore, artifact_root
+from study.tracking import projection as projector
+from study.tracking.addresses import artifact_root
+from study.tracking.store import MlflowStore
 ledger, offset, uri, folder = sys.argv[1:]
 projector._CHUNK = 4000  # many small steps
 store = MlflowStore(uri, artifact_root(uri, Path(folder)))
@@ -717,7 +718,7 @@ def test_an_error_of_our_own_is_said_and_tried_again(
     place: Place, patient: list[LedgerProjector], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    real = projector_module.metric_points
+    real = projection_module.metric_points
 
     def once_broken(row: EpochMetrics, signals: tuple[str, ...], time: int) -> list[MetricPoint]:
         calls.append(row)
@@ -725,7 +726,7 @@ def test_an_error_of_our_own_is_said_and_tried_again(
             raise ZeroDivisionError("a bug")
         return real(row, signals, time)
 
-    monkeypatch.setattr(projector_module, "metric_points", once_broken)
+    monkeypatch.setattr(projection_module, "metric_points", once_broken)
     said: list[str] = []
     projector = begin(place, patient, say=said.append)
     place.write(study_events(1, 3))

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from study.campaigns.housekeeping import clean_study
+from study.campaigns.resume import resumed
 from study.commands.study import main
 from study.config import StudyConfig, is_address
-from study.housekeeping import clean_study
 from study.records import remote_lock
 from study.records.events import EndEvent, StartEvent, StudyEvent
 from study.records.folder import StudyFolder, find_studies
@@ -23,7 +24,6 @@ from study.records.ledger_view import read_ledger
 from study.records.remote import LOCK, RemoteError, check_remote
 from study.records.remote_copy import RemoteCopy
 from study.records.storage import Storage, default_work_dir
-from study.resume import resumed
 from tests.study.servers import ObjectStore, free_port, object_store
 from tests.study.study_processes import mlflow_runs, study_process, wait_until
 from tests.trainables.runs import device_data

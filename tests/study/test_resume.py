@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from study.commands.study import main, resumed_config
+from study.campaigns.resume import resumed
+from study.checks import check_study
+from study.commands.run import resumed_config
+from study.commands.study import main
 from study.config import StudyConfig
-from study.preflight import check_study
 from study.records.folder import StudyFolder
 from study.records.ledger_view import read_ledger
-from study.resume import resumed
 from study.tune.connect import ray_session
 from tests.study.study_processes import (
     alive,

@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from study.lr_plot import lr_schedule
-from study.run_files import (
-    EpochLog,
-    RunFiles,
-    differences,
-    find_runs,
-    json_line,
-    noise_label,
-    run_name,
-)
-from study.weights_file import FORMAT, load_into, read_weights, write_weights
+from study.run.epoch_log import EpochLog
+from study.run.files import RunFiles, differences, find_runs, noise_label, run_name
+from study.run.json_files import json_line
+from study.run.lr_plot import lr_schedule
+from study.run.weights_file import FORMAT, load_into, read_weights, write_weights
 from trainables.checkpoint import save_state
 from trainables.config import TrainConfig, apply_overrides
 from trainables.epoch_details import EpochDetails, NoiseRecord

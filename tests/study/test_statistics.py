@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from study.statistics import comparison as module
+from study.statistics import paired as module
 from study.statistics.comparison import Verdict, compare, winners_curse
 from study.statistics.paired import (
     ALPHA,

@@ -175,7 +175,7 @@ def test_uris_are_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_importing_the_store_does_not_import_mlflow() -> None:
     code = (
-        "import sys, study.store, study.projector; "
+        "import sys, study.tracking.store, study.tracking.projector; "
         "print([name for name in ('ray', 'mlflow', 'optuna', 'pandas') if name in sys.modules])"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
@@ -189,7 +189,9 @@ asked = []
 real_connect, real_lookup = socket.socket.connect, socket.getaddrinfo
 socket.socket.connect = lambda s, a: asked.append(a) or real_connect(s, a)
 socket.getaddrinfo = lambda *a, **k: asked.append(a) or real_lookup(*a, **k)
-from study.store import MetricPoint, MlflowStore, artifact_root, resolve_uri
+from study.tracking.addresses import artifact_root, resolve_uri
+from study.tracking.store import MlflowStore
+from study.tracking.types import MetricPoint
 uri = resolve_uri(None, Path(sys.argv[1]))
 store = MlflowStore(uri, artifact_root(uri, Path(sys.argv[1])))
 run = store.create_run(store.experiment("study"), "run", {}, 1)
@@ -228,7 +230,8 @@ def test_the_pages_command_holds_no_secret(tmp_path: Path) -> None:
 _SERVE = """
 import sys
 from pathlib import Path
-from study.store import resolve_uri, serve_ui
+from study.tracking.addresses import resolve_uri
+from study.tracking.ui import serve_ui
 folder = Path(sys.argv[1])
 sys.exit(serve_ui(resolve_uri(None, folder), folder, port=int(sys.argv[2])))
 """

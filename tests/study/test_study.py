@@ -15,9 +15,9 @@ from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 
 from study.api import run_study
+from study.campaigns.search_result import print_result
 from study.commands.study import main
 from study.config import StudyConfig
-from study.console import print_result
 from study.records.folder import StudyFolder
 from study.records.summary import Summary
 from tests.study.conftest import COMMAND, EPOCHS, TRIALS

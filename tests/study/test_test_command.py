@@ -118,7 +118,7 @@ def test_weights_that_are_no_numbers_give_null(
 def test_the_checkpoint_of_an_interrupted_run(
     trained: Artefacts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from study.weights_file import read_weights
+    from study.run.weights_file import read_weights
     from trainables.checkpoint import save_state
 
     stored = read_weights(trained.files.folder / "mine.pth")

@@ -22,13 +22,15 @@ import torch
 import torchvision
 from PIL import Image
 
-import study.single_run
 import trainables.data.image_folder
-from study.commands.options import Option, written_options
+from study.commands.options import written_options
 from study.commands.reference_options import RUN_SETTINGS, ReferenceOptions, resolve_run
+from study.commands.settings import Option
 from study.commands.test import main as evaluate
 from study.commands.train import TrainOptions, main
-from study.run_files import EpochLog, RunFiles, find_runs
+from study.run import single_run as single_run_module
+from study.run.epoch_log import EpochLog
+from study.run.files import RunFiles, find_runs
 from tests.study.single_runs import EAGER, OFF, QUICK, SMALL, Artefacts, artefacts, train
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.device_data import DeviceData, load_dataset, resolve_data
@@ -669,7 +671,7 @@ def test_lines_ahead_of_the_checkpoint_are_written_once(
 ) -> None:
     """Killed between an epoch's lines and its checkpoint, with half a line on top."""
     words = [*SMALL, *LONG, "--checkpoint-dir", str(tmp_path)]
-    save = study.single_run.save_state
+    save = single_run_module.save_state
 
     def fail(path: Path, state: Any) -> int:
         if len(state["history"]) == 4:
@@ -677,7 +679,7 @@ def test_lines_ahead_of_the_checkpoint_are_written_once(
         return save(path, state)
 
     with monkeypatch.context() as patched:
-        patched.setattr(study.single_run, "save_state", fail)
+        patched.setattr(single_run_module, "save_state", fail)
         assert main(words) == 1
     stopped = artefacts(tmp_path)
     assert len(stopped.epochs) == 4
@@ -883,7 +885,7 @@ def test_a_tracked_run_is_in_mlflow_once_though_it_was_interrupted(
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     words = [*SMALL, *EAGER, "--checkpoint-dir", str(tmp_path / "runs"), "--tracking-uri", uri]
-    save = study.single_run.save_state
+    save = single_run_module.save_state
 
     def stop(path: Path, state: Any) -> int:
         if len(state["history"]) == 3:
@@ -891,7 +893,7 @@ def test_a_tracked_run_is_in_mlflow_once_though_it_was_interrupted(
         return save(path, state)
 
     with monkeypatch.context() as patched:
-        patched.setattr(study.single_run, "save_state", stop)
+        patched.setattr(single_run_module, "save_state", stop)
         assert main(words) == 130
     assert main([*words, "--resume"]) == 0
     done = artefacts(tmp_path / "runs")

@@ -133,7 +133,7 @@ def test_memory_order_does_not_change_the_function(name):
 def test_the_four_built_ins_are_checked_without_torch():
     code = (
         "import sys\n"
-        "from trainables.models import check_classifier\n"
+        "from trainables.models.registry import check_classifier\n"
         "for name in ('BabyCNN', 'TinyCNN', 'SimpleCNN', 'resnet18'):\n"
         "    check_classifier(name)\n"
         "assert not {'torch', 'torchvision'} & set(sys.modules)\n"

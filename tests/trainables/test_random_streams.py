@@ -50,8 +50,9 @@ def test_a_generator_leaves_the_global_one_alone() -> None:
 
 def test_neither_seeds_nor_checks_of_data_load_torch() -> None:
     code = (
-        "import sys, trainables.random_streams, trainables.image_sets as s;"
-        "s.check_data(s.DataConfig()); s.check_data(s.DataConfig(dataset='synthetic'));"
+        "import sys, trainables.random_streams, trainables.data.image_sets as s;"
+        "from trainables.config import DataConfig;"
+        "s.check_data(DataConfig()); s.check_data(DataConfig(dataset='synthetic'));"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,15 +13,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import Progress as ProgressBars
 
-from study.api import (
-    FLUSH_SECONDS,
-    STOPPING,
-    no_space_left,
-)
-from study.baseline import DescribeRun, baseline_histories
-from study.config import StudyConfig, differences
-from study.errors import InterruptedStudyError, StudyFailedError
-from study.experiment_grid import (
+from study.campaigns.baseline import DescribeRun, baseline_histories
+from study.campaigns.campaign import FLUSH_SECONDS, STOPPING, no_space_left
+from study.campaigns.experiment_grid import (
     AXES,
     ExperimentConfig,
     PlannedRun,
@@ -31,12 +25,15 @@ from study.experiment_grid import (
     groups,
     noisy_runs,
 )
-from study.experiment_report import ExperimentResult, report, to_csv, to_markdown
-from study.live import live_view
+from study.campaigns.experiment_result import ExperimentResult, report
+from study.campaigns.experiment_tables import to_csv, to_markdown
+from study.campaigns.live import live_view
+from study.campaigns.session import Session, connected
+from study.config import StudyConfig, differences
+from study.errors import InterruptedStudyError, StudyFailedError
 from study.records.events import ArtifactEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, public_values, storage_of, write_json
 from study.records.ledger_view import LedgerState
-from study.session import Session, connected
 from study.tune.interrupts import interruptible
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.dataset import Dataset

@@ -1,6 +1,6 @@
 """Evaluate a weights file on a test set: what ``noise-test`` does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,14 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from study.commands.reference_options import ReferenceOptions, ResolvedRun, combine
-from study.preflight import check_train
-from study.run_files import per_class
-from study.weights_file import Weights, load_into, read_weights
+from study.checks import check_train
+from study.run.results import per_class
+from study.run.weights_file import Weights, load_into
 from trainables.config import TrainConfig
 from trainables.data.device_data import EVAL_BATCH, DeviceData, load_dataset, resolve_data
 from trainables.device import set_up_torch
-from trainables.errors import InputError
 from trainables.evaluation import EvalResult, Sharpness, evaluate, sharpness
 from trainables.models.registry import build_model, to_memory_format
-from trainables.presets import readme
 
 SHARPNESS_EPSILON = 0.2
 """Size of the random steps of the weights, relative to each tensor."""
@@ -72,8 +69,8 @@ class Evaluation:
 
 def evaluate_checkpoint(
     path: Path,
-    given: Mapping[str, Any],
-    reference: ReferenceOptions,
+    weights: Weights,
+    config: TrainConfig,
     *,
     batch_size: int | None = None,
     with_sharpness: bool = False,
@@ -82,21 +79,17 @@ def evaluate_checkpoint(
     """Evaluate a checkpoint.
 
     Args:
-        path: a weights file of ours, a bare state dict, or the checkpoint of a run under way.
-        given: settings that replace the checkpoint's, by path.
-        reference: the device.
+        path: where the weights were read, for messages.
+        weights: what was read there.
+        config: the model and the data set that they are tried on.
         batch_size: images a batch; None: as in training.
         with_sharpness: whether to measure that, too.
         log: where notices go.
 
     Raises:
-        InputError: if the file is no checkpoint or fits neither the model nor the data set.
+        InputError: if the weights fit neither the model nor the data set.
     """
-    weights = read_weights(path)
-    resolved = _resolve(path, weights, given, reference)
-    for notice in resolved.notices:
-        log.print(notice, soft_wrap=True, markup=False, highlight=False)
-    config = check_train(resolved.config)
+    config = check_train(config)
     dataset = load_dataset(config.data)
     config = config.model_copy(update={"data": resolve_data(config.data, dataset)})
     device = torch.device(config.device)
@@ -152,17 +145,3 @@ def measure_sharpness(
         seed=_SHARPNESS_SEED,
         precision=config.precision,
     )
-
-
-def _resolve(
-    path: Path, weights: Weights, given: Mapping[str, Any], reference: ReferenceOptions
-) -> ResolvedRun:
-    if weights.config is None and "model/classifier" not in given:
-        raise InputError(
-            f"--checkpoint = {path}: a bare state dict does not say which model it is: "
-            "give --classifier"
-        )
-    stored = dict(weights.config or {})
-    # The device that it was trained on says nothing about this machine.
-    stored.pop("device", None)
-    return combine(readme(), stored, str(path), given, reference)

@@ -11,28 +11,24 @@ import fcntl
 import glob
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.run.json_files import write_json
 from trainables.config import TrainConfig
 from trainables.errors import InputError
-from trainables.files import write_atomically
-from trainables.metrics import EpochMetrics, objective_value
-from trainables.noise.controller import Injection
+from trainables.metrics import EpochMetrics
 from trainables.settings import parse_config, read_mapping
 
-if TYPE_CHECKING:  # names and checks need no torch
+if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.epoch_details import EpochDetails
-    from trainables.evaluation import EvalResult, Sharpness
 
 UNNAMED = "none.pth"
 """The reference's default for ``--save-as``: the run gets a name of its own."""
@@ -265,7 +261,7 @@ class RunFiles:
         weights: Mapping[str, "Tensor"],
     ) -> Path:
         """Store the weights of the best epoch so far, in place of those of an earlier one."""
-        from study.weights_file import write_weights
+        from study.run.weights_file import write_weights
 
         path = self.folder / (
             self.save_as or f"{self.name}_epoch{row.epoch}_acc{row.val_accuracy:.4f}.pth"
@@ -306,177 +302,3 @@ def _flat(config: TrainConfig) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
-
-
-class EpochLog:
-    """The files with a line for each epoch; opening cuts off the epochs from ``start`` on.
-
-    Args:
-        files: the run.
-        classes: names of the classes.
-        start: the epoch that comes next.
-        per_layer: whether ``noise.jsonl`` has the norms of every layer.
-    """
-
-    NAMES = ("epoch_metrics", "signals", "noise", "optimizer")
-
-    def __init__(
-        self, files: RunFiles, classes: Sequence[str], *, start: int, per_layer: bool = False
-    ) -> None:
-        self._classes = tuple(classes)
-        self._per_layer = per_layer
-        self._files = {}
-        for name in self.NAMES:
-            path = files.metrics / f"{name}.jsonl"
-            _keep_epochs_before(path, start)
-            self._files[name] = path.open("a", encoding="utf-8")
-
-    def write(self, row: EpochMetrics, injection: Injection, details: "EpochDetails") -> None:
-        """Append what is known of one epoch to every file."""
-        self._append("epoch_metrics", [self._metrics(row, details)])
-        self._append(
-            "signals",
-            [
-                {
-                    "epoch": row.epoch,
-                    "signal": reading.name,
-                    "value": reading.value,
-                    "threshold": reading.threshold,
-                    "raised": reading.raised,
-                }
-                for reading in injection.readings
-            ],
-        )
-        self._append("noise", [self._noise(row, injection, details)])
-        self._append("optimizer", [{"epoch": row.epoch, "lr": row.lr, **details.optimizer_norms}])
-
-    def close(self) -> None:
-        """Close all files."""
-        for file in self._files.values():
-            file.close()
-
-    def _append(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
-        file = self._files[name]
-        file.writelines(json_line(line) + "\n" for line in lines)
-        file.flush()
-
-    def _metrics(self, row: EpochMetrics, details: "EpochDetails") -> dict[str, Any]:
-        validation = details.validation
-        line = row.to_dict()
-        line["val_per_class"] = per_class(
-            self._classes, validation.per_class_accuracy, validation.per_class_loss
-        )
-        if details.train_per_class is not None:
-            known = [pair or (None, None) for pair in details.train_per_class]
-            line["train_per_class"] = per_class(
-                self._classes, [pair[0] for pair in known], [pair[1] for pair in known]
-            )
-        return line
-
-    def _noise(
-        self, row: EpochMetrics, injection: Injection, details: "EpochDetails"
-    ) -> dict[str, Any]:
-        norms = details.noise
-        line: dict[str, Any] = {
-            "epoch": row.epoch,
-            "kind": injection.kind,
-            "magnitude": injection.magnitude,
-            "severity": injection.severity,
-            "phase": injection.phase,
-            "signals": list(injection.signals),
-            "raised_streak": injection.raised_streak,
-            "injection_streak": injection.injection_streak,
-            "cooldown_remaining": injection.cooldown_remaining,
-            "norm_before": norms.before if norms else None,
-            "norm_after": norms.after if norms else None,
-        }
-        if self._per_layer:
-            layers = norms.layers if norms else {}
-            line["layers"] = {
-                name: {"norm_before": before, "norm_after": after}
-                for name, (before, after) in layers.items()
-            }
-        return line
-
-
-def per_class(
-    classes: Sequence[str],
-    accuracies: Sequence[float | None],
-    losses: Sequence[float | None],
-) -> dict[str, dict[str, float | None]]:
-    """Class name → accuracy in [0, 1] and mean loss; None for a class without images."""
-    return {
-        name: {"accuracy": accuracy, "loss": loss}
-        for name, accuracy, loss in zip(classes, accuracies, losses, strict=True)
-    }
-
-
-def json_line(value: Mapping[str, Any]) -> str:
-    """Strict JSON on one line; a number that is not finite becomes null."""
-    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write strict JSON, whole or not at all; a number that is not finite becomes null."""
-
-    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, (text + "\n").encode())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
-
-
-def _keep_epochs_before(path: Path, start: int) -> None:
-    """Cut off the lines from epoch ``start`` on, and a last line that a kill left unfinished."""
-    if not path.exists():
-        return
-    kept = 0
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n") or json.loads(line)["epoch"] >= start:
-                break
-            kept += len(line)
-    os.truncate(path, kept)
-
-
-def final_metrics(
-    history: Sequence[EpochMetrics],
-    best: EpochMetrics,
-    test: "EvalResult",
-    sharpness: "Sharpness",
-    seconds: float,
-) -> dict[str, float | int]:
-    """The result of a run, flat: METHOD's final evaluation of the best epoch, gaps, and cost.
-
-    Accuracies lie in [0, 1]; gaps are training − validation accuracy; ``epochs_to_best`` counts
-    epochs from 1; ``seconds`` is the wall time of training and evaluation.
-    """
-    last = history[-1]
-    return {
-        "test_accuracy": test.accuracy,
-        "test_loss": test.loss,
-        "best_val_accuracy": best.val_accuracy,
-        "best_val_loss": best.val_loss,
-        "best_epoch": best.epoch,
-        "epochs_to_best": best.epoch + 1,
-        "final_val_accuracy": last.val_accuracy,
-        "final_val_loss": last.val_loss,
-        "final_train_accuracy": last.train_accuracy,
-        "final_train_loss": last.train_loss,
-        "generalization_gap_final": last.train_accuracy - last.val_accuracy,
-        "generalization_gap_at_best": best.train_accuracy - best.val_accuracy,
-        "generalization_gap_last_ten": objective_value("generalization_gap", history),
-        "sharpness": sharpness.mean_drop,
-        "sharpness_epsilon": sharpness.epsilon,
-        "sharpness_draws": sharpness.draws,
-        "epochs": len(history),
-        "noisy_epochs": sum(row.injected for row in history),
-        "seconds": seconds,
-    }

@@ -14,34 +14,28 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from search_spaces.registry import get_space
-from study.api import (
-    FLUSH_SECONDS,
-    STOPPING,
-    no_space_left,
-    read_images,
-)
-from study.baseline import DescribeRun, baseline_histories
-from study.config import StudyConfig
-from study.confirm_plan import (
+from study.campaigns.baseline import DescribeRun, baseline_histories
+from study.campaigns.campaign import FLUSH_SECONDS, STOPPING, no_space_left, read_images
+from study.campaigns.confirm_plan import (
     DECIDING,
     ROLES,
-    Confirmation,
     ConfirmConfig,
     ConfirmRun,
     Role,
     config_file,
     confirm_folder,
-    first_noise,
     planned_confirmation,
     stored_confirmation,
 )
+from study.campaigns.confirmation import Confirmation, first_noise
+from study.campaigns.live import live_view
+from study.campaigns.session import Session, connected
+from study.checks import check_study
+from study.config import StudyConfig
 from study.errors import InterruptedStudyError, StudyFailedError
-from study.live import live_view
-from study.preflight import check_study
 from study.records.events import ArtifactEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of, write_json
 from study.records.ledger_view import LedgerState, read_ledger
-from study.session import Session, connected
 from study.statistics.comparison import Verdict
 from study.tune.interrupts import interruptible
 from trainables.data.dataset import Dataset
@@ -59,7 +53,7 @@ def run_confirm(
     """Confirm the best configurations of a study on fresh seeds, or go on with it.
 
     Args:
-        study: the study as it is stored (``study.resume.resumed``).
+        study: the study as it is stored (``study.campaigns.resume.resumed``).
         confirm: how many configurations and seeds.
         console: where to show progress; None: nowhere.
 

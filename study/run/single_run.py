@@ -6,33 +6,27 @@ trial's metrics again, however it is shown and stored.
 
 import contextlib
 import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from study.checkpoint_evaluation import evaluate_test_set, measure_sharpness
-from study.dashboard import View, Watched, watching
-from study.lr_plot import draw_lr_schedule
-from study.preflight import check_train
-from study.run_files import (
-    UNNAMED,
-    EpochLog,
-    RunFiles,
-    final_metrics,
-    noise_label,
-    per_class,
-    write_json,
-)
-from study.run_tracking import Tracking, tracking
+from study.checks import check_train
+from study.run.dashboard import View, watching
+from study.run.epoch_log import EpochLog
+from study.run.evaluation import evaluate_test_set, measure_sharpness
+from study.run.files import UNNAMED, RunFiles, noise_label
+from study.run.json_files import write_json
+from study.run.lr_plot import draw_lr_schedule
+from study.run.results import final_metrics, per_class
+from study.run.stop import StopNow, StopRequest
+from study.run.tracking import Tracking, tracking
+from study.run.watched import Watched
 from study.tracking.addresses import resolve_uri
 from trainables.checkpoint import CheckpointError, load_state, save_state
 from trainables.config import TrainConfig
@@ -42,8 +36,6 @@ from trainables.errors import InputError
 from trainables.loop import Training, train_epochs
 from trainables.metrics import EpochMetrics
 from trainables.settings import read_mapping
-
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -213,7 +205,7 @@ class _Run:
             per_layer=self.options.layer_norms,
         )
         watched = Watched.of(self.config, self._title(), training.history)
-        stop = _StopRequest()
+        stop = StopRequest()
         with (
             contextlib.closing(log),
             stop.listening(),
@@ -233,7 +225,7 @@ class _Run:
                         stop.check()
                         if not row.finite:
                             break
-            except _StopNow:
+            except StopNow:
                 complete = len(training.history)
                 raise Interrupted(self.files, complete, stop.signal) from None
 
@@ -303,44 +295,6 @@ class _Run:
 
     def _say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True, markup=False, highlight=False)
-
-
-class _StopNow(BaseException):
-    """Leaves the training loop between two steps."""
-
-
-class _StopRequest:
-    """Turns SIGINT and SIGTERM into a stop after the step under way; a second one stops at once."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-
-    def check(self) -> None:
-        """Leave the loop if a stop was asked for.
-
-        Raises:
-            _StopNow: if so.
-        """
-        if self.signal:
-            raise _StopNow
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take the signals over; only the main thread can."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._handle) for number in _STOP_SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal:
-            raise KeyboardInterrupt
-        self.signal = number
 
 
 def _load_data(config: TrainConfig, console: Console) -> Dataset:

@@ -3,15 +3,11 @@
 A view is told of steps and epochs by the loop that it watches and changes nothing in it.
 """
 
-import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Protocol
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress import (
@@ -26,23 +22,12 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from trainables.config import TrainConfig
-from trainables.metrics import EpochMetrics, is_better
+from study.run.graphs import Graphs, SideBySide
+from study.run.watched import Watched
+from trainables.metrics import EpochMetrics
 from trainables.noise.controller import Injection
 
 _REFRESHES = 4
-_GRAPH_LINES = range(7, 13)
-"""Heights of a graph that can be read, the panel round it not counted."""
-
-_NARROW = 100
-"""Below so many columns the panels stand one under the other."""
-
-_OTHER_LINES = 16
-_OTHER_LINES_NARROW = 23
-"""Lines of the dashboard that are no graphs; a terminal of 80×24 has room for them."""
-
-_GRAPH_COLUMNS = 40
-"""The least width of a graph, its panel included."""
 
 _PHASES = {
     "off": "no noise in this run",
@@ -64,43 +49,6 @@ class View(Protocol):
 
     def note(self, text: str) -> None:
         """Something to tell the user."""
-
-
-@dataclass
-class Watched:
-    """What is known of the run so far; both views draw from it."""
-
-    config: TrainConfig
-    title: str
-    history: list[EpochMetrics] = field(default_factory=list)
-    best: EpochMetrics | None = None
-    injection: Injection | None = None
-    done: float = 0.0
-    began: float = field(default_factory=time.monotonic)
-    resumed_at: int = 0
-
-    @classmethod
-    def of(cls, config: TrainConfig, title: str, history: Sequence[EpochMetrics]) -> "Watched":
-        """A run that goes on after ``history``, which may be empty."""
-        watched = cls(config, title, resumed_at=len(history), done=float(len(history)))
-        for row in history:
-            watched.add(row)
-        return watched
-
-    def add(self, row: EpochMetrics) -> None:
-        """Take in a completed epoch."""
-        self.history.append(row)
-        self.done = float(len(self.history))
-        if row.finite and is_better(row, self.best):
-            self.best = row
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimate from the pace since this process began; None before the first step."""
-        passed = self.done - self.resumed_at
-        if passed <= 0:
-            return None
-        return (time.monotonic() - self.began) / passed * (self.config.epochs - self.done)
 
 
 class PlainView:
@@ -213,53 +161,11 @@ def render(watched: Watched, bars: RenderableType, *, graphs: bool) -> Renderabl
     """The whole dashboard."""
     parts: list[RenderableType] = [
         Panel(bars, title=watched.title, title_align="left", border_style="cyan"),
-        _SideBySide(_metrics_panel(watched), _noise_panel(watched)),
+        SideBySide(_metrics_panel(watched), _noise_panel(watched)),
     ]
     if graphs and watched.history:
-        parts.append(_Graphs(watched))
+        parts.append(Graphs(watched))
     return Group(*parts)
-
-
-class _Graphs:
-    """As many graphs as the terminal has room for."""
-
-    def __init__(self, watched: Watched) -> None:
-        self._watched = watched
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        other = _OTHER_LINES_NARROW if options.max_width < _NARROW else _OTHER_LINES
-        room = console.height - other
-        rows = min(2, room // (_GRAPH_LINES.start + 2))
-        if rows < 1 or options.max_width < 2 * _GRAPH_COLUMNS:
-            needed = f"{2 * _GRAPH_COLUMNS} columns and {other + _GRAPH_LINES.start + 2} lines"
-            yield Text(f"graphs need a terminal of at least {needed}", style="dim")
-            return
-        lines = min(room // rows - 2, _GRAPH_LINES.stop - 1)
-        watched = self._watched
-        yield _two_columns(_accuracy_graph(watched, lines), _loss_graph(watched, lines))
-        if rows > 1:
-            yield _two_columns(_lr_graph(watched, lines), _magnitude_graph(watched, lines))
-
-
-class _SideBySide:
-    """Two renderables in one row; in a narrow terminal one under the other."""
-
-    def __init__(self, left: RenderableType, right: RenderableType) -> None:
-        self._pair = (left, right)
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if options.max_width < _NARROW:
-            yield from self._pair
-            return
-        yield _two_columns(*self._pair)
-
-
-def _two_columns(left: RenderableType, right: RenderableType) -> Table:
-    grid = Table.grid(expand=True)
-    grid.add_column(ratio=1)
-    grid.add_column(ratio=1)
-    grid.add_row(left, right)
-    return grid
 
 
 class _TimeLeft(ProgressColumn):
@@ -358,139 +264,3 @@ def _signals_text(injection: Injection) -> Text:
         text.append("  raised\n" if reading.raised else "\n", style="red")
     text.rstrip()
     return text
-
-
-@dataclass(frozen=True)
-class _Series:
-    name: str
-    values: Sequence[float]
-    color: str
-
-
-class _Graph:
-    """Lines over epochs, drawn with plotext in the width that is there."""
-
-    def __init__(
-        self,
-        title: str,
-        epochs: int,
-        series: Sequence[_Series],
-        lines: int,
-        floor: float | None = None,
-    ) -> None:
-        self._title = title
-        self._epochs = epochs
-        self._series = series
-        self._lines = lines
-        self._floor = floor
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        title = Text(self._title)
-        for line in self._series:
-            title.append(f"  — {line.name}", style=line.color)
-        drawn = draw_lines(
-            tuple((tuple(series.values), series.color) for series in self._series),
-            self._epochs,
-            floor=self._floor,
-            width=max(20, options.max_width - 4),
-            height=self._lines,
-        )
-        yield Panel(Text.from_ansi(drawn, no_wrap=True), title=title, title_align="left")
-
-
-@lru_cache(maxsize=16)
-def draw_lines(
-    lines: tuple[tuple[tuple[float, ...], str], ...],
-    epochs: int,
-    *,
-    floor: float | None = None,
-    width: int,
-    height: int,
-) -> str:
-    """Lines over epochs as text with ANSI colours.
-
-    Drawn once an epoch, not with each redraw of the dashboard: that costs ten milliseconds.
-
-    Args:
-        lines: values by epoch, and a colour's name; at least one value.
-        epochs: the epoch budget, the length of the axis.
-        floor: where the axis of the values begins, unless one is lower; None: at the lowest.
-        width: columns.
-        height: rows, the axis with its labels included.
-    """
-    import plotext
-
-    figure = plotext.figure
-    figure.clear()
-    figure.theme("simple")
-    figure.plot_size(width, height)
-    figure.legend(False)
-    drawn = [value for values, _ in lines for value in values]
-    low, high = min(drawn), max(drawn)
-    low = low if floor is None else min(floor, low)
-    last = max(2, epochs)
-    figure.ruler("x").lim(1, last)
-    figure.ruler("x").ticks(sorted({1 + round(i * (last - 1) / 5) for i in range(6)}))
-    # A line that is the same everywhere has no range of its own.
-    figure.ruler("y").lim(low, high if high > low else low + 1)
-    for values, color in lines:
-        marker = plotext.marker("braille", color)
-        signal = figure.signal(list(range(1, len(values) + 1)), list(values), marker=marker)
-        figure.draw(signal.lines())
-    return str(figure.build().string()).rstrip("\n")
-
-
-def _finite(values: Sequence[float]) -> list[float]:
-    """Values to draw: what is not finite stays at the last finite one."""
-    drawn: list[float] = []
-    for value in values:
-        last = drawn[-1] if drawn else 0.0
-        drawn.append(value if math.isfinite(value) else last)
-    return drawn
-
-
-def _graph(
-    watched: Watched,
-    lines: int,
-    title: str,
-    *series: tuple[str, str, str],
-    floor: float | None = None,
-) -> _Graph:
-    return _Graph(
-        title,
-        watched.config.epochs,
-        [
-            _Series(name, _finite([getattr(row, attribute) for row in watched.history]), color)
-            for name, attribute, color in series
-        ],
-        lines,
-        floor,
-    )
-
-
-def _accuracy_graph(watched: Watched, lines: int) -> _Graph:
-    return _graph(
-        watched,
-        lines,
-        "accuracy",
-        ("training", "train_accuracy", "cyan"),
-        ("validation", "val_accuracy", "yellow"),
-    )
-
-
-def _loss_graph(watched: Watched, lines: int) -> _Graph:
-    return _graph(
-        watched,
-        lines,
-        "loss",
-        ("training", "train_loss", "cyan"),
-        ("validation", "val_loss", "yellow"),
-    )
-
-
-def _lr_graph(watched: Watched, lines: int) -> _Graph:
-    return _graph(watched, lines, "learning rate", ("last step", "lr", "green"), floor=0.0)
-
-
-def _magnitude_graph(watched: Watched, lines: int) -> _Graph:
-    return _graph(watched, lines, "noise magnitude", ("σ", "noise_magnitude", "red"), floor=0.0)

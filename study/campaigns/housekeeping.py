@@ -109,7 +109,7 @@ def clean_study(storage: Where, name: str) -> str:
 
 
 def _needed(folder: StudyFolder, state: LedgerState, *, over: bool) -> set[Location]:
-    from study.confirm_plan import stored_confirmation  # It imports this module.
+    from study.campaigns.confirm_plan import stored_confirmation  # It imports this module.
 
     needed: set[Location] = set()
     best = state.study.best if state.study else None

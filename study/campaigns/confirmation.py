@@ -10,216 +10,34 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, Self
-
-from pydantic import model_validator
+from typing import Any
 
 from search_spaces.registry import get_space
+from study.campaigns.confirm_plan import (
+    DECIDING,
+    METRICS,
+    ROLES,
+    ConfirmConfig,
+    ConfirmRun,
+    Role,
+    best_trials,
+    confirm_folder,
+    run_key,
+    stored_confirmation,
+)
+from study.campaigns.placebo import placebo_plan
 from study.config import StudyConfig
-from study.placebo import placebo_plan
 from study.records.folder import StudyFolder, open_study
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from study.records.storage import Storage, Where
-from study.records.summary import TrialSummary, ranked, summarise
+from study.records.summary import TrialSummary
 from study.statistics.comparison import Comparison, compare
 from study.statistics.paired import Paired, pair
-from study.statistics.sequential import SequentialDesign, decide, look_schedule
+from study.statistics.sequential import decide
 from trainables.config import TrainConfig
 from trainables.errors import InputError
-from trainables.metrics import Mode
 from trainables.noise_config import NoiseConfig
-from trainables.settings import FrozenConfig, parse_config, read_mapping
-
-DECIDING = "test_accuracy"
-"""The metric that the verdict rests on."""
-
-METRICS: dict[str, Mode] = {
-    "test_accuracy": "max",
-    "best_val_accuracy": "max",
-    "final_val_accuracy": "max",
-    "test_loss": "min",
-    "best_val_loss": "min",
-    "generalization_gap": "min",
-}
-"""What is compared → whether more or less of it is better. Test figures are those of the weights
-with the best validation accuracy."""
-
-Role = Literal["baseline", "confirm", "placebo"]
-ROLES: tuple[Role, ...] = ("baseline", "confirm", "placebo")
-"""The runs of a confirmation, in the order in which they are trained."""
-
-
-class ConfirmConfig(FrozenConfig):
-    """What a confirmation trains: ``DIR/NAME/confirm/confirm_config.json`` holds one.
-
-    Attributes:
-        top: how many of the search's best complete trials.
-        seeds: fresh seeds, in a sequential design the most of them.
-        first_look: seeds at the first look of a sequential design; None: no such design.
-        trials: the trials chosen; empty before the first start.
-        first_seed: the first of the fresh seeds, which are consecutive.
-    """
-
-    top: int = 3
-    seeds: int = 5
-    first_look: int | None = None
-    trials: tuple[str, ...] = ()
-    first_seed: int = 0
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        if self.top < 1:
-            raise ValueError(f"top (--top) = {self.top}: confirm at least one configuration")
-        if self.seeds < 2:
-            raise ValueError(
-                f"seeds (--seeds) = {self.seeds}: differences over seeds need at least 2 of them"
-            )
-        if self.first_look is not None:
-            look_schedule(self.first_look, self.seeds)
-        return self
-
-    @property
-    def design(self) -> SequentialDesign | None:
-        """When a sequential confirmation looks at the data."""
-        if self.first_look is None:
-            return None
-        return SequentialDesign(look_schedule(self.first_look, self.seeds))
-
-    @property
-    def fresh_seeds(self) -> tuple[int, ...]:
-        """All seeds that may be used, in their order."""
-        return tuple(range(self.first_seed, self.first_seed + self.seeds))
-
-
-def parse_seeds(text: str, *, sequential: bool) -> tuple[int, int | None]:
-    """Read ``--seeds``: ``5``, or ``5..20`` for a sequential design.
-
-    Returns:
-        The most seeds, and those at the first look (None without a sequential design).
-
-    Raises:
-        InputError: if it is neither, or does not go with ``--sequential``.
-    """
-    first, dots, last = text.partition("..")
-    numbers = [first, last] if dots else [first]
-    if not all(number.strip().isdecimal() for number in numbers):
-        raise InputError(f"--seeds = {text!r}: a number, or FIRST..LAST with --sequential")
-    if sequential != bool(dots):
-        remedy = (
-            f"with --sequential give FIRST..LAST, e.g. {first}..{4 * int(first)}"
-            if sequential
-            else "a range needs --sequential, which says when to stop with the error level kept"
-        )
-        raise InputError(f"--seeds = {text}: {remedy}")
-    if not sequential:
-        return int(first), None
-    look_schedule(int(first), int(last))
-    return int(last), int(first)
-
-
-@dataclass(frozen=True)
-class ConfirmRun:
-    """One run of a confirmation: its stable key, and what it changes in the base configuration."""
-
-    role: Role
-    seed: int
-    overrides: dict[str, Any]
-    trial: str = ""
-
-    @property
-    def key(self) -> str:
-        """``baseline-seed2``, ``trial-0007-seed2`` or ``trial-0007-placebo-seed2``."""
-        return run_key(self.role, self.trial, self.seed)
-
-
-def run_key(role: Role, trial: str, seed: int) -> str:
-    """The key of a run of a confirmation."""
-    name = {"baseline": "baseline", "confirm": trial, "placebo": f"{trial}-placebo"}[role]
-    return f"{name}-seed{seed}"
-
-
-def confirm_folder(folder: StudyFolder) -> StudyFolder:
-    """Where a study's confirmation has its ledger, its checkpoints and its lock."""
-    return folder.subfolder("confirm")
-
-
-def config_file(folder: StudyFolder) -> Path:
-    """The stored configuration of a study's confirmation."""
-    return confirm_folder(folder).path / "confirm_config.json"
-
-
-def stored_confirmation(folder: StudyFolder) -> ConfirmConfig | None:
-    """The configuration of a confirmation that was begun; None if there is none.
-
-    Raises:
-        InputError: if it is damaged.
-    """
-    path = config_file(folder)
-    return (
-        parse_config(ConfirmConfig, read_mapping(path), where=str(path)) if path.exists() else None
-    )
-
-
-def planned_confirmation(
-    study: StudyConfig, search: LedgerState, wanted: ConfirmConfig, stored: ConfirmConfig | None
-) -> ConfirmConfig:
-    """The confirmation to be run: its trials chosen, its seeds fresh, what was begun kept.
-
-    Args:
-        study: the study's configuration.
-        search: its ledger.
-        wanted: how many trials and seeds.
-        stored: the confirmation as it was begun earlier, if it was.
-
-    Raises:
-        InputError: if there is no complete trial, or ``wanted`` contradicts what was begun.
-    """
-    best = [trial.trial_id for trial in best_trials(study, search)]
-    if not best:
-        raise InputError(
-            f"name = {study.name!r}: no trial is complete, there is nothing to confirm"
-        )
-    if stored is None:
-        used = {*study.seeds, *(record.seed for record in search.trials.values())}
-        chosen = {"trials": tuple(best[: wanted.top]), "first_seed": max(used) + 1}
-        return wanted.model_copy(update=chosen)
-    _check_goes_on(wanted, stored)
-    trials = list(stored.trials)
-    if stored.first_look is None:
-        trials += [trial for trial in best[: wanted.top] if trial not in trials]
-    return wanted.model_copy(update={"trials": tuple(trials), "first_seed": stored.first_seed})
-
-
-def _check_goes_on(wanted: ConfirmConfig, stored: ConfirmConfig) -> None:
-    """Refuse what would make the verdict depend on what has been seen."""
-    same = "; go on with the same options, or remove the folder confirm to begin anew"
-    if wanted.first_look != stored.first_look or (
-        stored.first_look is not None and (wanted.seeds, wanted.top) != (stored.seeds, stored.top)
-    ):
-        raise InputError(
-            f"{_design_words(wanted)}: begun as {_design_words(stored)}; a design is fixed before "
-            f"its first look{same}"
-        )
-    for name in ("top", "seeds"):
-        now, before = getattr(wanted, name), getattr(stored, name)
-        if now < before:
-            raise InputError(
-                f"{name} (--{name}) = {now}: begun with {before}; more may be added, but what was "
-                f"seen can't be taken away{same}"
-            )
-
-
-def _design_words(config: ConfirmConfig) -> str:
-    if config.first_look is None:
-        return f"--top {config.top} --seeds {config.seeds}"
-    return f"--top {config.top} --sequential --seeds {config.first_look}..{config.seeds}"
-
-
-def best_trials(study: StudyConfig, search: LedgerState) -> list[TrialSummary]:
-    """The complete trials with a value from best to worst, by the (first) objective."""
-    trials = summarise(study, search).trials
-    return ranked(study, [t for t in trials if t.state == "complete" and t.value is not None])
+from trainables.settings import parse_config
 
 
 @dataclass(frozen=True)

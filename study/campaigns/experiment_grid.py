@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ValidationError, model_validator
 
+from study.checks import check_gpus, check_place, check_tracking, check_train
 from study.config import NAME_PATTERN, RunsConfig
-from study.preflight import check_gpus, check_place, check_tracking, check_train
 from study.presets import quickstart
 from study.tune.address import address_of
 from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig, apply_overrides

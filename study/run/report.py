@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from study.dashboard import duration
+from study.run.dashboard import duration
 
 if TYPE_CHECKING:
-    from study.checkpoint_evaluation import Evaluation
-    from study.single_run import RunResult
+    from study.run.evaluation import Evaluation
+    from study.run.single_run import RunResult
 
 _MOST_CLASSES = 20
 """Beyond so many classes the table shows the worst ones only."""

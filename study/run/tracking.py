@@ -19,7 +19,7 @@ from study.records.events import (
 )
 from study.records.ledger import Ledger
 from study.records.ledger_view import read_ledger
-from study.run_files import RunFiles
+from study.run.files import RunFiles
 from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics
 from trainables.noise.fork import baseline_digest

@@ -1,0 +1,1 @@
+"""Whatever trains many runs under one ledger: a search, a grid, a confirmation."""

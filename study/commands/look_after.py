@@ -1,0 +1,135 @@
+"""``noise-study sync``, ``ui``, ``list`` and ``clean``."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from rich.console import Console
+
+from study.commands.dispatch import PROG
+from study.commands.options import read_arguments
+from study.commands.places import Name, StorageOptions
+from study.commands.settings import option
+from study.records.remote import DATABASE
+from trainables.errors import InputError
+from trainables.uris import redact_uri
+
+
+@dataclass(frozen=True)
+class SyncOptions(StorageOptions):
+    """Options of ``sync``."""
+
+    name: Name = ""
+    tracking_uri: Annotated[
+        str,
+        option(
+            "--tracking-uri",
+            help="MLflow tracking URI",
+            value="URI",
+            default="the study's own",
+        ),
+    ] = ""
+
+
+def sync(arguments: Sequence[str]) -> int:
+    """``noise-study sync NAME``: send to MLflow what it could not take while the study ran."""
+    options = read_arguments(
+        SyncOptions,
+        arguments,
+        prog=f"{PROG} sync",
+        description="Send to MLflow what it could not take while the study ran.",
+    )
+    from study.api import sync_study
+
+    report = sync_study(options.where, options.name, options.tracking_uri or None)
+    if report.error is not None:
+        print(
+            f"{PROG}: MLflow can't be written to ({report.error}); {report.behind} bytes and "
+            f"{report.files_left} files wait to be sent. Try again later",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"{options.name}: {report.events} records sent, MLflow has everything")
+    return 0
+
+
+@dataclass(frozen=True)
+class UiOptions(StorageOptions):
+    """Options of ``ui``."""
+
+    tracking_uri: Annotated[
+        str,
+        option(
+            "--tracking-uri",
+            help="MLflow tracking URI",
+            value="URI",
+            default="STORAGE/mlflow.db",
+        ),
+    ] = ""
+    port: Annotated[int, option("--port", help="port on 127.0.0.1", value="INT")] = 5000
+
+
+def ui(arguments: Sequence[str]) -> int:
+    """``noise-study ui``: MLflow on 127.0.0.1 with the studies' store."""
+    options = read_arguments(
+        UiOptions,
+        arguments,
+        prog=f"{PROG} ui",
+        description="Open MLflow on 127.0.0.1 with the studies' store.",
+    )
+    from study.tracking.addresses import resolve_uri
+    from study.tracking.ui import serve_ui
+
+    where = options.where
+    storage = where.folder
+    uri = resolve_uri(options.tracking_uri or None, storage)
+    if where.remote is not None and not (options.tracking_uri or (storage / DATABASE).exists()):
+        words = shlex.join([PROG, "sync", "NAME", *where.words])
+        raise InputError(
+            f"storage = {where.shown}: MLflow on this machine knows no study of it yet; fill it "
+            f"from a study's records with: {words}"
+        )
+    if not options.tracking_uri and not storage.is_dir():
+        raise InputError(
+            f"storage = {where.shown}: there is no such folder, so no study; give another "
+            "(--storage)"
+        )
+    print(f"MLflow with {redact_uri(uri)} on http://127.0.0.1:{options.port} (Ctrl-C ends it)")
+    return serve_ui(uri, storage, port=options.port)
+
+
+def list_studies(arguments: Sequence[str]) -> int:
+    """``noise-study list``: a line a study."""
+    options = read_arguments(
+        StorageOptions,
+        arguments,
+        prog=f"{PROG} list",
+        description="List the studies under a storage folder.",
+    )
+    from study.campaigns.housekeeping import studies_table
+
+    Console().print(studies_table(options.where))
+    return 0
+
+
+@dataclass(frozen=True)
+class CleanOptions(StorageOptions):
+    """Options of ``clean``."""
+
+    name: Name = ""
+
+
+def clean(arguments: Sequence[str]) -> int:
+    """``noise-study clean NAME``: remove checkpoints that nothing needs."""
+    options = read_arguments(
+        CleanOptions,
+        arguments,
+        prog=f"{PROG} clean",
+        description="Remove the checkpoints that nothing needs any more, and say how much.",
+    )
+    from study.campaigns.housekeeping import clean_study
+
+    print(clean_study(options.where, options.name))
+    return 0

@@ -1,0 +1,41 @@
+"""Options that say which study is meant, and where it is stored."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from study.commands.settings import option
+from study.records.storage import Storage
+
+
+@dataclass(frozen=True)
+class StorageOptions:
+    """Where studies are."""
+
+    storage: Annotated[
+        str,
+        option(
+            "--storage",
+            help="folder that holds the studies, or a place in an object store, e.g. "
+            "s3://BUCKET/FOLDER",
+            value="DIR",
+        ),
+    ] = "studies"
+    work_dir: Annotated[
+        str,
+        option(
+            "--work-dir",
+            help="local folder for the records where --storage is a URI",
+            value="DIR",
+            default="one in ~/.cache/noise-study",
+        ),
+    ] = ""
+
+    @property
+    def where(self) -> Storage:
+        """Where the studies are."""
+        return Storage.of(self.storage, self.work_dir or None)
+
+
+Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(help="the study's name", metavar="NAME")]]

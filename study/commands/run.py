@@ -1,0 +1,154 @@
+"""``noise-study run`` and ``resume``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from rich.console import Console
+
+from study.campaigns.resume import resumed
+from study.checks import read_configs
+from study.commands.dispatch import PROG
+from study.commands.options import read_command_line
+from study.commands.places import Name, StorageOptions
+from study.commands.settings import SettingOptions, option
+from study.config import MAY_CHANGE, StudyConfig
+from study.presets import PRESETS, get_preset, quickstart, with_one_cosine
+from study.records.folder import StudyFolder, storage_of
+from trainables.errors import InputError
+from trainables.settings import merge, nest, parse_config, read_mapping
+
+STUDY_OPTIONS = SettingOptions(
+    StudyConfig, quickstart(), omit=("train/noise/policy", "train/noise/kind"), title="study"
+)
+"""The options of ``run``, generated from the configuration of a study."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of ``run`` that are no settings."""
+
+    preset: Annotated[
+        str, option("--preset", help="where to start from: " + ", ".join(PRESETS), value="NAME")
+    ] = "quickstart"
+    config: Annotated[
+        str,
+        option(
+            "--config",
+            help="a study's configuration (JSON or YAML), as each study writes it to "
+            "STORAGE/NAME/study.json; options given beside it win",
+            value="FILE",
+            default="none",
+        ),
+    ] = ""
+    configs: Annotated[
+        str,
+        option(
+            "--configs",
+            help="a JSON list of overrides, run exactly instead of a search, "
+            'e.g. [{"noise/patience": 3}]',
+            value="FILE",
+            default="none",
+        ),
+    ] = ""
+
+
+def study_config(arguments: Sequence[str]) -> StudyConfig:
+    """The configuration that a command line of ``noise-study run`` means.
+
+    Preset < configuration file < single options, wherever they stand on the line.
+
+    Raises:
+        InputError: naming the field, its value and what is allowed.
+    """
+    line = read_command_line(
+        arguments,
+        STUDY_OPTIONS,
+        RunOptions,
+        prog=f"{PROG} run",
+        description="Search for noise settings that beat the same training without noise, beside "
+        "a pinned baseline.",
+    )
+    if str(line.given.get("trials", "")).startswith("+"):
+        raise InputError(
+            f"trials (--trials) = {line.given['trials']}: {PROG} resume NAME --trials +N adds to "
+            "a study; here give how many there shall be"
+        )
+    preset = get_preset(line.extra.preset).model_dump(mode="json")
+    from_file = read_mapping(line.extra.config) if line.extra.config else {}
+    given = nest(line.given)
+    values = with_one_cosine(merge(merge(preset, from_file), given), from_file, given)
+    if line.extra.configs:
+        values["configs"] = read_configs(line.extra.configs)
+    return parse_config(
+        StudyConfig,
+        values,
+        where=line.extra.config,
+        options=STUDY_OPTIONS.names_of(line.given),
+    )
+
+
+RESUME_OPTIONS = SettingOptions(
+    StudyConfig, quickstart(), only=MAY_CHANGE - {"storage", "work_dir"}, title="changes"
+)
+"""The options of ``resume``, generated from the configuration of a study."""
+
+
+def resumed_config(arguments: Sequence[str]) -> StudyConfig:
+    """The configuration that a command line of ``noise-study resume`` means.
+
+    Raises:
+        InputError: naming the field, its value and what is allowed.
+    """
+    line = read_command_line(
+        arguments,
+        RESUME_OPTIONS,
+        ResumeOptions,
+        prog=f"{PROG} resume",
+        description="Go on with a study that was interrupted, or extend one that is finished "
+        "(--trials +50). Where an option is not given, the study's own setting holds.",
+    )
+    given = dict(line.given)
+    more = 0
+    trials = given.get("trials", "")
+    if trials.startswith("+"):
+        more = _more_trials(given.pop("trials"))
+    return resumed(line.extra.where, line.extra.name, given, more_trials=more)
+
+
+def _more_trials(text: str) -> int:
+    if not text[1:].isdecimal():
+        raise InputError(f"trials (--trials) = {text!r}: a whole number, or +N for N more")
+    return int(text)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """``noise-study run``."""
+    return _run_to_the_end(study_config(arguments))
+
+
+def resume(arguments: Sequence[str]) -> int:
+    """``noise-study resume NAME``."""
+    return _run_to_the_end(resumed_config(arguments))
+
+
+def _run_to_the_end(config: StudyConfig) -> int:
+    from study.checks import check_study
+
+    # Before Ray and MLflow are imported, so that a mistake is answered at once.
+    checked = check_study(config)
+    StudyFolder.fetched(storage_of(config), config.name).check_same_study(checked)
+    from study.api import run_study
+    from study.campaigns.search_result import print_result
+
+    console = Console()
+    summary = run_study(config, console=console)
+    print_result(console, config, summary)
+    return 0
+
+
+@dataclass(frozen=True)
+class ResumeOptions(StorageOptions):
+    """Options of ``resume`` that are no settings."""
+
+    name: Name = ""

@@ -1,0 +1,1 @@
+"""One single run: its files, its weights, its dashboard and its report."""

@@ -1,0 +1,57 @@
+"""The figures at the end of a single run."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trainables.metrics import EpochMetrics, objective_value
+
+if TYPE_CHECKING:
+    from trainables.evaluation import EvalResult, Sharpness
+
+
+def per_class(
+    classes: Sequence[str],
+    accuracies: Sequence[float | None],
+    losses: Sequence[float | None],
+) -> dict[str, dict[str, float | None]]:
+    """Class name → accuracy in [0, 1] and mean loss; None for a class without images."""
+    return {
+        name: {"accuracy": accuracy, "loss": loss}
+        for name, accuracy, loss in zip(classes, accuracies, losses, strict=True)
+    }
+
+
+def final_metrics(
+    history: Sequence[EpochMetrics],
+    best: EpochMetrics,
+    test: "EvalResult",
+    sharpness: "Sharpness",
+    seconds: float,
+) -> dict[str, float | int]:
+    """The result of a run, flat: METHOD's final evaluation of the best epoch, gaps, and cost.
+
+    Accuracies lie in [0, 1]; gaps are training − validation accuracy; ``epochs_to_best`` counts
+    epochs from 1; ``seconds`` is the wall time of training and evaluation.
+    """
+    last = history[-1]
+    return {
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        "best_val_accuracy": best.val_accuracy,
+        "best_val_loss": best.val_loss,
+        "best_epoch": best.epoch,
+        "epochs_to_best": best.epoch + 1,
+        "final_val_accuracy": last.val_accuracy,
+        "final_val_loss": last.val_loss,
+        "final_train_accuracy": last.train_accuracy,
+        "final_train_loss": last.train_loss,
+        "generalization_gap_final": last.train_accuracy - last.val_accuracy,
+        "generalization_gap_at_best": best.train_accuracy - best.val_accuracy,
+        "generalization_gap_last_ten": objective_value("generalization_gap", history),
+        "sharpness": sharpness.mean_drop,
+        "sharpness_epsilon": sharpness.epsilon,
+        "sharpness_draws": sharpness.draws,
+        "epochs": len(history),
+        "noisy_epochs": sum(row.injected for row in history),
+        "seconds": seconds,
+    }

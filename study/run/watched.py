@@ -1,0 +1,59 @@
+"""What a dashboard shows of a run: the curves so far, and how much room it takes."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from trainables.config import TrainConfig
+from trainables.metrics import EpochMetrics, is_better
+from trainables.noise.controller import Injection
+
+GRAPH_LINES = range(7, 13)
+"""Heights of a graph that can be read, the panel round it not counted."""
+
+NARROW = 100
+"""Below so many columns the panels stand one under the other."""
+
+OTHER_LINES = 16
+OTHER_LINES_NARROW = 23
+"""Lines of the dashboard that are no graphs; a terminal of 80×24 has room for them."""
+
+GRAPH_COLUMNS = 40
+"""The least width of a graph, its panel included."""
+
+
+@dataclass
+class Watched:
+    """What is known of the run so far; both views draw from it."""
+
+    config: TrainConfig
+    title: str
+    history: list[EpochMetrics] = field(default_factory=list)
+    best: EpochMetrics | None = None
+    injection: Injection | None = None
+    done: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+    resumed_at: int = 0
+
+    @classmethod
+    def of(cls, config: TrainConfig, title: str, history: Sequence[EpochMetrics]) -> "Watched":
+        """A run that goes on after ``history``, which may be empty."""
+        watched = cls(config, title, resumed_at=len(history), done=float(len(history)))
+        for row in history:
+            watched.add(row)
+        return watched
+
+    def add(self, row: EpochMetrics) -> None:
+        """Take in a completed epoch."""
+        self.history.append(row)
+        self.done = float(len(self.history))
+        if row.finite and is_better(row, self.best):
+            self.best = row
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate from the pace since this process began; None before the first step."""
+        passed = self.done - self.resumed_at
+        if passed <= 0:
+            return None
+        return (time.monotonic() - self.began) / passed * (self.config.epochs - self.done)
