@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from analysis.reading import StudyView, load_study
-from tests.analysis.studies import write_study
+from tests.support.trained_studies import write_study
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from study.commands.study import main
-from tests.study.servers import make_empty_database
+from tests.support.servers import make_empty_database
 
 EPOCHS = 6
 TRIALS = 6

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainables.runs import EAGER, device_data, run, same_weights, small_config, training
+from tests.support.runs import EAGER, device_data, run, same_weights, small_config, training
 from trainables.checkpoint import load_state, save_state
 from trainables.epoch_details import Detail
 from trainables.loop import Training, train_epochs

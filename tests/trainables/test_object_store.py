@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.study.servers import ObjectStore, object_store
+from tests.support.servers import ObjectStore, object_store
 from trainables.checkpoint import CheckpointError, load_state
 from trainables.files import write_atomically
 from trainables.object_store import Location, ObjectPath, location

@@ -57,7 +57,7 @@ def test_steps_are_those_of_torch(
 def test_a_run_on_the_cpu_goes_without_the_compiler() -> None:
     code = (
         "import sys\n"
-        "from tests.trainables.runs import device_data\n"
+        "from tests.support.runs import device_data\n"
         "from trainables.config import TrainConfig\n"
         "from trainables.loop import Training\n"
         "data = dict(dataset='synthetic', synthetic_train=64, synthetic_test=32, batch_size=16)\n"

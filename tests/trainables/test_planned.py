@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from study.commands.reference_options import ReferenceOptions, resolve_run
-from tests.trainables.runs import EAGER, run, same_weights, small_config
+from tests.support.runs import EAGER, run, same_weights, small_config
 from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.noise.controller import fork_epoch, replay

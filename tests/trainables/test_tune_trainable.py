@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from study.tune.connect import leave_ray
-from tests.trainables.runs import EAGER, run, small_config
+from tests.support.runs import EAGER, run, small_config
 from trainables.config import TrainConfig
 from trainables.data.device_data import load_dataset
 from trainables.metrics import EpochMetrics

@@ -1,0 +1,92 @@
+"""Which trial is a study's winner, whether it has earned its place, and what is registered."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from analysis.commands.analysis import main
+from analysis.export.register import PixelClassifier, standing, winner_weights
+from analysis.reading import load_study
+from study.run.weights_file import write_weights
+from tests.support.runs import device_data, training
+from tests.support.trained_studies import BASE, TRIALS, write_confirmation, write_study
+from trainables.data.device_data import load_dataset
+from trainables.errors import InputError
+from trainables.models.registry import build_model
+
+
+def test_without_a_confirmation_the_search_decides(tmp_path: Path) -> None:
+    write_study(tmp_path, "never", trials=TRIALS[2:3], seeds=1)
+    never = standing(load_study(tmp_path, "never"))
+    # It never injected and equals its baseline, which is not better.
+    assert (never.trial, never.beats) == ("trial-0000", False)
+    assert "not confirmed" in never.reason
+
+
+@pytest.mark.parametrize(
+    ("gains", "beats", "word"),
+    [
+        ((0.05, 0.06, 0.055, 0.052), True, "better"),
+        ((-0.05, -0.06, -0.055, -0.052), False, "worse"),
+        ((0.05, -0.06, 0.04, -0.02), False, "too few seeds"),
+    ],
+)
+def test_a_confirmations_verdict_counts_more_than_the_search(
+    gains: tuple[float, ...], beats: bool, word: str, tmp_path: Path
+) -> None:
+    write_study(tmp_path, "small", trials=TRIALS[1:2], seeds=1)
+    view = load_study(tmp_path, "small")
+    write_confirmation(view.folder, "trial-0000", (1, 2, 3, 4), gains)
+    found = standing(view)
+    assert found.beats is beats
+    assert word in found.reason
+    mean = sum(gains) / len(gains)
+    assert found.metrics["confirmed_test_accuracy_difference"] == pytest.approx(mean)
+
+
+def test_refusals_come_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(tmp_path, "never", trials=TRIALS[2:3], seeds=1)
+    command = ["export", "never", "--storage", str(tmp_path)]
+    for words, said in (
+        (["--register", "m"], "--force registers it all the same"),
+        (["--register", "a/b"], "without / and :"),
+        (["--force"], "only with --register"),
+        (["--weights", "w.pth"], "only with --register"),
+    ):
+        assert main([*command, *words]) == 2
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "never" / "export").exists()
+
+
+def test_lost_weights_may_be_trained_again_and_given_as_a_file(tmp_path: Path) -> None:
+    write_study(tmp_path, "small", trials=TRIALS[:2], seeds=1)
+    view = load_study(tmp_path, "small")
+    with pytest.raises(InputError, match="noise-train --config"):
+        winner_weights(view, "trial-0000")
+    config = view.train_config("trial-0000")
+    run = training(config)
+    while not run.finished:
+        run.run_epoch()
+    assert run.best is not None
+    path = tmp_path / "again.pth"
+    write_weights(path, config, ("0",), run.best.row, run.best.weights)
+    found = winner_weights(view, "trial-0000", str(path))
+    assert found.epoch == run.best.row.epoch
+    assert all(torch.equal(found.weights[name], run.best.weights[name]) for name in found.weights)
+    with pytest.raises(InputError, match="not the weights of a run with trial-0001"):
+        winner_weights(view, "trial-0001", str(path))
+
+
+def test_pixels_in_are_normalised_as_in_training() -> None:
+    config = BASE
+    dataset = load_dataset(config.data)
+    network = build_model("BabyCNN", len(dataset.classes)).eval()
+    model = PixelClassifier(network, dataset.mean, dataset.std).eval()
+    images, _ = next(device_data(config).eval_batches("val"))
+    with torch.inference_mode():
+        expected = network(images)
+        found = model(torch.tensor(dataset.val_images[: len(images)]))
+    torch.testing.assert_close(found, expected)

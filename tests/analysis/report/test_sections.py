@@ -1,0 +1,274 @@
+"""The report: its figures against the ledger, and the page in a real browser."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from analysis.charts.chart import Blocks, Line, Points, Surface, log_ticks
+from analysis.charts.draw_static import save_figure
+from analysis.commands.analysis import main
+from analysis.forking_picture import forking_chart
+from analysis.reading import StudyView, load_study
+from analysis.report.figures import Report, adaptivity, better_by, cost, verdict
+from analysis.report.importance import importances
+from analysis.report.page import Page
+from analysis.report.sections import sections
+from analysis.report.setting_pictures import contour_chart
+from analysis.report.trial_pictures import curves_chart, gap_chart, history_chart, noise_chart
+from tests.support.browser import NEEDS_BROWSER, Browser, open_browser
+from tests.support.trained_studies import ADAPTIVE, EPOCHS, TRIALS, Planned, write_study
+
+PROBE = """
+const table = document.querySelector("table.data"), rows = () => [...table.tBodies[0].rows];
+const column = [...table.tHead.rows[0].cells].findIndex((c) => c.textContent === "epochs");
+const click = () => table.tHead.rows[0].cells[column].querySelector("button").click();
+const cells = () => rows().map((row) => Number(row.cells[column].dataset.sort)).join(",");
+const out = {};
+click(); out.up = cells(); click(); out.down = cells();
+const filter = document.querySelector("input[type=search]");
+filter.value = "failed made"; filter.dispatchEvent(new Event("input"));
+out.shown = rows().filter((row) => !row.hidden).map((row) => row.cells[0].textContent).join(",");
+filter.value = ""; filter.dispatchEvent(new Event("input"));
+out.all = rows().filter((row) => !row.hidden).length;
+const plots = [...document.querySelectorAll(".plot")];
+out.plots = plots.length;
+out.empty = plots.filter((plot) => !plot.querySelector(".main-svg")).length;
+out.low = plots.filter((plot) => plot.getBoundingClientRect().height < 100).length;
+out.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+out.page = getComputedStyle(document.body).backgroundColor;
+out.ink = getComputedStyle(document.body).color;
+out.words = getComputedStyle(document.querySelector(".plot .xtick text")).fill;
+return out;
+"""
+"""Sorts, filters, and looks for what does not fit."""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with open_browser(tmp_path_factory.mktemp("browser")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def written(storage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    assert main(["report", "small", "--storage", str(storage), "--out", str(folder)]) == 0
+    return folder
+
+
+def test_the_pictures_are_files_too(written: Path, small: StudyView) -> None:
+    keys = {chart.key for part in sections(small) for chart in part.charts}
+    assert {"ranking", "curves", "noise", "history", "accuracy_gap"} <= keys
+    for key in keys:
+        assert Image.open(written / "report" / f"{key}.png").width > 600
+        assert "<svg" in (written / "report" / f"{key}.svg").read_text(encoding="utf-8")
+
+
+def test_the_page_names_no_other_host_and_holds_what_it_must(written: Path) -> None:
+    text = (written / "report.html").read_text(encoding="utf-8")
+    assert "default-src 'none'" in text
+    assert not re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=", text)
+    for heading in ("Verdict", "Ranking", "Cost", "All trials", "To reproduce it"):
+        assert f">{heading}</h2>" in text
+    assert text.count("trial-0003") > 1
+
+
+@NEEDS_BROWSER
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("dark", [False, True])
+def test_in_a_browser_it_draws_sorts_and_filters(
+    width: int, dark: bool, written: Path, browser: Browser, small: StudyView
+) -> None:
+    browser.look(width=width, dark=dark)
+    browser.open((written / "report.html").as_uri())
+    probe = browser.run(PROBE)
+    lengths = sorted(len(record.history) for record in small.state.trials.values())
+    assert probe["up"] == ",".join(map(str, lengths))
+    assert probe["down"] == ",".join(map(str, reversed(lengths)))
+    assert probe["shown"] == "trial-0004"
+    assert probe["all"] == len(lengths)
+    assert probe["plots"] > 10
+    assert (probe["empty"], probe["low"]) == (0, 0)
+    assert probe["wide"] <= 0, "the page scrolls sideways"
+    assert is_dark(probe["page"]) == dark
+    assert is_dark(probe["ink"]) == is_dark(probe["words"]) != dark
+    assert browser.requests() == [(written / "report.html").as_uri()]
+    assert not browser.problems()
+
+
+def is_dark(colour: str) -> bool:
+    """Whether a colour, as ``rgb(20, 24, 29)``, is nearer to black than to white."""
+    return sum(map(int, re.findall(r"\d+", colour)[:3])) < 3 * 128
+
+
+def test_curves_show_the_noise_of_the_best_trial(small: StudyView) -> None:
+    report = Report(small)
+    assert report.best is not None
+    chart = curves_chart(report)
+    assert chart is not None
+    lines = [mark for mark in chart.panels[0].marks if isinstance(mark, Line)]
+    assert list(lines[0].y) == [row.val_accuracy for row in report.baseline]
+    assert list(lines[1].y) == [row.val_accuracy for row in report.best.history]
+    picture = noise_chart(report)
+    assert picture is not None
+    noisy = {
+        epoch
+        for mark in picture.panels[1].marks
+        if isinstance(mark, Blocks) and mark.name.endswith(" noise")
+        for _, start, stop in mark.spans
+        for epoch in range(round(start + 0.5), round(stop + 0.5))
+    }
+    assert noisy == {row.epoch for row in report.best.history if row.injected}
+
+
+def test_history_tells_apart_how_trials_ended(small: StudyView) -> None:
+    chart = history_chart(small)
+    assert chart is not None
+    points = [mark for mark in chart.panels[0].marks if isinstance(mark, Points)]
+    by_name = {mark.name: set(mark.labels) for mark in points}
+    assert by_name["never injected"] == {"trial-0002"}
+    assert by_name["stopped early"] == {"trial-0003"}
+    assert by_name["failed"] == {"trial-0004"}
+
+
+def test_adaptivity_counts_listening_epochs(small: StudyView) -> None:
+    record = small.state.trials["trial-0001"]
+    found = adaptivity(record)
+    phases = [row.noise_phase for row in record.history]
+    assert found.listening == EPOCHS - phases.count("warm_up") - phases.count("cooldown")
+    assert found.raised == sum(bool(row.signals) for row in record.history)
+    assert found.noisy == phases.count("injecting")
+
+
+def test_verdict_and_cost_come_from_the_ledger(small: StudyView) -> None:
+    best = small.best
+    assert best is not None
+    gain = better_by(small, best)
+    assert gain is not None
+    lines = verdict(small)
+    assert best.trial_id in lines[0]
+    assert f"{abs(gain):.4f}" in lines[0]
+    spent = cost(small)
+    records = small.state.by_role("trial")
+    assert spent.reported == sum(len(r.history) for r in records)
+    assert spent.trained + spent.shared == spent.reported
+    assert spent.stopped == EPOCHS - 10
+    assert spent.seconds == 2 * 2.0 + len(TRIALS) * 1.0
+
+
+def test_gap_has_the_front(small: StudyView) -> None:
+    chart = gap_chart(small)
+    assert chart is not None
+    (front,) = [mark for mark in chart.panels[0].marks if isinstance(mark, Line)]
+    assert list(front.x) == sorted(front.x)
+    assert list(front.y) == sorted(y for y in front.y if y is not None)
+
+
+def test_importances_find_the_setting_that_decides(tmp_path: Path) -> None:
+    kinds = [("input", 3.0), ("input", 0.01), ("weight", 3.0), ("weight", 0.01), ("input", 1.0)]
+    trials = tuple(
+        Planned(
+            {
+                "noise/policy": "always",
+                "noise/kind": kind,
+                "noise/magnitude": magnitude,
+                "noise/schedule": "constant",
+                "noise/distribution": "gaussian",
+            }
+        )
+        for kind, magnitude in kinds
+    )
+    write_study(tmp_path, "static", trials=trials, seeds=1, space="static_noise")
+    found = importances(load_study(tmp_path, "static"))
+    assert found.trials == len(kinds)
+    assert "too few to trust" in found.warning
+    assert found.order[0] in {"noise/magnitude", "noise/kind"}
+    assert sum(found.fanova.values()) == pytest.approx(1.0)
+    told = {part.key: part for part in sections(load_study(tmp_path, "static"))}
+    assert "static" in told["adaptivity"].lines[0]
+
+
+def test_the_contour_lies_between_the_trials(tmp_path: Path) -> None:
+    places = [(0.1, 0.1), (0.1, 2.0), (2.0, 0.1), (2.0, 2.0), (0.5, 0.5), (1.0, 0.3), (0.2, 1.0)]
+    trials = tuple(
+        Planned(
+            {
+                **ADAPTIVE,
+                "noise/signals": "grad_norm_plateau",
+                "noise/magnitude_min": low,
+                "noise/magnitude_extra": extra,
+            }
+        )
+        for low, extra in places
+    )
+    write_study(tmp_path, "pairs", trials=trials, seeds=1, space="adaptive_noise")
+    view = load_study(tmp_path, "pairs")
+    chart = contour_chart(view, ["noise/magnitude_min", "noise/magnitude_extra"])
+    assert chart is not None
+    surface, points = chart.panels[0].marks
+    assert isinstance(surface, Surface)
+    assert isinstance(points, Points)
+    assert points.z is not None
+    known = [value for row in surface.z for value in row if value is not None]
+    # Planes through points lie between the lowest and the highest of them, and end at the outer.
+    assert min(points.z) - 1e-9 <= min(known) <= max(known) <= max(points.z) + 1e-9
+    assert any(value is None for row in surface.z for value in row)
+    save_figure(chart, tmp_path / "contour.png")
+    assert Image.open(tmp_path / "contour.png").width > 600
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((0.0061, 0.63), ("0.01", "0.03", "0.1", "0.3")),
+        ((0.03, 1.2), ("0.03", "0.1", "0.3", "1")),
+        ((0.2, 0.9), ("0.2", "0.3", "0.5", "1")),
+        ((0.4,), ("0.4",)),
+        ((1e-5, 10.0), ("1e-05", "0.001", "0.1", "10")),
+        ((), ()),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis_are_few_and_written_out(
+    values: tuple[float, ...], expected: tuple[str, ...]
+) -> None:
+    ticks = log_ticks(values)
+    assert len(ticks) <= 4
+    assert tuple(text for _, text in ticks) == expected
+
+
+@pytest.mark.parametrize(("seeds", "trials"), [(0, ()), (1, ()), (2, TRIALS[3:5])])
+def test_unfinished_studies_are_reported(
+    seeds: int,
+    trials: tuple[Planned, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_study(tmp_path, "begun", trials=trials, seeds=seeds, over=False)
+    command = ["report", "begun", "--storage", str(tmp_path)]
+    assert main([*command, *([] if trials else ["--no-pictures"])]) == 0
+    assert "No trial is complete yet" in capsys.readouterr().err
+    text = (tmp_path / "begun" / "report.html").read_text(encoding="utf-8")
+    assert "The study is not finished" in text
+    assert "There is no verdict yet" in text
+
+
+def test_text_is_escaped() -> None:
+    page = Page("<b>", "</script>")
+    page.table(["<i>"], [["<script>alert(1)</script>", 1.5, None, True]])
+    text = page.html()
+    assert "<script>alert(1)" not in text
+    assert "<b>" not in text.split("<style>")[0]
+    assert 'data-sort="1.5"' in text
+
+
+def test_the_forking_picture(small: StudyView, tmp_path: Path) -> None:
+    chart = forking_chart(small)
+    save_figure(chart, tmp_path / "forking.png")
+    assert (tmp_path / "forking.png").stat().st_size < 150_000
+    blocks = [mark for mark in chart.panels[1].marks if isinstance(mark, Blocks)]
+    taken = {row: round(stop + 0.5) for row, _, stop in blocks[1].spans}
+    for key, epochs in taken.items():
+        assert epochs == small.state.trials[key].first_injection_epoch

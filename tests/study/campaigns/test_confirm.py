@@ -1,0 +1,450 @@
+"""Confirmations: what is trained, how it is paired, and a real one that is killed in the middle."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from study.campaigns.confirm_plan import (
+    METRICS,
+    ConfirmConfig,
+    best_trials,
+    confirm_folder,
+    parse_seeds,
+    planned_confirmation,
+    run_key,
+)
+from study.campaigns.confirmation import Confirmation, load_confirmation
+from study.campaigns.placebo import runs_of
+from study.commands.confirm import read_confirm
+from study.commands.study import main
+from study.config import StudyConfig
+from study.records.folder import StudyFolder
+from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
+from study.statistics.comparison import Verdict
+from tests.support.runs import device_data
+from tests.support.study_processes import count, study_process, wait_until
+from tests.support.trained_studies import ADAPTIVE, BASE, EPOCHS, Planned, write_study
+from trainables.config import TrainConfig, apply_overrides
+from trainables.errors import InputError
+from trainables.loop import Training, train_epochs
+from trainables.metrics import EpochMetrics
+from trainables.noise.fork import baseline_digest
+
+STUDY = StudyConfig(name="s", train=BASE, baseline_seeds=3)
+NOISE = {"noise/policy": "on_stagnation", **ADAPTIVE}
+
+
+def rows(noisy: Mapping[int, float] | None = None, accuracy: float = 0.5) -> tuple[Any, ...]:
+    """A history with noise of these magnitudes in these epochs."""
+    noisy = noisy or {}
+    return tuple(
+        EpochMetrics(
+            epoch, 1.0, 0.5, 1.0, accuracy, 1.0, 1.0, 0.1,
+            "gradient" if epoch in noisy else "none", noisy.get(epoch, 0.0),
+        )
+        for epoch in range(EPOCHS)
+    )  # fmt: skip
+
+
+def record(
+    key: str,
+    role: str,
+    seed: int,
+    *,
+    state: Any = "complete",
+    test: float | None = None,
+    noisy: Mapping[int, float] | None = None,
+    accuracy: float = 0.5,
+) -> TrialRecord:
+    overrides = {"noise/policy": "off"} if role == "baseline" else NOISE
+    config = apply_overrides(BASE, {**overrides, "seed": seed})
+    return TrialRecord(
+        key=key,
+        role=role,
+        seed=seed,
+        overrides=overrides,
+        config=config.model_dump(mode="json"),
+        baseline=baseline_digest(config),
+        history=rows(noisy, accuracy),
+        state=state,
+        values={} if test is None else dict.fromkeys(METRICS, test),
+    )
+
+
+def search(*accuracies: float) -> LedgerState:
+    records = [record(f"baseline-seed{seed}", "baseline", seed) for seed in range(3)]
+    records += [
+        record(f"trial-{n:04d}", "trial", 0, noisy={4: 0.5}, accuracy=accuracy)
+        for n, accuracy in enumerate(accuracies)
+    ]
+    records.append(record("trial-0099", "trial", 0, state="pruned", accuracy=0.99))
+    return LedgerState(None, {r.key: r for r in records})
+
+
+def confirmation(config: ConfirmConfig, *records: TrialRecord) -> Confirmation:
+    folder = StudyFolder(Path("nowhere"))
+    state = LedgerState(None, {r.key: r for r in records})
+    return Confirmation(folder, STUDY, search(0.6, 0.7), config, state)
+
+
+def runs(trial: str, role: Any, values: Mapping[int, float | None], **more: Any) -> list[Any]:
+    """Runs by seed with a value for every metric; None: failed."""
+    return [
+        record(
+            run_key(role, trial, seed), role, seed, test=value,
+            state="failed" if value is None else "complete", **more,
+        )
+        for seed, value in values.items()
+    ]  # fmt: skip
+
+
+# --- the plan --------------------------------------------------------------------------------
+
+
+def test_the_best_complete_trials_on_seeds_that_no_baseline_had() -> None:
+    found = planned_confirmation(STUDY, search(0.6, 0.8, 0.7), ConfirmConfig(top=2), None)
+    assert found.trials == ("trial-0001", "trial-0002")
+    assert found.fresh_seeds == (3, 4, 5, 6, 7)
+    few = planned_confirmation(STUDY, search(0.6), ConfirmConfig(top=9, seeds=2), None)
+    assert (few.trials, few.fresh_seeds) == (("trial-0000",), (3, 4))
+    with pytest.raises(InputError, match="nothing to confirm"):
+        planned_confirmation(STUDY, search(), ConfirmConfig(), None)
+
+
+def test_what_was_begun_is_kept_and_may_grow() -> None:
+    begun = planned_confirmation(STUDY, search(0.6, 0.8), ConfirmConfig(top=1), None)
+    # The study was extended: what has been confirmed stays beside the new best.
+    more = planned_confirmation(STUDY, search(0.6, 0.8, 0.9), ConfirmConfig(top=1, seeds=8), begun)
+    assert more.trials == ("trial-0001", "trial-0002")
+    assert more.fresh_seeds == tuple(range(3, 11))
+
+
+@pytest.mark.parametrize(
+    ("begun", "wanted", "message"),
+    [
+        ({"top": 3}, {"top": 2}, "begun with 3"),
+        ({"seeds": 5}, {"seeds": 4}, "begun with 5"),
+        ({"seeds": 9, "first_look": 3}, {"seeds": 9}, "fixed before its first look"),
+        ({"seeds": 9}, {"seeds": 9, "first_look": 3}, "begun as --top 3 --seeds 9"),
+        ({"seeds": 9, "first_look": 3}, {"seeds": 12, "first_look": 3}, "--seeds 3..9"),
+    ],
+)
+def test_what_was_seen_can_not_be_taken_away(
+    begun: dict[str, Any], wanted: dict[str, Any], message: str
+) -> None:
+    stored = planned_confirmation(STUDY, search(0.6, 0.7, 0.8), ConfirmConfig(**begun), None)
+    with pytest.raises(InputError, match=message):
+        planned_confirmation(STUDY, search(0.6, 0.7, 0.8), ConfirmConfig(**wanted), stored)
+
+
+def test_seeds_on_the_command_line() -> None:
+    assert parse_seeds("7", sequential=False) == (7, None)
+    assert parse_seeds("5..20", sequential=True) == (20, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "sequential", "message"),
+    [
+        ("x", False, "a number"),
+        ("5..", True, "a number"),
+        ("-3", False, "a number"),
+        ("5..20", False, "needs --sequential"),
+        ("5", True, "give FIRST..LAST"),
+        ("1..20", True, "2 <= FIRST"),
+        ("9..3", True, "2 <= FIRST"),
+    ],
+)
+def test_seeds_that_make_no_sense(text: str, sequential: bool, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_seeds(text, sequential=sequential)
+
+
+def test_baselines_come_first_then_trials_then_placebos() -> None:
+    config = ConfirmConfig(seeds=2, trials=("trial-0001",), first_seed=5)
+    nothing = confirmation(config)
+    assert [run.key for run in nothing.missing("baseline")] == ["baseline-seed5", "baseline-seed6"]
+    assert nothing.missing("confirm") == nothing.missing("placebo") == []
+
+    # Without its baseline a trial is not trained on a seed.
+    second = confirmation(config, *runs("", "baseline", {5: 0.5, 6: None}))
+    (run,) = second.missing("confirm")
+    assert (run.key, run.seed) == ("trial-0001-seed5", 5)
+    assert apply_overrides(BASE, run.overrides).noise.policy == "on_stagnation"
+
+    noisy = {3: 0.5, 4: 0.25, 7: 0.125}
+    third = confirmation(
+        config,
+        *runs("", "baseline", {5: 0.5, 6: None}),
+        *runs("trial-0001", "confirm", {5: 0.6}, noisy=noisy),
+    )
+    (run,) = third.missing("placebo")
+    assert run.key == "trial-0001-placebo-seed5"
+    placebo = apply_overrides(BASE, run.overrides)
+    assert (placebo.noise.policy, placebo.seed) == ("planned", 5)
+    assert [sigma for _, _, sigma in placebo.noise.plan] == [0.5, 0.25, 0.125]
+    assert {epoch for epoch, _, _ in placebo.noise.plan} != set(noisy)
+    assert min(epoch for epoch, _, _ in placebo.noise.plan) >= 3
+    assert not third.finished
+    done = confirmation(
+        config, *third.state.trials.values(), *runs("trial-0001", "placebo", {5: 0.6})
+    )
+    assert done.finished
+
+
+def test_what_never_injects_has_its_baseline_for_a_placebo_and_full_noise_has_none() -> None:
+    config = ConfirmConfig(seeds=2, trials=("trial-0000", "trial-0001"), first_seed=5)
+    found = confirmation(
+        config,
+        *runs("", "baseline", {5: 0.5, 6: 0.5}),
+        *runs("trial-0000", "confirm", {5: 0.5, 6: 0.5}),
+        *runs("trial-0001", "confirm", {5: 0.5, 6: 0.5}, noisy=dict.fromkeys(range(3, 12), 0.1)),
+    )
+    jobs = found.missing("placebo")
+    assert [run.key for run in jobs] == ["trial-0000-placebo-seed5", "trial-0000-placebo-seed6"]
+    assert apply_overrides(BASE, jobs[0].overrides).noise.policy == "off"
+    assert found.has_no_placebo("trial-0001")
+    assert not found.has_no_placebo("trial-0000")
+    assert list(found.compared("test_accuracy", "confirm", "placebo")) == ["trial-0000"]
+
+
+# --- pairing and deciding --------------------------------------------------------------------
+
+
+def test_runs_are_paired_by_seed_and_failures_left_out() -> None:
+    config = ConfirmConfig(seeds=4, trials=("trial-0000",), first_seed=3)
+    found = confirmation(
+        config,
+        *runs("", "baseline", {3: 0.5, 4: 0.6, 5: None, 6: 0.5}),
+        *runs("trial-0000", "confirm", {3: 0.6, 4: None}),
+    )
+    sample = found.samples("test_accuracy")["trial-0000"]
+    # Seed 6 has not ended; on 5 there will be none, for want of a baseline.
+    assert sample.seeds == (3, 4, 5)
+    assert sample.left_out == (4, 5)
+    assert sample.complete == pytest.approx((0.1,))
+
+
+def test_a_value_that_is_no_number_is_no_value() -> None:
+    config = ConfirmConfig(seeds=2, trials=("trial-0000",), first_seed=3)
+    found = confirmation(
+        config,
+        *runs("", "baseline", {3: 0.5, 4: 0.5}),
+        *runs("trial-0000", "confirm", {3: 0.6, 4: math.inf}),
+    )
+    assert found.samples("test_loss")["trial-0000"].left_out == (4,)
+
+
+def test_a_sequential_design_adds_seeds_for_what_is_undecided_only() -> None:
+    config = ConfirmConfig(
+        seeds=12, first_look=6, trials=("trial-0000", "trial-0001"), first_seed=3
+    )
+    seeds = range(3, 9)
+    assert {len(s) for s in confirmation(config).wanted_seeds().values()} == {6}
+    clear = {seed: 0.8 + 0.0001 * seed for seed in seeds}
+    unclear = {seed: 0.5 + 0.1 * (-1) ** seed for seed in seeds}
+    found = confirmation(
+        config,
+        *runs("", "baseline", dict.fromkeys(seeds, 0.5)),
+        *runs("trial-0000", "confirm", clear),
+        *runs("trial-0001", "confirm", unclear),
+    )
+    wanted = found.wanted_seeds()
+    assert (len(wanted["trial-0000"]), len(wanted["trial-0001"])) == (6, 9)
+    assert [run.key for run in found.missing("baseline")] == [
+        f"baseline-seed{n}" for n in (9, 10, 11)
+    ]
+    verdicts = found.verdicts()
+    assert verdicts["trial-0000"].verdict is Verdict.BETTER
+    assert verdicts["trial-0000"].decided_at == 6
+    assert verdicts["trial-0001"].verdict is Verdict.TOO_FEW
+
+
+# --- the command -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished search: one trial that injects, one that never does, one stopped early."""
+    folder = tmp_path_factory.mktemp("confirmed")
+    injects = {**ADAPTIVE, "noise/signals": "grad_norm_plateau", "noise/cooldown_min": 3}
+    never = {
+        **ADAPTIVE, "noise/signals": "low_weight_update", "noise/weight_update_threshold": 1e-12,
+    }  # fmt: skip
+    write_study(
+        folder,
+        "small",
+        trials=(
+            Planned({**injects, "noise/magnitude_min": 2.0, "noise/schedule": "cosine"}),
+            Planned(never),
+            Planned({**injects, "noise/magnitude_min": 3.0}, "pruned", 10, "stopped early"),
+        ),
+        max_concurrent=2,
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["smal"], "did you mean 'small'"),
+        (["small", "--top", "0"], "--top) = 0"),
+        (["small", "--seeds", "1"], "at least 2"),
+        (["small", "--seeds", "3..9"], "needs --sequential"),
+        (["small", "--sequential", "--seeds", "4"], "e.g. 4..16"),
+        (["small", "--tops", "2"], "did you mean --top"),
+        (["small", "--max-concurrent", "0"], "greater than or equal to 1"),
+    ],
+)
+def test_mistakes_are_answered_before_anything_starts(
+    storage: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["confirm", *words, "--storage", str(storage)]) == 2
+    assert message in capsys.readouterr().err
+    assert not confirm_folder(StudyFolder.of(storage, "small")).path.exists()
+
+
+def test_the_defaults_of_the_command(storage: Path) -> None:
+    study, confirm = read_confirm(["small", "--storage", str(storage)])
+    assert (study.name, study.max_concurrent) == ("small", 2)
+    assert (confirm.top, confirm.seeds, confirm.first_look) == (3, 5, None)
+    _, sequential = read_confirm(["small", "--storage", str(storage), "--sequential"])
+    assert (sequential.seeds, sequential.first_look) == (20, 5)
+
+
+def test_a_study_that_is_not_confirmed_says_what_to_do(storage: Path) -> None:
+    with pytest.raises(InputError, match="noise-study confirm small"):
+        load_confirmation(storage, "small")
+
+
+@pytest.fixture(scope="module")
+def confirmed(storage: Path) -> Confirmation:
+    """Confirmed on three seeds, killed in the middle and continued by the same command."""
+    words = ["confirm", "small", "--storage", str(storage), "--top", "2", "--seeds", "3"]
+    folder = StudyFolder.of(storage, "small")
+    before = folder.ledger.read_bytes()
+    ledger = confirm_folder(folder).ledger
+    with study_process(words) as process:
+        # Both of the first trials' runs, or one and a half.
+        wait_until(lambda: count(ledger, '"role":"confirm"') >= 2, process)
+    assert not load_confirmation(storage, "small").finished
+    with study_process(words) as process:
+        out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, out
+    assert "noise-analysis confirm small" in out
+    assert folder.ledger.read_bytes() == before
+    return load_confirmation(storage, "small")
+
+
+def alone(config: TrainConfig) -> tuple[list[EpochMetrics], dict[str, float]]:
+    """The same run trained by the loop alone, and its figures on the test set."""
+    training = Training(config, device_data(config))
+    history = list(train_epochs(training))
+    found = training.evaluate_best("test")
+    return history, {"test_accuracy": found.accuracy, "test_loss": found.loss}
+
+
+@pytest.mark.slow
+def test_each_run_is_what_the_loop_alone_gives_and_so_are_its_test_figures(
+    confirmed: Confirmation,
+) -> None:
+    assert confirmed.finished
+    assert confirmed.config.fresh_seeds == (2, 3, 4)
+    order = tuple(t.trial_id for t in best_trials(confirmed.study, confirmed.search))
+    assert set(confirmed.config.trials) == set(order) == {"trial-0000", "trial-0001"}
+    assert {r.state for r in confirmed.state.trials.values()} == {"complete"}
+    assert len(confirmed.state.trials) == 3 * (1 + 2 + 2)
+    for role, trial in (("baseline", ""), ("confirm", "trial-0000"), ("placebo", "trial-0000")):
+        run = confirmed.record(role, trial, 3)  # type: ignore[arg-type]
+        assert run is not None
+        history, test = alone(TrainConfig.model_validate(run.config))
+        assert [r.val_loss for r in run.history] == [r.val_loss for r in history]
+        assert {name: run.values[name] for name in test} == test
+
+
+@pytest.mark.slow
+def test_a_placebo_has_its_trials_noise_at_other_epochs(confirmed: Confirmation) -> None:
+    for seed in confirmed.config.fresh_seeds:
+        trial = confirmed.record("confirm", "trial-0000", seed)
+        placebo = confirmed.record("placebo", "trial-0000", seed)
+        baseline = confirmed.record("baseline", "", seed)
+        assert trial is not None
+        assert placebo is not None
+        assert baseline is not None
+        mine, its = runs_of(trial.history), runs_of(placebo.history)
+        assert mine
+        assert [run.injections for run in mine] == [run.injections for run in its]
+        assert [run.start for run in mine] != [run.start for run in its]
+        first = its[0].start
+        assert placebo.shared_epochs == first >= 3
+        assert [r.val_loss for r in placebo.history[:first]] == [
+            r.val_loss for r in baseline.history[:first]
+        ]
+
+
+@pytest.mark.slow
+def test_what_never_injects_has_the_baselines_figures_untrained(confirmed: Confirmation) -> None:
+    for role in ("confirm", "placebo"):
+        for seed in confirmed.config.fresh_seeds:
+            run = confirmed.record(role, "trial-0001", seed)  # type: ignore[arg-type]
+            baseline = confirmed.record("baseline", "", seed)
+            assert run is not None
+            assert baseline is not None
+            assert run.epochs_trained == 0
+            assert run.values == baseline.values
+    assert confirmed.samples("test_accuracy")["trial-0001"].complete == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.slow
+def test_mlflow_has_every_run_once_with_its_test_figures(
+    confirmed: Confirmation, storage: Path
+) -> None:
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    experiment = client.get_experiment_by_name("small-confirm")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    by_trial = {run.data.tags.get("trial_id", ""): run for run in found}
+    assert len(by_trial) == len(found) == 1 + len(confirmed.state.trials)
+    assert by_trial[""].data.tags["confirms"] == "small"
+    assert by_trial[""].data.tags["status"] == "complete"
+    for key, record_ in confirmed.state.trials.items():
+        run = by_trial[key]
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["role"] == record_.role
+        for name in ("test_accuracy", "test_loss"):
+            assert run.data.metrics[name] == record_.values[name]
+
+
+@pytest.mark.slow
+def test_the_same_command_once_more_trains_nothing(
+    confirmed: Confirmation, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["confirm", "small", "--storage", str(storage), "--top", "2", "--seeds", "3"]
+    assert main(words) == 0
+    assert "complete already" in capsys.readouterr().out
+    again = read_ledger(confirm_folder(confirmed.folder).ledger)
+    assert again.trials == confirmed.state.trials
+
+
+@pytest.mark.slow
+def test_the_analysis_gives_the_verdict_with_its_reasons(
+    confirmed: Confirmation, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from analysis.commands.analysis import main as analyse
+
+    assert analyse(["confirm", "small", "--storage", str(storage)]) == 0
+    out = capsys.readouterr().out
+    assert "trial-0000, test accuracy beside the baseline:" in out
+    values = json.loads((confirmed.folder.path / "confirm.json").read_text())
+    assert values["finished"] is True
+    (first,) = [trial for trial in values["trials"] if trial["trial"] == "trial-0000"]
+    expected = confirmed.samples("test_accuracy")["trial-0000"]
+    found = first["against_baseline"]["test_accuracy"]
+    assert tuple(found["differences"].values()) == expected.differences
+    assert found["n"] == 3
+    assert found["wilcoxon_can_reject"] is False
+    assert "cannot reject" in (confirmed.folder.path / "confirm.md").read_text()

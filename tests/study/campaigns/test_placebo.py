@@ -1,0 +1,137 @@
+"""The placebo: exactly the trial's injections, moved to random epochs after the warm-up."""
+
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from study.campaigns.placebo import PlaceboPlan, placebo_plan, runs_of
+from tests.support.runs import EAGER, small_config
+from trainables.metrics import EpochMetrics
+from trainables.noise.controller import NoiseController
+from trainables.noise_config import NoiseConfig
+
+Noisy = dict[int, tuple[str, float]]
+
+
+def history_of(noisy: Noisy, epochs: int) -> list[EpochMetrics]:
+    """A history with these noisy epochs."""
+    kinds = {epoch: noisy.get(epoch, ("none", 0.0)) for epoch in range(epochs)}
+    return [
+        EpochMetrics(epoch, 1.0, 0.5, 1.0, 0.5, 1.0, 1.0, 0.1, kind, magnitude)
+        for epoch, (kind, magnitude) in kinds.items()
+    ]
+
+
+def settings_of(warm_up: int) -> NoiseConfig:
+    return NoiseConfig(policy="on_stagnation", warmup_epochs=warm_up, window=2)
+
+
+@st.composite
+def trials(draw: st.DrawFn) -> tuple[Noisy, int, int]:
+    """Any pattern of noisy epochs after any warm-up, tight ones included."""
+    warm_up = draw(st.integers(2, 6))
+    pattern = draw(st.lists(st.sampled_from([None, "gradient", "weight"]), max_size=25))
+    noisy = {
+        warm_up + offset: (kind, draw(st.sampled_from([0.1, 0.2, 0.3])))
+        for offset, kind in enumerate(pattern)
+        if kind is not None
+    }
+    return noisy, warm_up, warm_up + len(pattern)
+
+
+def blocks(plan: PlaceboPlan) -> list[tuple[tuple[str, float], ...]]:
+    """The plan's runs of consecutive epochs, in order."""
+    noisy: Noisy = {item.epoch: (item.kind, item.magnitude) for item in plan}
+    last = max(noisy, default=-1)
+    return [run.injections for run in runs_of(history_of(noisy, last + 1))]
+
+
+@settings(max_examples=300)
+@given(trials(), st.integers(0, 2**63 - 1))
+def test_moves_whole_runs_and_changes_nothing_else(
+    trial: tuple[Noisy, int, int], seed: int
+) -> None:
+    noisy, warm_up, epochs = trial
+    history = history_of(noisy, epochs)
+    plan = placebo_plan(history, settings_of(warm_up), epochs, seed)
+    runs = runs_of(history)
+    free = epochs - warm_up - len(noisy) - max(0, len(runs) - 1)
+    if runs and free == 0:
+        assert plan is None
+        return
+    assert plan is not None
+    assert blocks(plan) == [run.injections for run in runs]
+    places = [item.epoch for item in plan]
+    assert all(before < after for before, after in pairwise(places))
+    assert all(warm_up <= place < epochs for place in places)
+    assert not noisy or places != sorted(noisy)
+    assert plan == placebo_plan(history, settings_of(warm_up), epochs, seed)
+
+
+def test_hand_worked_runs() -> None:
+    noisy: Noisy = {3: ("gradient", 0.1), 4: ("weight", 0.2), 7: ("gradient", 0.3)}
+    first, second = runs_of(history_of(noisy, 9))
+    assert (first.start, first.injections) == (3, (("gradient", 0.1), ("weight", 0.2)))
+    assert (second.start, len(second)) == (7, 1)
+
+
+def test_every_other_placement_is_equally_likely() -> None:
+    """Two runs, two spare epochs: C(4, 2) = 6 placements, one of them the trial's own."""
+    noisy: Noisy = {2: ("gradient", 0.1), 3: ("gradient", 0.2), 5: ("weight", 0.3)}
+    history = history_of(noisy, 8)
+    plans = Counter(placebo_plan(history, settings_of(2), 8, seed) for seed in range(2000))
+    assert len(plans) == 5
+    assert stats.chisquare(list(plans.values())).pvalue > 0.001
+
+
+def test_the_seed_decides_and_its_draw_stays_the_same() -> None:
+    """A recorded plan: a stored study must find the same placebo again."""
+    history = history_of(dict.fromkeys((10, 11, 20), ("gradient", 0.1)), 100)
+    plans = [placebo_plan(history, settings_of(5), 100, seed) for seed in range(3)]
+    assert [tuple(item.epoch for item in plan or ()) for plan in plans] == RECORDED
+
+
+RECORDED = [(22, 23, 99), (11, 12, 52), (14, 15, 56)]
+
+
+def test_a_trial_that_never_injected_has_its_baseline_as_placebo() -> None:
+    assert placebo_plan(history_of({}, 9), settings_of(2), 9, 0) == ()
+
+
+def test_there_is_no_placebo_where_noise_can_lie_nowhere_else() -> None:
+    always: Noisy = dict.fromkeys(range(9), ("gradient", 0.1))
+    assert placebo_plan(history_of(always, 9), NoiseConfig(policy="always"), 9, 0) is None
+    after_warm_up: Noisy = dict.fromkeys(range(4, 9), ("gradient", 0.1))
+    assert placebo_plan(history_of(after_warm_up, 9), settings_of(4), 9, 0) is None
+
+
+def test_a_window_longer_than_the_warm_up_belongs_to_it() -> None:
+    """No signal is heard before a whole window is complete."""
+    noise = NoiseConfig(policy="on_stagnation", warmup_epochs=0, window=6)
+    history = history_of({8: ("gradient", 0.1)}, 10)
+    places = {(placebo_plan(history, noise, 10, seed) or ())[0].epoch for seed in range(100)}
+    assert places == {6, 7, 9}
+
+
+def test_noise_outside_the_epochs_it_may_lie_in_is_an_error() -> None:
+    for epoch in (1, 9):
+        with pytest.raises(ValueError, match=rf"noise in epochs {epoch} to {epoch}: outside"):
+            placebo_plan(history_of({epoch: ("gradient", 0.1)}, 10), settings_of(2), 9, 0)
+
+
+def test_the_controllers_own_decisions_can_be_moved() -> None:
+    """The controller's warm-up and this one's agree: what it decides is accepted."""
+    config = small_config(EAGER, epochs=12)
+    controller = NoiseController(config.noise, config.epochs)
+    history: list[EpochMetrics] = []
+    for epoch in range(config.epochs):
+        injection = controller.step(history)
+        row = history_of({epoch: (injection.kind, injection.magnitude)}, epoch + 1)[epoch]
+        history.append(row)
+    assert runs_of(history)[0].start == 2
+    plan = placebo_plan(history, config.noise, config.epochs, 0)
+    assert plan is None or blocks(plan) == [run.injections for run in runs_of(history)]

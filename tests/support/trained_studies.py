@@ -1,0 +1,218 @@
+"""Small real studies for the analysis: trained by the loop, recorded in a ledger."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from study.campaigns.confirm_plan import ConfirmConfig, config_file, confirm_folder, run_key
+from study.config import StudyConfig
+from study.records.events import EndEvent, EpochsEvent, StartEvent, StudyEndEvent, StudyEvent
+from study.records.folder import StudyFolder, write_json
+from study.records.ledger import Ledger
+from study.records.ledger_view import read_ledger
+from tests.support.runs import training
+from trainables.config import TrainConfig, apply_overrides
+from trainables.loop import train_epochs
+from trainables.metrics import EpochMetrics, objective_values
+from trainables.noise.fork import annotate, baseline_config, baseline_digest
+
+EPOCHS = 12
+TIME = 1_800_000_000_000
+BASE = TrainConfig.model_validate(
+    {
+        "epochs": EPOCHS,
+        "data": {"subset": 0.3, "batch_size": 32},
+        "optimizer": {"lr": 0.02, "lr_restart_period": EPOCHS},
+    }
+)
+ADAPTIVE: dict[str, Any] = {
+    "noise/policy": "on_stagnation",
+    "noise/warmup_epochs": 3,
+    "noise/window": 2,
+    "noise/trigger_epochs": 1,
+    "noise/max_injection_epochs": 2,
+    "noise/cooldown_min": 1,
+    "noise/cooldown_extra": 2,
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial to record: what it changes, and how it ends."""
+
+    overrides: Mapping[str, Any]
+    state: Any = "complete"
+    epochs: int = EPOCHS
+    reason: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+TRIALS = (
+    Planned({**ADAPTIVE, "noise/signals": "grad_norm_plateau", "noise/magnitude_min": 0.1}),
+    Planned({**ADAPTIVE, "noise/signals": "grad_norm_plateau", "noise/magnitude_min": 2.0}),
+    Planned({**ADAPTIVE, "noise/signals": "low_weight_update", "noise/magnitude_min": 1.0}),
+    Planned(
+        {**ADAPTIVE, "noise/signals": "grad_norm_plateau", "noise/magnitude_min": 3.0},
+        "pruned",
+        10,
+        "stopped early after 10 epochs",
+    ),
+    Planned(
+        {**ADAPTIVE, "noise/signals": "grad_norm_plateau", "noise/magnitude_min": 0.5},
+        "failed",
+        5,
+        "made to fail",
+    ),
+    Planned({**ADAPTIVE, "noise/signals": "val_loss_plateau", "noise/weight_ratio": 0.1}),
+)
+"""Complete ones (the third never injects), one stopped early, one failed."""
+
+
+@cache
+def history_of(text: str) -> tuple[EpochMetrics, ...]:
+    """The epochs of a configuration (its JSON), really trained, once for each."""
+    config = TrainConfig.model_validate_json(text)
+    return tuple(train_epochs(training(config)))
+
+
+def history(config: TrainConfig) -> tuple[EpochMetrics, ...]:
+    """The epochs of a configuration."""
+    return history_of(config.model_dump_json())
+
+
+def write_study(
+    storage: Path,
+    name: str,
+    *,
+    trials: tuple[Planned, ...] = TRIALS,
+    seeds: int = 2,
+    over: bool = True,
+    **settings: Any,
+) -> StudyConfig:
+    """Write a study's folder: its configuration and its ledger."""
+    config = StudyConfig.model_validate(
+        {
+            "name": name,
+            "storage": str(storage),
+            "train": BASE.model_dump(mode="json"),
+            "trials": max(1, len(trials)),
+            "baseline_seeds": max(1, seeds),
+            "space": "adaptive_noise_small",
+            **settings,
+        }
+    )
+    folder = StudyFolder.of(storage, name)
+    folder.path.mkdir(parents=True)
+    folder.write_config(config)
+    with Ledger(folder.ledger) as ledger:
+        ledger.append(
+            StudyEvent(name, name, config.model_dump(mode="json"), config.objective, "?", time=TIME)
+        )
+        for seed in range(seeds):
+            _write_baseline(ledger, seed)
+        for number, trial in enumerate(trials):
+            _write_trial(ledger, number, trial)
+        if over:
+            ledger.append(StudyEndEvent("complete", best="trial-0000", time=TIME + 10**6))
+    return config
+
+
+def _write_baseline(ledger: Ledger, seed: int) -> None:
+    config = baseline_config(BASE).model_copy(update={"seed": seed})
+    rows = history(config)
+    key = f"baseline-seed{seed}"
+    values = config.model_dump(mode="json")
+    ledger.append(
+        StartEvent(key, "baseline", seed, {}, values, baseline_digest(config), time=TIME + seed)
+    )
+    ledger.append(EpochsEvent(key, rows, time=TIME + 10 + seed))
+    ledger.append(
+        EndEvent(
+            key,
+            "complete",
+            values=objective_values(rows),
+            epochs_trained=len(rows),
+            seconds=2.0,
+            time=TIME + 20 + seed,
+        )
+    )
+
+
+def _write_trial(ledger: Ledger, number: int, trial: Planned) -> None:
+    config = apply_overrides(BASE, trial.overrides)
+    rows = history(config)[: trial.epochs]
+    fork = next((row.epoch for row in rows if row.injected), len(rows))
+    key, time = f"trial-{number:04d}", TIME + 1000 * (number + 1)
+    overrides = dict(trial.overrides)
+    ledger.append(
+        StartEvent(
+            key,
+            "trial",
+            0,
+            overrides,
+            config.model_dump(mode="json"),
+            baseline_digest(config),
+            time=time,
+        )
+    )
+    shared = annotate(history(baseline_config(config))[:fork], config.noise, EPOCHS)
+    assert shared == rows[:fork]
+    if shared:
+        ledger.append(EpochsEvent(key, shared, shared=True, time=time + 1))
+    for row in rows[fork:]:
+        ledger.append(EpochsEvent(key, (row,), time=time + 2 + row.epoch))
+    ledger.append(
+        EndEvent(
+            key,
+            trial.state,
+            reason=trial.reason,
+            values={} if trial.state == "failed" else objective_values(rows),
+            epochs_trained=len(rows) - fork,
+            fork_epoch=fork if fork < len(rows) else None,
+            seconds=1.0,
+            time=time + 900,
+        )
+    )
+
+
+def write_confirmation(
+    folder: StudyFolder, trial: str, seeds: Sequence[int], gains: Sequence[float] = ()
+) -> None:
+    """A confirmation's folder: its configuration and its ledger, the runs really trained.
+
+    Args:
+        folder: the study's.
+        trial: the one that is confirmed.
+        seeds: the fresh ones, consecutive.
+        gains: the trial's test accuracy minus the baseline's, which is made up; none: zero.
+    """
+    chosen = TrainConfig.model_validate(read_ledger(folder.ledger).trials[trial].config)
+    home = confirm_folder(folder)
+    home.path.mkdir()
+    config = ConfirmConfig(top=1, seeds=len(seeds), trials=(trial,), first_seed=seeds[0])
+    write_json(config_file(folder), config.model_dump(mode="json"))
+    with Ledger(home.ledger) as ledger:
+        for seed, gain in zip(seeds, gains or [0.0] * len(seeds), strict=True):
+            tried = chosen.model_copy(update={"seed": seed})
+            for key, role, run, more in (
+                (run_key("baseline", "", seed), "baseline", baseline_config(tried), 0.0),
+                (run_key("confirm", trial, seed), "confirm", tried, gain),
+            ):
+                rows, values = history(run), run.model_dump(mode="json")
+                ledger.append(StartEvent(key, role, seed, {}, values, "", time=TIME))
+                ledger.append(EpochsEvent(key, rows, time=TIME))
+                ended = {**objective_values(rows), "test_accuracy": 0.5 + seed / 100 + more}
+                ledger.append(EndEvent(key, "complete", values=ended, time=TIME))
+
+
+def write_run(folder: Path, config: TrainConfig) -> Path:
+    """The folder of a single run, as ``noise-train`` leaves it; returns it."""
+    from study.run.json_files import json_line
+
+    folder.mkdir(parents=True)
+    write_json(folder / "config.json", config.model_dump(mode="json"))
+    lines = [json_line({**row.to_dict(), "val_per_class": {}}) for row in history(config)]
+    (folder / "epoch_metrics.jsonl").write_text("".join(line + "\n" for line in lines))
+    return folder

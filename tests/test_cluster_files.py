@@ -1,0 +1,141 @@
+"""The files in ``cluster/``: what Ray's own schema and the project's own option parser accept."""
+
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import ray
+import ray.autoscaler
+import yaml
+
+from study.commands.run import study_config
+from study.config import StudyConfig
+from trainables.uris import is_uri
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = Path(ray.autoscaler.__file__).parent / "ray-schema.json"
+
+
+def loaded(name: str) -> dict[str, Any]:
+    content = yaml.safe_load((ROOT / "cluster" / name).read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+LAUNCHER = loaded("ray-cluster.yaml")
+JOB = loaded("kuberay-job.yaml")
+COMMANDS = {"ray-cluster.yaml": LAUNCHER["metadata"]["command"], "kuberay-job.yaml":
+            JOB["spec"]["entrypoint"]}  # fmt: skip
+
+
+def pinned(package: str) -> str:
+    """The version of a package in ``constraints.txt``."""
+    found = re.search(rf"^{package}==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_command_is_a_study_on_a_cluster(name: str) -> None:
+    program, command, *words = shlex.split(COMMANDS[name])
+    assert (program, command) == ("noise-study", "run")
+    config = study_config(words)
+    assert isinstance(config, StudyConfig)
+    assert config.address == "auto"
+    assert is_uri(config.storage)
+    assert config.work_dir is not None
+    assert config.tracking_uri is not None
+    assert config.tracking_uri.startswith("http://")
+    assert config.train.device == "cuda"
+    assert 0 < config.gpus_per_trial < 1
+
+
+def test_the_launcher_file_fits_rays_schema() -> None:
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.validate(LAUNCHER, schema)
+    wrong = {**LAUNCHER, "max_wrokers": 4}
+    with pytest.raises(jsonschema.ValidationError, match="max_wrokers"):
+        jsonschema.validate(wrong, schema)
+
+
+def test_the_launcher_starts_what_the_command_uses() -> None:
+    types = LAUNCHER["available_node_types"]
+    head, workers = types[LAUNCHER["head_node_type"]], types["gpu-spot"]
+    # A head that may be taken away ends the study; one with resources would train, too.
+    assert "InstanceMarketOptions" not in head["node_config"]
+    assert head["resources"] == {"CPU": 0, "GPU": 0}
+    assert workers["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    assert workers["min_workers"] == workers["max_workers"] == LAUNCHER["max_workers"]
+    started = " ".join(LAUNCHER["head_start_ray_commands"])
+    config = study_config(shlex.split(COMMANDS["ray-cluster.yaml"])[2:])
+    assert config.tracking_uri is not None
+    host, port = config.tracking_uri.removeprefix("http://").split(":")
+    assert f"--host {host} --port {port}" in started
+    assert host == "127.0.0.1"
+    assert "--dashboard-host=127.0.0.1" in started
+    assert "0.0.0.0" not in json.dumps(LAUNCHER)
+
+
+def test_the_versions_are_those_that_were_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    image = f"rayproject/ray:{pinned('ray')}-py311-gpu"
+    assert LAUNCHER["docker"]["image"] == image
+    assert f"FROM {image}\n" in (ROOT / "cluster" / "Dockerfile").read_text()
+    cluster = JOB["spec"]["rayClusterSpec"]
+    assert cluster["rayVersion"] == pinned("ray")
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    containers = [c for group in groups for c in group["template"]["spec"]["containers"]]
+    assert len(containers) == 2
+    assert {c["image"].split("/")[-1] for c in containers} == {f"noise-study:{project['version']}"}
+
+
+def test_the_job_has_what_the_operator_requires() -> None:
+    """KubeRay's definition does not ship with Ray: the fields of ``ray.io/v1`` that must be."""
+    assert (JOB["apiVersion"], JOB["kind"]) == ("ray.io/v1", "RayJob")
+    spec = JOB["spec"]
+    known = {"entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished",
+             "rayClusterSpec"}  # fmt: skip
+    assert spec.keys() == known
+    # A time to live is allowed only where the cluster is shut down.
+    assert spec["shutdownAfterJobFinishes"] is True
+    cluster = spec["rayClusterSpec"]
+    assert cluster.keys() == {"rayVersion", "headGroupSpec", "workerGroupSpecs"}
+    head, (workers,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
+    # Ray's parameters are texts there.
+    assert all(isinstance(value, str) for value in head["rayStartParams"].values())
+    assert workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
+    assert isinstance(workers["rayStartParams"], dict)
+    for group in (head, workers):
+        pod = group["template"]["spec"]
+        assert pod["serviceAccountName"]
+        for container in pod["containers"]:
+            assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", container["name"])
+            assert {"image", "resources"} <= container.keys()
+    # An extended resource is requested as it is limited.
+    resources = workers["template"]["spec"]["containers"][0]["resources"]
+    assert resources["requests"]["nvidia.com/gpu"] == resources["limits"]["nvidia.com/gpu"] == "1"
+
+
+@pytest.mark.parametrize("name", ["ray-cluster.yaml", "kuberay-job.yaml", "Dockerfile"])
+def test_no_secret_lies_in_a_file(name: str) -> None:
+    text = (ROOT / "cluster" / name).read_text()
+    assert not re.search(r"AKIA|aws_secret|password|://[^/\s]*:[^/\s]*@", text, re.IGNORECASE)
+
+
+def test_every_option_that_the_page_names_exists() -> None:
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    lines = [
+        line
+        for block in re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    runs = [line for line in lines if "noise-study run" in line]
+    assert len(runs) >= 2
+    for line in runs:
+        words = shlex.split(line.partition("noise-study run")[2], comments=True)
+        assert study_config(words).address is not None

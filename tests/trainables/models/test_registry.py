@@ -1,0 +1,509 @@
+import itertools
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional as F
+
+from trainables.errors import InputError
+from trainables.models.registry import (
+    build_model,
+    check_classifier,
+    check_layers,
+    check_pretrained,
+    classifier_names,
+    load_pretrained,
+    to_memory_format,
+)
+
+CHANNELS_LAST = torch.channels_last
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def images_and_labels(batch, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    images = torch.randn(batch, 3, 32, 32, generator=random)
+    # Flat patches, as in the margins of the digits: there the windows of the pool have ties.
+    images[:, :, 8:20, :16] = 0.25
+    return images, torch.randint(0, 10, (batch,), generator=random)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("BabyCNN", 20_714),
+        ("TinyCNN", 545_098),
+        ("SimpleCNN", 22_954_506),
+        ("resnet18", 11_173_962),
+    ],
+)
+def test_parameter_counts_are_the_methods(name, count):
+    with torch.device("meta"):
+        model = build_model(name, 10)
+    assert sum(p.numel() for p in model.parameters()) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("BabyCNN", ["conv1", "fc1"]),
+        ("TinyCNN", ["conv1", "conv2", "fc1", "fc2"]),
+        ("SimpleCNN", ["conv1", "conv2", "conv3", "fc1", "fc2", "fc3", "fc4"]),
+    ],
+)
+def test_layers_are_named_as_the_method_says(name, layers):
+    with torch.device("meta"):
+        model = build_model(name, 7)
+        logits = model(torch.zeros(2, 3, 32, 32))
+    expected = [f"{layer}.{part}" for layer in layers for part in ("weight", "bias")]
+    assert [parameter for parameter, _ in model.named_parameters()] == expected
+    assert logits.shape == (2, 7)
+
+
+def plain_forward(model, images):
+    """The method's networks as it writes them down: convolution, ReLU, pool; linear, ReLU."""
+    layers = dict(model.named_children())
+    hidden = images
+    for name in (name for name in layers if name.startswith("conv")):
+        hidden = F.max_pool2d(F.relu(layers[name](hidden)), 2)
+    linear = [layer for name, layer in layers.items() if name.startswith("fc")]
+    hidden = linear[0](hidden.flatten(1))
+    for layer in linear[1:]:
+        hidden = layer(F.relu(hidden))
+    return hidden
+
+
+def loss_and_gradients(forward, model, images, labels):
+    model.zero_grad()
+    loss = F.cross_entropy(forward(images), labels)
+    loss.backward()
+    return loss.detach(), [p.grad.clone() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("name", ["BabyCNN", "TinyCNN"])
+def test_pooling_before_the_relu_changes_no_bit(name):
+    torch.manual_seed(1)
+    model = build_model(name, 10)
+    images, labels = images_and_labels(16)
+    loss, gradients = loss_and_gradients(model, model, images, labels)
+    plain_loss, plain = loss_and_gradients(lambda x: plain_forward(model, x), model, images, labels)
+    assert torch.equal(loss, plain_loss)
+    assert all(map(torch.equal, gradients, plain))
+
+
+def test_simple_cnn_computes_what_the_method_writes_down():
+    torch.manual_seed(1)
+    model = build_model("SimpleCNN", 10)
+    images, _ = images_and_labels(2)
+    with torch.no_grad():
+        assert torch.equal(model(images), plain_forward(model, images))
+
+
+@pytest.mark.parametrize("name", ["BabyCNN", "TinyCNN"])
+def test_memory_order_does_not_change_the_function(name):
+    torch.manual_seed(1)
+    model = build_model(name, 10)
+    images, labels = images_and_labels(16)
+    loss, gradients = loss_and_gradients(model, model, images, labels)
+    converted = to_memory_format(model, "cpu")
+    assert converted is model
+    assert model.conv1.weight.is_contiguous(memory_format=CHANNELS_LAST)
+    last = images.contiguous(memory_format=CHANNELS_LAST)
+    loss_last, gradients_last = loss_and_gradients(model, model, last, labels)
+    torch.testing.assert_close(loss_last, loss)
+    torch.testing.assert_close(gradients_last, gradients, rtol=1e-4, atol=1e-6)
+    for parameter in model.parameters():
+        assert parameter.grad.stride() == parameter.stride()
+
+
+def test_the_four_built_ins_are_checked_without_torch():
+    code = (
+        "import sys\n"
+        "from trainables.models.registry import check_classifier\n"
+        "for name in ('BabyCNN', 'TinyCNN', 'SimpleCNN', 'resnet18'):\n"
+        "    check_classifier(name)\n"
+        "assert not {'torch', 'torchvision'} & set(sys.modules)\n"
+    )
+    root = Path(__file__).parents[3]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=60)
+
+
+FAMILIES = [
+    "densenet121",
+    "efficientnet_b0",
+    "googlenet",
+    "mnasnet0_5",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "regnet_y_400mf",
+    "resnet18",
+    "shufflenet_v2_x0_5",
+    "squeezenet1_1",
+    "vgg11",
+    "vgg16_bn",
+]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_train_on_small_images(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.manual_seed(3)
+        model = to_memory_format(build_model(name, 10), "cpu")
+    assert model.training
+    images, labels = images_and_labels(4)
+    logits = model(images.contiguous(memory_format=CHANNELS_LAST))
+    assert logits.shape == (4, 10)
+    F.cross_entropy(logits, labels).backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        assert parameter.grad.any() or parameter.numel() < 100 or "bias" in key, key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["convnext_tiny", "swin_t", "swin_v2_t"])
+def test_transformer_like_families_train_on_small_images(name):
+    test_families_train_on_small_images(name)
+
+
+@pytest.mark.parametrize("name", ["vgg11_bn", "googlenet", "resnet18"])
+def test_initial_weights_follow_from_torchs_generator(name):
+    built = []
+    for seed in (5, 5, 6):
+        torch.manual_seed(seed)
+        built.append(build_model(name, 10).state_dict())
+    same, other = itertools.starmap(
+        lambda a, b: all(torch.equal(a[key], b[key]) for key in a),
+        [(built[0], built[1]), (built[0], built[2])],
+    )
+    assert same
+    assert not other
+
+
+@pytest.mark.parametrize(
+    ("name", "behind"),
+    [
+        ("resnet18", "layer1"),
+        ("densenet121", "features.denseblock1"),
+        ("mobilenet_v2", "features.1"),
+        ("googlenet", "inception3a"),
+    ],
+)
+def test_the_stem_keeps_the_sides(name, behind):
+    """What enters the first layer behind the stem is as large as the image."""
+    with torch.device("meta"):
+        model = build_model(name, 10)
+        seen = []
+        model.get_submodule(behind).register_forward_pre_hook(lambda _, x: seen.append(x[0].shape))
+        model(torch.zeros(2, 3, 32, 32))
+    assert seen[0][-2:] == (32, 32)
+
+
+def test_resnet18_keeps_torchvisions_names():
+    with torch.device("meta"):
+        ours = build_model("resnet18", 10)
+        theirs = torchvision.models.resnet18(num_classes=10)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert ours.conv1.weight.shape == (64, 3, 3, 3)
+
+
+def test_vgg_is_initialised_as_torchvisions_and_not_enormous():
+    torch.manual_seed(0)
+    model = build_model("vgg16_bn", 100)
+    assert sum(p.numel() for p in model.parameters()) < 16_000_000
+    with torch.device("meta"):
+        theirs = torchvision.models.vgg16_bn(num_classes=100)
+    assert list(model.state_dict()) == list(theirs.state_dict())
+    for key, tensor in model.state_dict().items():
+        module = model.get_submodule(key.rpartition(".")[0])
+        if key.endswith("running_var") or (
+            isinstance(module, nn.BatchNorm2d) and key.endswith("weight")
+        ):
+            assert (tensor == 1).all(), key
+        elif not key.endswith("weight"):
+            assert (tensor == 0).all(), key
+        elif isinstance(module, nn.Conv2d):
+            expected = (2 / (module.out_channels * 9)) ** 0.5
+            assert float(tensor.std()) == pytest.approx(expected, rel=0.1), key
+        else:
+            assert float(tensor.std()) == pytest.approx(0.01, rel=0.1), key
+
+
+def test_unknown_classifier_is_answered_with_the_nearest():
+    for name, near in [("BabyCN", "BabyCNN"), ("resnet19", "resnet18"), ("vgg16bn", "vgg16_bn")]:
+        with pytest.raises(InputError, match=f"did you mean '{near}'") as info:
+            check_classifier(name)
+        assert repr(name) in str(info.value)
+        with pytest.raises(InputError):
+            build_model(name, 10)
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "vit_b_16", "maxvit_t"])
+def test_models_for_large_images_only_are_refused_with_the_reason(name):
+    assert name not in classifier_names()
+    with pytest.raises(InputError, match="can't take 32×32 images"):
+        check_classifier(name)
+
+
+def test_names_are_the_four_and_torchvisions():
+    names = classifier_names()
+    assert names[:4] == ("BabyCNN", "TinyCNN", "SimpleCNN", "resnet18")
+    assert len(set(names)) == len(names)
+    assert {"vgg19_bn", "resnet152", "densenet201", "mobilenet_v2", "googlenet"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["alexnet", "squeezenet1_0", "efficientnet_v2_s", "wide_resnet50_2", "vgg19_bn", "resnet50"],
+)
+def test_further_members_of_the_families_take_small_images(name):
+    with torch.device("meta"):
+        assert build_model(name, 11)(torch.zeros(2, 3, 32, 32)).shape == (2, 11)
+
+
+# A user's own
+
+
+OWN = """
+import torch
+from torch import nn
+
+class Flat(nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.head = nn.Linear(3 * 32 * 32, outputs)
+
+    def forward(self, images):
+        return self.head(images.flatten(1))
+
+class Pair(Flat):
+    def forward(self, images):
+        return super().forward(images), None
+
+def good(num_classes):
+    return Flat(num_classes)
+
+def computed(num_classes):
+    return Flat(int(torch.tensor([float(num_classes)]).sum()))
+
+def lazy(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
+
+def fixed(num_classes):
+    return Flat(7)
+
+def pair(num_classes):
+    return Pair(num_classes)
+
+def no_module(num_classes):
+    return "a string"
+
+def no_arguments():
+    return Flat(10)
+
+def grey(num_classes):
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.LazyLinear(num_classes))
+
+def frozen(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(num_classes))
+
+number = 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A working directory with a package ``mine_NAME.nets``; returns its dotted name."""
+    package = f"mine_{tmp_path.name}"
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text("")
+    (tmp_path / package / "nets.py").write_text(OWN)
+    (tmp_path / package / "broken.py").write_text("import no_such_library\n")
+    (tmp_path / package / "wrong.py").write_text("1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    return package
+
+
+@pytest.mark.parametrize("function", ["good", "computed", "lazy"])
+def test_own_classifier_from_the_working_directory(own, function):
+    name = f"{own}.nets:{function}"
+    check_classifier(name)
+    model = build_model(name, 10)
+    assert model.training
+    assert model(torch.zeros(4, 3, 32, 32)).shape == (4, 10)
+
+
+def test_trying_an_own_classifier_draws_nothing(own):
+    torch.manual_seed(0)
+    tried = build_model(f"{own}.nets:good", 10)
+    after = torch.rand(3)
+    torch.manual_seed(0)
+    plain = sys.modules[f"{own}.nets"].good(10)
+    assert torch.equal(tried.head.weight, plain.head.weight)
+    assert torch.equal(after, torch.rand(3))
+
+
+@pytest.mark.parametrize(
+    ("rest", "message"),
+    [
+        (".nets:bad_name", r"has no 'bad_name'; it has: .*good"),
+        (".nets:number", "number is of type int"),
+        (".nets:fixed", r"must return a tensor of shape \(2, 10\), but returns shape \(2, 7\)"),
+        (".nets:pair", r"shape \(2, 10\), but returns tuple"),
+        (".nets:no_module", "must return a torch.nn.Module, not str"),
+        (".nets:no_arguments", "num_classes = 10 it raised TypeError"),
+        (".nets:grey", r"must take images of shape \(batch, 3, 32, 32\).*RuntimeError"),
+        (".nets:frozen", "no parameters to train"),
+        (".broken:good", "raised ModuleNotFoundError: No module named 'no_such_library'"),
+        (".wrong:good", "raised ZeroDivisionError"),
+        (".absent:good", r"there is no module '.*\.absent'"),
+        (":good", "has no 'good'; it has: nothing that can be called"),
+        ("/nets.py:good", "package.module:function"),
+        (".nets:", "package.module:function"),
+    ],
+)
+def test_own_classifiers_mistakes_are_named(own, rest, message):
+    name = own + rest
+    for attempt in (check_classifier, lambda n: build_model(n, 10)):
+        with pytest.raises(InputError, match=message) as info:
+            attempt(name)
+        assert str(info.value).startswith(f"classifier = {name!r}: ")
+
+
+def test_missing_package_is_named():
+    with pytest.raises(InputError, match="there is no module 'surely_not_here'"):
+        check_classifier("surely_not_here.nets:good")
+
+
+# Layers
+
+
+def test_check_layers_takes_fragments_of_names(own):
+    check_layers("BabyCNN", ())
+    check_layers("TinyCNN", ("conv", "fc2.bias"))
+    check_layers("resnet18", ("layer4.1", "fc"))
+    check_layers("regnet_y_400mf", ("stem",))
+    check_layers(f"{own}.nets:computed", ("head",))
+
+
+@pytest.mark.parametrize("name", ["TinyCNN", "resnet18", "vgg16_bn"])
+def test_check_layers_lists_the_names(name):
+    with torch.device("meta"):
+        names = [key for key, _ in build_model(name, 10).named_parameters()]
+    with pytest.raises(InputError, match="'conv9'") as info:
+        check_layers(name, ("weight", "conv9"))
+    assert all(key in str(info.value) for key in names)
+
+
+# Pre-trained weights
+
+
+@pytest.fixture
+def download(tmp_path, monkeypatch):
+    """Make torch.hub's download write ``download.state``, or raise ``download.error``."""
+
+    class Download:
+        state = None
+        error = None
+        calls = 0
+
+        def __call__(self, url, dst, hash_prefix=None, progress=True):
+            self.calls += 1
+            assert url.startswith("https://download.pytorch.org/")
+            if self.error is not None:
+                raise self.error
+            torch.save(self.state, dst)
+
+    fake = Download()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("torch.hub.download_url_to_file", fake)
+    return fake
+
+
+def test_pretrained_tensors_that_fit_are_loaded_and_the_rest_named(download):
+    torch.manual_seed(1)
+    download.state = torchvision.models.resnet18(num_classes=1000).state_dict()
+    model = build_model("resnet18", 10)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    report = load_pretrained(model, "resnet18")
+    assert report.skipped == {
+        "conv1.weight": "stored 64×3×7×7, the model's 64×3×3×3",
+        "fc.weight": "stored 1000×512, the model's 10×512",
+        "fc.bias": "stored 1000, the model's 10",
+    }
+    assert set(report.loaded) == set(before) - set(report.skipped)
+    for key, tensor in model.state_dict().items():
+        expected = before[key] if key in report.skipped else download.state[key]
+        assert torch.equal(tensor, expected), key
+    assert "119 tensors loaded" in report.summary()
+    assert "conv1.weight" in report.summary()
+    load_pretrained(build_model("resnet18", 10), "resnet18")
+    assert download.calls == 1
+
+
+def test_pretrained_files_may_hold_more_or_less_than_the_model(download):
+    state = torchvision.models.resnet18(num_classes=10).state_dict()
+    del state["layer1.0.conv1.weight"]
+    download.state = {**state, "aux.weight": torch.zeros(3)}
+    report = load_pretrained(build_model("resnet18", 10), "resnet18")
+    assert set(report.skipped) == {"aux.weight", "layer1.0.conv1.weight", "conv1.weight"}
+    assert report.skipped["aux.weight"] == "not in the model"
+    assert report.skipped["layer1.0.conv1.weight"] == "not in the file"
+
+
+def test_pretrained_densenets_of_the_old_names_are_loaded(download):
+    model = build_model("densenet121", 10)
+    new = torchvision.models.densenet121(num_classes=1000).state_dict()
+    # torchvision's files still have the names of torch 0.3.
+    pattern = re.compile(r"(denselayer\d+\.(?:norm|conv))([12])\.")
+    download.state = {pattern.sub(r"\1.\2.", key): tensor for key, tensor in new.items()}
+    assert set(download.state) != set(new)
+    report = load_pretrained(model, "densenet121")
+    assert set(report.skipped) == {
+        "features.conv0.weight",
+        "classifier.weight",
+        "classifier.bias",
+    }
+
+
+@pytest.mark.parametrize(
+    "error", [URLError("no route to host"), ConnectionResetError("reset"), RuntimeError("hash")]
+)
+def test_pretrained_offline_is_one_clear_message(download, tmp_path, error):
+    download.error = error
+    model = build_model("resnet18", 10)
+    before = model.conv1.weight.clone()
+    with pytest.raises(InputError) as info:
+        load_pretrained(model, "resnet18")
+    message = str(info.value)
+    assert "\n" not in message
+    assert "https://download.pytorch.org/models/resnet18" in message
+    assert str(tmp_path / "torch" / "hub" / "checkpoints" / "resnet18") in message
+    assert "--download-weights" in message
+    assert torch.equal(model.conv1.weight, before)
+
+
+def test_pretrained_weights_that_do_not_exist_are_refused(download, own):
+    for name in ("BabyCNN", "TinyCNN", "SimpleCNN", f"{own}.nets:good"):
+        with pytest.raises(InputError, match="no pre-trained weights"):
+            check_pretrained(name)
+        with pytest.raises(InputError, match="no pre-trained weights"):
+            load_pretrained(nn.Linear(1, 1), name)
+    check_pretrained("mobilenet_v2")
+    assert download.calls == 0
