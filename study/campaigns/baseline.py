@@ -55,7 +55,7 @@ class DescribeRun:
         base = TrainConfig.model_validate_json(self._base)
         config = apply_overrides(base, {"noise/policy": self._policy, **overrides})
         return StartEvent(
-            trial=tune_config["key"],
+            key=tune_config["key"],
             role=tune_config["role"],
             seed=config.seed,
             overrides=overrides,

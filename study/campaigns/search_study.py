@@ -375,7 +375,7 @@ class _StudyRun:
         for record in open_trials:
             self.session.append(
                 EndEvent(
-                    trial=record.key,
+                    key=record.key,
                     state="pruned",
                     reason=f"the time budget ended after {len(record.history)} epochs",
                     epochs_trained=record.epochs_trained,

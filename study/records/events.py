@@ -50,7 +50,7 @@ class StartEvent:
     """A run begins.
 
     Attributes:
-        trial: its stable key (``trial-0007``, ``baseline-seed0``).
+        key: its stable key (``trial-0007``, ``baseline-seed0``).
         role: ``baseline`` or ``trial``; in a confirmation ``confirm`` or ``placebo``.
         seed: the seed it runs on.
         overrides: what it changes in the base configuration, by path.
@@ -59,7 +59,7 @@ class StartEvent:
         time: ms since 1970.
     """
 
-    trial: str
+    key: str
     role: str
     seed: int
     overrides: Mapping[str, Any]
@@ -72,7 +72,7 @@ class StartEvent:
 class EpochsEvent:
     """Epochs of a run: one that was trained, or many that it shares with its baseline."""
 
-    trial: str
+    key: str
     rows: tuple[EpochMetrics, ...]
     shared: bool = False
     time: int = field(default_factory=now_ms)
@@ -80,25 +80,25 @@ class EpochsEvent:
 
 @dataclass(frozen=True, slots=True)
 class NoteEvent:
-    """Tags of a run, or of the study itself (``trial`` None)."""
+    """Tags of a run, or of the study itself (``key`` None)."""
 
-    trial: str | None
+    key: str | None
     tags: Mapping[str, str]
     time: int = field(default_factory=now_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactEvent:
-    """A file that belongs to a run, or to the study itself (``trial`` None).
+    """A file that belongs to a run, or to the study itself (``key`` None).
 
     Attributes:
-        trial: the run's key.
+        key: the run's key.
         path: the file, absolute or relative to the ledger's folder.
         folder: the folder it gets among the run's artifacts; empty: the top.
         time: ms since 1970.
     """
 
-    trial: str | None
+    key: str | None
     path: str
     folder: str = ""
     time: int = field(default_factory=now_ms)
@@ -109,7 +109,7 @@ class EndEvent:
     """A run is over.
 
     Attributes:
-        trial: its key.
+        key: its key.
         state: ``complete``, ``pruned`` (stopped early) or ``failed``.
         reason: why it ended, if it is not complete.
         values: every objective's value, and the figures on the test set if it was evaluated there;
@@ -122,7 +122,7 @@ class EndEvent:
         time: ms since 1970.
     """
 
-    trial: str
+    key: str
     state: TrialState
     reason: str = ""
     values: Mapping[str, float] = field(default_factory=dict)

@@ -55,6 +55,9 @@ _NAMES: dict[type[Any], str] = {
     StudyEndEvent: "study_end",
 }
 _KINDS = {name: kind for kind, name in _NAMES.items()}
+_JSON_NAMES = {"key": "trial"}
+"""Fields that ledgers, since the first ones, call otherwise."""
+_FIELD_NAMES = {name: field for field, name in _JSON_NAMES.items()}
 _DURABLE = (StudyEvent, EndEvent, StudyEndEvent)
 """Events that are on the disk, not only with the operating system, when ``append`` returns."""
 
@@ -65,7 +68,9 @@ class LedgerError(ValueError):
 
 def encode(event: Event) -> bytes:
     """The event's line, with its end."""
-    values = {name: getattr(event, name) for name in event.__dataclass_fields__}
+    values = {
+        _JSON_NAMES.get(name, name): getattr(event, name) for name in event.__dataclass_fields__
+    }
     if isinstance(event, EpochsEvent):
         values["rows"] = [dict(zip(_FIELDS, _read_fields(row), strict=True)) for row in event.rows]
     text = _dumps({"type": _NAMES[type(event)], **values})
@@ -89,6 +94,7 @@ def decode(line: bytes) -> Event:
     try:
         values = json.loads(b"{" + body)
         kind = _KINDS[values.pop("type")]
+        values = {_FIELD_NAMES.get(name, name): value for name, value in values.items()}
         if kind is EpochsEvent:
             rows = [_numbers(row) for row in values["rows"]] if odd else values["rows"]
             values["rows"] = tuple(EpochMetrics.from_dict(row) for row in rows)

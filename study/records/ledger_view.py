@@ -174,15 +174,15 @@ class LedgerView:
             if self._study:
                 self._study.over(event)
         elif isinstance(event, StartEvent):
-            self._trials.setdefault(event.trial, _Trial(event)).began(event)
-        elif event.trial is None:
+            self._trials.setdefault(event.key, _Trial(event)).began(event)
+        elif event.key is None:
             if self._study and isinstance(event, NoteEvent):
                 self._study.tags.update(event.tags)
-        elif (trial := self._trials.get(event.trial)) is not None:
+        elif (trial := self._trials.get(event.key)) is not None:
             trial.absorb(event)
-        elif event.trial not in self._orphans:
-            self._orphans.add(event.trial)
-            log.warning("%s: the start of %s is lost; it is left out", self.path, event.trial)
+        elif event.key not in self._orphans:
+            self._orphans.add(event.key)
+            log.warning("%s: the start of %s is lost; it is left out", self.path, event.key)
 
 
 class _Study:
@@ -257,7 +257,7 @@ class _Trial:
             log.warning(
                 "%s: epoch %d was reported twice, with different numbers; the first ones are kept "
                 "(training is not deterministic there)",
-                self.start.trial,
+                self.start.key,
                 row.epoch,
             )
 
@@ -272,7 +272,7 @@ class _Trial:
         last = history[-1].epoch if history else -1
         first_injection = next((row.epoch for row in history if row.injected), None)
         return TrialRecord(
-            key=start.trial,
+            key=start.key,
             role=start.role,
             seed=start.seed,
             overrides=start.overrides,

@@ -84,7 +84,7 @@ class LedgerTracking:
             self._ledger.append(ArtifactEvent(self._key, str(path.resolve())))
         self._ledger.append(
             EndEvent(
-                trial=self._key,
+                key=self._key,
                 state="complete",
                 values=metrics,
                 epochs_trained=len(self._history),
@@ -97,7 +97,7 @@ class LedgerTracking:
         """Record why there is no result."""
         self._ledger.append(
             EndEvent(
-                trial=self._key,
+                key=self._key,
                 state="failed",
                 reason=reason,
                 epochs_trained=len(self._history),
@@ -148,7 +148,7 @@ def tracking(
         )
         ledger.append(
             StartEvent(
-                trial=files.name,
+                key=files.name,
                 role="baseline" if config.noise.policy == "off" else "trial",
                 seed=config.seed,
                 overrides={},

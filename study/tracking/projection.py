@@ -386,10 +386,10 @@ class Projection:
             tags |= {"role": "study"}
         else:
             start = self._reader.runs[key].start
-            name, started = start.trial, start.time
+            name, started = start.key, start.time
             tags |= {
                 "role": start.role,
-                "trial_id": start.trial,
+                "trial_id": start.key,
                 "seed": str(start.seed),
                 "mlflow.parentRunId": self._run_ids[STUDY_RUN],
             }

@@ -91,11 +91,11 @@ class Reader:
             self._study_ended(event)
         elif isinstance(event, StartEvent):
             self._began(event)
-        elif event.trial is None:
+        elif event.key is None:
             if self.study is not None:
                 self._study_got(event)
-        elif event.trial in self.runs:
-            self._got(event, self.runs[event.trial])
+        elif event.key in self.runs:
+            self._got(event, self.runs[event.key])
 
     def take(self) -> deque[Delta]:
         """The deltas so far, the study's own first; they are forgotten here."""
@@ -150,21 +150,21 @@ class Reader:
             delta.describe = True
 
     def _began(self, event: StartEvent) -> None:
-        known = self.runs.get(event.trial)
-        delta = self._delta(event.trial)
+        known = self.runs.get(event.key)
+        delta = self._delta(event.key)
         if known is None:
-            known = self.runs[event.trial] = _Known(event, _listened(event.config))
+            known = self.runs[event.key] = _Known(event, _listened(event.config))
         elif known.end is not None:
             delta.tags["reason"] = ""
         known.end = None
         delta.config, delta.status = known.start.config, "RUNNING"
         delta.params = parameters(known.start.config)
-        delta.files.append(File(event.trial))
+        delta.files.append(File(event.key))
 
     def _got(
         self, event: EpochsEvent | NoteEvent | ArtifactEvent | EndEvent, known: _Known
     ) -> None:
-        delta = self._delta(known.start.trial)
+        delta = self._delta(known.start.key)
         delta.goes_on = delta.goes_on or known.part < self._part
         known.part = self._part
         if isinstance(event, EpochsEvent):
@@ -172,7 +172,7 @@ class Reader:
         elif isinstance(event, NoteEvent):
             delta.tags.update(event.tags)
         elif isinstance(event, ArtifactEvent):
-            delta.files.append(File(known.start.trial, event.path, event.folder))
+            delta.files.append(File(known.start.key, event.path, event.folder))
         else:
             known.end = event
             delta.status, delta.time = _ENDED[event.state], event.time

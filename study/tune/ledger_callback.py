@@ -160,7 +160,7 @@ class LedgerCallback(tune.Callback):
         note = str(result.get("note") or "")
         if note and note != run.note:
             run.note = note
-            self._write(NoteEvent(run.start.trial, {"note": note}))
+            self._write(NoteEvent(run.start.key, {"note": note}))
 
     @_never_raise
     def on_trial_complete(
@@ -211,7 +211,7 @@ class LedgerCallback(tune.Callback):
         """Record the node on which the run is trained, and where it moves to."""
         if node and node != run.node:
             run.node = node
-            self._write(NoteEvent(run.start.trial, {"node": node}))
+            self._write(NoteEvent(run.start.key, {"node": node}))
 
     def _run(self, trial: Trial) -> _Run:
         """The trial's run; a new one, or one that had ended, is begun."""
@@ -220,7 +220,7 @@ class LedgerCallback(tune.Callback):
         if run is not None:
             return run
         start = self._describe(trial.config)
-        assert start.trial == key, f"describe() gave {start.trial!r} for {key!r}"
+        assert start.key == key, f"describe() gave {start.key!r} for {key!r}"
         run = _Run(start)
         if key in self._ended:
             run.recall(read_ledger(self.path).trials[key])
@@ -240,7 +240,7 @@ class LedgerCallback(tune.Callback):
         baseline = self._baselines.get(start.baseline)
         if baseline is None or len(baseline) < upto:
             raise LookupError(
-                f"{start.trial} shares {upto} epochs with the baseline {start.baseline}, whose "
+                f"{start.key} shares {upto} epochs with the baseline {start.baseline}, whose "
                 "history is not known"
             )
         noise = NoiseConfig.model_validate(start.config["noise"])
@@ -249,8 +249,8 @@ class LedgerCallback(tune.Callback):
         shared = tuple(rows[epoch] for epoch in missing)
         run.rows.update({row.epoch: row for row in shared})
         run.shared.update(missing)
-        self._write(EpochsEvent(start.trial, shared, shared=True))
-        self._write(NoteEvent(start.trial, self._fork_tags(run)))
+        self._write(EpochsEvent(start.key, shared, shared=True))
+        self._write(NoteEvent(start.key, self._fork_tags(run)))
 
     def _fork_tags(self, run: _Run) -> dict[str, str]:
         origin = self._baseline_keys.get(run.start.baseline, run.start.baseline)
@@ -264,20 +264,20 @@ class LedgerCallback(tune.Callback):
             run.rows[row.epoch] = row
             if shared:
                 run.shared.add(row.epoch)
-            self._write(EpochsEvent(run.start.trial, (row,), shared=shared))
+            self._write(EpochsEvent(run.start.key, (row,), shared=shared))
         elif not same_numbers(known, row):
             log.warning(
                 "%s: epoch %d came out differently when it was repeated; the first figures are "
                 "kept (training is not deterministic there)",
-                run.start.trial,
+                run.start.key,
                 row.epoch,
             )
 
     def _end(self, run: _Run, state: TrialState, reason: str) -> None:
-        key, history = run.start.trial, run.history
+        key, history = run.start.key, run.history
         values = {**objective_values(history), **run.test} if history and state != "failed" else {}
         event = EndEvent(
-            trial=key,
+            key=key,
             state=state,
             reason=reason,
             values=values,
@@ -307,7 +307,7 @@ class LedgerCallback(tune.Callback):
 
 def _start_of(record: TrialRecord) -> StartEvent:
     return StartEvent(
-        trial=record.key,
+        key=record.key,
         role=record.role,
         seed=record.seed,
         overrides=record.overrides,

@@ -55,7 +55,7 @@ def start_event(trial: int | None, time: int = TIME) -> StartEvent:
     """The start of a trial, or of the baseline (None)."""
     config = CONFIG.model_copy(update={"epochs": 30})
     return StartEvent(
-        trial="baseline-seed0" if trial is None else f"trial-{trial:04d}",
+        key="baseline-seed0" if trial is None else f"trial-{trial:04d}",
         role="baseline" if trial is None else "trial",
         seed=0,
         overrides={} if trial is None else {"noise/patience": trial},
@@ -72,9 +72,9 @@ def run_events(trial: int | None, epochs: int, time: int = TIME) -> list[Event]:
     values = objective_values(rows)
     return [
         start,
-        *(EpochsEvent(start.trial, (row,), time=time + 1 + row.epoch) for row in rows),
+        *(EpochsEvent(start.key, (row,), time=time + 1 + row.epoch) for row in rows),
         EndEvent(
-            start.trial,
+            start.key,
             "complete",
             values=values,
             paired_difference={} if trial is None else {"best_val_accuracy": trial / 1000},

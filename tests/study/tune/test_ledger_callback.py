@@ -55,7 +55,7 @@ def describe(config: Mapping[str, Any]) -> StartEvent:
     whole = apply_overrides(BASE, overrides)
     role = "baseline" if config["key"].startswith("baseline") else "trial"
     return StartEvent(
-        trial=config["key"],
+        key=config["key"],
         role=role,
         seed=whole.seed,
         overrides=overrides,
