@@ -160,7 +160,7 @@ def test_a_study_in_mlflow_is_what_its_ledger_says(place: Place) -> None:
     assert told.items() <= child.data.tags.items()
     assert store.run(runs["baseline-seed0"].run_id).data.tags["pinned"] == "true"
     assert child.inputs.dataset_inputs[0].dataset.name == "digits"
-    start = next(e for e in study_events(2, 5) if getattr(e, "trial", "") == "trial-0001")
+    start = next(e for e in study_events(2, 5) if getattr(e, "key", "") == "trial-0001")
     assert child.info.start_time == start.time
     assert child.info.end_time == start.time + 1000
     [loss] = [p for p in store.metric_history(child.info.run_id, "train_loss") if p.step == 3]
