@@ -10,10 +10,10 @@ from analysis.reading import StudyView
 from analysis.report.figures import Cost, better_by, cost
 from analysis.report.importance import Importances, importances
 from study.campaigns.confirmation import confirmation_of
-from study.records.ledger_view import TrialRecord
-from study.statistics.paired import Paired, estimate
+from study.records.summary import TrialSummary
+from study.statistics.estimate import estimate
+from study.statistics.paired import Paired
 from trainables.errors import InputError
-from trainables.metrics import objective_value
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _best(view: StudyView, baseline: Sequence[float]) -> BestDifference | None:
     if best is None or gain is None:
         return None
     sign = 1 if view.config.modes[0] == "max" else -1
-    sample = _over_seeds(view, view.state.trials[best.trial_id])
+    sample = _over_seeds(view, best, sign * gain)
     found = estimate(sample.complete)
     interval = found.t_interval
     return BestDifference(
@@ -154,20 +154,17 @@ def _best(view: StudyView, baseline: Sequence[float]) -> BestDifference | None:
     )
 
 
-def _over_seeds(view: StudyView, best: TrialRecord) -> Paired:
+def _over_seeds(view: StudyView, best: TrialSummary, difference: float) -> Paired:
     """Paired differences of the best configuration on the seeds that it was trained on.
 
     Where it was confirmed on fresh seeds only these count: on the search's own seed it was chosen
-    for its luck, too.
+    for its luck, too. ``difference`` is the one on that seed.
     """
-    name = view.config.objective[0]
     confirmation = confirmation_of(view.folder, view.config, view.state)
-    if confirmation is not None and best.key in confirmation.config.trials:
-        fresh = confirmation.samples(name)[best.key]
+    if confirmation is not None and best.trial_id in confirmation.config.trials:
+        fresh = confirmation.samples(view.config.objective[0])[best.trial_id]
         if fresh.complete:
             return fresh
-    pinned = view.state.trials[f"baseline-seed{best.seed}"]
-    difference = objective_value(name, best.history) - objective_value(name, pinned.history)
     return Paired((best.seed,), (difference,))
 
 

@@ -18,7 +18,7 @@ from analysis.confirm.words import answer_sentences, footnotes, missing_runs_tex
 from study.campaigns.confirm_plan import DECIDING, METRICS, Role
 from study.campaigns.confirmation import Confirmation
 from study.statistics.comparison import Comparison, WinnersCurse, winners_curse
-from study.statistics.paired import ALPHA, Interval
+from study.statistics.estimate import ALPHA, Interval
 from trainables.metrics import OBJECTIVES
 
 

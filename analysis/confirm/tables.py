@@ -9,7 +9,7 @@ from rich.table import Table
 
 from analysis.confirm.model import ConfirmedTrial, ConfirmReport, MetricComparison
 from study.campaigns.confirm_plan import DECIDING
-from study.statistics.paired import ALPHA
+from study.statistics.estimate import ALPHA
 
 CANNOT_REJECT = "cannot reject"
 """Said of a Wilcoxon test that no differences could have made significant."""

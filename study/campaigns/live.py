@@ -20,7 +20,7 @@ from rich.text import Text
 
 from study.config import StudyConfig
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord
-from study.records.summary import TrialSummary, paired_differences, ranked, summarise, value_of
+from study.records.summary import TrialSummary, differences_to_baseline, ranked, summarise, value_of
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _running(config: StudyConfig, state: LedgerState) -> Table:
             continue
         last = record.history[-1] if record.history else None
         value = _first(value_of(config, record.history))
-        paired = _first(paired_differences(config, record, baselines.get(record.baseline))[0])
+        paired = _first(differences_to_baseline(config, record, baselines.get(record.baseline))[0])
         table.add_row(
             record.key,
             f"{len(record.history)}/{config.train.epochs}",
