@@ -1,4 +1,4 @@
-"""Each thing of docs/extending.md is added to a copy of the tree, in as few files as said, and used."""
+"""Each thing of docs/extending.md is added to a copy of the tree, in as few files as said."""
 
 import os
 import re
