@@ -40,6 +40,11 @@ def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     return list(torch._foreach_norm(list(tensors)))
 
 
+def copy_(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
+    """tensor = other, in place."""
+    torch._foreach_copy_(list(tensors), list(others))
+
+
 def subtract_(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
     """tensor −= other, in place."""
     torch._foreach_sub_(list(tensors), list(others))

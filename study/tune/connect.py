@@ -153,5 +153,5 @@ def _no_cluster(address: str, reason: str) -> str:
     return (
         f"address = {address!r}: no Ray cluster can be used there ({reason}). On a node of the "
         "cluster give auto or the head's HOST:PORT, from outside ray://HOST:10001, or use ray job "
-        "submit; leave --address away to run on this machine"
+        "submit; leave --address out to run on this machine"
     )

@@ -140,7 +140,7 @@ class ParameterNoise:
             if self._clean is None:
                 self._clean = [torch.empty_like(p) for p in self._parameters]
             if self._parameters:
-                torch._foreach_copy_(self._clean, self._parameters)
+                torch_parts.copy_(self._clean, self._parameters)
         measured = self.perturb_weights(sigma, generator, norms=norms)
         self._weights_noisy = True
         return measured
@@ -151,7 +151,7 @@ class ParameterNoise:
         assert self._clean is not None
         with torch.no_grad():
             if self._parameters:
-                torch._foreach_copy_(self._parameters, self._clean)
+                torch_parts.copy_(self._parameters, self._clean)
         self._weights_noisy = False
 
     @contextmanager
