@@ -6,8 +6,7 @@ tells each trial's state for what it is, and goes on from the journal and the st
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +43,6 @@ def trial_key(number: int) -> str:
     return f"{_KEY_PREFIX}{number:04d}"
 
 
-@contextmanager
-def _optuna_says_warnings_only() -> Iterator[None]:
-    """Keep its line about a new study out of the live view."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
 class StudySearcher(Searcher):
     """Asks Optuna what to try, or hands out given configurations, and tells it what came out.
 
@@ -89,18 +77,10 @@ class StudySearcher(Searcher):
             records: what the ledger says of the study's trials, by key.
         """
         check_sampler(sampler, len(objectives))
-        modes = [OBJECTIVES[objective] for objective in objectives]
-        super().__init__(metric=list(objectives), mode=modes)
+        super().__init__(list(objectives), [OBJECTIVES[name] for name in objectives])
         self._backend = BatchingJournal(journal)
         self._storage = JournalStorage(self._backend)
-        with _optuna_says_warnings_only():
-            self._study = optuna.create_study(
-                storage=self._storage,
-                pruner=optuna.pruners.NopPruner(),  # Tune's trial scheduler stops trials
-                study_name=name,
-                directions=["maximize" if mode == "max" else "minimize" for mode in modes],
-                load_if_exists=True,
-            )
+        self._study = _open_study(name, self._storage, objectives)
         self._space = dict(distributions)
         self._given = None if given is None else tuple(given)
         self._objectives = tuple(objectives)
@@ -311,6 +291,25 @@ class ReasonCallback(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Read the reason while Tune still has it."""
         self._searcher.note_error(trial.config["key"], failure_reason(trial))
+
+
+def _open_study(name: str, storage: JournalStorage, objectives: Sequence[str]) -> optuna.Study:
+    before = optuna.logging.get_verbosity()
+    # Its line about a new study would stand in the live view.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study(
+            storage=storage,
+            pruner=optuna.pruners.NopPruner(),  # Tune's trial scheduler stops trials
+            study_name=name,
+            directions=[
+                "maximize" if OBJECTIVES[objective] == "max" else "minimize"
+                for objective in objectives
+            ],
+            load_if_exists=True,
+        )
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
