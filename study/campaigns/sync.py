@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from study.campaigns.campaign import FLUSH_SECONDS
 from study.campaigns.resume import resumed
 from study.campaigns.session import copied
-from study.records.folder import StudyFolder, write_json
+from study.records.folder import StudyFolder
+from study.records.json_files import write_json
 from study.records.ledger_view import read_ledger
 from study.records.storage import Storage, Where
 from study.records.summary import summarise

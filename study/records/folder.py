@@ -1,10 +1,6 @@
 """A study's folder: its lock, its stored configuration, and the names of its files."""
 
-import fcntl
-import json
 import logging
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -12,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from study.config import RunsConfig, StudyConfig, differences
+from study.records.file_lock import LockHeldError, take
+from study.records.json_files import write_json
 from study.records.ledger_view import read_ledger
 from study.records.remote import fetch, folders
 from study.records.remote_lock import remote_lock
 from study.records.storage import Storage, Where
 from trainables.errors import InputError, nearest
-from trainables.files import write_atomically
 from trainables.object_store import Location, ObjectPath
 from trainables.settings import parse_config, read_mapping
 from trainables.uris import redact_uri
@@ -180,28 +177,22 @@ class StudyFolder:
             InputError: naming the holder.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = self.lock.open("a+", encoding="utf-8")
+            lock = take(self.lock)
+        except LockHeldError as holder:
+            raise InputError(
+                f"name = {self.path.name!r}: the study is being run by {holder}; wait for it, or "
+                "stop it"
+            ) from None
         except OSError as error:
             raise InputError(
                 f"storage = {self.path.parent}: can't be written ({error.strerror}); "
                 "give another folder (--storage)"
             ) from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                raise InputError(
-                    f"name = {self.path.name!r}: the study is being run by "
-                    f"{file.read().strip() or 'another process'}; wait for it, or stop it"
-                ) from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
+        try:
             with nullcontext() if self.remote is None else remote_lock(self.path, self.remote):
                 yield
-            file.truncate(0)
+        finally:
+            lock.release()
 
     def write_config(self, config: StudyConfig) -> None:
         """Store the study's configuration, without the secrets that its URIs may hold."""
@@ -239,12 +230,6 @@ def _with_data(config: StudyConfig, update: dict[str, None], wanted: StudyConfig
     update = {key: None for key in update if getattr(given, key) is None}
     data = config.train.data.model_copy(update=update)
     return config.model_copy(update={"train": config.train.model_copy(update={"data": data})})
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write strict JSON, whole or not at all."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, (text + "\n").encode())
 
 
 def find_studies(storage: Where) -> list[StudyFolder]:

@@ -7,7 +7,6 @@ result. A line that describes an epoch is written before the checkpoint that con
 a killed run never lacks one, and going on cuts off those that are to be written again.
 """
 
-import fcntl
 import glob
 import hashlib
 import json
@@ -20,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.run.json_files import write_json
+from study.records.file_lock import LockHeldError, take
+from study.records.json_files import plain, write_json
 from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
@@ -203,17 +203,17 @@ class RunFiles:
         Raises:
             InputError: if another process holds it.
         """
-        self.metrics.parent.mkdir(parents=True, exist_ok=True)
-        path = self.metrics.parent / f".{self.name}.lock"
-        with path.open("a", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(
-                    f"run {self.name} in {self.metrics.parent} is being trained by another "
-                    "process; wait for it, or give another --save-as"
-                ) from None
+        try:
+            lock = take(self.metrics.parent / f".{self.name}.lock")
+        except LockHeldError:
+            raise InputError(
+                f"run {self.name} in {self.metrics.parent} is being trained by another process; "
+                "wait for it, or give another --save-as"
+            ) from None
+        try:
             yield
+        finally:
+            lock.release()
 
     def begin(self, config: TrainConfig) -> str | None:
         """Start afresh: make room, and store the configuration.
@@ -226,7 +226,7 @@ class RunFiles:
         """
         notice = self._make_room(config)
         self.metrics.mkdir(parents=True, exist_ok=True)
-        write_json(self.config, config.model_dump(mode="json"))
+        write_json(self.config, plain(config.model_dump(mode="json")))
         return notice
 
     def _make_room(self, config: TrainConfig) -> str | None:
