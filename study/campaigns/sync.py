@@ -15,7 +15,7 @@ from study.records.summary import summarise
 from trainables.errors import InputError
 
 if TYPE_CHECKING:
-    from study.tracking.sync import SyncReport
+    from study.tracking.projection import MirrorStatus
 
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def sync_study(
     *,
     timeout: float = FLUSH_SECONDS,
     progress: Callable[[int], None] | None = None,
-) -> "SyncReport":
+) -> "MirrorStatus":
     """Send to MLflow what it lacks of a study that does not run.
 
     Args:

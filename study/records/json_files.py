@@ -14,10 +14,11 @@ def json_line(value: object) -> str:
     return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object, *, indent: int | None = 2) -> None:
     """Write JSON, whole or not at all; a number that is not finite raises ``ValueError``."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, (text + "\n").encode())
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    # A file name may be no Unicode; its escape is JSON's, too.
+    write_atomically(path, (text + "\n").encode(errors="backslashreplace"))
 
 
 def plain(value: Any, odd: Callable[[float], str | None] = lambda number: None) -> Any:
