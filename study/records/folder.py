@@ -46,21 +46,13 @@ class StudyFolder:
 
     @classmethod
     def fetched(cls, storage: Where, name: str) -> "StudyFolder":
-        """The same, with the records that an object store has of it.
-
-        Raises:
-            InputError: if the store can't be read.
-        """
+        """The same, with the records that an object store has of it."""
         folder = cls.of(storage, name)
         folder.fetch()
         return folder
 
     def fetch(self) -> None:
-        """Bring what an object store has of the study, if it is newer.
-
-        Raises:
-            InputError: if the store can't be read.
-        """
+        """Bring what an object store has of the study, if it is newer."""
         if self.remote is not None:
             fetch(self.path, self.remote)
 
@@ -128,9 +120,6 @@ class StudyFolder:
         """The configuration that the study has by now; None if there is no study.
 
         If its file is damaged, what the ledger has of it is used.
-
-        Raises:
-            InputError: if it is damaged in both places.
         """
         if not self.config.exists():
             return None
@@ -144,11 +133,7 @@ class StudyFolder:
             return parse_config(StudyConfig, dict(study.config), where=str(self.ledger))
 
     def check_same_study(self, wanted: StudyConfig) -> None:
-        """Refuse a name that is taken by a study with other settings.
-
-        Raises:
-            InputError: naming each setting that differs.
-        """
+        """Refuse a name that is taken by a study with other settings."""
         if self.experiment.exists():
             raise InputError(
                 f"name = {wanted.name!r}: taken by an experiment in {self.path}; "
@@ -171,11 +156,7 @@ class StudyFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the study; a second process is refused. A dead holder's lock is free by itself.
-
-        Raises:
-            InputError: naming the holder.
-        """
+        """Hold the study; a second process is refused. A dead holder's lock is free by itself."""
         try:
             lock = take(self.lock)
         except LockHeldError as holder:
@@ -211,11 +192,7 @@ def public_values(config: RunsConfig) -> dict[str, Any]:
 
 
 def check_secrets(config: RunsConfig) -> None:
-    """Refuse URIs out of which ``public_values`` took something, so that they can't be used.
-
-    Raises:
-        InputError: naming the field.
-    """
+    """Refuse URIs out of which ``public_values`` took something, so that they can't be used."""
     for name in _URIS:
         uri = getattr(config, name)
         if uri is not None and _REMOVED in uri:
@@ -233,11 +210,7 @@ def _with_data(config: StudyConfig, update: dict[str, None], wanted: StudyConfig
 
 
 def find_studies(storage: Where) -> list[StudyFolder]:
-    """All studies under a storage, by name.
-
-    Raises:
-        InputError: if they lie in an object store that can't be read.
-    """
+    """All studies under a storage, by name."""
     where = Storage.of(storage)
     if where.remote is not None:
         for name in folders(where.remote):
@@ -247,20 +220,12 @@ def find_studies(storage: Where) -> list[StudyFolder]:
 
 
 def storage_of(config: RunsConfig) -> Storage:
-    """Where a study's files are.
-
-    Raises:
-        InputError: if a work folder is given beside a plain one.
-    """
+    """Where a study's files are."""
     return Storage.of(config.storage, config.work_dir)
 
 
 def open_study(storage: Where, name: str) -> StudyFolder:
-    """The folder of a study that exists, with what an object store has of it.
-
-    Raises:
-        InputError: with the nearest name.
-    """
+    """The folder of a study that exists, with what an object store has of it."""
     where = Storage.of(storage)
     folder = StudyFolder.fetched(where, name) if name else StudyFolder.of(where, name)
     if not name or not folder.config.exists():

@@ -52,11 +52,7 @@ def asking(remote: ObjectPath) -> Iterator[None]:
 
 
 def check_remote(remote: ObjectPath) -> None:
-    """Refuse an object store that does not answer.
-
-    Raises:
-        InputError: naming the storage and the reason.
-    """
+    """Refuse an object store that does not answer."""
     try:
         with asking(remote):
             remote.exists()
@@ -67,11 +63,7 @@ def check_remote(remote: ObjectPath) -> None:
 
 
 def folders(remote: ObjectPath) -> list[str]:
-    """The names of the folders directly below.
-
-    Raises:
-        InputError: if the store can't be read.
-    """
+    """The names of the folders directly below."""
     try:
         with asking(remote):
             return sorted(path.name for path in remote.folders())
@@ -79,17 +71,11 @@ def folders(remote: ObjectPath) -> list[str]:
         raise InputError(f"storage = {error}") from None
 
 
-# Fetching
-
-
 def fetch(local: Path, remote: ObjectPath) -> None:
     """Bring the records of a study that lie in the store to the work folder, if they are newer.
 
     Local records that the store has not seen yet are kept. Records of a study that went on
     elsewhere replace them; they are set aside under ``.superseded``.
-
-    Raises:
-        InputError: if the store can't be read.
     """
     try:
         with asking(remote):

@@ -77,11 +77,7 @@ class RunFiles:
 
     @classmethod
     def of(cls, folder: str | Path, config: TrainConfig, save_as: str = UNNAMED) -> "RunFiles":
-        """The files of a run; nothing is written.
-
-        Raises:
-            InputError: if ``save_as`` is no file name.
-        """
+        """The files of a run; nothing is written."""
         root = Path(folder).expanduser()
         if save_as == UNNAMED:
             return cls(root, run_name(config))
@@ -149,21 +145,13 @@ class RunFiles:
         return sorted(self.folder.glob(f"{glob.escape(self.name)}_epoch*_acc*.pth"))
 
     def stored_config(self) -> TrainConfig | None:
-        """The configuration that the run was started with; None if it was not.
-
-        Raises:
-            InputError: if it is damaged.
-        """
+        """The configuration that the run was started with; None if it was not."""
         if not self.config.exists():
             return None
         return parse_config(TrainConfig, read_mapping(self.config), where=str(self.config))
 
     def check_writable(self) -> None:
-        """Refuse a folder that can't be written, without writing to it.
-
-        Raises:
-            InputError: naming the folder.
-        """
+        """Refuse a folder that can't be written, without writing to it."""
         existing = self.folder.resolve()
         while not existing.exists():
             existing = existing.parent
@@ -174,11 +162,7 @@ class RunFiles:
             )
 
     def check_resumable(self, wanted: TrainConfig) -> None:
-        """Refuse to go on with a run that does not exist, or has other settings.
-
-        Raises:
-            InputError: naming what differs, or the runs that could go on.
-        """
+        """Refuse to go on with a run that does not exist, or has other settings."""
         stored = self.stored_config()
         if stored is None:
             others = [run.name for run in find_runs(self.folder) if not run.finished]
@@ -198,11 +182,7 @@ class RunFiles:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run; a second process is refused. A dead holder's lock is free by itself.
-
-        Raises:
-            InputError: if another process holds it.
-        """
+        """Hold the run; a second process is refused. A dead holder's lock is free by itself."""
         try:
             lock = take(self.metrics.parent / f".{self.name}.lock")
         except LockHeldError:

@@ -66,22 +66,33 @@ def register_model(
 ) -> RegisteredModel:
     """Store a run's model and register it as ``CHAMPION`` once it is proven to load.
 
-    It is stored as a graph made by ``torch.export`` (MLflow's format pt2): no pickle, and loading
-    it needs none of our code. The loaded model has to give the outputs that ``model`` promises, or
-    nothing is registered.
+    The loaded model has to give the outputs that ``model`` promises, or nothing is registered.
+    """
+    logged = _stored(connection, name, experiment_id, run_id, model)
+    with connection.calling() as client:
+        _make_name(client, name)
+        version = client.create_model_version(
+            name,
+            source=logged.artifact_location,
+            run_id=run_id,
+            tags=cut_tags({**model.tags, "model_id": logged.model_id}),
+            description=model.description,
+            model_id=logged.model_id,
+        )
+        client.set_registered_model_alias(name, CHAMPION, version.version)
+    return RegisteredModel(name, str(version.version))
 
-    Raises:
-        StoreUnavailableError, StoreRefusedError: as every call.
-        InputError: if the model that MLflow gives back does not give the same outputs.
+
+def _stored(
+    connection: Connection, name: str, experiment_id: str, run_id: str, model: ModelToLog
+) -> Any:
+    """MLflow's logged model: a graph made by ``torch.export`` (MLflow's format pt2).
+
+    There is no pickle in it, and loading it needs none of our code.
     """
     with connection.calling() as client, tempfile.TemporaryDirectory() as scratch:
         logged = new_model(
-            client,
-            experiment_id,
-            run_id,
-            model_name(name),
-            tags=model.tags,
-            params=model.params,
+            client, experiment_id, run_id, model_name(name), tags=model.tags, params=model.params
         )
         saved = Path(scratch) / "saved"
         _write_model(model, saved, run_id, logged.model_id)
@@ -90,25 +101,13 @@ def register_model(
         metrics = [MetricPoint(k, v, now, 0) for k, v in model.metrics.items()]
         link_model(client, run_id, logged.model_id, metrics, model.dataset)
         # By its place: MLflow looks addresses up by the process's settings, not by this store.
-        place = logged.artifact_location
-        path = _fetched(connection.uri, place, Path(scratch) / "loaded")
+        path = _fetched(connection.uri, logged.artifact_location, Path(scratch) / "loaded")
         wrong = _predicts_otherwise(path, model)
         if wrong:
             client.finalize_logged_model(logged.model_id, "FAILED")
     if wrong:
         raise InputError(f"--register = {name!r}: nothing is registered: {wrong}")
-    with connection.calling() as client:
-        _make_name(client, name)
-        version = client.create_model_version(
-            name,
-            source=place,
-            run_id=run_id,
-            tags=cut_tags({**model.tags, "model_id": logged.model_id}),
-            description=model.description,
-            model_id=logged.model_id,
-        )
-        client.set_registered_model_alias(name, CHAMPION, version.version)
-    return RegisteredModel(name, str(version.version))
+    return logged
 
 
 def _make_name(client: Any, name: str) -> None:
