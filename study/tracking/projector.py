@@ -1,9 +1,9 @@
-"""From the ledger to MLflow: a thread that follows the ledger and sends what is new, in order.
+"""A thread that follows the ledger and sends what is new to MLflow, in order.
 
-The driver never waits for MLflow: it appends to the ledger, which is the spool, too. How far the
-ledger has been sent is kept beside it; what was sent just before a crash is sent again, which adds
-nothing, since every value carries the time of its event. So a store that is away for a minute, or
-for the whole study, has everything in the end, once.
+Training never waits for MLflow: it writes to the ledger, and this thread reads it. A file beside
+the ledger says how far it has been sent. After a crash the last part is sent again. That adds
+nothing, for MLflow drops a value whose metric, step and time it has. So MLflow has everything once
+in the end, even if it was away during the whole study.
 """
 
 import logging

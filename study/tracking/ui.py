@@ -17,18 +17,8 @@ _UI_GRACE_SECONDS = 3.0
 
 def ui_command(host: str, port: int) -> list[str]:
     """The command that serves MLflow's pages; the store's URI travels in the environment."""
-    return [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--workers",
-        "1",
-        "--host",
-        host,
-        "--port",
-        str(port),
-    ]
+    server = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+    return [*server, "--host", host, "--port", str(port)]
 
 
 def ui_environment(uri: str, storage: Path) -> dict[str, str]:
