@@ -1,14 +1,14 @@
 """Which trials a confirmation trains, on which seeds, and the runs that this means."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Self
 
 from pydantic import model_validator
 
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState
+from study.records.planned_run import BASELINE, Role, seeded_key
 from study.records.summary import TrialSummary, ranked, summarise
 from study.statistics.sequential import SequentialDesign, look_schedule
 from trainables.errors import InputError
@@ -29,7 +29,6 @@ METRICS: dict[str, Mode] = {
 """What is compared → whether more or less of it is better. Test figures are those of the weights
 with the best validation accuracy."""
 
-Role = Literal["baseline", "confirm", "placebo"]
 ROLES: tuple[Role, ...] = ("baseline", "confirm", "placebo")
 """The runs of a confirmation, in the order in which they are trained."""
 
@@ -102,25 +101,14 @@ def parse_seeds(text: str, *, sequential: bool) -> tuple[int, int | None]:
     return int(last), int(first)
 
 
-@dataclass(frozen=True)
-class ConfirmRun:
-    """One run of a confirmation: its stable key, and what it changes in the base configuration."""
-
-    role: Role
-    seed: int
-    overrides: dict[str, Any]
-    trial: str = ""
-
-    @property
-    def key(self) -> str:
-        """``baseline-seed2``, ``trial-0007-seed2`` or ``trial-0007-placebo-seed2``."""
-        return run_key(self.role, self.trial, self.seed)
+def run_name(role: Role, trial: str) -> str:
+    """What a confirmation trains on each seed: ``baseline``, a trial, or a trial's placebo."""
+    return {"baseline": BASELINE, "confirm": trial, "placebo": f"{trial}-placebo"}[role]
 
 
 def run_key(role: Role, trial: str, seed: int) -> str:
     """The key of a run of a confirmation."""
-    name = {"baseline": "baseline", "confirm": trial, "placebo": f"{trial}-placebo"}[role]
-    return f"{name}-seed{seed}"
+    return seeded_key(run_name(role, trial), seed)
 
 
 def confirm_folder(folder: StudyFolder) -> StudyFolder:

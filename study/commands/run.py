@@ -6,7 +6,9 @@ from typing import Annotated
 
 from rich.console import Console
 
+from study.api import run_study
 from study.campaigns.resume import resumed
+from study.campaigns.search_result import print_result
 from study.checks import read_configs
 from study.commands.dispatch import PROG
 from study.commands.options import read_command_line
@@ -14,7 +16,6 @@ from study.commands.places import Name, StorageOptions
 from study.commands.settings import SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
 from study.presets import PRESETS, get_preset, quickstart, with_one_cosine
-from study.records.folder import StudyFolder, storage_of
 from trainables.errors import InputError
 from trainables.settings import merge, nest, parse_config, read_mapping
 
@@ -133,14 +134,6 @@ def resume(arguments: Sequence[str]) -> int:
 
 
 def _run_to_the_end(config: StudyConfig) -> int:
-    from study.checks import check_study
-
-    # Before Ray and MLflow are imported, so that a mistake is answered at once.
-    checked = check_study(config)
-    StudyFolder.fetched(storage_of(config), config.name).check_same_study(checked)
-    from study.api import run_study
-    from study.campaigns.search_result import print_result
-
     console = Console()
     summary = run_study(config, console=console)
     print_result(console, config, summary)
