@@ -80,9 +80,6 @@ def parse_seeds(text: str, *, sequential: bool) -> tuple[int, int | None]:
 
     Returns:
         The most seeds, and those at the first look (None without a sequential design).
-
-    Raises:
-        InputError: if it is neither, or does not go with ``--sequential``.
     """
     first, dots, last = text.partition("..")
     numbers = [first, last] if dots else [first]
@@ -122,11 +119,7 @@ def config_file(folder: StudyFolder) -> Path:
 
 
 def stored_confirmation(folder: StudyFolder) -> ConfirmConfig | None:
-    """The configuration of a confirmation that was begun; None if there is none.
-
-    Raises:
-        InputError: if it is damaged.
-    """
+    """The configuration of a confirmation that was begun; None if there is none."""
     path = config_file(folder)
     return (
         parse_config(ConfirmConfig, read_mapping(path), where=str(path)) if path.exists() else None
@@ -143,9 +136,6 @@ def planned_confirmation(
         search: its ledger.
         wanted: how many trials and seeds.
         stored: the confirmation as it was begun earlier, if it was.
-
-    Raises:
-        InputError: if there is no complete trial, or ``wanted`` contradicts what was begun.
     """
     best = [trial.trial_id for trial in best_trials(study, search)]
     if not best:

@@ -204,11 +204,7 @@ class Confirmation:
 
 
 def load_confirmation(storage: Where, name: str) -> Confirmation:
-    """Read a study's confirmation, whatever state it is in.
-
-    Raises:
-        InputError: if there is no such study, or it has not been confirmed.
-    """
+    """Read a study's confirmation, whatever state it is in."""
     where = Storage.of(storage)
     folder = open_study(where, name)
     study = folder.stored_config()
@@ -226,11 +222,7 @@ def load_confirmation(storage: Where, name: str) -> Confirmation:
 def confirmation_of(
     folder: StudyFolder, study: StudyConfig, search: LedgerState
 ) -> Confirmation | None:
-    """The confirmation of a study that is read already; None if it has none.
-
-    Raises:
-        InputError: if it is damaged, or another study's.
-    """
+    """The confirmation of a study that is read already; None if it has none."""
     config = stored_confirmation(folder)
     if config is None:
         return None

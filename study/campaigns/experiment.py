@@ -95,11 +95,7 @@ def run_experiment(
 
 
 def check_same_experiment(folder: StudyFolder, wanted: ExperimentConfig) -> None:
-    """Refuse a name that is taken by something else. A grid may grow: its runs stay valid.
-
-    Raises:
-        InputError: naming each setting that differs.
-    """
+    """Refuse a name that is taken by something else. A grid may grow: its runs stay valid."""
     if folder.config.exists():
         raise InputError(
             f"name = {wanted.name!r}: taken by a study in {folder.path}; give another --name"

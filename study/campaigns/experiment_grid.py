@@ -195,11 +195,7 @@ def size(config: ExperimentConfig) -> str:
 
 
 def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
-    """Check an experiment against this machine; returns it with the device resolved.
-
-    Raises:
-        InputError: naming the field, its value and the remedy.
-    """
+    """Check an experiment against this machine; returns it with the device resolved."""
     check_place(config)
     check_tracking(config)
     check_gpus(config)
@@ -249,11 +245,7 @@ PRESETS: dict[str, Callable[[], ExperimentConfig]] = {"small": small, "paper": p
 
 
 def experiment_preset(name: str) -> ExperimentConfig:
-    """The preset called ``name``.
-
-    Raises:
-        InputError: with the nearest name.
-    """
+    """The preset called ``name``."""
     if name not in PRESETS:
         raise InputError(f"preset = {name!r}: {nearest(name, PRESETS)}")
     return PRESETS[name]()

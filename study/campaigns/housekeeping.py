@@ -89,9 +89,6 @@ def clean_study(storage: Where, name: str) -> str:
     A finished trial needs none, but the final weights of the best one and of its baseline are
     kept: they are registered, and compared by class. What an unfinished study would go on from,
     its trials' and the baselines', stays.
-
-    Raises:
-        InputError: if there is no such study, or it is running.
     """
     folder = open_study(storage, name)
     with folder.locked():

@@ -60,11 +60,7 @@ class ConfirmOptions(StorageOptions):
 
 
 def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
-    """The study and the confirmation that a command line means.
-
-    Raises:
-        InputError: naming the option, its value and what is allowed.
-    """
+    """The study and the confirmation that a command line means."""
     line = read_command_line(
         arguments,
         CONFIRM_SETTINGS,

@@ -62,11 +62,7 @@ class ExperimentOptions:
 
 
 def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, ExperimentOptions]:
-    """The experiment that a command line means: preset < configuration file < single options.
-
-    Raises:
-        InputError: naming the field, its value and what is allowed.
-    """
+    """The experiment that a command line means: preset < configuration file < single options."""
     line = read_command_line(
         arguments,
         EXPERIMENT_OPTIONS,

@@ -26,7 +26,7 @@ STUDY_OPTIONS = SettingOptions(
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class SearchOptions:
     """Options of ``run`` that are no settings."""
 
     preset: Annotated[
@@ -58,14 +58,11 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
     """The configuration that a command line of ``noise-study run`` means.
 
     Preset < configuration file < single options, wherever they stand on the line.
-
-    Raises:
-        InputError: naming the field, its value and what is allowed.
     """
     line = read_command_line(
         arguments,
         STUDY_OPTIONS,
-        RunOptions,
+        SearchOptions,
         prog=f"{PROG} run",
         description="Search for noise settings that beat the same training without noise, beside "
         "a pinned baseline.",
@@ -89,6 +86,13 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
     )
 
 
+@dataclass(frozen=True)
+class ResumeOptions(StorageOptions):
+    """Options of ``resume`` that are no settings."""
+
+    name: Name = ""
+
+
 RESUME_OPTIONS = SettingOptions(
     StudyConfig, quickstart(), only=MAY_CHANGE - {"storage", "work_dir"}, title="changes"
 )
@@ -96,11 +100,7 @@ RESUME_OPTIONS = SettingOptions(
 
 
 def resumed_config(arguments: Sequence[str]) -> StudyConfig:
-    """The configuration that a command line of ``noise-study resume`` means.
-
-    Raises:
-        InputError: naming the field, its value and what is allowed.
-    """
+    """The configuration that a command line of ``noise-study resume`` means."""
     line = read_command_line(
         arguments,
         RESUME_OPTIONS,
@@ -138,10 +138,3 @@ def _run_to_the_end(config: StudyConfig) -> int:
     summary = run_study(config, console=console)
     print_result(console, config, summary)
     return 0
-
-
-@dataclass(frozen=True)
-class ResumeOptions(StorageOptions):
-    """Options of ``resume`` that are no settings."""
-
-    name: Name = ""
