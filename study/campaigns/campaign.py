@@ -89,7 +89,7 @@ def fatal_failure(phase: Phase, state: LedgerState) -> TrialRecord | None:
     return failed[0] if failed and enough is not None and len(failed) >= enough else None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Campaign(ABC, Generic[Config, Result]):
     """One process's part of a campaign, from the lock to the result.
 
@@ -100,6 +100,8 @@ class Campaign(ABC, Generic[Config, Result]):
         objectives: what its tables show first.
         asked: what it asks, in a sentence.
         policy: the noise policy of the runs that set none themselves.
+        again: the command that goes on with it.
+        sends: the command that sends to MLflow what it lacks.
     """
 
     config: Config
@@ -108,6 +110,8 @@ class Campaign(ABC, Generic[Config, Result]):
     objectives: tuple[str, ...]
     asked: str
     policy: str
+    again: str = SAME_COMMAND
+    sends: str = SAME_COMMAND
     _callbacks: "list[LedgerCallback]" = field(default_factory=list, init=False)
 
     # What each kind of campaign says.
@@ -143,17 +147,12 @@ class Campaign(ABC, Generic[Config, Result]):
     def closing(self) -> None:
         """Note what the reader must know once all is trained."""
 
-    @property
-    def again(self) -> str:
-        """The command that goes on with it."""
-        return SAME_COMMAND
-
-    @property
-    def sends(self) -> str:
-        """The command that sends to MLflow what it lacks."""
-        return SAME_COMMAND
-
     # What every campaign does.
+
+    @property
+    def folder(self) -> StudyFolder:
+        """The campaign's files."""
+        return self.session.folder
 
     def to_the_end(self) -> Result:
         """Train what is missing, then write the result, however the training ended."""
@@ -168,7 +167,7 @@ class Campaign(ABC, Generic[Config, Result]):
         with session.mirrored() as projector:
             try:
                 self.put_in_order()
-                with live_view(session.console, self.counted(), session.folder.ledger):
+                with live_view(session.console, self.counted(), self.folder.ledger):
                     self._train()
                 self.closing()
                 ended = "complete"
@@ -207,7 +206,7 @@ class Campaign(ABC, Generic[Config, Result]):
 
         state = self.session.state()
         ledger = LedgerCallback(
-            self.session.folder.ledger,
+            self.folder.ledger,
             DescribeRun(self.config.train, self.policy),
             baseline_histories(state),
             baseline_tests(state),
@@ -236,7 +235,7 @@ class Campaign(ABC, Generic[Config, Result]):
         return TrialSpec(
             base=self.config.train.model_dump_json(),
             policy=self.policy,
-            checkpoint_root=self.session.folder.checkpoint_root,
+            checkpoint_root=self.folder.checkpoint_root,
             datasets=datasets,
             baselines={
                 digest: [row.to_dict() for row in history]
@@ -282,7 +281,7 @@ class Campaign(ABC, Generic[Config, Result]):
 
 
 @contextmanager
-def held(config: RunsConfig, folder: StudyFolder, again: str) -> Iterator[None]:
+def held(config: RunsConfig, folder: StudyFolder, again: str = SAME_COMMAND) -> Iterator[None]:
     """Hold what a campaign needs: the cluster, the folder's lock, the handling of interrupts.
 
     Args:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from search_spaces.registry import get_space
-from study.campaigns.campaign import SAME_COMMAND, Campaign, Phase, held, read_images
+from study.campaigns.campaign import Campaign, Phase, held, read_images
 from study.campaigns.confirm_plan import (
     DECIDING,
     ROLES,
@@ -66,14 +66,14 @@ def run_confirm(
     home = confirm_folder(folder)
     # In MLflow it stands beside the search, not among its trials.
     settings = study.model_copy(update={"name": f"{study.name}-confirm"})
-    with held(settings, home, SAME_COMMAND):
+    with held(settings, home):
         # Another process may have begun, or extended, the confirmation while the images were read.
         before = stored_confirmation(folder)
         confirm = planned_confirmation(study, search, confirm, before)
         return _ConfirmCampaign(
-            settings,
-            Session(home, settings, console),
-            [(study.train, dataset)],
+            config=settings,
+            session=Session(home, settings, console),
+            images=[(study.train, dataset)],
             objectives=(DECIDING,),
             asked=asked(study, confirm),
             policy=get_space(study.space).policy,
@@ -99,7 +99,7 @@ def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:
     )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
     """The best of a search, the placebo of each and the baseline, on fresh seeds.
 

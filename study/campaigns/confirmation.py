@@ -28,7 +28,7 @@ from study.campaigns.placebo import placebo_plan
 from study.config import StudyConfig
 from study.records.folder import StudyFolder, open_study
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
-from study.records.planned_run import PlannedRun, Role, baseline_run, unfinished
+from study.records.planned_run import PlannedRun, Role, baseline_run
 from study.records.storage import Storage, Where
 from study.records.summary import TrialSummary
 from study.statistics.comparison import Comparison, Verdict, compare
@@ -103,7 +103,8 @@ class Confirmation:
                 for seed in needed
                 if (own := noise(trial, seed)) is not None
             ]
-        return unfinished(runs, self.state)
+        ended = {key for key, record in self.state.trials.items() if record.finished}
+        return [run for run in runs if run.key not in ended]
 
     def train_config(self, trial: str) -> TrainConfig:
         """The configuration of a trial, as it was in the search."""

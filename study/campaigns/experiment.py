@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from study.campaigns.campaign import SAME_COMMAND, Campaign, Phase, held, read_images
+from study.campaigns.campaign import Campaign, Phase, held, read_images
 from study.campaigns.experiment_grid import (
     AXES,
     ExperimentConfig,
@@ -30,7 +30,7 @@ from study.config import differences
 from study.records.events import ArtifactEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, public_values, storage_of, write_json
 from study.records.ledger_view import LedgerState
-from study.records.planned_run import PlannedRun, unfinished
+from study.records.planned_run import PlannedRun
 from trainables.config import apply_overrides
 from trainables.data.image_sets import resolve_data
 from trainables.errors import InputError
@@ -80,13 +80,13 @@ def run_experiment(
     # Mean and deviation are those of the whole data set, whatever the subset.
     config = config.model_copy(update={"train": train.model_copy(update={"data": data})})
     trains = [apply_overrides(config.train, point) for point in points]
-    with held(config, folder, SAME_COMMAND):
+    with held(config, folder):
         # Another process may have used the name while the images were read.
         check_same_experiment(folder, asked_for)
         return _GridCampaign(
-            config,
-            Session(folder, config, console),
-            list(zip(trains, images, strict=True)),
+            config=config,
+            session=Session(folder, config, console),
+            images=list(zip(trains, images, strict=True)),
             objectives=(OBJECTIVE,),
             asked=asked(config),
             policy=config.train.noise.policy,
@@ -133,7 +133,7 @@ def _comparable(config: ExperimentConfig, wanted: ExperimentConfig) -> Experimen
     return config.model_copy(update={"train": train, **axes})
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
     """A grid, each group beside its pinned baseline; what failed may be run again."""
 
@@ -141,7 +141,7 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
 
     def store(self) -> None:
         """Store the experiment's configuration."""
-        write_json(self.session.folder.experiment, public_values(self.config))
+        write_json(self.folder.experiment, public_values(self.config))
 
     def counted(self) -> Counted:
         """The runs with noise, and the baselines of all groups."""
@@ -168,22 +168,26 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
 
     def is_complete(self) -> bool:
         """Whether every run has ended, and none that failed is to be run again."""
-        return not self._wanted(baselines(self.config)) and not self._wanted(
-            noisy_runs(self.config)
-        )
+        return self._to_run() == ([], [])
 
-    def _wanted(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-        """What is to be run now: what is missing, and what failed if it is to be tried again."""
+    def _to_run(self) -> tuple[list[PlannedRun], list[PlannedRun]]:
+        """The baselines and the runs with noise that are missing, or failed and tried again."""
         state = self.session.state()
-        wanted = {run.key for run in unfinished(runs, state)}
-        if self.retry_failed:
-            wanted |= {key for key, record in state.trials.items() if record.state == "failed"}
-        return [run for run in runs if run.key in wanted]
+        done = {
+            key
+            for key, record in state.trials.items()
+            if record.finished and not (self.retry_failed and record.state == "failed")
+        }
+
+        def wanted(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+            return [run for run in runs if run.key not in done]
+
+        return wanted(baselines(self.config)), wanted(noisy_runs(self.config))
 
     def opening(self, room: "Capacity") -> str:
         """How many runs there are to train."""
         config = self.config
-        first, second = self._wanted(baselines(config)), self._wanted(noisy_runs(config))
+        first, second = self._to_run()
         return (
             f"{config.name}: {len(groups(config))} groups; to run: {len(first)} baselines, "
             f"{len(second)} runs with noise. {room.describe(config)}"
@@ -192,7 +196,7 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
     def phases(self, room: "Capacity") -> Iterator[Phase]:
         """All baselines, then all runs with noise. A baseline that fails stops no other group."""
         config, noise = self.config, self.config.train.noise
-        first, second = self._wanted(baselines(config)), self._wanted(noisy_runs(config))
+        first, second = self._to_run()
         spec = {
             # Static noise begins at once: its runs share nothing that could be kept.
             "fork_first": None if noise.policy == "always" else noise.earliest_injection(),
@@ -213,21 +217,20 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
 
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> ExperimentResult:
         """Write the table, for people, for programs, and with every run."""
-        session, folder = self.session, self.session.folder
-        state = session.state()
+        state = self.session.state()
         # Before the wait for MLflow, which may be away, and after it, with MLflow's run ids.
         self._write_files(report(self.config, state))
         sent = self.flush(projector)
         result = report(self.config, state, projector.run_ids)
         self._write_files(result)
-        files = [ArtifactEvent(None, path.name) for path in result_files(folder)]
-        session.append(*files, StudyEndEvent(ended, best=result.best))
+        files = [ArtifactEvent(None, path.name) for path in result_files(self.folder)]
+        self.session.append(*files, StudyEndEvent(ended, best=result.best))
         if not (sent and self.flush(projector)):
             self.say_unsent()
         return result
 
     def _write_files(self, result: ExperimentResult) -> None:
-        markdown, table, values = result_files(self.session.folder)
+        markdown, table, values = result_files(self.folder)
         write_atomically(markdown, to_markdown(result).encode())
         write_atomically(table, to_csv(result).encode())
         write_json(values, result.model_dump(mode="json"))

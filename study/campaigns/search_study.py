@@ -61,21 +61,24 @@ def run_study(config: StudyConfig, *, console: Console | None = None) -> Summary
     data = resolve_data(train.data, dataset)
     asked_for = config
     config = config.model_copy(update={"train": train.model_copy(update={"data": data})})
-    with held(config, folder, command("resume", config)):
+    again = command("resume", config)
+    with held(config, folder, again):
         # Another process may have run a study of this name while the images were read.
         folder.check_same_study(asked_for)
         return _SearchCampaign(
-            config,
-            Session(folder, config, console),
-            [(config.train, dataset)],
+            config=config,
+            session=Session(folder, config, console),
+            images=[(config.train, dataset)],
             objectives=config.objective,
             asked=asked(config),
             policy=get_space(config.space).policy,
+            again=again,
+            sends=command("sync", config),
             began=began,
         ).to_the_end()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _SearchCampaign(Campaign[StudyConfig, Summary]):
     """A search beside its pinned baseline; ``began`` is when the time budget did (monotonic)."""
 
@@ -89,21 +92,6 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         import study.search.searcher  # noqa: F401
 
         self.folder.write_config(self.config)
-
-    @property
-    def folder(self) -> StudyFolder:
-        """The study's files."""
-        return self.session.folder
-
-    @property
-    def again(self) -> str:
-        """``noise-study resume``."""
-        return command("resume", self.config)
-
-    @property
-    def sends(self) -> str:
-        """``noise-study sync``."""
-        return command("sync", self.config)
 
     def counted(self) -> Counted:
         """All trials, and the baseline's seeds."""

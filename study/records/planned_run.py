@@ -1,10 +1,8 @@
 """A training that a campaign plans: its key, its role, and what it changes in the base run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-
-from study.records.ledger_view import LedgerState
 
 Role = Literal["baseline", "trial", "confirm", "placebo"]
 BASELINE = "baseline"
@@ -50,9 +48,3 @@ class PlannedRun:
 def baseline_run(seed: int) -> PlannedRun:
     """A study's pinned baseline on a seed."""
     return PlannedRun("baseline", BASELINE, seed, {"noise/policy": "off"})
-
-
-def unfinished(runs: Iterable[PlannedRun], state: LedgerState) -> list[PlannedRun]:
-    """Those of ``runs`` whose end is not in the ledger."""
-    ended = {key for key, record in state.trials.items() if record.finished}
-    return [run for run in runs if run.key not in ended]
