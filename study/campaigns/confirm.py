@@ -30,7 +30,8 @@ from study.campaigns.session import Session
 from study.checks import check_study
 from study.config import StudyConfig
 from study.records.events import ArtifactEvent, NoteEvent, StudyEndEvent, StudyState
-from study.records.folder import StudyFolder, storage_of, write_json
+from study.records.folder import StudyFolder, storage_of
+from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
 from trainables.errors import InputError
 

@@ -28,7 +28,8 @@ from study.campaigns.live import Counted
 from study.campaigns.session import Session
 from study.config import differences
 from study.records.events import ArtifactEvent, StudyEndEvent, StudyState
-from study.records.folder import StudyFolder, public_values, storage_of, write_json
+from study.records.folder import StudyFolder, public_values, storage_of
+from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState
 from study.records.planned_run import PlannedRun
 from trainables.config import apply_overrides

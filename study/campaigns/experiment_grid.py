@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ValidationError, model_validator
 
-from study.checks import check_gpus, check_place, check_tracking, check_train
+from study.checks import check_runs, check_train
 from study.config import NAME_PATTERN, RunsConfig
 from study.presets import quickstart
 from study.records.planned_run import BASELINE, PlannedRun
@@ -196,9 +196,7 @@ def size(config: ExperimentConfig) -> str:
 
 def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
     """Check an experiment against this machine; returns it with the device resolved."""
-    check_place(config)
-    check_tracking(config)
-    check_gpus(config)
+    check_runs(config)
     device, elsewhere = config.train.device, address_of(config) is not None
     for classifier, subset in product(config.classifiers, config.subsets):
         point = {"model/classifier": classifier, "data/subset": subset}
