@@ -37,9 +37,6 @@ def sync_study(
         tracking_uri: where to; None: where the study was to send it.
         timeout: seconds without success after which it is given up.
         progress: called with the bytes still to be sent.
-
-    Raises:
-        InputError: if there is no such study, or it runs.
     """
     from study.tracking.addresses import artifact_root, resolve_uri
     from study.tracking.projection import LedgerHeldError

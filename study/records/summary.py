@@ -108,7 +108,7 @@ def summarise(
         baseline=[
             BaselineSummary(
                 seed=r.seed,
-                value=value_of(config, r.history),
+                value=value_of(config.objective, r.history),
                 metrics=final_metrics(r.history),
                 run_id=runs.get(r.key),
             )
@@ -131,8 +131,8 @@ def study_notes(state: LedgerState) -> list[str]:
 def _trial(
     config: StudyConfig, record: TrialRecord, baseline: TrialRecord | None, run_id: str | None
 ) -> TrialSummary:
-    value = value_of(config, record.history)
-    paired, final = differences_to_baseline(config, record, baseline)
+    value = value_of(config.objective, record.history)
+    paired, final = differences_to_baseline(config.objective, record, baseline)
     injected = next((row.epoch for row in record.history if row.injected), None)
     return TrialSummary(
         trial_id=record.key,
@@ -154,9 +154,9 @@ def _trial(
 
 
 def differences_to_baseline(
-    config: StudyConfig, record: TrialRecord, baseline: TrialRecord | None
+    objectives: Sequence[str], record: TrialRecord, baseline: TrialRecord | None
 ) -> tuple[Value, float | None]:
-    """Trial − baseline of the same seed: of the objective, and of the final validation accuracy.
+    """Trial − baseline of the same seed: of the objectives, and of the final validation accuracy.
 
     A trial that ended early is compared with the baseline after as many epochs. None where there
     is nothing to compare, or a figure is no finite number.
@@ -167,19 +167,19 @@ def differences_to_baseline(
     if len(same) < len(record.history):
         return None, None
     found = paired_differences(objective_values(record.history), objective_values(same))
-    return _searched(config, found), _finite(found["final_val_accuracy"])
+    return _searched(objectives, found), _finite(found["final_val_accuracy"])
 
 
-def value_of(config: StudyConfig, history: Sequence[EpochMetrics]) -> Value:
-    """The objective's value, a list of them in a multi-objective study; None without epochs."""
-    return _searched(config, objective_values(history)) if history else None
+def value_of(objectives: Sequence[str], history: Sequence[EpochMetrics]) -> Value:
+    """The objective's value, a list of them where there are several; None without epochs."""
+    return _searched(objectives, objective_values(history)) if history else None
 
 
-def _searched(config: StudyConfig, figures: Mapping[str, float]) -> Value:
-    known = [figures[name] for name in config.objective]
+def _searched(objectives: Sequence[str], figures: Mapping[str, float]) -> Value:
+    known = [figures[name] for name in objectives]
     if not all(map(math.isfinite, known)):
         return None
-    return known if config.multi_objective else known[0]
+    return known if len(objectives) > 1 else known[0]
 
 
 def final_metrics(history: Sequence[EpochMetrics]) -> dict[str, float | None]:

@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
 from study.records.events import ArtifactEvent, StudyEndEvent
+from study.tracking.description import describe
 from study.tracking.projection import Projection
+from study.tracking.reader import Reader
 from study.tracking.types import NOTE_TAG, STUDY_RUN
 from tests.support.ledgers import run_events, study_event
 from tests.support.mlflow_places import Place
@@ -30,6 +34,25 @@ def test_the_parents_description_says_what_matters(place: Place) -> None:
     assert "viewStateShareKey=noise-study" in note
     view = place.query("select value from experiment_tags where key like 'mlflow.sharedView%'")
     assert "tags.`role`" in json.loads(view[0][0])["selectedColumns"]
+
+
+@pytest.mark.parametrize(
+    ("end", "line"),
+    [
+        (StudyEndEvent("complete", tags={"verdict": "trial-0000: better"}), "**Verdict**: trial"),
+        (StudyEndEvent("interrupted", tags={"verdict": ""}), "**Best trial**: none is complete"),
+        # As earlier versions wrote it.
+        (
+            StudyEndEvent("complete", best="trial-0000: better"),
+            "**Best trial**: trial-0000: better",
+        ),
+    ],
+)
+def test_a_confirmations_verdict_is_in_its_description(end: StudyEndEvent, line: str) -> None:
+    reader = Reader()
+    for event in (study_event(), *run_events(None, 3), end):
+        reader.absorb(event)
+    assert line in describe(reader, "1", {})
 
 
 def _note(place: Place, projection: Projection) -> str:
