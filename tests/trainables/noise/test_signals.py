@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from trainables.metrics import EpochMetrics
 from trainables.noise.signals import (
+    SIGNALS,
     count_without_best,
     evaluate_signals,
     grad_norm_plateau,
@@ -18,7 +19,7 @@ from trainables.noise.signals import (
     stuck,
     val_loss_plateau,
 )
-from trainables.noise_config import ALL_SIGNALS, NoiseConfig
+from trainables.noise_config import NoiseConfig
 
 NAN, INF = math.nan, math.inf
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -171,7 +172,7 @@ def test_listening_starts_with_the_later_of_warm_up_and_window(warmup, window, f
 def test_healthy_training_raises_nothing():
     noise = NoiseConfig(warmup_epochs=0, window=3, overfit_epochs=2)
     assert evaluated(noise, healthy(2)) == {}
-    assert evaluated(noise, healthy(3)) == dict.fromkeys(ALL_SIGNALS, False)
+    assert evaluated(noise, healthy(3)) == dict.fromkeys(SIGNALS, False)
 
 
 def test_only_listened_signals_are_read_in_methods_order():
