@@ -64,8 +64,8 @@ def low_weight_update(update_norms: Sequence[float], threshold: float) -> Readin
         return Reading("low_weight_update", None, threshold, raised=False)
     try:
         mean = statistics.fmean(update_norms)
-    except OverflowError:  # the sum of finite norms need not be finite
-        mean = math.fsum(norm / len(update_norms) for norm in update_norms)
+    except OverflowError:  # the sum of finite norms need not be finite, nor that of their shares
+        mean = sum(norm / len(update_norms) for norm in update_norms)
     # Rounding must not push a mean out of its data: equal norms at the threshold are not below it.
     mean = min(max(mean, min(update_norms)), max(update_norms))
     return _below("low_weight_update", mean, threshold)

@@ -1,6 +1,7 @@
 """The signals: tables of short sequences with the expected reading worked out by hand."""
 
 import math
+import sys
 from dataclasses import replace
 
 import pytest
@@ -75,6 +76,7 @@ def test_grad_norm_plateau(norms, threshold, value, raised):
         ([0.1] * 7, 0.1, 0.1, False),  # no rounding of the mean below equal norms
         ([0.7] * 3, 0.7, 0.7, False),
         ([1e308] * 5, 1.0, 1e308, False),  # the sum overflows, the mean does not
+        ([sys.float_info.max] * 3, 1.0, sys.float_info.max, False),
         ([0.0, NAN, 0.0], 1.0, None, False),
         ([0.0, -INF], 1.0, None, False),
     ],
