@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, ValidationError, model_validator
 
 from study.checks import check_gpus, check_place, check_tracking, check_train
 from study.config import NAME_PATTERN, RunsConfig
+from study.formats import exact
 from study.presets import quickstart
 from study.tune.address import address_of
 from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig, apply_overrides
@@ -132,9 +133,9 @@ class Group:
     @property
     def label(self) -> str:
         """A stable name, e.g. ``BabyCNN-SGD-m0.9-lr0.01-s1``."""
-        momentum = "" if self.momentum is None else f"-m{plain(self.momentum)}"
+        momentum = "" if self.momentum is None else f"-m{exact(self.momentum)}"
         name = self.classifier.replace(":", ".")
-        tail = f"lr{plain(self.lr)}-s{plain(self.subset)}"
+        tail = f"lr{exact(self.lr)}-s{exact(self.subset)}"
         return f"{name}-{self.optimizer}{momentum}-{tail}"
 
     @property
@@ -176,12 +177,6 @@ class PlannedRun:
             else {"noise/distribution": self.noise}
         )
         return {**self.group.overrides, **noise, "seed": self.seed}
-
-
-def plain(value: float) -> str:
-    """A number as people write it, and never two numbers alike."""
-    short = f"{value:g}"
-    return short if float(short) == value else repr(value)
 
 
 def groups(config: ExperimentConfig) -> tuple[Group, ...]:
