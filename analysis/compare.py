@@ -10,6 +10,7 @@ from analysis.reading import StudyView
 from analysis.report.figures import Cost, better_by, cost
 from analysis.report.importance import Importances, importances
 from study.campaigns.confirmation import confirmation_of
+from study.formats import setting_name
 from study.records.ledger_view import TrialRecord
 from study.statistics.paired import Paired, estimate
 from trainables.errors import InputError
@@ -212,7 +213,7 @@ def _importance_table(lines: Sequence[StudyLine], shown: int) -> Table:
     table = _table("importance of the settings: fANOVA / PED-ANOVA", lines)
     order = list(dict.fromkeys(p for line in lines for p in line.importances.order[:shown]))
     for path in order:
-        table.add_row(path.removeprefix("noise/"), *(_share(line, path) for line in lines))
+        table.add_row(setting_name(path), *(_share(line, path) for line in lines))
     table.add_row("trials", *(f"n = {line.importances.trials}" for line in lines))
     table.add_row("warning", *(line.importances.warning or "–" for line in lines))
     return table

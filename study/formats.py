@@ -1,6 +1,6 @@
 """Numbers, durations and Markdown tables as people read them: the same everywhere."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 DASH = "–"
 """What stands for a value that is not there."""
@@ -32,6 +32,19 @@ def mean_sd(mean: float | None, sd: float | None, between: str = " ± ", form: s
 def short(value: object) -> str:
     """A setting's value; a float in three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def setting_name(path: str) -> str:
+    return path.removeprefix("noise/")
+
+
+def settings_text(overrides: Mapping[str, object]) -> str:
+    """What a trial changes, in a line; but for the policy, which its space has set."""
+    return ", ".join(
+        f"{setting_name(path)}={short(value)}"
+        for path, value in sorted(overrides.items())
+        if path != "noise/policy"
+    )
 
 
 def exact(value: float) -> str:

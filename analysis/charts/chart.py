@@ -13,7 +13,6 @@ from typing import Literal
 # and black, which vanish on a light and on a dark page.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PINK, GREY = "#56B4E9", "#CC79A7", "#888888"
-PALETTE = (BLUE, ORANGE, GREEN, RED, SKY, PINK)
 
 SIGNAL_COLOURS = {
     "grad_norm_plateau": BLUE,
@@ -43,7 +42,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Points:
-    """Single points; ``z`` colours them by value instead, from dark to light."""
+    """Single points."""
 
     x: Sequence[float | str]
     y: Sequence[float]
@@ -52,8 +51,6 @@ class Points:
     symbol: Symbol = "circle"
     size: float = 8
     labels: Sequence[str] = ()
-    z: Sequence[float] | None = None
-    z_name: str = ""
     legend: bool = True
 
 
@@ -101,18 +98,7 @@ class Rule:
     dash: Dash = "dash"
 
 
-@dataclass(frozen=True)
-class Surface:
-    """A surface seen from above: ``z[row][column]`` at ``x[column]``, ``y[row]``; None: unknown."""
-
-    x: Sequence[float]
-    y: Sequence[float]
-    z: Sequence[Sequence[float | None]]
-    name: str
-    legend: bool = False
-
-
-Mark = Surface | Line | Points | Bars | Blocks | Band | Rule
+Mark = Line | Points | Bars | Blocks | Band | Rule
 
 
 @dataclass(frozen=True)

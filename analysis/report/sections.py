@@ -61,7 +61,6 @@ def sections(view: StudyView, figures: PairedFigures | str = NOT_EVALUATED) -> l
     """
     report = Report(view)
     found = [importances(view, index) for index in range(len(view.config.objective))]
-    order = found[0].order
     return [
         _verdict(view),
         _adaptivity(view),
@@ -94,11 +93,7 @@ def sections(view: StudyView, figures: PairedFigures | str = NOT_EVALUATED) -> l
         Section(
             "settings",
             "Settings",
-            charts=_only(
-                setting_pictures.slices_chart(view, order),
-                setting_pictures.parallel_chart(view, order),
-                setting_pictures.contour_chart(view, order),
-            ),
+            charts=_only(setting_pictures.slices_chart(view, found[0].order)),
             missing="There is nothing to compare: no searched setting with complete trials.",
         ),
         Section(

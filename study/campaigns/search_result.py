@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from study.config import StudyConfig
-from study.formats import number, or_dash, short, signed
+from study.formats import number, or_dash, settings_text, signed
 from study.records.folder import StudyFolder, storage_of
 from study.records.summary import Summary, TrialSummary, by_objective, ranked
 from trainables.metrics import OBJECTIVES
@@ -73,7 +73,9 @@ def _print_settings(console: Console, config: StudyConfig, summary: Summary) -> 
     """What the best trials changed, and why others failed."""
     complete = [t for t in summary.trials if t.state == "complete"]
     for trial in ranked(config, complete)[:_EXPLAINED]:
-        console.print(f"[bold]{trial.trial_id}[/]: {escape(_settings(trial))}", highlight=False)
+        console.print(
+            f"[bold]{trial.trial_id}[/]: {escape(settings_text(trial.overrides))}", highlight=False
+        )
     for trial in summary.trials:
         if trial.state == "failed":
             console.print(f"[red]{trial.trial_id} failed[/]: {escape(trial.reason or '')}")
@@ -163,11 +165,3 @@ def _states(summary: Summary) -> str:
     for trial in summary.trials:
         counts[trial.state] = counts.get(trial.state, 0) + 1
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-
-
-def _settings(trial: TrialSummary) -> str:
-    return ", ".join(
-        f"{path.removeprefix('noise/')}={short(value)}"
-        for path, value in sorted(trial.overrides.items())
-        if path != "noise/policy"
-    )
