@@ -12,7 +12,7 @@ import yaml
 
 from analysis.export.result_table import result_table, to_latex, to_markdown
 from analysis.reading import StudyView
-from analysis.trials_table import trials_table, write_csv, write_parquet
+from analysis.trials_table import trials_table
 from study.records.folder import write_json
 from study.records.summary import TrialSummary, pareto_front
 from trainables.config import TrainConfig
@@ -106,9 +106,9 @@ def export_study(
         InputError: as ``chosen_trials`` and ``write_config``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    table = trials_table(view)
-    write_csv(table, folder / "trials.csv")
-    write_parquet(table, folder / "trials.parquet")
+    frame = trials_table(view).to_frame()
+    frame.to_csv(folder / "trials.csv", index=False, lineterminator="\r\n")
+    frame.to_parquet(folder / "trials.parquet", index=False)
     result = result_table(view)
     (folder / "table.md").write_text(to_markdown(result), encoding="utf-8")
     (folder / "table.tex").write_text(to_latex(result), encoding="utf-8")
