@@ -17,6 +17,7 @@ from analysis.confirm.model import (
 from analysis.confirm.words import answer_sentences, footnotes, missing_runs_text
 from study.campaigns.confirm_plan import DECIDING, METRICS, Role
 from study.campaigns.confirmation import Confirmation
+from study.records.summary import by_objective
 from study.statistics.comparison import Comparison, WinnersCurse, winners_curse
 from study.statistics.paired import ALPHA, Interval
 from trainables.metrics import OBJECTIVES
@@ -122,7 +123,8 @@ def _search_score(
     found: Confirmation, trial: str, against_baseline: _Family
 ) -> tuple[SearchScore, WinnersCurse | None]:
     metric, promised = found.study.objective[0], found.promised[trial]
-    score, difference = _first(promised.value), _first(promised.paired_difference)
+    score = by_objective(promised.value)[0]
+    difference = by_objective(promised.paired_difference)[0]
     confirmed = against_baseline[metric][trial].estimate
     curse = None
     if score is not None and difference is not None:
@@ -137,7 +139,3 @@ def _search_score(
         lost=curse.lost if curse else None,
     )
     return row, curse
-
-
-def _first(value: float | list[float] | None) -> float | None:
-    return value[0] if isinstance(value, list) else value

@@ -8,8 +8,6 @@ from study.campaigns.confirmation import Confirmation
 from study.records.summary import study_notes
 from study.statistics.comparison import Comparison, Verdict, WinnersCurse
 
-# In words
-
 
 def answer_sentences(
     trial: str,
