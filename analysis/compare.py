@@ -22,7 +22,7 @@ class BestDifference:
     """The best trial's paired difference, and what is known of its uncertainty.
 
     Attributes:
-        trial: its key.
+        key: the trial's.
         difference: trial − baseline of the same seed, in the objective's unit.
         gain: the same in the better direction: positive is better.
         seeds: seeds that the configuration and the baseline were both trained on.
@@ -31,7 +31,7 @@ class BestDifference:
         reach: the baseline's range over its seeds, the yardstick where there is no interval.
     """
 
-    trial: str
+    key: str
     difference: float
     gain: float
     seeds: int
@@ -145,7 +145,7 @@ def _best(view: StudyView, baseline: Sequence[float]) -> BestDifference | None:
     found = estimate(sample.complete)
     interval = found.t_interval
     return BestDifference(
-        trial=best.trial_id,
+        key=best.trial_id,
         difference=sign * gain,
         gain=gain,
         seeds=found.n,
@@ -195,7 +195,7 @@ def _result_table(lines: Sequence[StudyLine]) -> Table:
         "trials (complete)": [f"{line.trials} ({line.complete})" for line in lines],
         "objective": [line.objective for line in lines],
         "baseline, mean": [_baseline(line) for line in lines],
-        "best trial": [line.best.trial if line.best else "–" for line in lines],
+        "best trial": [line.best.key if line.best else "–" for line in lines],
         "best − baseline": [line.best.text() if line.best else "–" for line in lines],
     }
     for label, cells in rows.items():

@@ -142,7 +142,7 @@ def _adaptivity(view: StudyView) -> Section:
     if records and not any(map(is_adaptive, records)):
         return Section("adaptivity", title, ("The noise is static: no signal decides about it.",))
     found = [adaptivity(record) for record in records if is_adaptive(record)][:_NAMED]
-    static = [each.trial for each in found if each.is_static]
+    static = [each.key for each in found if each.is_static]
     notes = (
         (
             f"{', '.join(static)}: a signal was raised nearly all the time. Such noise is static "

@@ -65,7 +65,7 @@ def adaptivity_chart(view: StudyView, shown: int = 3) -> Chart | None:
         panels.append(
             Panel(
                 (Bars(labels, [s / each.listening for s in shares], "share of epochs", BLUE),),
-                x=f"{each.trial}: share of {each.listening} listening epochs",
+                x=f"{each.key}: share of {each.listening} listening epochs",
                 x_range=(0, 1),
                 height=0.25 + 0.13 * len(labels),
             )
@@ -306,7 +306,7 @@ def classes_chart(found: PairedFigures) -> Chart | None:
         Bars(names, values, "difference", BLUE),
         Rule(0.0, "no difference", GREY, "x", "solid"),
     )
-    title = f"{found.trial} − baseline: accuracy by class, {part}{left_out}"
+    title = f"{found.key} − baseline: accuracy by class, {part}{left_out}"
     panel = Panel(marks, x="difference of accuracy", height=0.3 + 0.13 * len(changes))
     return Chart("classes", title, (panel,))
 
