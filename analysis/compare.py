@@ -10,7 +10,7 @@ from analysis.reading import StudyView
 from analysis.report.figures import Cost, better_by, cost
 from analysis.report.importance import Importances, importances
 from study.campaigns.confirmation import confirmation_of
-from study.formats import setting_name
+from study.formats import DASH, number, setting_name
 from study.records.ledger_view import TrialRecord
 from study.statistics.paired import Paired, estimate
 from trainables.errors import InputError
@@ -81,11 +81,7 @@ class StudyLine:
 
 
 def compare_studies(views: Sequence[StudyView]) -> list[StudyLine]:
-    """One line for each study, in the order given.
-
-    Raises:
-        InputError: for fewer than two studies, or one named twice.
-    """
+    """One line for each study, in the order given."""
     names = [view.name for view in views]
     if len(views) < 2 or len(set(names)) < len(names):
         raise InputError(f"compare {' '.join(names)}: name two or more different studies")
@@ -195,8 +191,8 @@ def _result_table(lines: Sequence[StudyLine]) -> Table:
         "trials (complete)": [f"{line.trials} ({line.complete})" for line in lines],
         "objective": [line.objective for line in lines],
         "baseline, mean": [_baseline(line) for line in lines],
-        "best trial": [line.best.key if line.best else "–" for line in lines],
-        "best − baseline": [line.best.text() if line.best else "–" for line in lines],
+        "best trial": [line.best.key if line.best else DASH for line in lines],
+        "best − baseline": [line.best.text() if line.best else DASH for line in lines],
     }
     for label, cells in rows.items():
         table.add_row(label, *cells)
@@ -205,7 +201,7 @@ def _result_table(lines: Sequence[StudyLine]) -> Table:
 
 def _baseline(line: StudyLine) -> str:
     if line.baseline is None:
-        return "–"
+        return DASH
     return f"{line.baseline:.4f} (n = {line.baseline_seeds} seeds)"
 
 
@@ -215,15 +211,15 @@ def _importance_table(lines: Sequence[StudyLine], shown: int) -> Table:
     for path in order:
         table.add_row(setting_name(path), *(_share(line, path) for line in lines))
     table.add_row("trials", *(f"n = {line.importances.trials}" for line in lines))
-    table.add_row("warning", *(line.importances.warning or "–" for line in lines))
+    table.add_row("warning", *(line.importances.warning or DASH for line in lines))
     return table
 
 
 def _share(line: StudyLine, path: str) -> str:
     found = (line.importances.fanova.get(path), line.importances.ped_anova.get(path))
     if found == (None, None):
-        return "–"
-    return " / ".join("–" if share is None else f"{share:.0%}" for share in found)
+        return DASH
+    return " / ".join(number(share, ".0%") for share in found)
 
 
 def _cost_table(lines: Sequence[StudyLine]) -> Table:

@@ -32,9 +32,6 @@ def forking_chart(view: StudyView, shown: int = 3, statistic: str = "val_loss") 
         view: a study with forked trials.
         shown: how many of them, spread over the fork epochs; at most four.
         statistic: what is drawn over the epochs.
-
-    Raises:
-        InputError: if the study has no baseline, or no trial that was forked.
     """
     baseline = view.baselines.get(view.config.seeds[0])
     trials = _spread(view, baseline, min(shown, len(_COLOURS))) if baseline else []
@@ -103,10 +100,6 @@ def _distance(record: TrialRecord, baseline: TrialRecord) -> float:
 
 
 def write_forking_picture(storage: str | Path, name: str, path: str | Path) -> Path:
-    """Draw the picture from a stored study into a PNG or SVG file.
-
-    Raises:
-        InputError: as ``load_study`` and ``forking_chart``.
-    """
+    """Draw the picture from a stored study into a PNG or SVG file."""
     save_figure(forking_chart(load_study(storage, name)), Path(path))
     return Path(path)

@@ -54,11 +54,7 @@ class Winner:
 
 
 def find_winner(view: StudyView) -> Winner:
-    """The winner: by the confirmation's verdicts where there are any, else by the search.
-
-    Raises:
-        InputError: if no trial is complete.
-    """
+    """The winner: by the confirmation's verdicts where there are any, else by the search."""
     confirmation = confirmation_of(view.folder, view.config, view.state)
     confirmed = None if confirmation is None else _confirmed(confirmation)
     return confirmed or _searched(view)
@@ -102,11 +98,7 @@ def _searched(view: StudyView) -> Winner:
 
 
 def check_winner(view: StudyView, name: str, *, force: bool) -> Winner:
-    """The winner, if it may be registered.
-
-    Raises:
-        InputError: if it does not beat the baseline and nobody insists, or there is none.
-    """
+    """The winner, if it may be registered."""
     if not name.strip() or set(name) & set("/:"):
         raise InputError(f"--register = {name!r}: give a name without / and :")
     winner = find_winner(view)
@@ -163,11 +155,7 @@ class TrainedWeights:
 
 
 def winner_weights(view: StudyView, key: str, file: str = "") -> TrainedWeights:
-    """The weights of a trial: from a file, or from the final checkpoint that the study kept.
-
-    Raises:
-        InputError: if there are none, saying how to make them, or the file is another run's.
-    """
+    """The weights of a trial: from a file, or from the final checkpoint that the study kept."""
     config = view.train_config(key)
     if file:
         return _from_file(Path(file).expanduser(), config, key)
@@ -230,7 +218,7 @@ def register_winner(
         weights_file: a .pth file of the winner's; empty: the checkpoint that the study kept.
 
     Raises:
-        InputError: as ``check_winner``; or its weights are not there, the study is not in
+        InputError: as ``check_winner``; or the weights are not there, the study is not in
             MLflow, or the model that MLflow gives back predicts something else.
         StoreUnavailableError: if MLflow doesn't answer.
     """

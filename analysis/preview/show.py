@@ -24,6 +24,7 @@ from analysis.charts.chart import (
     spans,
 )
 from analysis.preview.compute import Preview
+from study.formats import DASH, number
 from trainables.noise.controller import Injection
 
 
@@ -38,10 +39,10 @@ def signals_table(found: Preview) -> Table:
         table.add_row(
             signal.name,
             span_text(signal.raised),
-            str(signal.raised[0]) if signal.raised else "–",
-            _number(signal.threshold),
-            _number(signal.lowest),
-            _number(signal.highest),
+            str(signal.raised[0]) if signal.raised else DASH,
+            number(signal.threshold, ".4g"),
+            number(signal.lowest, ".4g"),
+            number(signal.highest, ".4g"),
         )
     return table
 
@@ -60,10 +61,10 @@ def timeline_table(found: Preview) -> Table:
         table.add_row(
             f"{first}" if first == last else f"{first}–{last}",
             decided.phase.replace("_", "-"),
-            ", ".join(decided.signals) or "–",
-            decided.kind if noisy else "–",
-            f"{decided.magnitude:.4g}" if noisy else "–",
-            f"{decided.severity:.3f}" if noisy and found.noise.policy != "always" else "–",
+            ", ".join(decided.signals) or DASH,
+            decided.kind if noisy else DASH,
+            f"{decided.magnitude:.4g}" if noisy else DASH,
+            f"{decided.severity:.3f}" if noisy and found.noise.policy != "always" else DASH,
             _cooldown_left(first, last, decided),
             style=style,
         )
@@ -76,7 +77,7 @@ def timeline_table(found: Preview) -> Table:
 
 def _cooldown_left(first: int, last: int, decided: Injection) -> str:
     if decided.phase != "cooldown":
-        return str(decided.cooldown_remaining) if decided.cooldown_remaining else "–"
+        return str(decided.cooldown_remaining) if decided.cooldown_remaining else DASH
     return f"{decided.cooldown_remaining + last - first}–{decided.cooldown_remaining}"
 
 
@@ -85,10 +86,6 @@ def _phases(found: Preview) -> list[tuple[int, int, Injection]]:
     known = enumerate(found.decisions)
     runs = [list(run) for _, run in groupby(known, lambda each: (each[1].phase, each[1].signals))]
     return [(run[0][0], run[-1][0], run[-1][1]) for run in runs]
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
 
 
 _STATISTICS = (

@@ -193,7 +193,6 @@ class _Evaluator:
 
         Raises:
             CheckpointError: if a checkpoint is missing or damaged.
-            InputError: if the data set can't be read.
         """
         runs = tuple(
             (self._figures(baseline, wanted), self._figures(trial, wanted))
