@@ -16,7 +16,7 @@ from analysis.confirm.columns import (
 )
 from analysis.confirm.model import ConfirmReport
 from study.formats import markdown_table
-from study.records.folder import write_json
+from study.records.json_files import write_json
 from trainables.files import write_atomically
 
 

@@ -222,6 +222,8 @@ def register_winner(
             MLflow, or the model that MLflow gives back predicts something else.
         StoreUnavailableError: if MLflow doesn't answer.
     """
+    from study.tracking.registry import register_model
+
     winner = check_winner(view, name, force=force)
     config = view.train_config(winner.key)
     trained = winner_weights(view, winner.key, weights_file)
@@ -233,7 +235,8 @@ def register_winner(
             f"study {view.name!r} is not in MLflow at {redact_uri(tracking_uri(view, tracking))}; "
             f"send it there with: noise-study sync {view.name} --storage {view.config.storage}"
         )
-    version = found.store.register_model(name, found.experiment, found.runs[winner.key], model)
+    run_id = found.runs[winner.key]
+    version = register_model(found.store.connection, name, found.experiment, run_id, model)
     return version, winner
 
 

@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 import tyro
 
 from study.commands.settings import Option, SettingOptions, default_text
+from study.commands.tyro_parts import described
 from study.errors import InterruptedStudyError, StudyFailedError
 from trainables.errors import InputError
 
@@ -139,27 +140,21 @@ def written_options(command: type) -> list[Option]:
     defaults = {field.name: field.default for field in dataclasses.fields(command)}
     options = []
     for name, annotation in hints.items():
-        if name not in defaults:
+        if name not in defaults or dataclasses.is_dataclass(annotation):
             continue
-        # What option() put there; tyro's own markers have no name.
-        described = next(
-            (item for item in getattr(annotation, "__metadata__", ()) if hasattr(item, "aliases")),
-            None,
-        )
-        names = getattr(described, "aliases", None) or ()
-        hint = getattr(described, "help_behavior_hint", None)
+        given = described(annotation)
         options.append(
             Option(
                 path="",
-                long="--" + (getattr(described, "name", None) or name.replace("_", "-")),
-                short=next((alias for alias in names if not alias.startswith("--")), None),
-                value=getattr(described, "metavar", None) or "",
+                long="--" + (given.name or name.replace("_", "-")),
+                short=next((alias for alias in given.aliases if not alias.startswith("--")), None),
+                value=given.metavar,
                 default=(
-                    hint.removeprefix("(default: ").removesuffix(")")
-                    if isinstance(hint, str)
-                    else default_text(defaults[name])
+                    default_text(defaults[name])
+                    if given.default is None
+                    else given.default.removeprefix("(default: ").removesuffix(")")
                 ),
-                help=getattr(described, "help", None) or "",
+                help=given.help,
             )
         )
     return options
