@@ -11,10 +11,8 @@ from analysis.report.figures import Cost, better_by, cost
 from analysis.report.importance import Importances, importances
 from study.campaigns.confirmation import confirmation_of
 from study.formats import DASH, number, setting_name
-from study.records.ledger_view import TrialRecord
-from study.statistics.paired import Paired, estimate
+from study.statistics.paired import estimate
 from trainables.errors import InputError
-from trainables.metrics import objective_value
 
 
 @dataclass(frozen=True)
@@ -137,8 +135,7 @@ def _best(view: StudyView, baseline: Sequence[float]) -> BestDifference | None:
     if best is None or gain is None:
         return None
     sign = 1 if view.config.modes[0] == "max" else -1
-    sample = _over_seeds(view, view.state.trials[best.trial_id])
-    found = estimate(sample.complete)
+    found = estimate(_on_fresh_seeds(view, best.trial_id) or [sign * gain])
     interval = found.t_interval
     return BestDifference(
         key=best.trial_id,
@@ -151,21 +148,15 @@ def _best(view: StudyView, baseline: Sequence[float]) -> BestDifference | None:
     )
 
 
-def _over_seeds(view: StudyView, best: TrialRecord) -> Paired:
-    """Paired differences of the best configuration on the seeds that it was trained on.
+def _on_fresh_seeds(view: StudyView, key: str) -> Sequence[float]:
+    """A trial's paired differences on the seeds of a confirmation, as far as there are any.
 
-    Where it was confirmed on fresh seeds only these count: on the search's own seed it was chosen
-    for its luck, too.
+    They count alone: on the search's own seed the best trial was chosen for its luck, too.
     """
-    name = view.config.objective[0]
     confirmation = confirmation_of(view.folder, view.config, view.state)
-    if confirmation is not None and best.key in confirmation.config.trials:
-        fresh = confirmation.samples(name)[best.key]
-        if fresh.complete:
-            return fresh
-    pinned = view.state.trials[f"baseline-seed{best.seed}"]
-    difference = objective_value(name, best.history) - objective_value(name, pinned.history)
-    return Paired((best.seed,), (difference,))
+    if confirmation is None or key not in confirmation.config.trials:
+        return ()
+    return confirmation.samples(view.config.objective[0])[key].complete
 
 
 def comparison_tables(lines: Sequence[StudyLine], shown: int = 5) -> list[Table]:

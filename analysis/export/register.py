@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from analysis.export.tracking import find_runs, tracking_uri
 from analysis.reading import StudyView
 from analysis.report.figures import better_by
+from study.campaigns.baseline import baseline_key
 from study.campaigns.confirm_plan import DECIDING
 from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.statistics.comparison import Verdict
@@ -163,7 +164,7 @@ def winner_weights(view: StudyView, key: str, file: str = "") -> TrainedWeights:
     record = view.state.trials[key]
     if not path.exists() and record.first_injection_epoch is None:
         # It never injected: it is its baseline, bit for bit.
-        path = view.folder.checkpoints / f"baseline-seed{record.seed}" / "final.ckpt"
+        path = view.folder.checkpoints / baseline_key(record.seed) / "final.ckpt"
     try:
         state = load_state(path)
         weights, epoch = state["best_weights"], state["best_epoch"]
