@@ -175,5 +175,5 @@ def check_gpus(config: RunsConfig) -> None:
     if there < config.gpus_per_trial:
         raise InputError(
             f"gpus_per_trial = {config.gpus_per_trial:g}: this machine has {there} GPUs; "
-            "leave the option away, or give the cluster's --address"
+            "leave the option out, or give the cluster's --address"
         )

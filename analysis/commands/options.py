@@ -3,14 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-import tyro
-
-from study.commands.places import StorageOptions
+from study.commands.places import Name, StorageOptions
 from study.commands.settings import option
 
 PROG = "noise-analysis"
-
-Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(help="the study's name", metavar="NAME")]]
 
 
 @dataclass(frozen=True)

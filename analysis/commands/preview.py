@@ -10,9 +10,10 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
-from analysis.commands.options import PROG, Name, StoreOptions
+from analysis.commands.options import PROG, StoreOptions
 from study.commands.options import read_arguments, read_command_line
-from study.commands.settings import SettingOptions, option
+from study.commands.places import Name
+from study.commands.settings import SettingOptions, option, positional
 from trainables.config import TrainConfig
 from trainables.errors import InputError, nearest
 
@@ -36,9 +37,8 @@ class PreviewOptions(StoreOptions):
     name: tyro.conf.Positional[
         Annotated[
             str,
-            tyro.conf.arg(
-                help="a study's name, or a single run's folder (checkpoints/metrics/RUN)",
-                metavar="NAME",
+            positional(
+                "NAME", "a study's name, or a single run's folder (checkpoints/metrics/RUN)"
             ),
         ]
     ] = ""
@@ -63,7 +63,9 @@ class PreviewOptions(StoreOptions):
     ] = ""
     entry: Annotated[
         int | None,
-        option("--entry", help="which entry of a list, from 0", value="INT", default="the only"),
+        option(
+            "--entry", help="which entry of a list, from 0", value="INT", default="the only one"
+        ),
     ] = None
     trial: Annotated[
         str,

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-import tyro
 from rich.console import Console
 from rich.markup import escape
 
@@ -19,10 +18,9 @@ from study.campaigns.confirmation import Confirmation
 from study.campaigns.resume import resumed
 from study.checks import check_study
 from study.commands.options import read_command_line
-from study.commands.places import StorageOptions
-from study.commands.settings import SettingOptions, option
+from study.commands.places import Name, StorageOptions
+from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
-from study.presets import quickstart
 from study.records.folder import StudyFolder, storage_of
 from study.records.ledger_view import read_ledger
 from study.records.summary import study_notes
@@ -32,7 +30,7 @@ PROG = "noise-study"
 
 CONFIRM_SETTINGS = SettingOptions(
     StudyConfig,
-    quickstart(),
+    THE_STUDYS,
     only=MAY_CHANGE - {"storage", "work_dir", "trials", "time_budget"},
     title="resources",
 )
@@ -41,12 +39,10 @@ CONFIRM_SETTINGS = SettingOptions(
 
 @dataclass(frozen=True)
 class ConfirmOptions(StorageOptions):
-    """Options of ``confirm`` that are no settings."""
+    """Which trials of which study, on how many seeds."""
 
-    name: tyro.conf.Positional[
-        Annotated[str, tyro.conf.arg(help="the study's name", metavar="NAME")]
-    ] = ""
-    top: Annotated[int, option("--top", help="so many of the best complete trials", value="K")] = 3
+    name: Name = ""
+    top: Annotated[int, option("--top", help="how many of the best complete trials", value="K")] = 3
     seeds: Annotated[
         str,
         option(

@@ -5,7 +5,7 @@ Here each becomes an option that is either given or not. What is given is laid o
 configuration, and only the result is validated: so presets, files and options combine whatever
 their order, and a wrong value gets the same message wherever it came from.
 
-Options that are no settings (``--resume``) are hand-written dataclasses that stand beside them.
+Options that set nothing in the configuration (``--resume``) are dataclasses written by hand.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 
 import tyro
 
-from study.commands.settings import Option, SettingOptions, default_text
+from study.commands.settings import Option, SettingOptions, written_options
 from study.errors import InterruptedStudyError, StudyFailedError
 from trainables.errors import InputError
 
@@ -30,12 +30,29 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+LIST_OPTIONS = ("--list-options",)
+"""The words that docs/options.md is made with: a command answers with ``OptionsListed``."""
+
 Extra = TypeVar("Extra")
+
+
+class OptionsListed(Exception):  # noqa: N818
+    """What a command reads its words as.
+
+    Attributes:
+        description: what ``--help`` says first.
+        options: all options, in the order of the help.
+    """
+
+    def __init__(self, description: str, options: Sequence[Option]) -> None:
+        super().__init__(description)
+        self.description = description
+        self.options = options
 
 
 @dataclass(frozen=True)
 class CommandLine(Generic[Extra]):
-    """A command line, read: ``given`` settings by path, and the command's own options."""
+    """A command line, read: ``given`` settings by path, and the command's own options ``extra``."""
 
     given: Mapping[str, Any]
     extra: Extra
@@ -84,6 +101,8 @@ def read_arguments(
         InputError: for an option that does not exist, with the nearest one.
         SystemExit: after ``--help`` (0), or if an option's value is missing (2).
     """
+    if tuple(arguments) == LIST_OPTIONS:
+        raise OptionsListed(description, _options(command))
     parsed, unknown = tyro.cli(
         command,
         prog=prog,
@@ -93,7 +112,9 @@ def read_arguments(
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone),
     )
     if unknown:
-        raise InputError(_unknown(unknown[0], _names(command), prog))
+        options = _options(command)
+        names = ["--help", *(name for o in options for name in (o.long, o.short) if name)]
+        raise InputError(_unknown(unknown[0], names, prog))
     return parsed
 
 
@@ -133,47 +154,10 @@ def run_command(prog: str, command: Callable[[Sequence[str]], int], arguments: A
         return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
-def written_options(command: type) -> list[Option]:
-    """The hand-written options of a dataclass for tyro, those of its base classes included."""
-    hints = get_type_hints(command, include_extras=True)
-    defaults = {field.name: field.default for field in dataclasses.fields(command)}
-    options = []
-    for name, annotation in hints.items():
-        if name not in defaults:
-            continue
-        # What option() put there; tyro's own markers have no name.
-        described = next(
-            (item for item in getattr(annotation, "__metadata__", ()) if hasattr(item, "aliases")),
-            None,
-        )
-        names = getattr(described, "aliases", None) or ()
-        hint = getattr(described, "help_behavior_hint", None)
-        options.append(
-            Option(
-                path="",
-                long="--" + (getattr(described, "name", None) or name.replace("_", "-")),
-                short=next((alias for alias in names if not alias.startswith("--")), None),
-                value=getattr(described, "metavar", None) or "",
-                default=(
-                    hint.removeprefix("(default: ").removesuffix(")")
-                    if isinstance(hint, str)
-                    else default_text(defaults[name])
-                ),
-                help=getattr(described, "help", None) or "",
-            )
-        )
-    return options
-
-
-def _names(command: type) -> list[str]:
-    """All option names of a tyro dataclass and its groups, for suggestions."""
-    names = ["--help"]
-    for annotation in get_type_hints(command).values():
-        if dataclasses.is_dataclass(annotation):
-            names += _names(annotation)  # type: ignore[arg-type]
-    for option in written_options(command):
-        names += [option.long, *([option.short] if option.short else [])]
-    return names
+def _options(command: type) -> list[Option]:
+    """The options of a dataclass for tyro, or of the groups that it consists of."""
+    groups = [kind for kind in get_type_hints(command).values() if dataclasses.is_dataclass(kind)]
+    return [option for group in groups or [command] for option in written_options(group)]  # type: ignore[arg-type]
 
 
 def _unknown(word: str, names: Collection[str], prog: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from study.commands.settings import option
+from study.commands.settings import option, positional
 from study.records.storage import Storage
 
 
@@ -38,4 +38,4 @@ class StorageOptions:
         return Storage.of(self.storage, self.work_dir or None)
 
 
-Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(help="the study's name", metavar="NAME")]]
+Name = tyro.conf.Positional[Annotated[str, positional("NAME", "the study's name")]]

@@ -11,7 +11,7 @@ from study.checks import read_configs
 from study.commands.dispatch import PROG
 from study.commands.options import read_command_line
 from study.commands.places import Name, StorageOptions
-from study.commands.settings import SettingOptions, option
+from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
 from study.presets import PRESETS, get_preset, quickstart, with_one_cosine
 from study.records.folder import StudyFolder, storage_of
@@ -26,7 +26,7 @@ STUDY_OPTIONS = SettingOptions(
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of ``run`` that are no settings."""
+    """What the study starts from."""
 
     preset: Annotated[
         str, option("--preset", help="where to start from: " + ", ".join(PRESETS), value="NAME")
@@ -89,7 +89,7 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
 
 
 RESUME_OPTIONS = SettingOptions(
-    StudyConfig, quickstart(), only=MAY_CHANGE - {"storage", "work_dir"}, title="changes"
+    StudyConfig, THE_STUDYS, only=MAY_CHANGE - {"storage", "work_dir"}, title="changes"
 )
 """The options of ``resume``, generated from the configuration of a study."""
 
@@ -149,6 +149,6 @@ def _run_to_the_end(config: StudyConfig) -> int:
 
 @dataclass(frozen=True)
 class ResumeOptions(StorageOptions):
-    """Options of ``resume`` that are no settings."""
+    """Which study goes on."""
 
     name: Name = ""

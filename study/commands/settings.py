@@ -1,4 +1,4 @@
-"""Command line options from the settings of a configuration."""
+"""Options: those made from the settings of a configuration, and those written by hand."""
 
 import dataclasses
 import re
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 from pydantic import BaseModel
@@ -15,21 +15,22 @@ from pydantic.fields import FieldInfo
 from trainables.config import setting_paths
 from trainables.errors import InputError
 
+THE_STUDYS = "the study's own"
+"""The default of an option that changes one setting of a stored study."""
+
 
 @dataclass(frozen=True)
 class Option:
-    """One generated option, as the help and the README's table show it.
+    """One option, as the help and docs/options.md show it.
 
     Attributes:
-        path: the setting it sets, e.g. ``noise/patience``.
-        long: the long name with its dashes.
+        long: the long name with its dashes; what stands for the value of an argument without.
         short: the short name with its dash, or None.
         value: what stands for its value (``INT``), empty for a switch.
         default: the default as text.
         help: one sentence.
     """
 
-    path: str
     long: str
     short: str | None
     value: str
@@ -42,7 +43,7 @@ class SettingOptions:
 
     Args:
         kind: the configuration class; its fields made by ``setting(option=…)`` become options.
-        defaults: a configuration whose values the help shows as defaults.
+        defaults: a configuration whose values the help shows as defaults, or one text for all.
         only: paths (or groups, ``"data"``) to offer; None: all.
         omit: paths (or groups) not to offer.
         short: whether to offer short names.
@@ -52,7 +53,7 @@ class SettingOptions:
     def __init__(
         self,
         kind: type[BaseModel],
-        defaults: BaseModel,
+        defaults: BaseModel | str,
         *,
         only: Collection[str] | None = None,
         omit: Collection[str] = (),
@@ -69,7 +70,7 @@ class SettingOptions:
             and not _within(path, omit)
         }
         self.options: dict[str, Option] = {
-            path: _option(path, field, value_at(defaults, path), short)
+            path: _option(path, field, _default(defaults, path), short)
             for path, field in self._fields.items()
         }
 
@@ -89,7 +90,7 @@ class SettingOptions:
         for path, option in self.options.items():
             *parents, _ = path.split("/")
             title = parents[-1] if parents else self._title
-            by_title.setdefault(title, []).append(_tyro_field(option, self._fields[path]))
+            by_title.setdefault(title, []).append(_tyro_field(path, option, self._fields[path]))
         return {
             title: dataclasses.make_dataclass(title, fields, frozen=True)
             for title, fields in by_title.items()
@@ -133,16 +134,52 @@ def option(*names: str, help: str, value: str | None = None, default: str | None
     )
 
 
-def value_at(config: BaseModel, path: str) -> Any:
-    """The value of the setting at ``path`` (``"noise/patience"``)."""
-    value: Any = config
-    for part in path.split("/"):
-        value = getattr(value, part)
+def positional(value: str, help: str) -> Any:
+    """An argument without dashes: ``Positional[Annotated[str, positional("NAME", …)]]``."""
+    # The hint is empty: a name that is not given is answered in words, so it has no default.
+    return tyro.conf.arg(help=help, metavar=value, help_behavior_hint="")
+
+
+def written_options(command: type) -> list[Option]:
+    """The options of a dataclass for tyro, those of its base classes included.
+
+    What ``option`` and ``positional`` say is kept in an object of tyro's, whose class has no public
+    name; its attributes are the arguments of ``tyro.conf.arg``.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    options = []
+    for field in dataclasses.fields(command):
+        annotation = hints[field.name]
+        markers = getattr(annotation, "__metadata__", ())
+        (described,) = (item for item in markers if hasattr(item, "help_behavior_hint"))
+        hint = described.help_behavior_hint
+        is_positional = described.name is None
+        options.append(
+            Option(
+                long=described.metavar if is_positional else f"--{described.name}",
+                short=next((name for name in described.aliases or () if name[:2] != "--"), None),
+                value="" if is_positional else described.metavar or "",
+                default=(
+                    _default_text(field.default)
+                    if hint is None
+                    else hint.removeprefix("(default: ").removesuffix(")")
+                ),
+                help=described.help or "",
+            )
+        )
+    return options
+
+
+def _default(defaults: BaseModel | str, path: str) -> object:
+    """The default of the setting at ``path`` (``"noise/patience"``)."""
+    value: Any = defaults
+    if isinstance(defaults, BaseModel):
+        for part in path.split("/"):
+            value = getattr(value, part)
     return value
 
 
-def default_text(value: object) -> str:
-    """A default as the help and the README show it."""
+def _default_text(value: object) -> str:
     if isinstance(value, (tuple, list)):
         return "+".join(str(item) for item in value) or "none"
     return str(value)
@@ -164,11 +201,10 @@ def _attribute(path: str) -> str:
 def _option(path: str, field: FieldInfo, default: object, short: bool) -> Option:
     extra = _extra(field)
     return Option(
-        path=path,
         long=str(extra["option"]),
         short=str(extra["short"]) if short and "short" in extra else None,
         value=_value_name(path, field.annotation),
-        default=default_text(default),
+        default=_default_text(default),
         help=field.description or "",
     )
 
@@ -193,7 +229,7 @@ def _value_name(path: str, annotation: Any) -> str:
     return re.split(r"[/_]", path)[-1].upper()
 
 
-def _tyro_field(option: Option, field: FieldInfo) -> tuple[str, Any, Any]:
+def _tyro_field(path: str, option: Option, field: FieldInfo) -> tuple[str, Any, Any]:
     described = tyro.conf.arg(
         name=option.long.removeprefix("--"),
         aliases=[option.short] if option.short else [],
@@ -201,7 +237,7 @@ def _tyro_field(option: Option, field: FieldInfo) -> tuple[str, Any, Any]:
         help=option.help,
         help_behavior_hint=f"(default: {option.default})",
     )
-    name = _attribute(option.path)
+    name = _attribute(path)
     (kind, *_) = _kinds(field.annotation)
     if kind is bool:
         return name, Annotated[bool | None, described], None

@@ -63,7 +63,7 @@ class TestOptions:
         option(
             "--batch-size",
             "-b",
-            help="images a batch; changes the figures in their last digits",
+            help="images per batch; changes the figures in their last digits",
             value="INT",
             default="500, as in training",
         ),
