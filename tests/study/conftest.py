@@ -1,11 +1,13 @@
 """Fixtures of the studies' tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from study.commands.study import main
 from tests.support.servers import make_empty_database
+from tests.support.single_runs import LONG, OFF, Artefacts, Run, train
 
 EPOCHS = 6
 TRIALS = 6
@@ -32,3 +34,34 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
     make_empty_database(path)
     return path
+
+
+@pytest.fixture
+def few_threads() -> Iterator[None]:
+    """A single run may set the number of threads; the next test gets one again."""
+    import torch
+
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs ``noise-train``, each time in a folder of its own."""
+    numbers = iter(range(100))
+
+    def start(*words: str) -> Artefacts:
+        return train(tmp_path / f"run{next(numbers)}", *words)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Artefacts:
+    """The small run without noise, that others are compared with."""
+    return train(tmp_path_factory.mktemp("plain"), *OFF)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Artefacts:
+    return train(tmp_path_factory.mktemp("whole"), *LONG)

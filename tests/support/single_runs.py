@@ -1,13 +1,17 @@
 """Small single runs through the command line, and what they left behind."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from study.commands.train import main
+from study.run.epoch_log import EpochLog
 from study.run.files import RunFiles, find_runs
+
+if TYPE_CHECKING:
+    import torch
 
 SMALL = (
     *("--dataset", "synthetic", "--synthetic-train", "240", "--synthetic-test", "100"),
@@ -26,6 +30,10 @@ QUICK = (
 
 EAGER = (*QUICK, "--signals", "low_weight_update")
 """Adaptive gradient noise in epoch 2, by that signal alone."""
+
+LONG = (*EAGER, "-e", "6", "--relative-max-noise", "2")
+
+STATIC = ("-nt", "gradient", "-nm", "1")
 
 
 @dataclass(frozen=True)
@@ -76,3 +84,37 @@ def artefacts(folder: Path) -> Artefacts:
     """The only run under ``folder``."""
     (files,) = find_runs(folder)
     return Artefacts(files)
+
+
+Run = Callable[..., Artefacts]
+
+
+def figures(run: Artefacts) -> list[tuple[float, float]]:
+    """What two runs with the same numbers agree in."""
+    return [(row["train_loss"], row["val_loss"]) for row in run.epochs]
+
+
+def lr_of(run: Artefacts) -> list[float]:
+    return run.column("epoch_metrics", "lr")
+
+
+def model_of(run: Artefacts) -> dict[str, "torch.Tensor"]:
+    import torch
+
+    (path,) = run.files.weights_files()
+    model: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["model"]
+    return model
+
+
+def same_files(one: Artefacts, other: Artefacts) -> None:
+    """Two runs left the same behind, apart from the clock."""
+    import torch
+
+    for name in EpochLog.NAMES:
+        paths = [run.files.metrics / f"{name}.jsonl" for run in (one, other)]
+        assert paths[0].read_bytes() == paths[1].read_bytes(), name
+    finals = [{k: v for k, v in run.final.items() if k != "seconds"} for run in (one, other)]
+    assert finals[0] == finals[1]
+    weights = [model_of(run) for run in (one, other)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

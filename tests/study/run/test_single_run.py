@@ -1,0 +1,145 @@
+"""A single run: its files, its result, and going on with it under its name."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from study.commands.train import main
+from study.run.epoch_log import EpochLog
+from study.run.files import RunFiles
+from tests.support.single_runs import EAGER, OFF, SMALL, Artefacts, Run, artefacts, figures, train
+from trainables.config import TrainConfig, apply_overrides
+from trainables.data.device_data import DeviceData, load_dataset, resolve_data
+from trainables.loop import Training, train_epochs
+
+pytestmark = pytest.mark.usefixtures("few_threads")
+
+
+def test_every_file_of_a_run(run: Run) -> None:
+    done = run(*EAGER, "-e", "5", "--layer-norms")
+    assert sorted(path.name for path in done.files.metrics.iterdir()) == [
+        "config.json",
+        "epoch_metrics.jsonl",
+        "final_metrics.json",
+        "noise.jsonl",
+        "optimizer.jsonl",
+        "signals.jsonl",
+        "test_per_class.json",
+    ]
+    for name in ("epoch_metrics", "noise", "optimizer"):
+        assert done.column(name, "epoch") == [0, 1, 2, 3, 4]
+    assert TrainConfig.model_validate(done.config).data.classes is not None
+    clean, noisy = done.noise[0], done.noise[2]
+    assert (clean["kind"], clean["norm_before"], clean["layers"]) == ("none", None, {})
+    assert noisy["norm_after"] > 0
+    assert set(noisy["layers"]) == {"conv1.weight", "conv1.bias", "fc1.weight", "fc1.bias"}
+    signals = done.lines("signals")
+    assert set(signals[0]) == {"epoch", "signal", "value", "threshold", "raised"}
+    assert [line["epoch"] for line in signals] == [2, 4]  # none in warm-up and cooldown
+
+
+def test_the_result_follows_from_the_epochs(plain: Artefacts) -> None:
+    final, rows = plain.final, plain.epochs
+    assert all(not isinstance(value, (dict, list)) for value in final.values())
+    best = max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    assert final["best_epoch"] == best["epoch"]
+    assert final["epochs_to_best"] == best["epoch"] + 1
+    assert final["best_val_accuracy"] == best["val_accuracy"]
+    assert final["final_val_accuracy"] == rows[-1]["val_accuracy"]
+    gaps = [row["train_accuracy"] - row["val_accuracy"] for row in rows]
+    assert final["generalization_gap_final"] == gaps[-1]
+    assert final["generalization_gap_at_best"] == gaps[best["epoch"]]
+    assert final["generalization_gap_last_ten"] == pytest.approx(sum(gaps) / len(gaps))
+    assert final["sharpness_epsilon"] > 0
+    assert final["sharpness_draws"] >= 1
+    assert 0 <= final["test_accuracy"] <= 1
+    assert final["seconds"] > 0
+
+
+def test_a_configuration_reproduces_a_trials_metrics_bit_for_bit(tmp_path: Path, run: Run) -> None:
+    """What a study trains and what the command trains are one loop."""
+    config = apply_overrides(
+        TrainConfig.model_validate(run(*EAGER, "-e", "5").config),
+        {"noise/magnitude_min": 0.7, "noise/schedule": "cosine", "seed": 3},
+    )
+    dataset = load_dataset(config.data)
+    config = config.model_copy(update={"data": resolve_data(config.data, dataset)})
+    training = Training(config, DeviceData(dataset, torch.device("cpu")))
+    trial = [json.loads(json.dumps(row.to_dict())) for row in train_epochs(training)]
+    file = tmp_path / "best_config.json"
+    file.write_text(config.model_dump_json())
+    done = train(tmp_path / "again", "--config", str(file), small=())
+    keys = trial[0].keys()
+    assert [{key: row[key] for key in keys} for row in done.epochs] == trial
+
+
+def test_a_stored_configuration_finds_its_run_again(
+    plain: Artefacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--config", str(plain.files.config), "--resume"]
+    assert main([*words, "--checkpoint-dir", str(plain.files.folder)]) == 0
+    assert "test set, best weights" in capsys.readouterr().out
+
+
+def test_a_damaged_checkpoint_is_said_and_costs_nobody_their_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SMALL, *OFF, "-e", "2", "--checkpoint-dir", str(tmp_path), "--save-as", "mine"]
+    with monkeypatch.context() as patched:
+        patched.setattr(EpochLog, "close", lambda self: signal.raise_signal(signal.SIGINT))
+        assert main(words) == 130
+    files = RunFiles(tmp_path, "mine", "mine.pth")
+    files.state.write_bytes(files.state.read_bytes()[:-5])
+    assert main([*words, "--resume"]) == 2
+    assert "last.ckpt: damaged" in capsys.readouterr().err
+    assert main(words) == 0
+    assert "is kept as mine~1" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_shown_again(
+    plain: Artefacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = plain.files.final.read_bytes()
+    words = [*SMALL, *OFF, "--checkpoint-dir", str(plain.files.folder), "--resume"]
+    assert main(words) == 0
+    assert "test set, best weights" in capsys.readouterr().out
+    assert plain.files.final.read_bytes() == before
+
+
+def test_resume_needs_the_same_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*SMALL, *OFF, "-e", "1", "--checkpoint-dir", str(tmp_path), "--save-as", "mine"]
+    assert main([*words, "--resume"]) == 2
+    assert "no run mine" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert main(words) == 0
+    assert main([*words, "--lr", "0.5", "--resume"]) == 2
+    assert "optimizer/lr = 0.5, the run has 0.01" in capsys.readouterr().err
+
+
+def test_a_name_that_is_taken_costs_nobody_their_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SMALL, *OFF, "-e", "1", "--checkpoint-dir", str(tmp_path), "--save-as", "mine"]
+    assert main(words) == 0
+    first = artefacts(tmp_path)
+    kept = figures(first)
+    assert main([*words, "--seed", "5"]) == 0
+    assert "is kept as mine~1" in capsys.readouterr().out
+    assert figures(Artefacts(RunFiles(tmp_path, "mine~1"))) == kept
+    assert torch.load(tmp_path / "mine~1.pth", weights_only=True)["epoch"] == 0
+    assert figures(Artefacts(RunFiles(tmp_path, "mine"))) != kept
+    # The same settings again come out the same: nothing to keep.
+    assert main([*words, "--seed", "5"]) == 0
+    assert not (tmp_path / "metrics" / "mine~2").exists()
+
+
+def test_a_run_under_way_is_not_trained_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SMALL, *OFF, "--checkpoint-dir", str(tmp_path), "--save-as", "mine"]
+    with RunFiles(tmp_path, "mine", "mine.pth").locked():
+        assert main(words) == 2
+    assert "is being trained by another process" in capsys.readouterr().err

@@ -1,0 +1,43 @@
+"""What the ledger's figures and settings are called in MLflow."""
+
+from study.tracking.reader import metric_points, parameters
+from tests.support.ledgers import epoch
+from trainables.metrics import OBJECTIVES, STATISTICS
+
+
+def test_metrics_have_the_methods_names() -> None:
+    row = epoch(
+        7,
+        noise_kind="gradient",
+        noise_magnitude=0.5,
+        noise_severity=0.75,
+        noise_phase="injecting",
+        signals=("stuck",),
+    )
+    points = {point.key: point for point in metric_points(row, ("stuck", "overfitting"), 42)}
+    assert set(STATISTICS) < points.keys()
+    assert {point.step for point in points.values()} == {7}
+    assert {point.time for point in points.values()} == {42}
+    controller = {key: points[key].value for key in points if key not in STATISTICS}
+    assert controller == {
+        "noise_magnitude": 0.5,
+        "noise_severity": 0.75,
+        "injected": 1.0,
+        "cooldown": 0.0,
+        "signal_stuck": 1.0,
+        "signal_overfitting": 0.0,
+    }
+    cooling = metric_points(epoch(8, noise_phase="cooldown"), (), 42)
+    assert ("cooldown", 1.0) in {(point.key, point.value) for point in cooling}
+    assert not set(OBJECTIVES) & points.keys()
+
+
+def test_parameters_are_flat_and_hold_no_secret() -> None:
+    config = {"a": {"b": [1, 2], "c": None}, "uri": "http://me:hunter2@h", "on": True, "x": 0.1}
+    assert parameters(config) == {
+        "a/b": "[1, 2]",
+        "a/c": "null",
+        "uri": "http://***@h",
+        "on": "true",
+        "x": "0.1",
+    }

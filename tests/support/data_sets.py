@@ -1,0 +1,108 @@
+"""Small data sets, folders of images, and what to compare of them."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainables.config import DataConfig
+from trainables.data.device_data import Dataset, load_dataset
+from trainables.data.image_folder import load_folder
+
+Array = NDArray[Any]
+
+
+@cache
+def loaded(**fields: Any) -> Dataset:
+    return load_dataset(DataConfig(**fields))
+
+
+def small(**fields: Any) -> Dataset:
+    return loaded(
+        dataset="synthetic", synthetic_train=200, synthetic_test=60, batch_size=1, **fields
+    )
+
+
+def with_flips(count: int = 90, pad: int = 4, seed: int = 0) -> Dataset:
+    """Random pixels, so that every crop is like no other; all arrays read-only, as Ray's are."""
+    random = np.random.default_rng(seed)
+    train, val, test = (random.integers(0, 256, (n, 32, 32, 3), np.uint8) for n in (count, 7, 5))
+    arrays = {
+        "train_images": np.pad(train, ((0, 0), (pad, pad), (pad, pad), (0, 0))),
+        "train_labels": np.arange(count) % 3,
+        "val_images": val,
+        "val_labels": np.arange(7) % 3,
+        "test_images": test,
+        "test_labels": np.arange(5) % 3,
+    }
+    for array in arrays.values():
+        array.setflags(write=False)
+    return Dataset(
+        **arrays,
+        classes=("a", "b", "c"),
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2471, 0.2435, 0.2616),
+        pad=pad,
+        flip=True,
+    )
+
+
+def unpadded(dataset: Dataset) -> Array:
+    inner = slice(dataset.pad, dataset.pad + 32)
+    return dataset.train_images[:, inner, inner]
+
+
+def contents(images: Array) -> Counter[bytes]:
+    return Counter(image.tobytes() for image in images)
+
+
+def per_class(labels: Array) -> list[int]:
+    return list(map(int, np.bincount(labels)))
+
+
+def digest(dataset: Dataset) -> str:
+    value = hashlib.sha256()
+    for part in ("train", "val", "test"):
+        value.update(getattr(dataset, f"{part}_images").tobytes())
+        value.update(getattr(dataset, f"{part}_labels").tobytes())
+    return value.hexdigest()
+
+
+def write_images(root: Path, train: int = 6, test: int = 3, size: int = 32) -> Path:
+    """Classes "cat" and "dog", with random PNGs; each image is unlike the others."""
+    random = np.random.default_rng(7)
+    for part, count in (("train", train), ("test", test)):
+        for name in ("dog", "cat"):
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 256, (size, size, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+def folder_config(root: Path, **fields: Any) -> DataConfig:
+    return DataConfig(
+        **{"batch_size": 1, "workers": 0} | fields, dataset="imagefolder", data_dir=str(root)
+    )
+
+
+def pixels_of(root: Path, part: str, name: str) -> list[Array]:
+    return [np.asarray(Image.open(path)) for path in sorted((root / part / name).iterdir())]
+
+
+def counting(root: Path) -> Callable[[], int]:
+    """A function that loads the folder and says how many images were decoded for it."""
+
+    def load() -> int:
+        seen = [0]
+        load_folder(root, progress=lambda done, _: seen.append(done))
+        return seen[-1]
+
+    return load

@@ -1,0 +1,378 @@
+"""What an earlier version recorded is read as it is, and goes on: see fixtures/recorded/README.md.
+
+The commands run as installed, in processes of their own, on copies of real folders: nothing here
+knows how the code is laid out.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tarfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from torch.nn import functional as F
+
+ROOT = Path(__file__).parents[1]
+RECORDED = Path(__file__).parent / "fixtures" / "recorded"
+PLACE = "/tmp/recorded"
+"""Where the recordings were made: what MLflow keeps of artifacts is absolute."""
+
+ARITHMETIC = "bbedea2c31318510"
+"""``arithmetic()`` where the recordings were made."""
+
+EARLY = (
+    *("--flag-min-epochs", "1", "--flag-window-size", "2", "--consecutive-flag-trigger", "1"),
+    *("--flag-low-weight-update-thr", "10", "--max-injection-epochs", "2"),
+    *("--min-cooldown-epochs", "1"),
+)
+GRID = (
+    *("experiment", "--optimizers", "SGD,Adam", "--seeds", "0", "--epochs", "6"),
+    *("--subsets", "0.5", "--max-concurrent", "1", "--signals", "low_weight_update"),
+    *EARLY,
+    *("--cooldown-extra", "1"),
+)
+ADAPTIVE = (
+    *("--dataset", "synthetic", "--synthetic-classes", "2", "--synthetic-train", "1000"),
+    *("--synthetic-test", "200", "--synthetic-noise", "6", "-c", "BabyCNN", "-b", "8", "-e", "8"),
+    *("-g", "cpu", "-o", "Adam", "--lr", "0.002", *EARLY),
+    *("--signals", "low_weight_update", "val_loss_plateau", "--max-cooldown-epochs", "2"),
+    *("--save-as", "adaptive.pth"),
+)
+
+
+# --- the recordings --------------------------------------------------------------------------
+
+
+def unpacked(folder: Path, *names: str) -> Path:
+    """A copy of recordings, made to look as if they had been made in ``folder``."""
+    for name in names:
+        with tarfile.open(RECORDED / f"{name}.tar.xz") as archive:
+            archive.extractall(folder, filter="data")
+        for offset in folder.rglob("mlflow.offset"):
+            offset.write_text(offset.read_text().replace(PLACE, str(folder)))
+        if (folder / "studies" / "mlflow.db").exists():
+            _move_store(folder / "studies" / "mlflow.db", folder)
+    return folder
+
+
+def _move_store(path: Path, folder: Path) -> None:
+    store = sqlite3.connect(path)
+    tables = store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    for (table,) in tables:
+        for _, column, kind, *_ in store.execute(f"PRAGMA table_info({table})").fetchall():
+            if kind.startswith(("VARCHAR", "TEXT")):
+                store.execute(
+                    f"UPDATE {table} SET {column} = replace({column}, ?, ?) "
+                    f"WHERE instr({column}, ?)",
+                    (PLACE, str(folder), PLACE),
+                )
+    store.commit()
+    store.close()
+
+
+def run(folder: Path, command: str, *words: str) -> str:
+    """Run an installed command in ``folder`` to its good end; what it said."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(
+        [Path(sys.executable).parent / command, *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def trained(events: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """How many epochs each run has trained."""
+    reports = (e for e in events if e["type"] == "epochs" and not e["shared"])
+    return Counter(e["trial"] for e in reports for _ in e["rows"])
+
+
+def histories(events: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, dict[str, Any]]]:
+    """Each run's epochs; no epoch is reported twice."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for event in events:
+        if event["type"] == "epochs":
+            history = found.setdefault(event["trial"], {})
+            for row in event["rows"]:
+                assert row["epoch"] not in history
+                history[row["epoch"]] = row
+    return found
+
+
+class Grown:
+    """A ledger that may only grow: its size now, and later what has come since."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.before = path.read_bytes()
+        self.events = lines(path)
+        self.finished = {e["trial"] for e in self.events if e["type"] == "end"}
+
+    def since(self) -> list[dict[str, Any]]:
+        """The events that have come, after those there were, of which no byte has changed."""
+        assert self.path.read_bytes().startswith(self.before)
+        return lines(self.path)[len(self.events) :]
+
+
+def mlflow_runs(folder: Path, name: str) -> dict[str, Any]:
+    """MLflow's runs by trial, its own under ``""``; each has exactly one."""
+    client = MlflowClient(f"sqlite:///{folder}/studies/mlflow.db")
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    found = {run.data.tags.get("trial_id", ""): run for run in runs}
+    assert len(found) == len(runs)
+    return found
+
+
+# --- numbers that are trained here -----------------------------------------------------------
+
+
+@cache
+def arithmetic() -> str:
+    """A digest of a little training by torch alone: how this machine rounds its sums."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(32, 3, 32, 32, generator=random)
+    labels = torch.randint(10, (32,), generator=random)
+    shapes = ((8, 3, 3, 3), (10, 2048), (2, 3, 4, 4), (10, 128))
+    weights = [(torch.randn(s, generator=random) / 10).requires_grad_() for s in shapes]
+    optimizer = torch.optim.SGD(weights, lr=0.1, momentum=0.9, nesterov=True)
+    for _ in range(5):
+        optimizer.zero_grad()
+        large = F.max_pool2d(F.conv2d(images, weights[0], padding=1), 2).relu().flatten(1)
+        small = F.conv2d(images, weights[2], stride=4).relu().flatten(1)
+        logits = F.linear(large, weights[1]) + F.linear(small, weights[3])
+        F.cross_entropy(logits, labels).backward()
+        optimizer.step()
+    torch.set_num_threads(threads)
+    return hashlib.sha256(b"".join(w.detach().numpy().tobytes() for w in weights)).hexdigest()[:16]
+
+
+def check_same(found: Any, expected: Any) -> None:
+    """What was trained here is what was recorded.
+
+    Exactly, where the machine rounds as the recording one did; elsewhere about so.
+    """
+    if arithmetic() == ARITHMETIC:
+        assert found == expected
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            check_same(found[key], value)
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            check_same(one, other)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=0.05, abs=0.02)
+    else:
+        assert found == expected
+
+
+def timeless(result: Any) -> Any:
+    """A result without MLflow's names of its runs and without times, which no two studies share."""
+    if isinstance(result, dict):
+        left_out = ("run_id", "seconds")
+        return {key: timeless(value) for key, value in result.items() if key not in left_out}
+    return [timeless(item) for item in result] if isinstance(result, list) else result
+
+
+# --- a finished study ------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_finished_study_is_listed_reported_exported_and_compared(tmp_path: Path) -> None:
+    unpacked(tmp_path, "finished")
+    unpacked(tmp_path / "other", "killed")
+    folder, expected = tmp_path / "studies" / "finished", tmp_path / "expected"
+    summary, ledgers = read(folder / "summary.json"), sorted(folder.rglob("ledger.jsonl"))
+    before = {path: path.read_bytes() for path in (*ledgers, folder / "summary.json")}
+    (best,) = (trial for trial in summary["trials"] if trial["trial_id"] == summary["best"])
+
+    (line,) = (li for li in run(tmp_path, "noise-study", "list").splitlines() if "5/5" in li)
+    assert line.split()[:2] == ["finished", "complete"]
+    assert [best["trial_id"], f"{best['paired_difference']:+.4f}"] == line.split()[-4:-2]
+
+    run(tmp_path, "noise-analysis", "confirm", "finished", "--out", "confirmed")
+    assert read(tmp_path / "confirmed" / "confirm.json") == read(expected / "confirm.json")
+    written = (tmp_path / "confirmed" / "confirm.md").read_text()
+    assert written == (expected / "confirm.md").read_text()
+
+    run(tmp_path, "noise-analysis", "export", "finished", "--out", "exported")
+    for name in ("trials.csv", "table.md", "table.tex"):
+        assert (tmp_path / "exported" / name).read_text() == (expected / name).read_text()
+    config = tmp_path / "exported" / "configs" / f"01_{best['trial_id']}.json"
+    assert read(config) == read(expected / "best.json")
+
+    run(tmp_path, "noise-analysis", "report", "finished", "--no-pictures")
+    report = (folder / "report.html").read_text()
+    assert all(trial["trial_id"] in report for trial in summary["trials"])
+    assert f"{best['value']:.4f}" in report
+    assert f"{best['paired_difference']:+.4f}" in report
+    assert "fresh seeds" in report
+    # From the weights, and among the artifacts of the study's run, there where it lies now.
+    assert len(read(folder / "evaluation.json")) == 4
+    assert len(list((tmp_path / "studies" / "mlartifacts").rglob("report.html"))) == 1
+
+    shutil.move(tmp_path / "other" / "studies" / "killed", tmp_path / "studies")
+    said = run(tmp_path, "noise-analysis", "compare", "finished", "killed")
+    assert f"{fmean(run['value'] for run in summary['baseline']):.4f} (n = 2 seeds)" in said
+    confirmed = read(expected / "confirm.json")["trials"][0]["search"]["confirmed"]
+    assert f"{confirmed:+.4f} [" in said
+    assert before == {path: path.read_bytes() for path in before}
+
+
+@pytest.mark.slow
+def test_a_finished_study_goes_on_without_training_and_is_confirmed_further(
+    tmp_path: Path,
+) -> None:
+    folder = unpacked(tmp_path, "finished") / "studies" / "finished"
+    ledger, summary = Grown(folder / "ledger.jsonl"), read(folder / "summary.json")
+    runs = {key: run.info.run_id for key, run in mlflow_runs(tmp_path, "finished").items()}
+    run(tmp_path, "noise-study", "resume", "finished")
+    assert {event["type"] for event in ledger.since()} == {"study", "study_end"}
+    assert read(folder / "summary.json") == summary
+    found = mlflow_runs(tmp_path, "finished")
+    assert {key: run.info.run_id for key, run in found.items()} == runs
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+
+    ledger = Grown(folder / "confirm" / "ledger.jsonl")
+    words = ("--top", "1", "--seeds", "3", "--max-concurrent", "1")
+    run(tmp_path, "noise-study", "confirm", "finished", *words)
+    best = summary["best"]
+    fresh = {"baseline-seed4", f"{best}-seed4", f"{best}-placebo-seed4"}
+    new = ledger.since()
+    assert {e["trial"] for e in new if e["type"] in ("start", "epochs", "end")} == fresh
+    assert {e["trial"]: e["state"] for e in new if e["type"] == "end"} == dict.fromkeys(
+        fresh, "complete"
+    )
+    run(tmp_path, "noise-analysis", "confirm", "finished")
+    confirmed = read(folder / "confirm.json")
+    assert confirmed["seeds"] == [2, 3, 4]
+    for metric, old in read(tmp_path / "expected" / "confirm.json")["baseline"].items():
+        values = confirmed["baseline"][metric]["values"]
+        assert {seed: values[seed] for seed in ("2", "3")} == old["values"]
+
+
+# --- one that was killed ---------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_killed_study_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "killed") / "studies" / "killed"
+    ledger, expected = Grown(folder / "ledger.jsonl"), tmp_path / "expected"
+    begun = {event["trial"] for event in ledger.events if event["type"] == "start"}
+    (unfinished,) = begun - ledger.finished
+    assert len(ledger.finished) == 3
+    before = trained(ledger.events)
+    run_ids = {key: run.info.run_id for key, run in mlflow_runs(tmp_path, "killed").items()}
+
+    run(tmp_path, "noise-study", "resume", "killed")
+    new = ledger.since()
+    assert not ledger.finished & {e.get("trial") for e in new if e["type"] in ("start", "epochs")}
+    # It went on from its checkpoint: what it had reported is not trained again.
+    whole = trained(lines(expected / "ledger.jsonl"))
+    assert before[unfinished] + trained(new)[unfinished] == whole[unfinished]
+    assert trained(lines(ledger.path)) == whole
+    check_same(histories(lines(ledger.path)), histories(lines(expected / "ledger.jsonl")))
+    summary = read(folder / "summary.json")
+    assert [trial["state"] for trial in summary["trials"]] == ["complete"] * 5
+    check_same(timeless(summary), timeless(read(expected / "summary.json")))
+
+    runs = mlflow_runs(tmp_path, "killed")
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert {key: runs[key].info.run_id for key in run_ids} == run_ids
+    assert {t["trial_id"]: t["run_id"] for t in summary["trials"]} == {
+        key: run.info.run_id for key, run in runs.items() if key.startswith("trial")
+    }
+
+
+# --- grids -----------------------------------------------------------------------------------
+
+
+def test_a_finished_grid_trains_nothing_again(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "grid") / "studies" / "grid"
+    ledger, result = Grown(folder / "ledger.jsonl"), read(folder / "experiment.json")
+    table = (folder / "experiment.csv").read_text()
+    words = ("--name", "grid", "--classifiers", "BabyCNN", "--batch-size", "32")
+    assert "complete already" in run(tmp_path, "noise-study", *GRID, *words)
+    kinds = {event["type"] for event in ledger.since()}
+    assert kinds == {"study", "artifact", "study_end"}
+    assert read(folder / "experiment.json") == result
+    assert (folder / "experiment.csv").read_text() == table
+
+
+@pytest.mark.slow
+def test_a_killed_grid_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "killed-grid") / "studies" / "killed-grid"
+    ledger = Grown(folder / "ledger.jsonl")
+    words = ("--name", "killed-grid", "--classifiers", "tiny_model:Tiny", "--batch-size", "4")
+    run(tmp_path, "noise-study", *GRID, *words)
+    new = ledger.since()
+    assert len(ledger.finished) == 4
+    assert not ledger.finished & {e.get("trial") for e in new if e["type"] in ("start", "epochs")}
+    result = read(folder / "experiment.json")
+    assert [run["state"] for run in result["runs"]] == ["complete"] * 6
+    check_same(timeless(result), timeless(read(tmp_path / "expected" / "experiment.json")))
+    histories(lines(ledger.path))
+
+
+# --- single runs -----------------------------------------------------------------------------
+
+
+def test_an_interrupted_run_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
+    metrics = unpacked(tmp_path, "adaptive") / "checkpoints" / "metrics" / "adaptive"
+    before = lines(metrics / "epoch_metrics.jsonl")
+    said = run(tmp_path, "noise-train", *ADAPTIVE, "--resume")
+    assert "goes on after epoch" in said
+    expected = tmp_path / "expected"
+    assert 0 < len(before) < len(lines(expected / "epoch_metrics.jsonl"))
+    assert lines(metrics / "epoch_metrics.jsonl")[: len(before)] == before
+    for name in ("epoch_metrics", "noise", "signals", "optimizer"):
+        check_same(lines(metrics / f"{name}.jsonl"), lines(expected / f"{name}.jsonl"))
+    for name in ("final_metrics", "test_per_class"):
+        found, wanted = (read(place / f"{name}.json") for place in (metrics, expected))
+        check_same(timeless(found), timeless(wanted))
+    assert not (metrics / "last.ckpt").exists()
+
+
+def test_a_finished_run_is_evaluated_and_its_configuration_repeats_it(tmp_path: Path) -> None:
+    metrics = unpacked(tmp_path, "static") / "checkpoints" / "metrics" / "static"
+    final = read(metrics / "final_metrics.json")
+    weights = ("-c", "checkpoints/static.pth", "--sharpness", "--json")
+    found = json.loads(run(tmp_path, "noise-test", *weights))
+    assert (found["accuracy"], found["loss"]) == (final["test_accuracy"], final["test_loss"])
+    words = ("--config", str(metrics / "config.json"), "--save-as", "static.pth")
+    again = (*words, "--detailed-metrics", "--layer-norms", "--checkpoint-dir", "again")
+    run(tmp_path, "noise-train", *again)
+    other = tmp_path / "again" / "metrics" / "static"
+    for name in ("epoch_metrics", "noise", "signals", "optimizer"):
+        check_same(lines(other / f"{name}.jsonl"), lines(metrics / f"{name}.jsonl"))
+    check_same(timeless(read(other / "final_metrics.json")), timeless(final))

@@ -1,0 +1,168 @@
+"""Data sets: divisions, normalisation, and what is refused before anything is read."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.data_sets import contents, digest, loaded, per_class, small, unpadded
+from trainables.config import DataConfig
+from trainables.data.device_data import check_data, load_dataset, resolve_data
+from trainables.data.image_sets import channel_statistics
+from trainables.errors import InputError
+
+
+def test_digits_are_divided_into_stratified_quarters() -> None:
+    from sklearn.datasets import load_digits
+
+    digits = loaded()
+    whole = np.bincount(load_digits().target)
+    assert np.abs(np.array(per_class(digits.test_labels)) - whole / 4).max() <= 0.5
+    rest = whole - per_class(digits.test_labels)
+    assert np.abs(np.array(per_class(digits.val_labels)) - rest / 4).max() <= 0.5
+    assert per_class(digits.train_labels) == (rest - per_class(digits.val_labels)).tolist()
+    assert (len(digits.train_labels), len(digits.val_labels), len(digits.test_labels)) == (
+        1009,
+        337,
+        451,
+    )
+    assert (digits.pad, digits.flip, digits.classes) == (2, False, tuple("0123456789"))
+    # 0 … 16 fills the range of a byte, and the three channels are alike.
+    assert (digits.train_images.min(), digits.train_images.max()) == (0, 255)
+    assert (digits.train_images[..., :1] == digits.train_images).all()
+
+
+def test_the_parts_of_a_data_set_are_all_of_it_and_do_not_overlap() -> None:
+    holdout, halves = small(), small(split="reference")
+    train = contents(unpadded(holdout)) + contents(holdout.val_images)
+    assert train == contents(unpadded(halves))
+    assert max(train.values()) == 1
+    test = contents(halves.val_images) + contents(halves.test_images)
+    assert test == contents(holdout.test_images)
+    assert max(test.values()) == 1
+
+
+def test_holdout_sets_apart_a_stratified_tenth_of_training_and_leaves_test_alone() -> None:
+    data = small()
+    assert per_class(data.val_labels) == [2] * 10
+    assert per_class(data.train_labels) == [18] * 10
+    assert per_class(data.test_labels) == [6] * 10
+
+
+def test_the_reference_split_halves_the_test_set_and_trains_on_all_training_images() -> None:
+    data = small(split="reference")
+    assert per_class(data.train_labels) == [20] * 10
+    assert per_class(data.val_labels) == per_class(data.test_labels) == [3] * 10
+
+
+@pytest.mark.parametrize("split", ["holdout", "reference"])
+def test_the_subset_is_drawn_after_validation_is_set_apart(split: str) -> None:
+    whole, half, fifth = (small(split=split, subset=s) for s in (1.0, 0.5, 0.2))
+    for data in (half, fifth):
+        assert np.array_equal(data.val_images, whole.val_images)
+        assert np.array_equal(data.test_images, whole.test_images)
+        assert (data.mean, data.std) == (whole.mean, whole.std)
+    assert per_class(half.train_labels) == [count // 2 for count in per_class(whole.train_labels)]
+    assert contents(unpadded(fifth)) < contents(unpadded(half)) < contents(unpadded(whole))
+
+
+def outcome(act: Callable[[DataConfig], Any], config: DataConfig) -> tuple[Any, str]:
+    try:
+        return act(config), ""
+    except InputError as error:
+        return None, str(error)
+
+
+@given(
+    config=st.builds(
+        DataConfig,
+        dataset=st.just("synthetic"),
+        synthetic_classes=st.integers(2, 12),
+        synthetic_train=st.integers(1, 150),
+        synthetic_test=st.integers(1, 60),
+        split=st.sampled_from(["holdout", "reference"]),
+        subset=st.floats(0.01, 1),
+        batch_size=st.integers(1, 60),
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_the_quick_check_and_loading_agree(config: DataConfig) -> None:
+    _, problem = outcome(check_data, config)
+    data, later = outcome(load_dataset, config)
+    assert later == problem
+    if data is not None:
+        # No part is empty, and no class that training could have is lost.
+        assert min(map(len, (data.val_labels, data.test_labels))) > 0
+        assert len(data.train_labels) >= config.batch_size
+        classes = min(config.synthetic_classes, config.synthetic_train)
+        assert len(set(data.train_labels.tolist())) == classes
+
+
+def test_channel_statistics_are_means_and_deviations_of_pixels_in_0_1() -> None:
+    images = np.random.default_rng(0).integers(0, 200, (2500, 32, 32, 3), np.uint8)
+    mean, std = channel_statistics(images)
+    np.testing.assert_allclose(mean, (images / 255).mean(axis=(0, 1, 2)), rtol=1e-9)
+    np.testing.assert_allclose(std, (images / 255).std(axis=(0, 1, 2)), rtol=1e-9)
+
+
+def test_a_constant_channel_can_still_be_divided_by() -> None:
+    mean, std = channel_statistics(np.full((2, 32, 32, 3), 51, np.uint8))
+    assert mean == pytest.approx((0.2, 0.2, 0.2))
+    assert std == (1 / 255,) * 3
+
+
+def test_a_configured_normalisation_is_used() -> None:
+    data = small(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    assert (data.mean, data.std) == ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+
+
+def test_a_resolved_configuration_reads_the_same_data_again() -> None:
+    config = DataConfig(dataset="synthetic", synthetic_train=200, synthetic_test=60)
+    data = small()
+    resolved = resolve_data(config, data)
+    assert (resolved.mean, resolved.std, resolved.classes) == (data.mean, data.std, data.classes)
+    again = load_dataset(DataConfig.model_validate_json(resolved.model_dump_json()))
+    assert (again.mean, again.std) == (data.mean, data.std)
+    assert digest(again) == digest(data)
+
+
+def test_a_resolved_configuration_refuses_data_with_other_classes() -> None:
+    config = resolve_data(DataConfig(), loaded()).model_copy(update={"dataset": "synthetic"})
+    with pytest.raises(InputError, match=r"data\.classes = .*'9'.*'class 0'"):
+        load_dataset(config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"batch_size": 1010},
+            r"data\.batch_size = 1010: larger than the training set, which has 1009 images "
+            r"\(337 more are set apart for validation\); use at most 1009",
+        ),
+        (
+            {"batch_size": 101, "subset": 0.1},
+            r"which has 100 images \(337 more .*; data\.subset = 0\.1 of 1009\); use at most 100",
+        ),
+        (
+            {"batch_size": 2000, "split": "reference"},
+            r"which has 1346 images; use at most 1346",
+        ),
+        (
+            {"dataset": "synthetic", "synthetic_train": 100, "batch_size": 91},
+            r"which has 90 images",
+        ),
+        (
+            {"dataset": "synthetic", "synthetic_train": 8, "batch_size": 1},
+            r"data\.split = 'holdout': no image is left for validation",
+        ),
+    ],
+)
+def test_a_training_set_that_is_too_small_is_refused(fields: dict[str, Any], message: str) -> None:
+    config = DataConfig(**fields)
+    for act in (check_data, load_dataset):
+        with pytest.raises(InputError, match=message):
+            act(config)
