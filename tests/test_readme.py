@@ -16,7 +16,6 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-README_BYTES = 16_384
 
 
 def text_of(document: str) -> str:
@@ -27,10 +26,6 @@ def anchors(text: str) -> set[str]:
     """The places in a document that a link can point to, as GitHub makes them of headings."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def test_the_readme_is_read_in_ten_minutes() -> None:
-    assert len((ROOT / "README.md").read_bytes()) <= README_BYTES
 
 
 def test_the_generated_documents_are_up_to_date() -> None:

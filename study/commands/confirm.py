@@ -18,7 +18,7 @@ from study.campaigns.confirmation import Confirmation
 from study.campaigns.resume import resumed
 from study.checks import check_study
 from study.commands.options import read_command_line
-from study.commands.places import Name, StorageOptions
+from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
 from study.records.folder import StudyFolder, storage_of
@@ -38,10 +38,9 @@ CONFIRM_SETTINGS = SettingOptions(
 
 
 @dataclass(frozen=True)
-class ConfirmOptions(StorageOptions):
+class ConfirmOptions(StudyName):
     """Which trials of which study, on how many seeds."""
 
-    name: Name = ""
     top: Annotated[int, option("--top", help="how many of the best complete trials", value="K")] = 3
     seeds: Annotated[
         str,

@@ -20,7 +20,8 @@ from typing import Any, Generic, TypeVar, get_type_hints
 
 import tyro
 
-from study.commands.settings import Option, SettingOptions, written_options
+from study.commands.settings import Option, SettingOptions, default_text
+from study.commands.tyro_parts import described
 from study.errors import InterruptedStudyError, StudyFailedError
 from trainables.errors import InputError
 
@@ -76,7 +77,6 @@ def read_command_line(
         description: what ``--help`` says first.
 
     Raises:
-        InputError: for an option that does not exist, with the nearest one.
         SystemExit: after ``--help`` (0), or if an option's value is missing (2).
     """
     groups = {"command": extra, **settings.groups}
@@ -98,7 +98,6 @@ def read_arguments(
     """Read ``arguments`` as a dataclass for tyro, with this project's answer to unknown options.
 
     Raises:
-        InputError: for an option that does not exist, with the nearest one.
         SystemExit: after ``--help`` (0), or if an option's value is missing (2).
     """
     if tuple(arguments) == LIST_OPTIONS:
@@ -156,8 +155,28 @@ def run_command(prog: str, command: Callable[[Sequence[str]], int], arguments: A
 
 def _options(command: type) -> list[Option]:
     """The options of a dataclass for tyro, or of the groups that it consists of."""
-    groups = [kind for kind in get_type_hints(command).values() if dataclasses.is_dataclass(kind)]
-    return [option for group in groups or [command] for option in written_options(group)]  # type: ignore[arg-type]
+    hints = get_type_hints(command, include_extras=True)
+    options: list[Option] = []
+    for field in dataclasses.fields(command):
+        annotation = hints[field.name]
+        if dataclasses.is_dataclass(annotation):
+            options += _options(annotation)  # type: ignore[arg-type]
+            continue
+        given = described(annotation)
+        options.append(
+            Option(
+                long=given.metavar if given.name is None else f"--{given.name}",
+                short=next((alias for alias in given.aliases if not alias.startswith("--")), None),
+                value="" if given.name is None else given.metavar,
+                default=(
+                    default_text(field.default)
+                    if given.default is None
+                    else given.default.removeprefix("(default: ").removesuffix(")")
+                ),
+                help=given.help,
+            )
+        )
+    return options
 
 
 def _unknown(word: str, names: Collection[str], prog: str) -> str:

@@ -8,6 +8,8 @@ import tyro
 from study.commands.settings import option, positional
 from study.records.storage import Storage
 
+Name = tyro.conf.Positional[Annotated[str, positional("NAME", "the study's name")]]
+
 
 @dataclass(frozen=True)
 class StorageOptions:
@@ -38,4 +40,8 @@ class StorageOptions:
         return Storage.of(self.storage, self.work_dir or None)
 
 
-Name = tyro.conf.Positional[Annotated[str, positional("NAME", "the study's name")]]
+@dataclass(frozen=True)
+class StudyName(StorageOptions):
+    """Which study, and where it is stored."""
+
+    name: Name = ""

@@ -10,7 +10,7 @@ from study.campaigns.resume import resumed
 from study.checks import read_configs
 from study.commands.dispatch import PROG
 from study.commands.options import read_command_line
-from study.commands.places import Name, StorageOptions
+from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
 from study.presets import PRESETS, get_preset, quickstart, with_one_cosine
@@ -103,7 +103,7 @@ def resumed_config(arguments: Sequence[str]) -> StudyConfig:
     line = read_command_line(
         arguments,
         RESUME_OPTIONS,
-        ResumeOptions,
+        StudyName,
         prog=f"{PROG} resume",
         description="Go on with a study that was interrupted, or extend one that is finished "
         "(--trials +50). Where an option is not given, the study's own setting holds.",
@@ -145,10 +145,3 @@ def _run_to_the_end(config: StudyConfig) -> int:
     summary = run_study(config, console=console)
     print_result(console, config, summary)
     return 0
-
-
-@dataclass(frozen=True)
-class ResumeOptions(StorageOptions):
-    """Which study goes on."""
-
-    name: Name = ""

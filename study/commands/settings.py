@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 from pydantic import BaseModel
@@ -140,36 +140,6 @@ def positional(value: str, help: str) -> Any:
     return tyro.conf.arg(help=help, metavar=value, help_behavior_hint="")
 
 
-def written_options(command: type) -> list[Option]:
-    """The options of a dataclass for tyro, those of its base classes included.
-
-    What ``option`` and ``positional`` say is kept in an object of tyro's, whose class has no public
-    name; its attributes are the arguments of ``tyro.conf.arg``.
-    """
-    hints = get_type_hints(command, include_extras=True)
-    options = []
-    for field in dataclasses.fields(command):
-        annotation = hints[field.name]
-        markers = getattr(annotation, "__metadata__", ())
-        (described,) = (item for item in markers if hasattr(item, "help_behavior_hint"))
-        hint = described.help_behavior_hint
-        is_positional = described.name is None
-        options.append(
-            Option(
-                long=described.metavar if is_positional else f"--{described.name}",
-                short=next((name for name in described.aliases or () if name[:2] != "--"), None),
-                value="" if is_positional else described.metavar or "",
-                default=(
-                    _default_text(field.default)
-                    if hint is None
-                    else hint.removeprefix("(default: ").removesuffix(")")
-                ),
-                help=described.help or "",
-            )
-        )
-    return options
-
-
 def _default(defaults: BaseModel | str, path: str) -> object:
     """The default of the setting at ``path`` (``"noise/patience"``)."""
     value: Any = defaults
@@ -179,7 +149,7 @@ def _default(defaults: BaseModel | str, path: str) -> object:
     return value
 
 
-def _default_text(value: object) -> str:
+def default_text(value: object) -> str:
     if isinstance(value, (tuple, list)):
         return "+".join(str(item) for item in value) or "none"
     return str(value)
@@ -204,7 +174,7 @@ def _option(path: str, field: FieldInfo, default: object, short: bool) -> Option
         long=str(extra["option"]),
         short=str(extra["short"]) if short and "short" in extra else None,
         value=_value_name(path, field.annotation),
-        default=_default_text(default),
+        default=default_text(default),
         help=field.description or "",
     )
 
