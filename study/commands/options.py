@@ -101,7 +101,7 @@ def read_arguments(
         SystemExit: after ``--help`` (0), or if an option's value is missing (2).
     """
     if tuple(arguments) == LIST_OPTIONS:
-        raise OptionsListed(description, _options(command))
+        raise OptionsListed(description, written_options(command))
     parsed, unknown = tyro.cli(
         command,
         prog=prog,
@@ -111,7 +111,7 @@ def read_arguments(
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone),
     )
     if unknown:
-        options = _options(command)
+        options = written_options(command)
         names = ["--help", *(name for o in options for name in (o.long, o.short) if name)]
         raise InputError(_unknown(unknown[0], names, prog))
     return parsed
@@ -153,14 +153,14 @@ def run_command(prog: str, command: Callable[[Sequence[str]], int], arguments: A
         return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
-def _options(command: type) -> list[Option]:
+def written_options(command: type) -> list[Option]:
     """The options of a dataclass for tyro, or of the groups that it consists of."""
     hints = get_type_hints(command, include_extras=True)
     options: list[Option] = []
     for field in dataclasses.fields(command):
         annotation = hints[field.name]
         if dataclasses.is_dataclass(annotation):
-            options += _options(annotation)  # type: ignore[arg-type]
+            options += written_options(annotation)  # type: ignore[arg-type]
             continue
         given = described(annotation)
         options.append(

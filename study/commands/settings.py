@@ -60,7 +60,6 @@ class SettingOptions:
         short: bool = True,
         title: str = "run",
     ) -> None:
-        self.kind = kind
         self._title = title
         self._fields: dict[str, FieldInfo] = {
             path: field
