@@ -47,6 +47,7 @@ from trainables.noise.perturbations import (
 )
 from trainables.optimizers import make_optimizer
 from trainables.random_streams import generator, stream_seed
+from trainables.torch_parts import subtract_
 
 OnStep = Callable[[int, int], None]
 
@@ -88,9 +89,7 @@ class Training:
         self.noise = ParameterNoise(self.noisy_parameters.values(), **shape)
         self.input_noise = InputNoise(**shape)
         self.optimizer = make_optimizer(config.optimizer, self.parameters, self.device)
-        self.lr_scheduler = make_lr_scheduler(
-            self.optimizer, config.optimizer, config.epochs, self.steps_per_epoch
-        )
+        self.lr_scheduler = self._schedule_from(0)
         self.controller = NoiseController(config.noise, config.epochs)
         self.history: list[EpochMetrics] = []
         self.best: Best | None = None
@@ -106,6 +105,12 @@ class Training:
             self.pretrained = load_pretrained(model, self.config.model.classifier)
         return to_memory_format(model.to(self.device), self.device)
 
+    def _schedule_from(self, step: int) -> torch.optim.lr_scheduler.LambdaLR:
+        config = self.config
+        return make_lr_scheduler(
+            self.optimizer, config.optimizer, config.epochs, self.steps_per_epoch, step
+        )
+
     @property
     def finished(self) -> bool:
         """Whether the epoch budget is used up."""
@@ -119,7 +124,7 @@ class Training:
         before = [p.detach().clone() for p in self.parameters]
         under_way = _Epoch(self, epoch, injection)
         lr = under_way.train(on_step)
-        torch._foreach_sub_(before, [p.detach() for p in self.parameters])
+        subtract_(before, [p.detach() for p in self.parameters])
         update_norm = global_norm(before)
         sums = under_way.sums
         validation = self._evaluate("val", per_class=self.detail.per_class)
@@ -205,7 +210,7 @@ class Training:
         self.model.load_state_dict(state["model"])
         # The optimiser would take the tensors themselves over, and change them in place.
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        _fast_forward(self.lr_scheduler, state["lr_scheduler"]["last_epoch"])
+        self.lr_scheduler = self._schedule_from(state["lr_scheduler"]["last_epoch"])
         best_epoch = state["best_epoch"]
         self.best = (
             None
@@ -231,19 +236,6 @@ def train_epochs(training: Training, on_step: OnStep | None = None) -> Iterator[
 def clone_weights(model: nn.Module) -> dict[str, Tensor]:
     """A detached copy of a model's parameters and buffers."""
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def _fast_forward(scheduler: torch.optim.lr_scheduler.LambdaLR, step: int) -> None:
-    """Put a fresh scheduler and its optimiser at ``step``."""
-    scheduler.last_epoch = step
-    scheduler._step_count = step + 1
-    rates = [
-        base * factor(step)
-        for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
-    ]
-    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
-    scheduler._last_lr = rates
 
 
 class _Epoch:

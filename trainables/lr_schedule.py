@@ -40,15 +40,21 @@ def lr_at(step: int, *, lr: float, steps_per_epoch: int, epochs: int, restart_pe
 
 
 def make_lr_scheduler(
-    optimizer: "Optimizer", config: OptimizerConfig, epochs: int, steps_per_epoch: int
+    optimizer: "Optimizer",
+    config: OptimizerConfig,
+    epochs: int,
+    steps_per_epoch: int,
+    steps_done: int = 0,
 ) -> "LambdaLR":
     """The schedule for ``optimizer``; call its ``step`` once after every optimiser step.
 
     Args:
-        optimizer: made with the learning rate ``config.lr``.
+        optimizer: made with the learning rate ``config.lr``. A run that goes on has its state
+            loaded before.
         config: the peak of the first cycle and the restart period.
         epochs: the epoch budget.
         steps_per_epoch: optimiser steps in an epoch.
+        steps_done: optimiser steps that a run which goes on has behind it.
 
     Raises:
         ValueError: if ``epochs`` or ``steps_per_epoch`` is less than 1.
@@ -72,4 +78,4 @@ def make_lr_scheduler(
             / config.lr
         )
 
-    return LambdaLR(optimizer, factor)
+    return LambdaLR(optimizer, factor, last_epoch=steps_done - 1)

@@ -234,6 +234,8 @@ def register_winner(
             MLflow, or the model that MLflow gives back predicts something else.
         StoreUnavailableError: if MLflow doesn't answer.
     """
+    from study.tracking.registry import register_model
+
     winner = check_standing(view, name, force=force)
     config = view.train_config(winner.trial)
     trained = winner_weights(view, winner.trial, weights_file)
@@ -245,7 +247,8 @@ def register_winner(
             f"study {view.name!r} is not in MLflow at {redact_uri(tracking_uri(view, tracking))}; "
             f"send it there with: noise-study sync {view.name} --storage {view.config.storage}"
         )
-    version = found.store.register_model(name, found.experiment, found.runs[winner.trial], model)
+    run_id = found.runs[winner.trial]
+    version = register_model(found.store.connection, name, found.experiment, run_id, model)
     return version, winner
 
 

@@ -20,7 +20,7 @@ from analysis.reading import StudyView
 from analysis.report.figures import Report
 from study.campaigns.confirm_plan import confirm_folder, run_key
 from study.campaigns.confirmation import Confirmation, confirmation_of
-from study.records.folder import write_json
+from study.records.json_files import write_json
 from study.run.evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
 from trainables.checkpoint import CheckpointError, decode
 from trainables.config import TrainConfig

@@ -34,7 +34,8 @@ from study.checks import check_study
 from study.config import StudyConfig
 from study.errors import InterruptedStudyError, StudyFailedError
 from study.records.events import ArtifactEvent, NoteEvent, StudyEndEvent, StudyState
-from study.records.folder import StudyFolder, storage_of, write_json
+from study.records.folder import StudyFolder, storage_of
+from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
 from study.statistics.comparison import Verdict
 from study.tune.interrupts import interruptible

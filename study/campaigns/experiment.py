@@ -32,7 +32,8 @@ from study.campaigns.session import Session, connected
 from study.config import StudyConfig, differences
 from study.errors import InterruptedStudyError, StudyFailedError
 from study.records.events import ArtifactEvent, StudyEndEvent, StudyState
-from study.records.folder import StudyFolder, public_values, storage_of, write_json
+from study.records.folder import StudyFolder, public_values, storage_of
+from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState
 from study.tune.interrupts import interruptible
 from trainables.config import TrainConfig, apply_overrides

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ValidationError, model_validator
 
-from study.checks import check_gpus, check_place, check_tracking, check_train
+from study.checks import check_runs, check_train
 from study.config import NAME_PATTERN, RunsConfig
 from study.presets import quickstart
 from study.tune.address import address_of
@@ -223,9 +223,7 @@ def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
     Raises:
         InputError: naming the field, its value and the remedy.
     """
-    check_place(config)
-    check_tracking(config)
-    check_gpus(config)
+    check_runs(config)
     device, elsewhere = config.train.device, address_of(config) is not None
     for classifier, subset in product(config.classifiers, config.subsets):
         point = {"model/classifier": classifier, "data/subset": subset}

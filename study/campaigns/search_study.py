@@ -29,7 +29,8 @@ from study.checks import check_study, checked_entry
 from study.config import StudyConfig
 from study.errors import InterruptedStudyError, StudyFailedError
 from study.records.events import EndEvent, StudyEndEvent, StudyState
-from study.records.folder import StudyFolder, storage_of, write_json
+from study.records.folder import StudyFolder, storage_of
+from study.records.json_files import write_json
 from study.records.summary import Summary, summarise, winner_config
 from study.search.space import check_stored_space, study_space
 from study.tune.interrupts import interruptible

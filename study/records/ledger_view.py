@@ -30,25 +30,22 @@ class StudyInfo:
     """What the ledger says of the study itself.
 
     Attributes:
-        name, uid, config, objectives, asked: as in the last ``StudyEvent``.
+        name, uid, config, asked: as in the last ``StudyEvent``.
         tags: all notes on the study, merged.
         started: ms since 1970 of its first event.
         state: how it ended; None while it runs, or if its process died.
         best: the best trial's key, once it has ended.
-        ended: ms since 1970; None as ``state``.
         resumed: how often it went on.
     """
 
     name: str
     uid: str
     config: Mapping[str, Any]
-    objectives: tuple[str, ...]
     asked: str
     tags: Mapping[str, str]
     started: int
     state: StudyState | None
     best: str | None
-    ended: int | None
     resumed: int
 
 
@@ -209,13 +206,11 @@ class _Study:
             name=last.name,
             uid=self.first.uid,
             config=last.config,
-            objectives=last.objectives,
             asked=last.asked,
             tags=MappingProxyType(dict(self.tags)),
             started=self.first.time,
             state=end.state if end else None,
             best=end.best if end else None,
-            ended=end.time if end else None,
             resumed=self.resumed,
         )
 

@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from study.checks import check_train
+from study.records.json_files import plain, write_json
 from study.run.dashboard import View, watching
 from study.run.epoch_log import EpochLog
 from study.run.evaluation import evaluate_test_set, measure_sharpness
 from study.run.files import UNNAMED, RunFiles, noise_label
-from study.run.json_files import write_json
 from study.run.lr_plot import draw_lr_schedule
 from study.run.results import final_metrics, per_class
 from study.run.stop import StopNow, StopRequest
@@ -259,8 +259,8 @@ class _Run:
         if diverged is not None:
             metrics["diverged_epoch"] = diverged
         classes = per_class(self.classes, test.per_class_accuracy, test.per_class_loss)
-        write_json(files.per_class, classes)
-        write_json(files.final, metrics)
+        write_json(files.per_class, plain(classes))
+        write_json(files.final, plain(metrics))
         # A finished run has nothing to go on with.
         files.state.unlink(missing_ok=True)
         if diverged is None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from study.records.json_files import json_line
 from study.run.epoch_log import EpochLog
 from study.run.files import RunFiles, differences, find_runs, noise_label, run_name
-from study.run.json_files import json_line
 from study.run.lr_plot import lr_schedule
 from study.run.weights_file import FORMAT, load_into, read_weights, write_weights
 from trainables.checkpoint import save_state
