@@ -22,8 +22,8 @@ lint: setup ## formatting, lint, types, import contracts
 bench: setup ## every benchmark, side by side: benchmarks/results.json and results.md
 	$(BIN)/python -m benchmarks
 
-docs: setup ## rewrite the README's generated tables
-	$(BIN)/python -m study.commands.readme
+docs: setup ## make docs/options.md and the list of files in docs/map.md
+	$(BIN)/python -m study.commands.documents
 
 setup: $(STAMP)
 

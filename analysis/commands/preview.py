@@ -12,7 +12,7 @@ from rich.text import Text
 from analysis.commands.options import PROG, BaselineSeed, StoreOptions, subcommand, tell
 from study.commands.options import read_command_line
 from study.commands.places import Name
-from study.commands.settings import SettingOptions, option
+from study.commands.settings import SettingOptions, option, positional
 from trainables.config import TrainConfig
 from trainables.errors import InputError, nearest
 
@@ -36,9 +36,8 @@ class PreviewOptions(StoreOptions):
     name: tyro.conf.Positional[
         Annotated[
             str,
-            tyro.conf.arg(
-                help="a study's name, or a single run's folder (checkpoints/metrics/RUN)",
-                metavar="NAME",
+            positional(
+                "NAME", "a study's name, or a single run's folder (checkpoints/metrics/RUN)"
             ),
         ]
     ] = ""
@@ -55,7 +54,9 @@ class PreviewOptions(StoreOptions):
     ] = ""
     entry: Annotated[
         int | None,
-        option("--entry", help="which entry of a list, from 0", value="INT", default="the only"),
+        option(
+            "--entry", help="which entry of a list, from 0", value="INT", default="the only one"
+        ),
     ] = None
     trial: Annotated[
         str,

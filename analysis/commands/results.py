@@ -7,7 +7,7 @@ import tyro
 from rich.console import Console
 
 from analysis.commands.options import StoreOptions, StudyOptions, subcommand, tell
-from study.commands.settings import option
+from study.commands.settings import option, positional
 from trainables.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class ExportOptions(StudyOptions):
     """Which trials, in which form."""
 
     top: Annotated[
-        int, option("--top", help="configurations of so many of the best trials", value="K")
+        int, option("--top", help="how many of the best trials' configurations", value="K")
     ] = 3
     pareto: Annotated[
         bool, option("--pareto", help="configurations of the Pareto front instead")
@@ -146,7 +146,7 @@ class CompareOptions(StoreOptions):
     """Which studies."""
 
     names: tyro.conf.Positional[
-        Annotated[tuple[str, ...], tyro.conf.arg(help="two or more studies", metavar="NAME …")]
+        Annotated[tuple[str, ...], positional("NAME …", "two or more studies")]
     ] = ()
 
 
