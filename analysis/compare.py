@@ -11,7 +11,7 @@ from analysis.report.figures import Cost, better_by, cost
 from analysis.report.importance import Importances, importances
 from study.campaigns.confirmation import confirmation_of
 from study.formats import DASH, number, setting_name
-from study.statistics.paired import estimate
+from study.statistics.estimate import estimate
 from trainables.errors import InputError
 
 

@@ -20,7 +20,7 @@ from study.campaigns.confirmation import Confirmation
 from study.records.planned_run import Role
 from study.records.summary import by_objective
 from study.statistics.comparison import Comparison, WinnersCurse, winners_curse
-from study.statistics.paired import ALPHA, Interval
+from study.statistics.estimate import ALPHA, Interval
 from trainables.metrics import OBJECTIVES
 
 

@@ -21,7 +21,7 @@ from analysis.confirm.columns import (
 )
 from analysis.confirm.model import ConfirmedTrial, ConfirmReport
 from study.campaigns.confirm_plan import DECIDING
-from study.statistics.paired import ALPHA
+from study.statistics.estimate import ALPHA
 
 _SHORT = {
     "best_val_accuracy": "best val acc.",

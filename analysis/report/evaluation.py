@@ -23,6 +23,7 @@ from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.records.json_files import write_json
 from study.records.planned_run import baseline_key
 from study.run.evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
+from study.statistics.paired import paired_differences
 from trainables.checkpoint import CheckpointError, decode
 from trainables.config import TrainConfig
 from trainables.data.device_data import DeviceData, load_dataset
@@ -80,14 +81,12 @@ class PairedFigures:
         """Class → mean paired difference of its accuracy; classes without an image left out."""
         found = []
         for index, name in enumerate(self.classes):
-            differences = [
-                trial - baseline
-                for b, t in self.runs
-                if (trial := t.per_class[index]) is not None
-                and (baseline := b.per_class[index]) is not None
-            ]
+            differences = paired_differences(
+                {seed: trial.per_class[index] for seed, (_, trial) in enumerate(self.runs)},
+                {seed: baseline.per_class[index] for seed, (baseline, _) in enumerate(self.runs)},
+            )
             if differences:
-                found.append((name, stats.fmean(differences)))
+                found.append((name, stats.fmean(differences.values())))
         return found
 
     def sentences(self) -> list[str]:

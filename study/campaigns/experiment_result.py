@@ -21,6 +21,7 @@ from study.campaigns.experiment_grid import (
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import BASELINE
 from study.records.summary import CostSummary, ResultPart, cost_of, study_notes
+from study.statistics.paired import paired_differences
 from trainables.metrics import EpochMetrics
 
 FIGURES: tuple[str, ...] = (
@@ -201,12 +202,8 @@ def _differences(
     both = [r for r in (record, baseline) if r is not None and r.state == "complete"]
     if len(both) < 2 or both[0].role == "baseline":
         return dict.fromkeys(DIFFERENCES)
-    mine, other = (figures_of(r.history) for r in both)
-    return {name: _minus(mine[figure], other[figure]) for name, figure in DIFFERENCES.items()}
-
-
-def _minus(value: float | None, other: float | None) -> float | None:
-    return None if value is None or other is None else value - other
+    found = paired_differences(*(figures_of(r.history) for r in both))
+    return {name: found.get(figure) for name, figure in DIFFERENCES.items()}
 
 
 def _table(config: ExperimentConfig, runs: Sequence[RunRow]) -> list[TableRow]:

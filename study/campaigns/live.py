@@ -21,7 +21,7 @@ from rich.text import Text
 from study.config import StudyConfig
 from study.formats import duration
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord
-from study.records.summary import TrialSummary, paired_differences, ranked, summarise, value_of
+from study.records.summary import TrialSummary, differences_to_baseline, ranked, summarise, value_of
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def _running(counted: Counted, state: LedgerState) -> Table:
             continue
         last = record.history[-1] if record.history else None
         value = _first(value_of(shown, record.history))
-        paired = _first(paired_differences(shown, record, baselines.get(record.baseline))[0])
+        paired = _first(differences_to_baseline(shown, record, baselines.get(record.baseline))[0])
         table.add_row(
             record.key,
             f"{len(record.history)}/{counted.epochs}",

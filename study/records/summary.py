@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from study.config import StudyConfig
 from study.records.ledger_view import LedgerState, TrialRecord
+from study.statistics.paired import paired_differences
 from trainables.config import TrainConfig
 from trainables.metrics import OBJECTIVES, STATISTICS, EpochMetrics, objective_values
 
@@ -140,7 +141,7 @@ def _trial(
     config: StudyConfig, record: TrialRecord, baseline: TrialRecord | None, run_id: str | None
 ) -> TrialSummary:
     value = value_of(config.objective, record.history)
-    paired, final = paired_differences(config.objective, record, baseline)
+    paired, final = differences_to_baseline(config.objective, record, baseline)
     injected = next((row.epoch for row in record.history if row.injected), None)
     return TrialSummary(
         trial_id=record.key,
@@ -161,7 +162,7 @@ def _trial(
     )
 
 
-def paired_differences(
+def differences_to_baseline(
     objectives: Sequence[str], record: TrialRecord, baseline: TrialRecord | None
 ) -> tuple[Value, float | None]:
     """Trial − baseline of the same seed: of the objectives, and of the final validation accuracy.
@@ -174,24 +175,18 @@ def paired_differences(
     same = baseline.history[: len(record.history)]
     if len(same) < len(record.history):
         return None, None
-    differences = [
-        _finite(objective_values(record.history)[name] - objective_values(same)[name])
-        for name in objectives
-    ]
-    final = _finite(record.history[-1].val_accuracy - same[-1].val_accuracy)
-    if any(difference is None for difference in differences):
-        return None, final
-    known = [difference for difference in differences if difference is not None]
-    return (known if len(objectives) > 1 else known[0]), final
+    found = paired_differences(objective_values(record.history), objective_values(same))
+    return _searched(objectives, found), _finite(found["final_val_accuracy"])
 
 
 def value_of(objectives: Sequence[str], history: Sequence[EpochMetrics]) -> Value:
     """The objective's value, a list of them where there are several; None without epochs."""
-    if not history:
-        return None
-    values = objective_values(history)
-    known = [values[name] for name in objectives]
-    if not all(math.isfinite(value) for value in known):
+    return _searched(objectives, objective_values(history)) if history else None
+
+
+def _searched(objectives: Sequence[str], figures: Mapping[str, float]) -> Value:
+    known = [figures[name] for name in objectives]
+    if not all(map(math.isfinite, known)):
         return None
     return known if len(objectives) > 1 else known[0]
 

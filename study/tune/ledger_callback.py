@@ -16,6 +16,7 @@ from ray.tune.experiment import Trial
 from study.records.events import EndEvent, EpochsEvent, Event, NoteEvent, StartEvent, TrialState
 from study.records.ledger import Ledger
 from study.records.ledger_view import TrialRecord, read_ledger, same_numbers
+from study.statistics.paired import paired_differences
 from study.tune.failures import failure_reason
 from trainables.metrics import TEST_FIGURES, EpochMetrics, objective_values
 from trainables.noise.controller import fork_epoch
@@ -281,7 +282,7 @@ class LedgerCallback(tune.Callback):
         if run.start.role == "baseline" or len(same) < len(run.rows) or not values:
             return {}
         baseline = {**objective_values(same), **self._baseline_tests.get(run.start.baseline, {})}
-        return {name: value - baseline[name] for name, value in values.items() if name in baseline}
+        return paired_differences(values, baseline)
 
     def _write(self, event: Event) -> None:
         if self._ledger is None:

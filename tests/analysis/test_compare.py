@@ -8,7 +8,7 @@ from analysis.commands.analysis import main
 from analysis.compare import compare_studies, differing
 from analysis.reading import load_study
 from analysis.report.sections import sections
-from study.statistics.paired import estimate
+from study.statistics.estimate import estimate
 from tests.support.trained_studies import TRIALS, history, write_confirmation, write_study
 from trainables.metrics import objective_value
 from trainables.noise.fork import baseline_config
