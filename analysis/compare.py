@@ -11,6 +11,7 @@ from analysis.report.figures import Cost, better_by, cost
 from analysis.report.importance import Importances, importances
 from study.campaigns.confirmation import confirmation_of
 from study.records.ledger_view import TrialRecord
+from study.records.planned_run import baseline_key
 from study.statistics.paired import Paired, estimate
 from trainables.errors import InputError
 from trainables.metrics import objective_value
@@ -166,7 +167,7 @@ def _over_seeds(view: StudyView, best: TrialRecord) -> Paired:
         fresh = confirmation.samples(name)[best.key]
         if fresh.complete:
             return fresh
-    pinned = view.state.trials[f"baseline-seed{best.seed}"]
+    pinned = view.state.trials[baseline_key(best.seed)]
     difference = objective_value(name, best.history) - objective_value(name, pinned.history)
     return Paired((best.seed,), (difference,))
 

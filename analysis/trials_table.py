@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.reading import StudyView
+from study.records.planned_run import baseline_key
 from trainables.metrics import OBJECTIVES, STATISTICS
 
 Cell = str | float | int | bool | None
@@ -34,7 +35,7 @@ class TrialsTable:
 def trials_table(view: StudyView) -> TrialsTable:
     """Every run that the ledger knows, unfinished ones included, in the order of the keys."""
     ended = {trial.trial_id: trial for trial in view.summary.trials}
-    pinned = {f"baseline-seed{b.seed}": b for b in view.summary.baseline}
+    pinned = {baseline_key(b.seed): b for b in view.summary.baseline}
     records = sorted(view.state.trials.values(), key=lambda r: (r.role != "baseline", r.key))
     found: list[dict[str, Cell]] = []
     for record in records:

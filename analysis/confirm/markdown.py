@@ -14,7 +14,7 @@ from analysis.confirm.tables import (
     signed,
     wilcoxon_text,
 )
-from study.records.folder import write_json
+from study.records.json_files import write_json
 from trainables.files import write_atomically
 
 # Files

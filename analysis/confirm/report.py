@@ -15,8 +15,9 @@ from analysis.confirm.model import (
     SearchScore,
 )
 from analysis.confirm.words import answer_sentences, footnotes, missing_runs_text
-from study.campaigns.confirm_plan import DECIDING, METRICS, Role
+from study.campaigns.confirm_plan import DECIDING, METRICS
 from study.campaigns.confirmation import Confirmation
+from study.records.planned_run import Role
 from study.statistics.comparison import Comparison, WinnersCurse, winners_curse
 from study.statistics.paired import ALPHA, Interval
 from trainables.metrics import OBJECTIVES

@@ -13,7 +13,7 @@ import yaml
 from analysis.export.result_table import result_table, to_latex, to_markdown
 from analysis.reading import StudyView
 from analysis.trials_table import trials_table, write_csv, write_parquet
-from study.records.folder import write_json
+from study.records.json_files import write_json
 from study.records.summary import TrialSummary, pareto_front
 from trainables.config import TrainConfig
 from trainables.errors import InputError

@@ -18,6 +18,7 @@ from analysis.reading import StudyView
 from analysis.report.figures import better_by
 from study.campaigns.confirm_plan import DECIDING
 from study.campaigns.confirmation import Confirmation, confirmation_of
+from study.records.planned_run import baseline_key
 from study.statistics.comparison import Verdict
 from trainables.checkpoint import CheckpointError, load_state
 from trainables.config import TrainConfig
@@ -175,7 +176,7 @@ def winner_weights(view: StudyView, trial: str, file: str = "") -> TrainedWeight
     record = view.state.trials[trial]
     if not path.exists() and record.first_injection_epoch is None:
         # It never injected: it is its baseline, bit for bit.
-        path = view.folder.checkpoints / f"baseline-seed{record.seed}" / "final.ckpt"
+        path = view.folder.checkpoints / baseline_key(record.seed) / "final.ckpt"
     try:
         state = load_state(path)
         weights, epoch = state["best_weights"], state["best_epoch"]
@@ -234,6 +235,8 @@ def register_winner(
             MLflow, or the model that MLflow gives back predicts something else.
         StoreUnavailableError: if MLflow doesn't answer.
     """
+    from study.tracking.registry import register_model
+
     winner = check_standing(view, name, force=force)
     config = view.train_config(winner.trial)
     trained = winner_weights(view, winner.trial, weights_file)
@@ -245,7 +248,8 @@ def register_winner(
             f"study {view.name!r} is not in MLflow at {redact_uri(tracking_uri(view, tracking))}; "
             f"send it there with: noise-study sync {view.name} --storage {view.config.storage}"
         )
-    version = found.store.register_model(name, found.experiment, found.runs[winner.trial], model)
+    run_id = found.runs[winner.trial]
+    version = register_model(found.store.connection, name, found.experiment, run_id, model)
     return version, winner
 
 

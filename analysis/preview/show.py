@@ -25,6 +25,7 @@ from analysis.charts.chart import (
 )
 from analysis.preview.compute import Preview
 from trainables.noise.controller import Injection
+from trainables.noise.signals import SIGNALS
 
 
 def signals_table(found: Preview) -> Table:
@@ -92,24 +93,25 @@ def _number(value: float | None) -> str:
 
 
 _STATISTICS = (
-    ("loss", (("train_loss", BLUE), ("val_loss", ORANGE)), ("stuck", "val_loss_plateau")),
-    ("grad_norm", (("grad_norm", GREEN),), ("grad_norm_plateau",)),
-    ("weight_update_norm", (("weight_update_norm", RED),), ("low_weight_update",)),
+    ("loss", {"train_loss": BLUE, "val_loss": ORANGE}),
+    ("grad_norm", {"grad_norm": GREEN}),
+    ("weight_update_norm", {"weight_update_norm": RED}),
 )
-"""Panels: axis, statistics with colours, and the signals that are read off them."""
+"""Panels: axis, and statistics with colours; the signals are those that are read off them."""
 
 
 def preview_chart(found: Preview) -> Chart:
     """The statistics with the raised signals as bands, the fork, and the unknown part greyed."""
     raised = {signal.name: signal.raised for signal in found.signals}
     panels = []
-    for axis, statistics, signals in _STATISTICS:
+    for axis, statistics in _STATISTICS:
         marks: list[Mark] = [
             Band(start - 0.5, stop + 0.5, f"{name} raised", SIGNAL_COLOURS[name])
-            for name in (*signals, *(("overfitting",) if axis == "loss" else ()))
+            for name, signal in SIGNALS.items()
+            if not statistics.keys().isdisjoint(signal.statistics)
             for start, stop in spans(raised.get(name, ()))
         ]
-        for name, colour in statistics:
+        for name, colour in statistics.items():
             marks += _baseline_lines(found, name, colour)
         panels.append(
             Panel(
@@ -117,7 +119,7 @@ def preview_chart(found: Preview) -> Chart:
                 x="",
                 y=axis,
                 x_range=_x_range(found),
-                y_log=_spans_decades(found, [name for name, _ in statistics]),
+                y_log=_spans_decades(found, list(statistics)),
                 height=0.75,
             )
         )

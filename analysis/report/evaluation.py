@@ -20,7 +20,8 @@ from analysis.reading import StudyView
 from analysis.report.figures import Report
 from study.campaigns.confirm_plan import confirm_folder, run_key
 from study.campaigns.confirmation import Confirmation, confirmation_of
-from study.records.folder import write_json
+from study.records.json_files import write_json
+from study.records.planned_run import baseline_key
 from study.run.evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
 from trainables.checkpoint import CheckpointError, decode
 from trainables.config import TrainConfig
@@ -155,7 +156,7 @@ def _wanted(view: StudyView) -> _Wanted | str:
     best = Report(view).best
     if best is None:
         return "No trial is complete yet: there is nothing to compare by class."
-    baseline = f"baseline-seed{best.seed}"
+    baseline = baseline_key(best.seed)
     root = view.folder.checkpoints
     # What never injected keeps no checkpoint: it is its baseline.
     key = best.key if best.first_injection_epoch is not None else baseline

@@ -9,22 +9,28 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, ValidationError, model_validator
 
 from study.checks import check_runs, check_train
 from study.config import NAME_PATTERN, RunsConfig
 from study.presets import quickstart
+from study.records.planned_run import BASELINE, PlannedRun
 from study.tune.address import address_of
-from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig, apply_overrides
+from trainables.config import (
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    OptimizerName,
+    TrainConfig,
+    apply_overrides,
+)
 from trainables.errors import InputError, nearest
-from trainables.noise_config import NoiseConfig
+from trainables.noise.kinds import NOISE_KINDS
+from trainables.noise_config import Distribution, NoiseConfig
 from trainables.presets import paper as paper_run
 from trainables.settings import FrozenConfig, setting
-
-BASELINE = "baseline"
-"""What stands for the noise of a run without any."""
 
 AXES: Mapping[str, str] = {
     "classifiers": "model/classifier",
@@ -66,8 +72,8 @@ class ExperimentConfig(RunsConfig):
     classifiers: tuple[Annotated[str, _as(ModelConfig, "classifier")], ...] = setting(
         ("BabyCNN",), "the models, separated by commas", option="--classifiers"
     )
-    optimizers: tuple[Annotated[Literal["SGD", "Adam"], _as(OptimizerConfig, "optimizer")], ...] = (
-        setting(("SGD",), "SGD, Adam", option="--optimizers")
+    optimizers: tuple[Annotated[str, _as(OptimizerConfig, "optimizer")], ...] = setting(
+        ("SGD",), ", ".join(get_args(OptimizerName)), option="--optimizers"
     )
     momenta: tuple[Annotated[float, _as(OptimizerConfig, "momentum")], ...] = setting(
         (0.9,), "momenta of SGD; Adam has none", option="--momenta"
@@ -78,10 +84,8 @@ class ExperimentConfig(RunsConfig):
     subsets: tuple[Annotated[float, _as(DataConfig, "subset")], ...] = setting(
         (1.0,), "stratified fractions of the training data", option="--subsets"
     )
-    distributions: tuple[
-        Annotated[Literal["gaussian", "uniform"], _as(NoiseConfig, "distribution")], ...
-    ] = setting(
-        ("gaussian", "uniform"),
+    distributions: tuple[Annotated[str, _as(NoiseConfig, "distribution")], ...] = setting(
+        get_args(Distribution),
         "distributions of the noise, each compared with the baseline",
         option="--distributions",
     )
@@ -111,10 +115,11 @@ class ExperimentConfig(RunsConfig):
                 "train.noise.policy = 'off': an experiment compares noise with the baseline; "
                 "on_stagnation: adaptive noise, always: static noise of --kind"
             )
-        if noise.policy == "always" and noise.kind == "label" and len(self.distributions) > 1:
+        has_distribution = NOISE_KINDS[noise.kind].has_distribution
+        if noise.policy == "always" and not has_distribution and len(self.distributions) > 1:
             raise ValueError(
-                f"distributions = {list(self.distributions)}: label noise has no distribution, all "
-                "of these would be the same run; give one"
+                f"distributions = {list(self.distributions)}: {noise.kind} noise has no "
+                "distribution, all of these would be the same run; give one"
             )
         return self
 
@@ -149,33 +154,12 @@ class Group:
         return values if self.momentum is None else {**values, "optimizer/momentum": self.momentum}
 
 
-@dataclass(frozen=True)
-class PlannedRun:
+def grid_run(group: Group, noise: str, seed: int) -> PlannedRun:
     """One run of the grid; ``noise`` is a distribution, or ``BASELINE``."""
-
-    group: Group
-    noise: str
-    seed: int
-
-    @property
-    def key(self) -> str:
-        """Its stable key, e.g. ``BabyCNN-SGD-m0.9-lr0.01-s1-gaussian-seed0``."""
-        return f"{self.group.label}-{self.noise}-seed{self.seed}"
-
-    @property
-    def role(self) -> Literal["baseline", "trial"]:
-        """Its role in the ledger."""
-        return "baseline" if self.noise == BASELINE else "trial"
-
-    @property
-    def overrides(self) -> dict[str, Any]:
-        """What it changes in the base configuration, by path."""
-        noise = (
-            {"noise/policy": "off"}
-            if self.noise == BASELINE
-            else {"noise/distribution": self.noise}
-        )
-        return {**self.group.overrides, **noise, "seed": self.seed}
+    name = f"{group.label}-{noise}"  # e.g. BabyCNN-SGD-m0.9-lr0.01-s1-gaussian
+    if noise == BASELINE:
+        return PlannedRun("baseline", name, seed, {**group.overrides, "noise/policy": "off"})
+    return PlannedRun("trial", name, seed, {**group.overrides, "noise/distribution": noise})
 
 
 def plain(value: float) -> str:
@@ -197,14 +181,14 @@ def groups(config: ExperimentConfig) -> tuple[Group, ...]:
 def baselines(config: ExperimentConfig) -> tuple[PlannedRun, ...]:
     """The pinned baselines: one a group and seed."""
     return tuple(
-        PlannedRun(group, BASELINE, seed) for group, seed in product(groups(config), config.seeds)
+        grid_run(group, BASELINE, seed) for group, seed in product(groups(config), config.seeds)
     )
 
 
 def noisy_runs(config: ExperimentConfig) -> tuple[PlannedRun, ...]:
     """The runs with noise: one a group, distribution and seed."""
     return tuple(
-        PlannedRun(group, noise, seed)
+        grid_run(group, noise, seed)
         for group, noise, seed in product(groups(config), config.distributions, config.seeds)
     )
 
@@ -218,11 +202,7 @@ def size(config: ExperimentConfig) -> str:
 
 
 def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
-    """Check an experiment against this machine; returns it with the device resolved.
-
-    Raises:
-        InputError: naming the field, its value and the remedy.
-    """
+    """Check an experiment against this machine; returns it with the device resolved."""
     check_runs(config)
     device, elsewhere = config.train.device, address_of(config) is not None
     for classifier, subset in product(config.classifiers, config.subsets):
@@ -270,11 +250,7 @@ PRESETS: dict[str, Callable[[], ExperimentConfig]] = {"small": small, "paper": p
 
 
 def experiment_preset(name: str) -> ExperimentConfig:
-    """The preset called ``name``.
-
-    Raises:
-        InputError: with the nearest name.
-    """
+    """The preset called ``name``."""
     if name not in PRESETS:
         raise InputError(f"preset = {name!r}: {nearest(name, PRESETS)}")
     return PRESETS[name]()

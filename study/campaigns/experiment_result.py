@@ -7,22 +7,21 @@ validation accuracy to the pinned baseline of the same group and seed.
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from statistics import fmean, stdev
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from study.campaigns.experiment_grid import (
-    BASELINE,
     ExperimentConfig,
     Group,
-    PlannedRun,
     asked,
-    baselines,
+    grid_run,
     groups,
-    noisy_runs,
 )
 from study.records.ledger_view import LedgerState, TrialRecord
+from study.records.planned_run import BASELINE
 from study.records.summary import CostSummary, cost_of, study_notes
 from trainables.metrics import EpochMetrics
 
@@ -136,8 +135,9 @@ def report(
         run_ids: MLflow's run id by key, as far as known.
     """
     rows = [
-        _run_row(planned, config, state, (run_ids or {}).get(planned.key))
-        for planned in (*baselines(config), *noisy_runs(config))
+        _run_row(group, noise, seed, state, run_ids or {})
+        for noises in ((BASELINE,), config.distributions)
+        for group, noise, seed in product(groups(config), noises, config.seeds)
     ]
     return ExperimentResult(
         experiment=config.name,
@@ -167,18 +167,19 @@ def figures_of(history: Sequence[EpochMetrics]) -> dict[str, float | None]:
 
 
 def _run_row(
-    planned: PlannedRun, config: ExperimentConfig, state: LedgerState, run_id: str | None
+    group: Group, noise: str, seed: int, state: LedgerState, run_ids: Mapping[str, str]
 ) -> RunRow:
-    record = state.trials.get(planned.key)
+    key = grid_run(group, noise, seed).key
+    record = state.trials.get(key)
     history = record.history if record else ()
-    baseline = state.trials.get(PlannedRun(planned.group, BASELINE, planned.seed).key)
+    baseline = state.trials.get(grid_run(group, BASELINE, seed).key)
     ended = record.state if record else None
     return RunRow(
-        key=planned.key,
-        run_id=run_id,
-        **_of_group(planned.group),
-        noise=planned.noise,
-        seed=planned.seed,
+        key=key,
+        run_id=run_ids.get(key),
+        **_of_group(group),
+        noise=noise,
+        seed=seed,
         state=ended or "unfinished",
         reason=(record.reason or None) if record else None,
         epochs=len(history),

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.campaigns.experiment_grid import BASELINE, plain
+from study.campaigns.experiment_grid import plain
 from study.campaigns.experiment_result import (
     DIFFERENCES,
     FIGURES,
@@ -16,6 +16,7 @@ from study.campaigns.experiment_result import (
     Spread,
     TableRow,
 )
+from study.records.planned_run import BASELINE
 
 _SHOWN = ("train_accuracy", "val_accuracy", "train_loss", "val_loss", "gap", "difference")
 _HEADINGS = {

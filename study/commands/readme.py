@@ -14,7 +14,7 @@ from study.commands.experiment import EXPERIMENT_OPTIONS, ExperimentOptions
 from study.commands.option_tables import options_table
 from study.commands.options import written_options
 from study.commands.reference_options import RUN_SETTINGS
-from study.commands.run import STUDY_OPTIONS, RunOptions
+from study.commands.run import STUDY_OPTIONS, SearchOptions
 from study.commands.settings import Option
 from study.commands.test import TestOptions
 from study.commands.train import TrainOptions
@@ -42,7 +42,7 @@ def files_table(package: str) -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "options of noise-train": lambda: _options(RUN_SETTINGS.options.values(), TrainOptions),
     "options of noise-test": lambda: _options((), TestOptions),
-    "options of noise-study run": lambda: _options(STUDY_OPTIONS.options.values(), RunOptions),
+    "options of noise-study run": lambda: _options(STUDY_OPTIONS.options.values(), SearchOptions),
     "options of noise-study experiment": lambda: _options(
         EXPERIMENT_OPTIONS.options.values(), ExperimentOptions
     ),

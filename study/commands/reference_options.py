@@ -15,10 +15,11 @@ from typing import Annotated, Any
 from study.commands.settings import SettingOptions, option
 from trainables.config import TrainConfig
 from trainables.errors import InputError, nearest
+from trainables.noise.kinds import NOISE_KINDS
 from trainables.presets import readme, run_preset
 from trainables.settings import merge, nest, parse_config, read_mapping
 
-NOISE_TYPES = ("none", "gradient", "weight", "input", "label")
+NOISE_TYPES = ("none", *NOISE_KINDS)
 
 RUN_SETTINGS = SettingOptions(TrainConfig, readme(), omit=["noise/kind"])
 """The generated options of a single run; ``--noise-type`` stands for the kind."""

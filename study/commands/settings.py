@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import NoneType
@@ -12,8 +12,13 @@ import tyro
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from study.search.samplers import SAMPLERS
 from trainables.config import setting_paths
 from trainables.errors import InputError
+from trainables.settings import Named
+
+_LISTED: Mapping[str, Collection[str]] = {"sampler": SAMPLERS}
+"""Names that a configuration can't list, since their registry lies above it; for the help."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +172,9 @@ def _option(path: str, field: FieldInfo, default: object, short: bool) -> Option
         path=path,
         long=str(extra["option"]),
         short=str(extra["short"]) if short and "short" in extra else None,
-        value=_value_name(path, field.annotation),
+        value=_value_name(path, field),
         default=default_text(default),
-        help=field.description or "",
+        help=": ".join(filter(None, (field.description, ", ".join(_LISTED.get(path, ()))))),
     )
 
 
@@ -180,8 +185,11 @@ def _kinds(annotation: Any) -> tuple[Any, ...]:
     return tuple(kind for kind in get_args(annotation) if kind is not NoneType)
 
 
-def _value_name(path: str, annotation: Any) -> str:
-    (kind, *_) = _kinds(annotation)
+def _value_name(path: str, field: FieldInfo) -> str:
+    (kind, *_) = _kinds(field.annotation)
+    for marker in field.metadata:
+        if isinstance(marker, Named):
+            return "{" + ",".join(marker.allowed) + "}"
     if kind is bool:
         return ""
     if get_origin(kind) is Literal:

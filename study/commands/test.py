@@ -151,7 +151,7 @@ def _test(arguments: Sequence[str]) -> int:
         log=log,
     )
     if options.json:
-        from study.run.json_files import json_line
+        from study.records.json_files import json_line
 
         print(json_line(evaluation.to_dict()))
     else:

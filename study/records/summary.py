@@ -107,7 +107,7 @@ def summarise(
         baseline=[
             BaselineSummary(
                 seed=r.seed,
-                value=value_of(config, r.history),
+                value=value_of(config.objective, r.history),
                 metrics=final_metrics(r.history),
                 run_id=runs.get(r.key),
             )
@@ -130,8 +130,8 @@ def study_notes(state: LedgerState) -> list[str]:
 def _trial(
     config: StudyConfig, record: TrialRecord, baseline: TrialRecord | None, run_id: str | None
 ) -> TrialSummary:
-    value = value_of(config, record.history)
-    paired, final = paired_differences(config, record, baseline)
+    value = value_of(config.objective, record.history)
+    paired, final = paired_differences(config.objective, record, baseline)
     injected = next((row.epoch for row in record.history if row.injected), None)
     return TrialSummary(
         trial_id=record.key,
@@ -153,9 +153,9 @@ def _trial(
 
 
 def paired_differences(
-    config: StudyConfig, record: TrialRecord, baseline: TrialRecord | None
+    objectives: Sequence[str], record: TrialRecord, baseline: TrialRecord | None
 ) -> tuple[Value, float | None]:
-    """Trial − baseline of the same seed: of the objective, and of the final validation accuracy.
+    """Trial − baseline of the same seed: of the objectives, and of the final validation accuracy.
 
     A trial that ended early is compared with the baseline after as many epochs. None where there
     is nothing to compare, or a figure is no finite number.
@@ -167,24 +167,24 @@ def paired_differences(
         return None, None
     differences = [
         _finite(objective_values(record.history)[name] - objective_values(same)[name])
-        for name in config.objective
+        for name in objectives
     ]
     final = _finite(record.history[-1].val_accuracy - same[-1].val_accuracy)
     if any(difference is None for difference in differences):
         return None, final
     known = [difference for difference in differences if difference is not None]
-    return (known if config.multi_objective else known[0]), final
+    return (known if len(objectives) > 1 else known[0]), final
 
 
-def value_of(config: StudyConfig, history: Sequence[EpochMetrics]) -> Value:
-    """The objective's value, a list of them in a multi-objective study; None without epochs."""
+def value_of(objectives: Sequence[str], history: Sequence[EpochMetrics]) -> Value:
+    """The objective's value, a list of them where there are several; None without epochs."""
     if not history:
         return None
     values = objective_values(history)
-    known = [values[name] for name in config.objective]
+    known = [values[name] for name in objectives]
     if not all(math.isfinite(value) for value in known):
         return None
-    return known if config.multi_objective else known[0]
+    return known if len(objectives) > 1 else known[0]
 
 
 def final_metrics(history: Sequence[EpochMetrics]) -> dict[str, float | None]:

@@ -38,7 +38,7 @@ _PHASES = {
 }
 
 
-class View(Protocol):
+class RunView(Protocol):
     """Watches a run."""
 
     def step(self, step: int, steps: int) -> None:

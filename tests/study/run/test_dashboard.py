@@ -22,8 +22,7 @@ from study.run.watched import Watched
 from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import Injection
-from trainables.noise.signals import Reading
-from trainables.noise_config import ALL_SIGNALS
+from trainables.noise.signals import SIGNALS, Reading
 from trainables.settings import parse_config
 
 CONFIG = parse_config(
@@ -114,8 +113,8 @@ def test_it_fits_any_terminal(width: int, height: int) -> None:
 @pytest.mark.parametrize("policy", ["on_stagnation", "off"])
 def test_the_usual_small_terminal_has_room_for_all_but_graphs(policy: str) -> None:
     config = CONFIG.model_copy(update={"noise": CONFIG.noise.model_copy(update={"policy": policy})})
-    readings = tuple(Reading(name, 0.123456, 1e-5, raised=True) for name in ALL_SIGNALS)
-    everything = replace(NOISY, signals=ALL_SIGNALS, readings=readings)
+    readings = tuple(Reading(name, 0.123456, 1e-5, raised=True) for name in SIGNALS)
+    everything = replace(NOISY, signals=tuple(SIGNALS), readings=readings)
     watched = Watched.of(config, "BabyCNN on digits", [row(0)])
     watched.injection = everything
     console = terminal(80, 24)
