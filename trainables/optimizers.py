@@ -1,5 +1,8 @@
 """torch's own SGD and Adam, as the method uses them, without torch's compiler."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 
