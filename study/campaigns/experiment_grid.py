@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import BeforeValidator, ValidationError, model_validator
 
 from study.checks import check_runs, check_train
 from study.config import NAME_PATTERN, RunsConfig
+from study.formats import exact
 from study.presets import quickstart
 from study.records.planned_run import BASELINE, PlannedRun
 from study.tune.address import address_of
@@ -137,9 +138,9 @@ class Group:
     @property
     def label(self) -> str:
         """A stable name, e.g. ``BabyCNN-SGD-m0.9-lr0.01-s1``."""
-        momentum = "" if self.momentum is None else f"-m{plain(self.momentum)}"
+        momentum = "" if self.momentum is None else f"-m{exact(self.momentum)}"
         name = self.classifier.replace(":", ".")
-        tail = f"lr{plain(self.lr)}-s{plain(self.subset)}"
+        tail = f"lr{exact(self.lr)}-s{exact(self.subset)}"
         return f"{name}-{self.optimizer}{momentum}-{tail}"
 
     @property
@@ -160,12 +161,6 @@ def grid_run(group: Group, noise: str, seed: int) -> PlannedRun:
     if noise == BASELINE:
         return PlannedRun("baseline", name, seed, {**group.overrides, "noise/policy": "off"})
     return PlannedRun("trial", name, seed, {**group.overrides, "noise/distribution": noise})
-
-
-def plain(value: float) -> str:
-    """A number as people write it, and never two numbers alike."""
-    short = f"{value:g}"
-    return short if float(short) == value else repr(value)
 
 
 def groups(config: ExperimentConfig) -> tuple[Group, ...]:

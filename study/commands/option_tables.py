@@ -3,20 +3,19 @@
 from collections.abc import Iterable
 
 from study.commands.settings import Option
+from study.formats import markdown_table
 
 
 def options_table(options: Iterable[Option]) -> str:
     """Options as a Markdown table."""
-    lines = ["| option | short | default | |", "|---|---|---|---|"]
+    rows = []
     for option in options:
         name = f"`{option.long} {option.value}`".replace(" `", "`")
         short = f"`{option.short}`" if option.short else ""
-        cells = [name, short, option.default, option.help]
-        lines.append("| " + " | ".join(_escaped(cell) for cell in cells) + " |")
-    return "\n".join(lines)
+        rows.append([_escaped(cell) for cell in (name, short, option.default, option.help)])
+    return markdown_table(["option", "short", "default", ""], rows)
 
 
 def _escaped(cell: str) -> str:
-    """A table's cell; names in backquotes are taken as they are but for the separator."""
-    cell = cell.replace("|", "\\|")
+    """A table's cell; names in backquotes are taken as they are."""
     return cell if cell.startswith("`") else cell.replace("<", "\\<")

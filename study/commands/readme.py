@@ -18,6 +18,7 @@ from study.commands.run import STUDY_OPTIONS, SearchOptions
 from study.commands.settings import Option
 from study.commands.test import TestOptions
 from study.commands.train import TrainOptions
+from study.formats import markdown_table
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("trainables", "search_spaces", "study", "analysis")
@@ -29,14 +30,14 @@ def _options(generated: Iterable[Option], written: type) -> str:
 
 def files_table(package: str) -> str:
     """A line for each file of a package: the first line of its docstring."""
-    lines = ["| file | |", "|---|---|"]
+    rows = []
     for path in sorted((ROOT / package).rglob("*.py")):
         if path.name == "__init__.py":
             continue
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         name = path.relative_to(ROOT / package).as_posix()
-        lines.append(f"| `{package}/{name}` | {text.split(chr(10) * 2)[0].replace(chr(10), ' ')} |")
-    return "\n".join(lines)
+        rows.append([f"`{package}/{name}`", text.split("\n\n")[0].replace("\n", " ")])
+    return markdown_table(["file", ""], rows)
 
 
 PARTS: dict[str, Callable[[], str]] = {
