@@ -93,7 +93,10 @@ BASELINE = record("baseline-seed0", rows(0.5, 0.25, 0.625))
 def test_differences_are_trial_minus_baseline_after_as_many_epochs(
     config: StudyConfig, history: Sequence[EpochMetrics], expected: Any
 ) -> None:
-    assert differences_to_baseline(config.objective, record("trial-0000", history), BASELINE) == expected
+    assert (
+        differences_to_baseline(config.objective, record("trial-0000", history), BASELINE)
+        == expected
+    )
 
 
 def test_without_a_baseline_there_is_no_difference() -> None:
