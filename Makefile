@@ -26,8 +26,8 @@ mutants: setup ## small mistakes in the deciding modules, which their tests must
 bench: setup ## every benchmark, side by side: benchmarks/results.json and results.md
 	$(BIN)/python -m benchmarks
 
-docs: setup ## rewrite the README's generated tables
-	$(BIN)/python -m study.commands.readme
+docs: setup ## make docs/options.md and the list of files in docs/map.md
+	$(BIN)/python -m study.commands.documents
 
 setup: $(STAMP)
 

@@ -1,4 +1,4 @@
-"""The spaces of adaptive noise (policy ``on_stagnation``).
+"""What the spaces of adaptive noise share: sets of signals, timing, settings without effect.
 
 Whatever depends on time follows the epoch budget: at every point of a space the first noisy epochs
 can both begin and end within it, and at least one clean epoch is left after them.
@@ -16,56 +16,29 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search_spaces.ranges import magnitudes, noise_distributions, schedules
 from trainables.config import TrainConfig
 from trainables.errors import InputError
-from trainables.noise_config import ALL_SIGNALS, GRADIENT_SIGNALS, NoiseConfig, SignalName
+from trainables.noise.kinds import NOISE_KINDS
+from trainables.noise.signals import SIGNALS, severity_signals
+from trainables.noise_config import NoiseConfig
 
-SignalSet = tuple[SignalName, ...]
+SignalSet = tuple[str, ...]
+
+_OF_ONE_KIND = (
+    tuple(name for name, signal in SIGNALS.items() if signal.asks_for == kind)
+    for kind in NOISE_KINDS
+)
 
 SIGNAL_SETS: tuple[SignalSet, ...] = (
-    ("grad_norm_plateau",),
-    ("low_weight_update",),
-    ("stuck",),
-    ("val_loss_plateau",),
-    ("overfitting",),
+    *((name,) for name in SIGNALS),
     ("low_weight_update", "stuck"),
-    ("grad_norm_plateau", "low_weight_update", "stuck"),
-    ("val_loss_plateau", "overfitting"),
+    *(names for names in _OF_ONE_KIND if names),
     ("low_weight_update", "val_loss_plateau"),
     ("stuck", "overfitting"),
-    ALL_SIGNALS,
+    tuple(SIGNALS),
 )
 """The sets of signals that are tried: each alone, those of one kind of noise together, one of each
 kind together, and all. All 31 subsets would be more choices than a study has trials."""
-
-SMALL_SIGNAL_SETS: tuple[SignalSet, ...] = (
-    ("low_weight_update",),
-    ("val_loss_plateau",),
-    ("low_weight_update", "val_loss_plateau"),
-)
-"""Gradient noise, weight noise, and both: each by the signal that has the smoothest statistic."""
-
-THRESHOLDS: dict[str, tuple[float, float]] = {
-    "noise/plateau_delta": (1e-5, 0.1),
-    "noise/grad_plateau_threshold": (5e-3, 0.5),
-    "noise/weight_update_threshold": (1e-4, 1.0),
-}
-"""Ranges that one would write down without knowing the training; ``calibrate`` knows it."""
-
-WEIGHT_RATIO = (0.01, 1.0)
-
-USED_BY: dict[str, frozenset[SignalName]] = {
-    "noise/patience": frozenset({"stuck"}),
-    "noise/grad_plateau_threshold": frozenset({"grad_norm_plateau"}),
-    "noise/weight_update_threshold": frozenset({"low_weight_update"}),
-    "noise/plateau_delta": frozenset({"val_loss_plateau", "overfitting"}),
-    # Only these two measure how severe it is; for the others severity is 0.5, so that the minimum
-    # and the extra say the same thing. The cooldown asks the gradient's severity alone.
-    "noise/magnitude_extra": frozenset({"grad_norm_plateau", "val_loss_plateau"}),
-    "noise/cooldown_extra": frozenset({"grad_norm_plateau"}),
-}
-"""Settings that act through certain signals only."""
 
 
 @dataclass(frozen=True)
@@ -104,78 +77,14 @@ def _timing(epochs: int) -> Timing | None:
     )
 
 
-def adaptive_noise(base: TrainConfig) -> dict[str, BaseDistribution]:
-    """Everything about adaptive noise: strength, signals, thresholds, timing, cooldown.
-
-    The settings of signals that ``base`` does not listen to, and other settings without effect,
-    are left out.
-
-    Raises:
-        InputError: if the epoch budget is too small.
-    """
-    timing, sets = _fit("adaptive_noise", base, SIGNAL_SETS)
-    epochs = base.epochs
-    shortest_warmup = min(epochs // 20, timing.warmup)
-    return with_effect(
-        {
-            "noise/magnitude_min": magnitudes(base.noise.scaling),
-            "noise/magnitude_extra": magnitudes(base.noise.scaling),
-            "noise/weight_ratio": FloatDistribution(*WEIGHT_RATIO, log=True),
-            "noise/distribution": noise_distributions(),
-            "noise/schedule": schedules(),
-            "noise/signals": signal_choices(sets),
-            "noise/patience": IntDistribution(0, max(0, timing.patience)),
-            "noise/warmup_epochs": IntDistribution(shortest_warmup, timing.warmup),
-            "noise/window": IntDistribution(2, timing.window),
-            **thresholds(),
-            "noise/trigger_epochs": IntDistribution(1, timing.trigger),
-            "noise/max_injection_epochs": IntDistribution(1, timing.injection),
-            "noise/cooldown_min": IntDistribution(0, max(1, epochs // 10)),
-            "noise/cooldown_extra": IntDistribution(0, max(1, epochs // 5)),
-        },
-        base.noise,
-    )
-
-
-def adaptive_noise_small(base: TrainConfig) -> dict[str, BaseDistribution]:
-    """How strong, of which kind, on which thresholds, and for how long.
-
-    The kind follows from the signals, each the one with the smoothest statistic of its kind. The
-    timing is the base's where noise can begin in the first half of the budget; where it can't, the
-    space fixes a timing that fits (distributions of a single value, which nothing is spent on).
-
-    Raises:
-        InputError: if the epoch budget is too small.
-    """
-    timing, sets = _fit("adaptive_noise_small", base, SMALL_SIGNAL_SETS)
-    noise = base.noise
-    begin = max(noise.warmup_epochs, noise.window) + noise.trigger_epochs - 1
-    fixed: dict[str, BaseDistribution] = {}
-    longest = min(timing.injection, base.epochs - 1 - begin)
-    if begin > base.epochs // 2 or longest < 1:
-        longest = timing.injection
-        fixed = {
-            "noise/warmup_epochs": _only(min(base.epochs // 10, timing.warmup)),
-            "noise/window": _only(min(noise.window, timing.window)),
-            "noise/trigger_epochs": _only(min(noise.trigger_epochs, timing.trigger)),
-        }
-    ranges = thresholds()
-    return with_effect(
-        {
-            "noise/magnitude_min": magnitudes(noise.scaling),
-            "noise/signals": signal_choices(sets),
-            "noise/weight_update_threshold": ranges["noise/weight_update_threshold"],
-            "noise/plateau_delta": ranges["noise/plateau_delta"],
-            "noise/max_injection_epochs": IntDistribution(1, longest),
-            **fixed,
-        },
-        noise,
-    )
-
-
 def thresholds() -> dict[str, BaseDistribution]:
-    """The uncalibrated ranges of the thresholds, log."""
-    return {path: FloatDistribution(*ends, log=True) for path, ends in THRESHOLDS.items()}
+    """The uncalibrated ranges of the thresholds, log, in the order of the configuration."""
+    ranges = {each.setting: each.search_range for each in SIGNALS.values() if each.search_range}
+    return {
+        f"noise/{name}": FloatDistribution(*ranges[name], log=True)
+        for name in NoiseConfig.model_fields
+        if name in ranges
+    }
 
 
 def signal_choices(sets: Iterable[SignalSet]) -> CategoricalDistribution:
@@ -186,15 +95,24 @@ def signal_choices(sets: Iterable[SignalSet]) -> CategoricalDistribution:
 def signal_sets(choices: Iterable[Any]) -> tuple[SignalSet, ...]:
     """The inverse of ``signal_choices``, for its choices."""
     return tuple(
-        tuple(name for name in ALL_SIGNALS if name in str(choice).split("+")) for choice in choices
+        tuple(name for name in SIGNALS if name in str(choice).split("+")) for choice in choices
     )
 
 
-def listening_only_to(sets: Iterable[SignalSet], kept: Iterable[SignalName]) -> list[SignalSet]:
+def listening_only_to(sets: Iterable[SignalSet], kept: Iterable[str]) -> list[SignalSet]:
     """The sets without the signals that are not kept; empty and doubled ones fall away."""
     wanted = frozenset(kept)
     reduced = (tuple(name for name in names if name in wanted) for names in sets)
     return list(dict.fromkeys(names for names in reduced if names))
+
+
+_BY_SEVERITY: Mapping[str, list[str]] = {
+    # Without a signal that measures how severe it is the severity is 0.5: the minimum and the
+    # extra then say the same thing. The cooldown asks the gradient's severity alone.
+    "noise/magnitude_extra": [name for name, each in SIGNALS.items() if each.measures_severity],
+    "noise/cooldown_extra": severity_signals("gradient"),
+}
+"""Settings that act through certain signals only, besides the signals' own."""
 
 
 def with_effect(
@@ -212,27 +130,28 @@ def with_effect(
         if isinstance(choices, CategoricalDistribution)
         else set(noise.signals)
     )
-    idle = {path for path, users in USED_BY.items() if users.isdisjoint(listened)}
-    if listened <= GRADIENT_SIGNALS or listened.isdisjoint(GRADIENT_SIGNALS):
-        # Noise of one kind: the ratio scales nothing, or everything, as the magnitude does.
+    idle = {path for path, names in _BY_SEVERITY.items() if listened.isdisjoint(names)}
+    idle |= {signal.path for signal in SIGNALS.values()} - {SIGNALS[name].path for name in listened}
+    if len({NOISE_KINDS[SIGNALS[name].asks_for].ratio for name in listened}) < 2:
+        # The ratio scales nothing, or everything, as the magnitude does.
         idle.add("noise/weight_ratio")
     return {path: distribution for path, distribution in space.items() if path not in idle}
 
 
 def earliest_of(space: Mapping[str, BaseDistribution], base: TrainConfig) -> int:
     """The earliest epoch in which noise could begin at any point of an adaptive space."""
-    lowest: dict[str, Any] = {}
-    for path in ("warmup_epochs", "window", "trigger_epochs", "patience"):
-        distribution = space.get(f"noise/{path}")
-        if isinstance(distribution, IntDistribution):
-            lowest[path] = distribution.low
+    lowest = {
+        path.removeprefix("noise/"): distribution.low
+        for path, distribution in space.items()
+        if isinstance(distribution, IntDistribution)
+    }
     choices = space.get("noise/signals")
     sets = (
         signal_sets(choices.choices)
         if isinstance(choices, CategoricalDistribution)
         else (base.noise.signals,)
     )
-    # A lower value of any of these settings never lets noise begin later.
+    # A lower value of a setting in epochs never lets noise begin later.
     found = (
         base.noise.model_copy(
             update={**lowest, "policy": "on_stagnation", "signals": names}
@@ -242,7 +161,7 @@ def earliest_of(space: Mapping[str, BaseDistribution], base: TrainConfig) -> int
     return min((epoch for epoch in found if epoch is not None), default=base.epochs)
 
 
-def _fit(name: str, base: TrainConfig, sets: Iterable[SignalSet]) -> tuple[Timing, list[SignalSet]]:
+def fit(name: str, base: TrainConfig, sets: Iterable[SignalSet]) -> tuple[Timing, list[SignalSet]]:
     """The division of the budget, and the sets of signals that can be raised in time."""
     sets = tuple(sets)
     timing = _timing(base.epochs)
@@ -265,17 +184,14 @@ def _fit(name: str, base: TrainConfig, sets: Iterable[SignalSet]) -> tuple[Timin
 def _usable(base: TrainConfig, sets: Iterable[SignalSet], timing: Timing | None) -> list[SignalSet]:
     if timing is None:
         return []
-    noise = base.noise
-    impossible: set[SignalName] = set()
-    if noise.patience is None or timing.patience < 0:
-        impossible.add("stuck")
-    if noise.overfit_epochs + 1 > timing.begin:
-        impossible.add("overfitting")
-    return listening_only_to(sets, set(noise.signals) - impossible)
-
-
-def _only(value: int) -> IntDistribution:
-    return IntDistribution(value, value)
+    # As early as a space lets them: no window is shorter, and the patience is searched from 0.
+    noise = base.noise.model_copy(
+        update={"window": 2, "patience": None if base.noise.patience is None else 0}
+    )
+    needs = {name: SIGNALS[name].earliest(noise) for name in noise.signals}
+    return listening_only_to(
+        sets, [name for name, n in needs.items() if n is not None and n <= timing.begin]
+    )
 
 
 def _clamp(value: int, low: int, high: int) -> int:

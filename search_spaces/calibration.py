@@ -25,10 +25,10 @@ from search_spaces.adaptive import (
     with_effect,
 )
 from search_spaces.registry import SpaceSpec
-from search_spaces.thresholds import SETTINGS, View
+from search_spaces.thresholds import View
 from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics
-from trainables.noise_config import SignalName
+from trainables.noise.signals import SIGNALS
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class CalibratedSpace:
 
     distributions: Mapping[str, BaseDistribution]
     notes: tuple[str, ...] = ()
-    dropped: Mapping[SignalName, str] = field(default_factory=dict)
+    dropped: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON types, for the study's records."""
@@ -93,11 +93,11 @@ def calibrate(
     view = View(box, base, history)
     ranges: dict[str, BaseDistribution] = {}
     notes: list[str] = []
-    dropped: dict[SignalName, str] = {}
-    for path in dict.fromkeys(SETTINGS[name].path for name in listened):
+    dropped: dict[str, str] = {}
+    for path in dict.fromkeys(SIGNALS[name].path for name in listened):
         if path not in box:
             continue
-        found = view.find(path, [name for name in listened if SETTINGS[name].path == path])
+        found = view.find(path, [name for name in listened if SIGNALS[name].path == path])
         ranges |= found.ranges
         dropped |= found.dropped
         notes += found.notes

@@ -4,7 +4,8 @@ from typing import get_args
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from trainables.noise_config import Distribution, Scaling, Schedule
+from trainables.noise.decay import DECAYS
+from trainables.noise_config import Distribution, Scaling
 
 _LARGEST = 3.0
 """With relative scaling, 1 helped and 5 destroyed a small network (METHOD, section 5)."""
@@ -20,7 +21,7 @@ def magnitudes(scaling: Scaling) -> FloatDistribution:
 
 def schedules() -> CategoricalDistribution:
     """Every decay of the magnitude."""
-    return CategoricalDistribution(get_args(Schedule))
+    return CategoricalDistribution(tuple(DECAYS))
 
 
 def noise_distributions() -> CategoricalDistribution:

@@ -10,8 +10,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from search_spaces.sampling import Floats, Ints, sample
 from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics
-from trainables.noise.signals import OVERFIT_DIVISOR, count_without_best, evaluate_signals
-from trainables.noise_config import SignalName
+from trainables.noise.signals import SIGNALS, count_without_best, evaluate_signals
 
 MAX_NEVER = 0.08
 """Largest share of a signal's settings that may never inject; the aim is a tenth of the space."""
@@ -25,30 +24,6 @@ _TIMINGS = 256
 _LEVELS = 30
 _QUANTILES = (0.02, 0.98)
 
-
-@dataclass(frozen=True)
-class _Setting:
-    """The setting that decides when a signal is raised.
-
-    Attributes:
-        path: where it stands in the configuration.
-        sign: of what is compared: a signal is raised if its score, its reading times ``sign``,
-            lies below the setting's value times ``factor``.
-        factor: see ``sign``.
-    """
-
-    path: str
-    sign: float = 1.0
-    factor: float = 1.0
-
-
-SETTINGS: Mapping[SignalName, _Setting] = {
-    "grad_norm_plateau": _Setting("noise/grad_plateau_threshold"),
-    "low_weight_update": _Setting("noise/weight_update_threshold"),
-    "stuck": _Setting("noise/patience", sign=-1.0, factor=-1.0),
-    "val_loss_plateau": _Setting("noise/plateau_delta"),
-    "overfitting": _Setting("noise/plateau_delta", sign=-1.0, factor=-1.0 / OVERFIT_DIVISOR),
-}
 
 _TIMING_PATHS = ("noise/warmup_epochs", "noise/window", "noise/trigger_epochs")
 
@@ -65,7 +40,7 @@ class _Found:
     """What became of one setting and of the signals it decides."""
 
     notes: Sequence[str]
-    dropped: Mapping[SignalName, str]
+    dropped: Mapping[str, str]
     ranges: Mapping[str, BaseDistribution] = field(default_factory=dict)
 
 
@@ -120,30 +95,29 @@ class View:
             for path in _TIMING_PATHS
         ]
         self._timings = [_Timing(*row) for row in zip(*columns, strict=True)]
-        self._scores: dict[int, dict[SignalName, Floats]] = {
+        self._scores: dict[int, dict[str, Floats]] = {
             window: self._score(window) for window in {timing.window for timing in self._timings}
         }
 
-    def _score(self, window: int) -> dict[SignalName, Floats]:
+    def _score(self, window: int) -> dict[str, Floats]:
         """Each signal's score before each epoch; infinite where it can't be raised."""
         noise = self._base.noise.model_copy(
             update={
-                "signals": tuple(SETTINGS),
+                "signals": tuple(SIGNALS),
                 "window": window,
                 "warmup_epochs": 0,
-                "patience": 0,
             }
         )
-        scores = {name: np.full(self._epochs, np.inf) for name in SETTINGS}
+        scores = {name: np.full(self._epochs, np.inf) for name in SIGNALS}
         count, best = 0, math.inf
         for epoch in range(1, self._epochs):
             count, best = count_without_best(count, best, self._history[epoch - 1].train_loss)
             for reading in evaluate_signals(noise, self._history, epoch, count):
                 if reading.value is not None:
-                    scores[reading.name][epoch] = SETTINGS[reading.name].sign * reading.value
+                    scores[reading.name][epoch] = SIGNALS[reading.name].sign * reading.value
         return scores
 
-    def find(self, path: str, names: Sequence[SignalName]) -> _Found:
+    def find(self, path: str, names: Sequence[str]) -> _Found:
         """The range of a setting for the signals that it decides: for all of them, or for one.
 
         A signal that the range does not serve is dropped; all are if there is none.
@@ -160,17 +134,17 @@ class View:
                 return self._chosen(path, served, values, tables)
         return _Found(*_left_out({name: table.why_not() for name, table in tables.items()}))
 
-    def _without_candidates(self, name: SignalName) -> str:
-        if len(self._pooled(name)) > 0 and SETTINGS[name].factor > 0:
+    def _without_candidates(self, name: str) -> str:
+        if len(self._pooled(name)) > 0 and SIGNALS[name].factor > 0:
             return "the baseline raises it always, whatever the threshold"
         return "the baseline never raises it"
 
     def _chosen(
         self,
         path: str,
-        served: Sequence[SignalName],
+        served: Sequence[str],
         values: Floats,
-        tables: Mapping[SignalName, _Table],
+        tables: Mapping[str, _Table],
     ) -> _Found:
         low, high = float(values[0]), float(values[-1])
         distribution: BaseDistribution = (
@@ -193,34 +167,34 @@ class View:
         notes, dropped = _left_out(others)
         return _Found([*kept, *notes], dropped, {path: distribution})
 
-    def _raised(self, name: SignalName, low: float, high: float) -> str:
-        pooled, factor = self._pooled(name), SETTINGS[name].factor
+    def _raised(self, name: str, low: float, high: float) -> str:
+        pooled, factor = self._pooled(name), SIGNALS[name].factor
         ends = sorted(float((pooled < factor * value).mean()) for value in (low, high))
         return f"{ends[0]:.0%} to {ends[1]:.0%}"
 
-    def _pooled(self, name: SignalName) -> Floats:
+    def _pooled(self, name: str) -> Floats:
         """All finite scores over windows past the shortest warm-up."""
         start = min(timing.warmup for timing in self._timings)
         scores = [scores[name][max(start, window) :] for window, scores in self._scores.items()]
         pooled: Floats = np.concatenate(scores)
         return pooled[np.isfinite(pooled)]
 
-    def _candidates(self, path: str, names: Sequence[SignalName]) -> Floats:
+    def _candidates(self, path: str, names: Sequence[str]) -> Floats:
         """Values of a setting to try, rising: between quantiles of what it is compared with."""
         searched = self._box[path]
         if isinstance(searched, IntDistribution):
             return np.arange(searched.low, searched.high + 1, dtype=float)
         ends: list[float] = []
         for name in names:
-            values = self._pooled(name) / SETTINGS[name].factor
+            values = self._pooled(name) / SIGNALS[name].factor
             # Thresholds are positive: what lies below 0 is on the same side of all of them.
             positive = values[values > 0]
             if len(positive):
                 ends += np.quantile(positive, _QUANTILES).tolist()
         return np.geomspace(min(ends), max(ends), _LEVELS) if ends else np.empty(0)
 
-    def _table(self, name: SignalName, candidates: Floats) -> _Table:
-        levels = SETTINGS[name].factor * candidates
+    def _table(self, name: str, candidates: Floats) -> _Table:
+        levels = SIGNALS[name].factor * candidates
         forks = np.empty((len(self._timings), len(candidates)), dtype=np.int64)
         first = np.empty_like(forks)
         for index, timing in enumerate(self._timings):
@@ -228,7 +202,7 @@ class View:
             first[index] = self._first(name, timing, candidates)
         return _Table(forks, (forks == self._epochs).mean(0), (forks == first).mean(0))
 
-    def _forks(self, name: SignalName, timing: _Timing, levels: Floats) -> Ints:
+    def _forks(self, name: str, timing: _Timing, levels: Floats) -> Ints:
         """The epoch at which noise would begin, by level."""
         raised = self._scores[timing.window][name] < levels[:, None]
         raised[:, : timing.warmup] = False
@@ -238,7 +212,7 @@ class View:
             streak[:, :back] = False
         return np.where(streak.any(1), streak.argmax(1), self._epochs)
 
-    def _first(self, name: SignalName, timing: _Timing, candidates: Floats) -> list[int]:
+    def _first(self, name: str, timing: _Timing, candidates: Floats) -> list[int]:
         """The first epoch at which noise could begin, by candidate."""
         noise = self._base.noise.model_copy(
             update={
@@ -249,16 +223,17 @@ class View:
                 "trigger_epochs": timing.trigger,
             }
         )
-        # Of the settings in question only the patience moves that epoch.
-        patience = [int(value) for value in candidates] if name == "stuck" else [noise.patience]
-        found = [
-            noise.model_copy(update={"patience": value}).earliest_injection() or 0
-            for value in patience
+        setting = SIGNALS[name].setting
+        if not isinstance(self._box.get(SIGNALS[name].path), IntDistribution):
+            # Only a setting in epochs moves that epoch.
+            return [noise.earliest_injection() or 0] * len(candidates)
+        return [
+            noise.model_copy(update={setting: int(value)}).earliest_injection() or 0
+            for value in candidates
         ]
-        return found if name == "stuck" else found * len(candidates)
 
 
-def _left_out(reasons: Mapping[SignalName, str]) -> tuple[list[str], dict[SignalName, str]]:
+def _left_out(reasons: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     return [f"signal {name} is left out: {why}" for name, why in reasons.items()], dict(reasons)
 
 

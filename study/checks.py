@@ -43,7 +43,7 @@ def check_study(config: StudyConfig) -> StudyConfig:
     train = check_train(config.train, elsewhere=address_of(config) is not None)
     config = config.model_copy(update={"train": train})
     if config.configs is None:
-        space.function(train)
+        space.distributions(train)
     else:
         if not config.configs:
             raise InputError("configs: an empty list; give at least one entry, or no file at all")

@@ -5,13 +5,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, field_validator, model_validator
 
+from search_spaces.registry import SPACES
 from trainables.config import TrainConfig
 from trainables.errors import nearest
 from trainables.metrics import OBJECTIVES, check_objectives
 from trainables.settings import FrozenConfig, setting
-
-SAMPLERS: tuple[str, ...] = ("tpe", "random", "gp", "cmaes", "qmc", "nsga2")
-SPACES: tuple[str, ...] = ("adaptive_noise", "adaptive_noise_small", "static_noise")
 
 _ADDRESS = re.compile(r"(ray://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}")
 
@@ -45,13 +43,10 @@ def _objectives(value: object) -> object:
     return value
 
 
-def _check_name(kind: str, allowed: tuple[str, ...]) -> BeforeValidator:
-    def check(value: object) -> object:
-        if isinstance(value, str) and value not in allowed:
-            raise ValueError(f"unknown {kind}; {nearest(value, allowed)}")
-        return value
-
-    return BeforeValidator(check)
+def _known_space(value: object) -> object:
+    if isinstance(value, str) and value not in SPACES:
+        raise ValueError(f"unknown space; {nearest(value, SPACES)}")
+    return value
 
 
 class RunsConfig(FrozenConfig):
@@ -133,12 +128,11 @@ class StudyConfig(RunsConfig):
     trials: int = setting(
         16, "configurations to try, besides the baseline", option="--trials", ge=1
     )
-    space: Annotated[str, _check_name("space", SPACES)] = setting(
+    space: Annotated[str, BeforeValidator(_known_space)] = setting(
         "adaptive_noise", "search space: " + ", ".join(SPACES), option="--space"
     )
-    sampler: Annotated[str, _check_name("sampler", SAMPLERS)] = setting(
-        "tpe", "Optuna's sampler: " + ", ".join(SAMPLERS), option="--sampler"
-    )
+    # Which there are is known in study.search, above: the checks and the options' help ask there.
+    sampler: str = setting("tpe", "Optuna's sampler", option="--sampler")
     objective: Annotated[tuple[str, ...], BeforeValidator(_objectives)] = setting(
         ("best_val_accuracy",),
         "what is searched for: " + ", ".join(OBJECTIVES) + "; two of them, separated by a comma, "

@@ -6,14 +6,15 @@ is answered before anything heavy is loaded.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, field_validator, model_validator
 
+from trainables.data.registry import DATA_SETS
 from trainables.noise_config import NoiseConfig
-from trainables.settings import FrozenConfig, merge, named, nest, parse_config, setting
+from trainables.settings import FrozenConfig, Named, merge, nest, parse_config, setting
 
-DatasetName = Literal["digits", "cifar10", "cifar100", "imagefolder", "synthetic"]
+OptimizerName = Literal["SGD", "Adam"]
 Split = Literal["holdout", "reference"]
 Precision = Literal["fp32", "bf16"]
 
@@ -31,17 +32,14 @@ _CLASSIFIER_ALIASES = {
 class DataConfig(FrozenConfig):
     """Which images, how they are divided, and how large a batch is."""
 
-    dataset: Annotated[
-        DatasetName, named(("digits", "cifar10", "cifar100", "imagefolder", "synthetic"))
-    ] = setting(
+    dataset: Annotated[str, Named(tuple(DATA_SETS))] = setting(
         "digits",
-        "digits (embedded, 1,797 images), cifar10, cifar100, imagefolder "
-        "(DATA_DIR/train/<class>/, DATA_DIR/test/<class>/), synthetic",
+        ", ".join(name + source.remark for name, source in DATA_SETS.items()),
         option="--dataset",
     )
     data_dir: str | None = setting(None, "where the data set is", option="--data-dir", short="-d")
     download: bool = setting(False, "download CIFAR if it is not there", option="--download")
-    split: Annotated[Split, named(("holdout", "reference"))] = setting(
+    split: Annotated[Split, Named(get_args(Split))] = setting(
         "holdout",
         "holdout: validation is a stratified tenth of the training set; "
         "reference: validation is half of the test set",
@@ -55,7 +53,7 @@ class DataConfig(FrozenConfig):
         gt=0,
         le=1,
     )
-    batch_size: int = setting(128, "images a step", option="--batch-size", short="-b", ge=1)
+    batch_size: int = setting(128, "images per step", option="--batch-size", short="-b", ge=1)
     workers: int = setting(
         4,
         "processes that decode an image folder, once; training itself needs none: "
@@ -65,7 +63,11 @@ class DataConfig(FrozenConfig):
         ge=0,
     )
     flip: bool = setting(
-        True, "random horizontal flips (never for digits and synthetic)", option="--flip"
+        True,
+        "random horizontal flips (never for "
+        + " and ".join(name for name, known in DATA_SETS.items() if not known.flips)
+        + ")",
+        option="--flip",
     )
     mean: tuple[float, float, float] | None = setting(
         None, "normalisation: mean per channel, in [0, 1]; None: the data set's own"
@@ -128,7 +130,7 @@ class ModelConfig(FrozenConfig):
 class OptimizerConfig(FrozenConfig):
     """Optimiser and learning-rate schedule."""
 
-    optimizer: Annotated[Literal["SGD", "Adam"], named(("SGD", "Adam"), any_case=True)] = setting(
+    optimizer: Annotated[OptimizerName, Named(get_args(OptimizerName), any_case=True)] = setting(
         "SGD", "SGD (Nesterov when momentum > 0) or Adam", option="--optimizer", short="-o"
     )
     lr: float = setting(1e-2, "learning rate at the start of a cycle", option="--lr", gt=0)
@@ -159,7 +161,7 @@ class TrainConfig(FrozenConfig):
         option="--device",
         pattern=r"^(cpu|cuda(:\d+)?|mps|auto)$",
     )
-    precision: Annotated[Precision, named(("fp32", "bf16"))] = setting(
+    precision: Annotated[Precision, Named(get_args(Precision))] = setting(
         "fp32", "fp32, or bf16 autocast", option="--precision"
     )
     deterministic: bool = setting(

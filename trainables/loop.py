@@ -7,7 +7,6 @@ statistics of an epoch are kept as tensors on the device and read once, at its e
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +26,7 @@ from trainables.epoch_details import (
     optimizer_norms,
 )
 from trainables.evaluation import EvalResult, evaluate
-from trainables.lr_schedule import make_lr_scheduler
+from trainables.lr_schedule import set_learning_rate
 from trainables.metrics import EpochMetrics, is_better
 from trainables.models.registry import (
     PretrainedReport,
@@ -37,14 +36,8 @@ from trainables.models.registry import (
 )
 from trainables.noise.controller import Injection, NoiseController
 from trainables.noise.fork import annotate, baseline_digest
-from trainables.noise.perturbations import (
-    InputNoise,
-    NoiseNorms,
-    ParameterNoise,
-    global_norm,
-    perturb_labels,
-    select_parameters,
-)
+from trainables.noise.perturbations import global_norm
+from trainables.noise.step_noise import STEP_NOISE, Perturbed
 from trainables.optimizers import make_optimizer
 from trainables.random_streams import generator, stream_seed
 from trainables.torch_parts import subtract_
@@ -79,17 +72,8 @@ class Training:
         self.pretrained: PretrainedReport | None = None
         self.model = self._initial_model()
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.noisy_parameters = select_parameters(
-            self.model.named_parameters(), config.noise.layers
-        )
-        shape: dict[str, Any] = {
-            "distribution": config.noise.distribution,
-            "scaling": config.noise.scaling,
-        }
-        self.noise = ParameterNoise(self.noisy_parameters.values(), **shape)
-        self.input_noise = InputNoise(**shape)
+        self.perturbed = Perturbed(config.noise, self.model.named_parameters(), len(data.classes))
         self.optimizer = make_optimizer(config.optimizer, self.parameters, self.device)
-        self.lr_scheduler = self._schedule_from(0)
         self.controller = NoiseController(config.noise, config.epochs)
         self.history: list[EpochMetrics] = []
         self.best: Best | None = None
@@ -104,12 +88,6 @@ class Training:
         if self.config.model.download_weights:
             self.pretrained = load_pretrained(model, self.config.model.classifier)
         return to_memory_format(model.to(self.device), self.device)
-
-    def _schedule_from(self, step: int) -> torch.optim.lr_scheduler.LambdaLR:
-        config = self.config
-        return make_lr_scheduler(
-            self.optimizer, config.optimizer, config.epochs, self.steps_per_epoch, step
-        )
 
     @property
     def finished(self) -> bool:
@@ -177,15 +155,14 @@ class Training:
     def state_dict(self) -> dict[str, Any]:
         """Everything the run needs to go on bit for bit: tensors and plain containers.
 
-        The controller and the random streams need nothing: the one follows from the history, the
-        others from the seed and the epoch.
+        The controller, the learning rate and the random streams need nothing: they follow from
+        the history, the step, the seed and the epoch.
         """
         return {
             "config": self.config.model_dump_json(),
             "history": [row.to_dict() for row in self.history],
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "lr_scheduler": {"last_epoch": self.lr_scheduler.last_epoch},
             "best_epoch": self.best.row.epoch if self.best else None,
             "best_weights": self.best.weights if self.best else None,
         }
@@ -210,7 +187,6 @@ class Training:
         self.model.load_state_dict(state["model"])
         # The optimiser would take the tensors themselves over, and change them in place.
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        self.lr_scheduler = self._schedule_from(state["lr_scheduler"]["last_epoch"])
         best_epoch = state["best_epoch"]
         self.best = (
             None
@@ -244,11 +220,14 @@ class _Epoch:
     def __init__(self, training: Training, epoch: int, injection: Injection) -> None:
         self.training = training
         self.epoch = epoch
-        self.injection = injection
-        self.random = generator(training.config.seed, "noise", epoch, training.device)
         self.sums = Sums.empty(training.steps_per_epoch, training.device)
-        self.norms: list[NoiseNorms] = []
         self.classes = ClassTotals(len(training.data.classes), training.device)
+        self.noise = STEP_NOISE[injection.kind](
+            training.perturbed,
+            injection.magnitude,
+            generator(training.config.seed, "noise", epoch, training.device),
+            training.detail.noise_norms,
+        )
 
     def train(self, on_step: OnStep | None) -> float:
         """Run the epoch's steps; returns the last step's learning rate."""
@@ -263,27 +242,24 @@ class _Epoch:
             self.sums.norms[step] = global_norm(
                 [p.grad for p in training.parameters if p.grad is not None]
             )
-            if self.injection.kind == "gradient":
-                self._record(training.noise.perturb_gradients(*self._draw, norms=self._norms))
-            lr = training.optimizer.param_groups[0]["lr"]
+            self.noise.on_gradients()
+            lr = set_learning_rate(
+                training.optimizer,
+                config.optimizer,
+                self.epoch * training.steps_per_epoch + step,
+                steps_per_epoch=training.steps_per_epoch,
+                epochs=config.epochs,
+            )
             training.optimizer.step()
-            training.lr_scheduler.step()
             if on_step is not None:
                 on_step(step + 1, training.steps_per_epoch)
         return lr
 
     def _backward(self, images: Tensor, labels: Tensor, step: int) -> None:
         training = self.training
-        targets = labels
-        if self.injection.kind == "input":
-            images, norms = training.input_noise.perturb(images, *self._draw, norms=self._norms)
-            self._record(norms)
-        elif self.injection.kind == "label":
-            classes = len(training.data.classes)
-            targets = perturb_labels(labels, self.injection.magnitude, classes, self.random)
+        images, targets = self.noise.on_batch(images, labels)
         training.optimizer.zero_grad(set_to_none=True)
-        with self._noisy_weights() as norms:
-            self._record(norms)
+        with self.noise.around_passes():
             with autocast(training.config.precision, training.device):
                 logits = training.model(images)
             logits = logits.float()
@@ -295,37 +271,12 @@ class _Epoch:
             if training.detail.train_per_class:
                 self.classes.add(logits, labels)
 
-    def _noisy_weights(self) -> AbstractContextManager[NoiseNorms | None]:
-        if self.injection.kind != "weight":
-            return nullcontext()
-        noise = self.training.noise
-        if self.training.config.noise.permanent:
-            return nullcontext(noise.perturb_weights(*self._draw, norms=self._norms))
-        return noise.noisy_weights(*self._draw, norms=self._norms)
-
-    @property
-    def _draw(self) -> tuple[float, torch.Generator]:
-        return self.injection.magnitude, self.random
-
-    @property
-    def _norms(self) -> bool:
-        return self.training.detail.noise_norms
-
-    def _record(self, norms: NoiseNorms | None) -> None:
-        if norms is not None:
-            self.norms.append(norms)
-
     def details(self, validation: EvalResult) -> EpochDetails:
         """What ``Detail`` asks for, read from the device once."""
-        training, detail = self.training, self.training.detail
+        training, detail, measured = self.training, self.training.detail, self.noise.measured
         return EpochDetails(
             validation=validation,
             train_per_class=self.classes.result() if detail.train_per_class else None,
-            noise=mean_norms(self.norms, self._noisy_names()) if self.norms else None,
+            noise=mean_norms(measured, self.noise.names) if measured else None,
             optimizer_norms=optimizer_norms(training.optimizer) if detail.optimizer_norms else {},
         )
-
-    def _noisy_names(self) -> tuple[str, ...]:
-        if self.injection.kind == "input":
-            return ("input",)
-        return tuple(self.training.noisy_parameters)

@@ -1,4 +1,4 @@
-"""Cosine annealing with restarts whose peak decays (METHOD, section 7), on torch's ``LambdaLR``."""
+"""Cosine annealing with restarts whose peak decays (METHOD, section 7)."""
 
 import math
 from typing import TYPE_CHECKING
@@ -7,7 +7,6 @@ from trainables.config import OptimizerConfig
 
 if TYPE_CHECKING:  # drawing a schedule needs no torch
     from torch.optim import Optimizer
-    from torch.optim.lr_scheduler import LambdaLR
 
 PEAK_FLOOR = 1e-5
 """The peak of the last cycle, which the peaks fall to linearly."""
@@ -39,43 +38,26 @@ def lr_at(step: int, *, lr: float, steps_per_epoch: int, epochs: int, restart_pe
     return LR_FLOOR + 0.5 * (peak - LR_FLOOR) * (1.0 + math.cos(math.pi * (step % cycle) / cycle))
 
 
-def make_lr_scheduler(
-    optimizer: "Optimizer",
-    config: OptimizerConfig,
-    epochs: int,
-    steps_per_epoch: int,
-    steps_done: int = 0,
-) -> "LambdaLR":
-    """The schedule for ``optimizer``; call its ``step`` once after every optimiser step.
+def learning_rate(
+    config: OptimizerConfig, step: int, *, steps_per_epoch: int, epochs: int
+) -> float:
+    """The learning rate that a run's settings give optimiser step ``step``, counted from 0."""
+    return lr_at(
+        step,
+        lr=config.lr,
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+        restart_period=config.lr_restart_period,
+    )
 
-    Args:
-        optimizer: made with the learning rate ``config.lr``. A run that goes on has its state
-            loaded before.
-        config: the peak of the first cycle and the restart period.
-        epochs: the epoch budget.
-        steps_per_epoch: optimiser steps in an epoch.
-        steps_done: optimiser steps that a run which goes on has behind it.
 
-    Raises:
-        ValueError: if ``epochs`` or ``steps_per_epoch`` is less than 1.
-    """
-    from torch.optim.lr_scheduler import LambdaLR
-
-    if epochs < 1 or steps_per_epoch < 1:
-        raise ValueError(
-            f"epochs = {epochs}, steps_per_epoch = {steps_per_epoch}: both must be at least 1"
-        )
-
-    def factor(step: int) -> float:
-        return (
-            lr_at(
-                step,
-                lr=config.lr,
-                steps_per_epoch=steps_per_epoch,
-                epochs=epochs,
-                restart_period=config.lr_restart_period,
-            )
-            / config.lr
-        )
-
-    return LambdaLR(optimizer, factor, last_epoch=steps_done - 1)
+def set_learning_rate(
+    optimizer: "Optimizer", config: OptimizerConfig, step: int, *, steps_per_epoch: int, epochs: int
+) -> float:
+    """Give every parameter group the rate of the step that follows; returns it."""
+    rate = learning_rate(config, step, steps_per_epoch=steps_per_epoch, epochs=epochs)
+    # As torch's LambdaLR rounds, which set it in the runs that are recorded.
+    rate = config.lr * (rate / config.lr)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -75,12 +75,20 @@ STATISTICS: tuple[str, ...] = (
 )
 """The statistics of METHOD, in its order, as they are named in MLflow and in summaries."""
 
-OBJECTIVES: dict[str, Mode] = {
-    "best_val_accuracy": "max",
-    "final_val_accuracy": "max",
-    "best_val_loss": "min",
-    "generalization_gap": "min",
+
+def _generalization_gap(history: Sequence[EpochMetrics]) -> float:
+    last = history[-GAP_EPOCHS:]
+    return math.fsum(row.train_accuracy - row.val_accuracy for row in last) / len(last)
+
+
+_OBJECTIVES: dict[str, tuple[Mode, Callable[[Sequence[EpochMetrics]], float]]] = {
+    "best_val_accuracy": ("max", lambda history: max(row.val_accuracy for row in history)),
+    "final_val_accuracy": ("max", lambda history: history[-1].val_accuracy),
+    "best_val_loss": ("min", lambda history: min(row.val_loss for row in history)),
+    "generalization_gap": ("min", _generalization_gap),
 }
+
+OBJECTIVES: dict[str, Mode] = {name: mode for name, (mode, _) in _OBJECTIVES.items()}
 """Objective name → whether it is maximised or minimised."""
 
 TEST_FIGURES: tuple[str, ...] = ("test_accuracy", "test_loss")
@@ -88,11 +96,7 @@ TEST_FIGURES: tuple[str, ...] = ("test_accuracy", "test_loss")
 
 
 def check_objectives(names: Sequence[str]) -> None:
-    """Refuse unknown, doubled or meaningless objectives.
-
-    Raises:
-        InputError: with the nearest name, or the reason.
-    """
+    """Refuse unknown, doubled or meaningless objectives."""
     for name in names:
         if name not in OBJECTIVES:
             raise InputError(f"objective = {name!r}: {nearest(name, OBJECTIVES)}")
@@ -107,16 +111,7 @@ def check_objectives(names: Sequence[str]) -> None:
 
 def objective_value(name: str, history: Sequence[EpochMetrics]) -> float:
     """The value of an objective after the epochs in ``history`` (at least one)."""
-    if name == "best_val_accuracy":
-        return max(row.val_accuracy for row in history)
-    if name == "final_val_accuracy":
-        return history[-1].val_accuracy
-    if name == "best_val_loss":
-        return min(row.val_loss for row in history)
-    if name == "generalization_gap":
-        last = history[-GAP_EPOCHS:]
-        return math.fsum(row.train_accuracy - row.val_accuracy for row in last) / len(last)
-    raise KeyError(name)
+    return _OBJECTIVES[name][1](history)
 
 
 def objective_values(history: Sequence[EpochMetrics]) -> dict[str, float]:

@@ -1,32 +1,22 @@
 """The settings of the noise."""
 
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from trainables.errors import nearest
-from trainables.settings import FrozenConfig, named, setting
+from trainables.noise.decay import DECAYS
+from trainables.noise.kinds import NOISE_KINDS
+from trainables.noise.signals import SIGNALS
+from trainables.settings import FrozenConfig, Named, setting
 
 Policy = Literal["off", "always", "on_stagnation", "planned"]
-NoiseKind = Literal["gradient", "weight", "input", "label"]
-Schedule = Literal["constant", "linear", "cosine", "exponential"]
 Distribution = Literal["gaussian", "uniform"]
 Scaling = Literal["relative", "absolute"]
-SignalName = Literal[
-    "grad_norm_plateau", "low_weight_update", "stuck", "val_loss_plateau", "overfitting"
-]
-PlannedNoise = tuple[Annotated[int, Field(ge=0)], NoiseKind, Annotated[float, Field(ge=0)]]
+KindName = Annotated[str, Named(tuple(NOISE_KINDS))]
+PlannedNoise = tuple[Annotated[int, Field(ge=0)], KindName, Annotated[float, Field(ge=0)]]
 """Epoch, kind and magnitude of noise that is planned."""
-
-ALL_SIGNALS: tuple[SignalName, ...] = (
-    "grad_norm_plateau",
-    "low_weight_update",
-    "stuck",
-    "val_loss_plateau",
-    "overfitting",
-)
-GRADIENT_SIGNALS: frozenset[SignalName] = frozenset(ALL_SIGNALS[:3])
 
 
 def _split_signals(value: object) -> object:
@@ -34,25 +24,25 @@ def _split_signals(value: object) -> object:
     if isinstance(value, str):
         value = tuple(part.strip() for part in value.replace(",", "+").split("+") if part.strip())
     if isinstance(value, (list, tuple, set, frozenset)):
-        unknown = [name for name in value if isinstance(name, str) and name not in ALL_SIGNALS]
+        unknown = [name for name in value if isinstance(name, str) and name not in SIGNALS]
         if unknown:
-            raise ValueError(nearest(unknown[0], ALL_SIGNALS))
+            raise ValueError(nearest(unknown[0], SIGNALS))
         # The order never matters to the method; one order makes equal sets equal configurations.
-        return tuple(name for name in ALL_SIGNALS if name in value) or ()
+        return tuple(name for name in SIGNALS if name in value)
     return value
 
 
 class NoiseConfig(FrozenConfig):
     """When noise is injected, of which kind, and how strong (METHOD: policy, signals, severity)."""
 
-    policy: Annotated[Policy, named(("off", "always", "on_stagnation", "planned"))] = setting(
+    policy: Annotated[Policy, Named(get_args(Policy))] = setting(
         "off",
         "off: no noise, the baseline; always: static noise of one kind in every epoch; "
         "on_stagnation: adaptive noise, when the signals say that training is stuck "
         "(planned: for placebos only, whose configuration files hold the plan)",
         option="--policy",
     )
-    kind: Annotated[NoiseKind, named(("gradient", "weight", "input", "label"))] = setting(
+    kind: KindName = setting(
         "gradient", "what static noise perturbs (policy always only)", option="--kind"
     )
     magnitude: float = setting(
@@ -77,19 +67,19 @@ class NoiseConfig(FrozenConfig):
         option="--weight-ratio",
         ge=0,
     )
-    schedule: Annotated[Schedule, named(("constant", "linear", "cosine", "exponential"))] = setting(
+    schedule: Annotated[str, Named(tuple(DECAYS))] = setting(
         "constant",
         "decay of the magnitude over the epoch budget",
         option="--noise-schedule",
         short="-ns",
     )
-    distribution: Annotated[Distribution, named(("gaussian", "uniform"))] = setting(
+    distribution: Annotated[Distribution, Named(get_args(Distribution))] = setting(
         "gaussian",
         "distribution of the noise; both have the same variance",
         option="--noise-distribution",
         short="-nd",
     )
-    scaling: Annotated[Scaling, named(("relative", "absolute"))] = setting(
+    scaling: Annotated[Scaling, Named(get_args(Scaling))] = setting(
         "relative",
         "relative: magnitudes are multiples of the RMS of the tensor perturbed; absolute: as given",
         option="--scaling",
@@ -103,8 +93,8 @@ class NoiseConfig(FrozenConfig):
     permanent: bool = setting(
         False, "weight noise stays in the weights", option="--permanent", short="-p"
     )
-    signals: Annotated[tuple[SignalName, ...], BeforeValidator(_split_signals)] = setting(
-        ALL_SIGNALS, "the signals listened to", option="--signals", min_length=1
+    signals: Annotated[tuple[str, ...], BeforeValidator(_split_signals)] = setting(
+        tuple(SIGNALS), "the signals listened to", option="--signals", min_length=1
     )
     patience: int | None = setting(
         5,
@@ -191,15 +181,8 @@ class NoiseConfig(FrozenConfig):
             return 0
         if self.policy == "planned":
             return self.plan[0][0]
-        needed = {
-            "grad_norm_plateau": self.window,
-            "low_weight_update": self.window,
-            # Epoch 0 is always a new best: patience + 1 epochs must follow it.
-            "stuck": None if self.patience is None else self.patience + 2,
-            "val_loss_plateau": self.window,
-            "overfitting": self.overfit_epochs + 1,
-        }
-        possible = [n for name in self.signals if (n := needed[name]) is not None]
+        needed = (SIGNALS[name].earliest(self) for name in self.signals)
+        possible = [epochs for epochs in needed if epochs is not None]
         if not possible:
             return None
         raised = max(self.warmup_epochs, self.window, min(possible))

@@ -1,5 +1,8 @@
 """torch's own SGD and Adam, as the method uses them, without torch's compiler."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -17,25 +20,27 @@ class _Adam(torch.optim.Adam):
     step = undecorated(torch.optim.Adam.step)
 
 
+_OPTIMIZERS: dict[str, tuple[type[Any], Callable[[OptimizerConfig], dict[str, Any]]]] = {
+    "SGD": (
+        _SGD,
+        lambda config: {"momentum": config.momentum, "nesterov": config.momentum > 0},
+    ),
+    "Adam": (_Adam, lambda config: {"betas": (config.beta1, config.beta2)}),
+}
+"""By name: the class, and the settings that it has besides the rate and the decay."""
+
+
 def make_optimizer(
     config: OptimizerConfig, parameters: list[nn.Parameter], device: torch.device
 ) -> torch.optim.Optimizer:
     """SGD (Nesterov when momentum > 0) or Adam, with L2 decay as in torch's own."""
-    # On a GPU one fused kernel replaces several launches a tensor.
-    fused = True if device.type == "cuda" else None
-    if config.optimizer == "SGD":
-        return _SGD(
-            parameters,
-            lr=config.lr,
-            momentum=config.momentum,
-            nesterov=config.momentum > 0,
-            weight_decay=config.weight_decay,
-            fused=fused,
-        )
-    return _Adam(
+    kind, settings = _OPTIMIZERS[config.optimizer]
+    optimizer: torch.optim.Optimizer = kind(
         parameters,
         lr=config.lr,
-        betas=(config.beta1, config.beta2),
         weight_decay=config.weight_decay,
-        fused=fused,
+        # On a GPU one fused kernel replaces several launches a tensor.
+        fused=True if device.type == "cuda" else None,
+        **settings(config),
     )
+    return optimizer

@@ -2,11 +2,21 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    JsonValue,
+    ValidationError,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
 
 from trainables.errors import InputError, explain, nearest
 
@@ -19,23 +29,40 @@ class FrozenConfig(BaseModel):
     )
 
 
-def named(allowed: tuple[str, ...], *, any_case: bool = False) -> BeforeValidator:
-    """Check a name against ``allowed`` and answer a wrong one with the nearest."""
-    canonical = {name.lower(): name for name in allowed}
+@dataclass(frozen=True)
+class Named:
+    """Marks a setting whose value is one of some names; a wrong one is answered with the nearest.
 
-    def check(value: object) -> object:
-        if isinstance(value, str):
-            if any_case and value.lower() in canonical:
-                return canonical[value.lower()]
-            if value not in allowed:
-                raise ValueError(nearest(value, allowed))
-        return value
+    The command lines read ``allowed`` for their help.
+    """
 
-    return BeforeValidator(check)
+    allowed: tuple[str, ...]
+    any_case: bool = False
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        literal = core_schema.literal_schema(list(self.allowed))
+        return core_schema.no_info_before_validator_function(self._check, literal)
+
+    def _check(self, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        canonical = {name.lower(): name for name in self.allowed} if self.any_case else {}
+        name = canonical.get(value.lower(), value)
+        if name not in self.allowed:
+            raise ValueError(nearest(value, self.allowed))
+        return name
 
 
 def setting(
-    default: Any, help: str, *, option: str | None = None, short: str | None = None, **bounds: Any
+    default: Any,
+    help: str,
+    *,
+    option: str | None = None,
+    short: str | None = None,
+    later: bool = False,
+    **bounds: Any,
 ) -> Any:
     """A pydantic field with its command-line spelling.
 
@@ -44,12 +71,18 @@ def setting(
         help: one sentence for ``--help`` and the README's table.
         option: the long option if it is not the field's name with dashes, e.g. ``--wd``.
         short: the short option, e.g. ``-b``.
+        later: for a setting that is added when studies are recorded already: at its default it
+            does not show in their digests, which stay what they are.
         bounds: pydantic's bounds (``gt``, ``ge``, ``le`` …).
     """
-    extra: dict[str, JsonValue] = {
-        key: value for key, value in (("option", option), ("short", short)) if value
-    }
+    named = {"option": option, "short": short, "later": later}
+    extra: dict[str, JsonValue] = {key: value for key, value in named.items() if value}
     return Field(default, description=help, json_schema_extra=extra, **bounds)
+
+
+def came_later(field: FieldInfo) -> bool:
+    """Whether a setting was made with ``later``."""
+    return isinstance(field.json_schema_extra, dict) and "later" in field.json_schema_extra
 
 
 Config = TypeVar("Config", bound=BaseModel)

@@ -7,21 +7,19 @@ the interactive form in a report. So both show the same.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Literal
+
+from trainables.noise.signals import SIGNALS
 
 # Okabe and Ito's palette, told apart by people of all kinds of colour vision, without its yellow
 # and black, which vanish on a light and on a dark page.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PINK, GREY = "#56B4E9", "#CC79A7", "#888888"
-PALETTE = (BLUE, ORANGE, GREEN, RED, SKY, PINK)
-
-SIGNAL_COLOURS = {
-    "grad_norm_plateau": BLUE,
-    "low_weight_update": SKY,
-    "stuck": GREEN,
-    "val_loss_plateau": ORANGE,
-    "overfitting": PINK,
-}
+SIGNAL_COLOURS = dict(
+    zip(SIGNALS, cycle((BLUE, SKY, GREEN, ORANGE, PINK, "#882255", "#999933")), strict=False)
+)
+"""Red is the noise's own. The last two are Tol's wine and olive, for further signals."""
 
 Dash = Literal["solid", "dash", "dot"]
 Symbol = Literal["circle", "x", "square", "diamond", "triangle-up"]
@@ -43,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Points:
-    """Single points; ``z`` colours them by value instead, from dark to light."""
+    """Single points."""
 
     x: Sequence[float | str]
     y: Sequence[float]
@@ -52,8 +50,6 @@ class Points:
     symbol: Symbol = "circle"
     size: float = 8
     labels: Sequence[str] = ()
-    z: Sequence[float] | None = None
-    z_name: str = ""
     legend: bool = True
 
 
@@ -101,18 +97,7 @@ class Rule:
     dash: Dash = "dash"
 
 
-@dataclass(frozen=True)
-class Surface:
-    """A surface seen from above: ``z[row][column]`` at ``x[column]``, ``y[row]``; None: unknown."""
-
-    x: Sequence[float]
-    y: Sequence[float]
-    z: Sequence[Sequence[float | None]]
-    name: str
-    legend: bool = False
-
-
-Mark = Surface | Line | Points | Bars | Blocks | Band | Rule
+Mark = Line | Points | Bars | Blocks | Band | Rule
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from analysis.reading import BaselineHistory
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import SEVERITY_UNKNOWN, Injection, replay
+from trainables.noise.signals import severity_signals
 from trainables.noise_config import NoiseConfig
 
 
@@ -99,9 +100,6 @@ def preview(baseline: BaselineHistory, noise: NoiseConfig) -> Preview:
     Args:
         baseline: its recorded epochs; the whole of them, or as many as there are.
         noise: the settings.
-
-    Raises:
-        InputError: if nothing is recorded, or the settings say that there is no noise.
     """
     if noise.policy == "off":
         raise InputError(
@@ -167,13 +165,16 @@ def _cooldown(noise: NoiseConfig, first: Injection, fork: int) -> CooldownPrevie
     def length(severity: float) -> int:
         return math.floor(noise.cooldown_min + severity * noise.cooldown_extra)
 
-    gradient = "grad_norm_plateau" in first.signals
+    def measured(signals: Sequence[str]) -> bool:
+        """Whether one of them says how severe it is for the gradient, which cooldowns ask."""
+        return any(name in signals for name in severity_signals("gradient"))
+
     return CooldownPreview(
         exact=first.cooldown_remaining if noise.max_injection_epochs == 1 else None,
         earliest=fork + noise.max_injection_epochs,
         shortest=length(SEVERITY_UNKNOWN),
-        longest=length(1.0) if "grad_norm_plateau" in noise.signals else length(SEVERITY_UNKNOWN),
-        at_this_severity=length(first.severity if gradient else SEVERITY_UNKNOWN),
+        longest=length(1.0 if measured(noise.signals) else SEVERITY_UNKNOWN),
+        at_this_severity=length(first.severity if measured(first.signals) else SEVERITY_UNKNOWN),
     )
 
 

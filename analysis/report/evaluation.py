@@ -54,14 +54,14 @@ class PairedFigures:
     """The best trial beside its baseline.
 
     Attributes:
-        trial: its key.
+        key: the trial's.
         part: which images.
         seeds: on which seeds.
         classes: names of the classes.
         runs: for each seed the baseline's figures and the trial's.
     """
 
-    trial: str
+    key: str
     part: Part
     seeds: tuple[int, ...]
     classes: tuple[str, ...]
@@ -96,7 +96,7 @@ class PairedFigures:
         if changes:
             (low, least), (high, most) = changes[0], changes[-1]
             lines.append(
-                f"{self.trial} − baseline by class, mean over seeds: from {least:+.4f} ({low}) to "
+                f"{self.key} − baseline by class, mean over seeds: from {least:+.4f} ({low}) to "
                 f"{most:+.4f} ({high})."
             )
         return [*lines, self._sharpness_sentence()]
@@ -113,7 +113,7 @@ class PairedFigures:
         return (
             f"Sharpness, the mean drop of accuracy under random steps of the weights (ε = "
             f"{SHARPNESS_EPSILON:g}, {SHARPNESS_DRAWS} draws, n = {len(known)}): baseline "
-            f"{baseline:.4f}, {self.trial} {trial:.4f}, difference {trial - baseline:+.4f}. Less "
+            f"{baseline:.4f}, {self.key} {trial:.4f}, difference {trial - baseline:+.4f}. Less "
             "is flatter."
         )
 
@@ -142,7 +142,7 @@ class _Wanted:
     """What is to be evaluated: for each seed the checkpoints of baseline and trial."""
 
     config: TrainConfig
-    trial: str
+    key: str
     part: Part
     checkpoints: Mapping[int, tuple[Location, Location]]
 
@@ -165,18 +165,18 @@ def _wanted(view: StudyView) -> _Wanted | str:
 
 def _wanted_confirmed(found: Confirmation) -> _Wanted | None:
     root = confirm_folder(found.folder).checkpoints
-    trial = found.config.trials[0]
+    chosen = found.config.trials[0]
     pairs: dict[int, tuple[Location, Location]] = {}
     for seed in found.config.fresh_seeds:
-        baseline, record = found.record("baseline", "", seed), found.record("confirm", trial, seed)
+        baseline, record = found.record("baseline", "", seed), found.record("confirm", chosen, seed)
         if baseline is None or record is None:
             continue
         if baseline.state != "complete" or record.state != "complete":
             continue
-        own = run_key("confirm", trial, seed)
+        own = run_key("confirm", chosen, seed)
         key = own if record.first_injection_epoch is not None else baseline.key
         pairs[seed] = (root / baseline.key / "final.ckpt", root / key / "final.ckpt")
-    return _Wanted(found.train_config(trial), trial, "test", pairs) if pairs else None
+    return _Wanted(found.train_config(chosen), chosen, "test", pairs) if pairs else None
 
 
 class _Evaluator:
@@ -193,7 +193,6 @@ class _Evaluator:
 
         Raises:
             CheckpointError: if a checkpoint is missing or damaged.
-            InputError: if the data set can't be read.
         """
         runs = tuple(
             (self._figures(baseline, wanted), self._figures(trial, wanted))
@@ -201,7 +200,7 @@ class _Evaluator:
         )
         classes = wanted.config.data.classes or self._dataset(wanted.config).classes
         return PairedFigures(
-            wanted.trial, wanted.part, tuple(wanted.checkpoints), tuple(classes), runs
+            wanted.key, wanted.part, tuple(wanted.checkpoints), tuple(classes), runs
         )
 
     def _dataset(self, config: TrainConfig) -> DeviceData:

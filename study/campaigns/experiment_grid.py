@@ -9,18 +9,27 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import BeforeValidator, ValidationError, model_validator
 
 from study.checks import check_runs, check_train
 from study.config import NAME_PATTERN, RunsConfig
+from study.formats import exact
 from study.presets import quickstart
 from study.records.planned_run import BASELINE, PlannedRun
 from study.tune.address import address_of
-from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig, apply_overrides
+from trainables.config import (
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    OptimizerName,
+    TrainConfig,
+    apply_overrides,
+)
 from trainables.errors import InputError, nearest
-from trainables.noise_config import NoiseConfig
+from trainables.noise.kinds import NOISE_KINDS
+from trainables.noise_config import Distribution, NoiseConfig
 from trainables.presets import paper as paper_run
 from trainables.settings import FrozenConfig, setting
 
@@ -64,8 +73,8 @@ class ExperimentConfig(RunsConfig):
     classifiers: tuple[Annotated[str, _as(ModelConfig, "classifier")], ...] = setting(
         ("BabyCNN",), "the models, separated by commas", option="--classifiers"
     )
-    optimizers: tuple[Annotated[Literal["SGD", "Adam"], _as(OptimizerConfig, "optimizer")], ...] = (
-        setting(("SGD",), "SGD, Adam", option="--optimizers")
+    optimizers: tuple[Annotated[str, _as(OptimizerConfig, "optimizer")], ...] = setting(
+        ("SGD",), ", ".join(get_args(OptimizerName)), option="--optimizers"
     )
     momenta: tuple[Annotated[float, _as(OptimizerConfig, "momentum")], ...] = setting(
         (0.9,), "momenta of SGD; Adam has none", option="--momenta"
@@ -76,10 +85,8 @@ class ExperimentConfig(RunsConfig):
     subsets: tuple[Annotated[float, _as(DataConfig, "subset")], ...] = setting(
         (1.0,), "stratified fractions of the training data", option="--subsets"
     )
-    distributions: tuple[
-        Annotated[Literal["gaussian", "uniform"], _as(NoiseConfig, "distribution")], ...
-    ] = setting(
-        ("gaussian", "uniform"),
+    distributions: tuple[Annotated[str, _as(NoiseConfig, "distribution")], ...] = setting(
+        get_args(Distribution),
         "distributions of the noise, each compared with the baseline",
         option="--distributions",
     )
@@ -109,10 +116,11 @@ class ExperimentConfig(RunsConfig):
                 "train.noise.policy = 'off': an experiment compares noise with the baseline; "
                 "on_stagnation: adaptive noise, always: static noise of --kind"
             )
-        if noise.policy == "always" and noise.kind == "label" and len(self.distributions) > 1:
+        has_distribution = NOISE_KINDS[noise.kind].has_distribution
+        if noise.policy == "always" and not has_distribution and len(self.distributions) > 1:
             raise ValueError(
-                f"distributions = {list(self.distributions)}: label noise has no distribution, all "
-                "of these would be the same run; give one"
+                f"distributions = {list(self.distributions)}: {noise.kind} noise has no "
+                "distribution, all of these would be the same run; give one"
             )
         return self
 
@@ -130,9 +138,9 @@ class Group:
     @property
     def label(self) -> str:
         """A stable name, e.g. ``BabyCNN-SGD-m0.9-lr0.01-s1``."""
-        momentum = "" if self.momentum is None else f"-m{plain(self.momentum)}"
+        momentum = "" if self.momentum is None else f"-m{exact(self.momentum)}"
         name = self.classifier.replace(":", ".")
-        tail = f"lr{plain(self.lr)}-s{plain(self.subset)}"
+        tail = f"lr{exact(self.lr)}-s{exact(self.subset)}"
         return f"{name}-{self.optimizer}{momentum}-{tail}"
 
     @property
@@ -153,12 +161,6 @@ def grid_run(group: Group, noise: str, seed: int) -> PlannedRun:
     if noise == BASELINE:
         return PlannedRun("baseline", name, seed, {**group.overrides, "noise/policy": "off"})
     return PlannedRun("trial", name, seed, {**group.overrides, "noise/distribution": noise})
-
-
-def plain(value: float) -> str:
-    """A number as people write it, and never two numbers alike."""
-    short = f"{value:g}"
-    return short if float(short) == value else repr(value)
 
 
 def groups(config: ExperimentConfig) -> tuple[Group, ...]:

@@ -11,8 +11,6 @@ from itertools import product
 from statistics import fmean, stdev
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from study.campaigns.experiment_grid import (
     ExperimentConfig,
     Group,
@@ -22,7 +20,7 @@ from study.campaigns.experiment_grid import (
 )
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import BASELINE
-from study.records.summary import CostSummary, cost_of, study_notes
+from study.records.summary import CostSummary, ResultPart, cost_of, study_notes
 from study.statistics.paired import paired_differences
 from trainables.metrics import EpochMetrics
 
@@ -43,11 +41,7 @@ DIFFERENCES: Mapping[str, str] = {
 """Differences to the baseline, and the figure that each compares."""
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RunRow(_Row):
+class RunRow(ResultPart):
     """One run. ``state`` is complete, failed or unfinished; differences need both runs."""
 
     key: str
@@ -68,7 +62,7 @@ class RunRow(_Row):
     differences: dict[str, float | None]
 
 
-class Spread(_Row):
+class Spread(ResultPart):
     """Mean and sample standard deviation over ``n`` seeds; None where there are too few."""
 
     mean: float | None
@@ -76,7 +70,7 @@ class Spread(_Row):
     n: int
 
 
-class TableRow(_Row):
+class TableRow(ResultPart):
     """One group with one noise, over its seeds."""
 
     classifier: str
@@ -97,14 +91,14 @@ class TableRow(_Row):
         return {**self.figures, **self.differences}
 
 
-class FailedRun(_Row):
+class FailedRun(ResultPart):
     """A run that failed, and why."""
 
     key: str
     reason: str
 
 
-class ExperimentResult(_Row):
+class ExperimentResult(ResultPart):
     """``experiment.json``."""
 
     experiment: str

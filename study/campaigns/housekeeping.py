@@ -6,6 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from study.campaigns.confirm_plan import stored_confirmation
+from study.formats import DASH, or_dash, signed
 from study.records.folder import StudyFolder, find_studies, open_study
 from study.records.ledger_view import LedgerState, read_ledger
 from study.records.planned_run import baseline_key
@@ -57,8 +58,8 @@ def _row(folder: StudyFolder) -> list[str]:
         _state(state),
         f"{config.train.model.classifier}, {config.train.data.dataset}",
         f"{ended}/{config.wanted}",
-        best.trial_id if best else "–",
-        f"{paired:+.4f}" if isinstance(paired, float) else "–",
+        or_dash(best and best.trial_id),
+        signed(paired if isinstance(paired, float) else None),
         _date(state),
     ]
 
@@ -71,7 +72,7 @@ def _state(state: LedgerState) -> str:
 
 def _date(state: LedgerState) -> str:
     if state.study is None:
-        return "–"
+        return DASH
     began = datetime.fromtimestamp(state.study.started / 1000, tz=UTC).astimezone()
     return f"{began:%Y-%m-%d %H:%M}"
 

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.config import StudyConfig
+from study.formats import duration
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord
 from study.records.summary import TrialSummary, differences_to_baseline, ranked, summarise, value_of
 
@@ -93,7 +94,8 @@ def render(counted: Counted, state: LedgerState, elapsed: float) -> RenderableTy
     bar = ProgressBar(total=max(1, now.epochs_wanted), completed=now.epochs_done, width=60)
     foot = Text(counted.standing(state))
     left = time_left(now, elapsed, counted.time_budget)
-    return Group(head, bar, Text(f"{_clock(elapsed)} so far{left}"), foot, _running(counted, state))
+    when = Text(f"{duration(elapsed)} so far{left}")
+    return Group(head, bar, when, foot, _running(counted, state))
 
 
 def headline(counted: Counted, now: Progress) -> str:
@@ -161,13 +163,7 @@ def time_left(now: Progress, elapsed: float, time_budget: float | None) -> str:
     left = elapsed / now.epochs_done * (now.epochs_wanted - now.epochs_done)
     if time_budget is not None:
         left = min(left, max(0.0, time_budget - elapsed))
-    return f" · at most about {_clock(left)} left"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f" · at most about {duration(left)} left"
 
 
 class _Follower(threading.Thread):

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-import tyro
 from rich.console import Console
 from rich.markup import escape
 
@@ -15,17 +14,16 @@ from study.campaigns.confirmation import Confirmation, by_verdict
 from study.campaigns.resume import resumed
 from study.commands.dispatch import PROG
 from study.commands.options import read_command_line
-from study.commands.places import StorageOptions
-from study.commands.settings import SettingOptions, option
+from study.commands.places import StudyName
+from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
-from study.presets import quickstart
 from study.records.folder import storage_of
 from study.records.summary import study_notes
 from trainables.settings import parse_config
 
 CONFIRM_SETTINGS = SettingOptions(
     StudyConfig,
-    quickstart(),
+    THE_STUDYS,
     only=MAY_CHANGE - {"storage", "work_dir", "trials", "time_budget"},
     title="resources",
 )
@@ -33,13 +31,10 @@ CONFIRM_SETTINGS = SettingOptions(
 
 
 @dataclass(frozen=True)
-class ConfirmOptions(StorageOptions):
-    """Options of ``confirm`` that are no settings."""
+class ConfirmOptions(StudyName):
+    """Which trials of which study, on how many seeds."""
 
-    name: tyro.conf.Positional[
-        Annotated[str, tyro.conf.arg(help="the study's name", metavar="NAME")]
-    ] = ""
-    top: Annotated[int, option("--top", help="so many of the best complete trials", value="K")] = 3
+    top: Annotated[int, option("--top", help="how many of the best complete trials", value="K")] = 3
     seeds: Annotated[
         str,
         option(

@@ -38,7 +38,7 @@ EXPERIMENT_OPTIONS = SettingOptions(
 
 @dataclass(frozen=True)
 class ExperimentOptions:
-    """Options of ``experiment`` that are no settings."""
+    """What the grid starts from, and what is done with it."""
 
     preset: Annotated[
         str, option("--preset", help="where to start from: " + ", ".join(PRESETS), value="NAME")

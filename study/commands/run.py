@@ -12,8 +12,8 @@ from study.campaigns.search_result import print_result
 from study.checks import read_configs
 from study.commands.dispatch import PROG
 from study.commands.options import read_command_line
-from study.commands.places import Name, StorageOptions
-from study.commands.settings import SettingOptions, option
+from study.commands.places import StudyName
+from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
 from study.presets import PRESETS, get_preset, quickstart, with_one_cosine
 from trainables.errors import InputError
@@ -27,7 +27,7 @@ STUDY_OPTIONS = SettingOptions(
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Options of ``run`` that are no settings."""
+    """What the study starts from."""
 
     preset: Annotated[
         str, option("--preset", help="where to start from: " + ", ".join(PRESETS), value="NAME")
@@ -86,15 +86,8 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
     )
 
 
-@dataclass(frozen=True)
-class ResumeOptions(StorageOptions):
-    """Options of ``resume`` that are no settings."""
-
-    name: Name = ""
-
-
 RESUME_OPTIONS = SettingOptions(
-    StudyConfig, quickstart(), only=MAY_CHANGE - {"storage", "work_dir"}, title="changes"
+    StudyConfig, THE_STUDYS, only=MAY_CHANGE - {"storage", "work_dir"}, title="changes"
 )
 """The options of ``resume``, generated from the configuration of a study."""
 
@@ -104,7 +97,7 @@ def resumed_config(arguments: Sequence[str]) -> StudyConfig:
     line = read_command_line(
         arguments,
         RESUME_OPTIONS,
-        ResumeOptions,
+        StudyName,
         prog=f"{PROG} resume",
         description="Go on with a study that was interrupted, or extend one that is finished "
         "(--trials +50). Where an option is not given, the study's own setting holds.",

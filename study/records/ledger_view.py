@@ -127,8 +127,8 @@ class LedgerView:
         self._offset = 0
         self._lines = 0
         self._damage: list[Damage] = []
-        self._study: _Study | None = None
-        self._trials: dict[str, _Trial] = {}
+        self._study: _StudySoFar | None = None
+        self._trials: dict[str, _TrialSoFar] = {}
         self._orphans: set[str] = set()
 
     def refresh(self) -> LedgerState:
@@ -165,13 +165,13 @@ class LedgerView:
 
     def _absorb(self, event: Event) -> None:
         if isinstance(event, StudyEvent):
-            self._study = self._study or _Study(event)
+            self._study = self._study or _StudySoFar(event)
             self._study.began(event)
         elif isinstance(event, StudyEndEvent):
             if self._study:
                 self._study.over(event)
         elif isinstance(event, StartEvent):
-            self._trials.setdefault(event.key, _Trial(event)).began(event)
+            self._trials.setdefault(event.key, _TrialSoFar(event)).began(event)
         elif event.key is None:
             if self._study and isinstance(event, NoteEvent):
                 self._study.tags.update(event.tags)
@@ -182,7 +182,7 @@ class LedgerView:
             log.warning("%s: the start of %s is lost; it is left out", self.path, event.key)
 
 
-class _Study:
+class _StudySoFar:
     """Mutable state of the study while events arrive."""
 
     def __init__(self, first: StudyEvent) -> None:
@@ -215,7 +215,7 @@ class _Study:
         )
 
 
-class _Trial:
+class _TrialSoFar:
     """Mutable state of one run while events arrive."""
 
     def __init__(self, start: StartEvent) -> None:

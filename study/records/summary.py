@@ -19,18 +19,27 @@ from trainables.metrics import OBJECTIVES, STATISTICS, EpochMetrics, objective_v
 Value = float | list[float] | None
 
 
-class _Row(BaseModel):
+def by_objective(value: Value, objectives: int = 1) -> list[float | None]:
+    """A value as a list, an entry for each objective."""
+    if value is None:
+        return [None] * objectives
+    return list(value) if isinstance(value, list) else [value]
+
+
+class ResultPart(BaseModel):
+    """A part of a result that is written as JSON."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ObjectiveSummary(_Row):
+class ObjectiveSummary(ResultPart):
     """What was searched for."""
 
     metric: str | list[str]
     mode: str | list[str]
 
 
-class BaselineSummary(_Row):
+class BaselineSummary(ResultPart):
     """The pinned baseline on one seed."""
 
     seed: int
@@ -39,7 +48,7 @@ class BaselineSummary(_Row):
     run_id: str | None
 
 
-class TrialSummary(_Row):
+class TrialSummary(ResultPart):
     """One trial, beside the baseline of its seed."""
 
     trial_id: str
@@ -59,7 +68,7 @@ class TrialSummary(_Row):
     metrics: dict[str, float | None]
 
 
-class CostSummary(_Row):
+class CostSummary(ResultPart):
     """Epochs that trials reported, and those of them that were trained rather than shared."""
 
     epochs_reported: int
@@ -68,7 +77,7 @@ class CostSummary(_Row):
     seconds: float
 
 
-class Summary(_Row):
+class Summary(ResultPart):
     """``summary.json``."""
 
     study: str

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from trainables.config import TrainConfig
-from trainables.lr_schedule import lr_at
+from trainables.lr_schedule import learning_rate
 
 _POINTS = 4000
 
@@ -19,13 +19,7 @@ def lr_schedule(config: TrainConfig, steps_per_epoch: int) -> tuple[list[float],
     stride = max(1, steps // _POINTS)
     shown = range(0, steps, stride)
     rates = [
-        lr_at(
-            step,
-            lr=config.optimizer.lr,
-            steps_per_epoch=steps_per_epoch,
-            epochs=config.epochs,
-            restart_period=config.optimizer.lr_restart_period,
-        )
+        learning_rate(config.optimizer, step, steps_per_epoch=steps_per_epoch, epochs=config.epochs)
         for step in shown
     ]
     return [step / steps_per_epoch for step in shown], rates

@@ -1,55 +1,62 @@
-"""Optuna's samplers by name."""
+"""Optuna's samplers by name: one record each, from which the names, the help and the checks follow.
+
+Optuna is imported when a sampler is made.
+"""
 
 import warnings
-from collections.abc import Callable, Mapping
-
-import numpy as np
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import (
-    BaseSampler,
-    CmaEsSampler,
-    GPSampler,
-    NSGAIISampler,
-    QMCSampler,
-    RandomSampler,
-    TPESampler,
-)
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from trainables.errors import InputError, nearest
 
-_GENERATION = 16
-"""Trials of one generation of ``nsga2``; Optuna's 50 would be one generation of a whole study."""
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
 
-_SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
+_QUIET = {"warn_independent_sampling": False}
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    """A class of ``optuna.samplers``, and what it is made with.
+
+    Attributes:
+        several: whether it can search for two objectives.
+        keeps_its_place: whether the storage remembers how far it is, so that its seed must stay.
+    """
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    several: bool = True
+    keeps_its_place: bool = False
+
+
+SAMPLERS: Mapping[str, _Sampler] = {
     # The constant liar makes concurrent trials keep away from each other.
-    "tpe": lambda seed: TPESampler(seed=seed, constant_liar=True),
-    "random": lambda seed: RandomSampler(seed=seed),
-    "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
+    "tpe": _Sampler("TPESampler", {"constant_liar": True}),
+    "random": _Sampler("RandomSampler"),
+    "gp": _Sampler("GPSampler", _QUIET),
     # Most trials of a study with early stopping are pruned; without them it would learn little.
-    "cmaes": lambda seed: CmaEsSampler(
-        seed=seed, warn_independent_sampling=False, consider_pruned_trials=True
-    ),
-    "qmc": lambda seed: QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
-    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=_GENERATION),
+    "cmaes": _Sampler("CmaEsSampler", {**_QUIET, "consider_pruned_trials": True}, several=False),
+    "qmc": _Sampler("QMCSampler", {**_QUIET, "scramble": True}, keeps_its_place=True),
+    # Optuna's generations of 50 trials would be one generation of a whole study.
+    "nsga2": _Sampler("NSGAIISampler", {"population_size": 16}),
 }
 
 
 def check_sampler(name: str, objectives: int) -> None:
-    """Refuse an unknown sampler, or one that can't search for so many objectives.
-
-    Raises:
-        InputError: with the nearest name, or the reason.
-    """
-    if name not in _SAMPLERS:
-        raise InputError(f"sampler = {name!r}: {nearest(name, _SAMPLERS)}")
-    if name == "cmaes" and objectives > 1:
+    """Refuse an unknown sampler, or one that can't search for so many objectives."""
+    if name not in SAMPLERS:
+        raise InputError(f"sampler = {name!r}: {nearest(name, SAMPLERS)}")
+    if not SAMPLERS[name].several and objectives > 1:
+        *others, last = (other for other, sampler in SAMPLERS.items() if sampler.several)
         raise InputError(
-            "sampler = 'cmaes': it knows one objective only; "
-            "for two of them take tpe, gp, nsga2, qmc or random"
+            f"sampler = {name!r}: it knows one objective only; "
+            f"for two of them take {', '.join(others)} or {last}"
         )
 
 
-def make_sampler(name: str, seed: int, trials_so_far: int) -> BaseSampler:
+def make_sampler(name: str, seed: int, trials_so_far: int) -> "BaseSampler":
     """A seeded sampler.
 
     Args:
@@ -58,9 +65,15 @@ def make_sampler(name: str, seed: int, trials_so_far: int) -> BaseSampler:
         trials_so_far: trials that the study has when the sampler is made. A study that goes on
             must not draw the same random numbers again.
     """
+    import numpy as np
+    import optuna
+    from optuna.exceptions import ExperimentalWarning
+
+    sampler = SAMPLERS[name]
     # A quasi-random sequence keeps its place in the storage, and its seed says which one it is.
-    drawn = 0 if name == "qmc" else trials_so_far
+    drawn = 0 if sampler.keeps_its_place else trials_so_far
     derived = int(np.random.SeedSequence([seed, drawn]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return _SAMPLERS[name](derived)
+        made: BaseSampler = getattr(optuna.samplers, sampler.kind)(seed=derived, **sampler.options)
+    return made

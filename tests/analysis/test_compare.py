@@ -27,7 +27,7 @@ def test_lines_hold_each_studys_own_result(compared: Path) -> None:
     views = [load_study(compared, name) for name in ("one", "two", "begun")]
     one, two, begun = compare_studies(views)
     assert one.best is not None
-    assert one.best.trial == views[0].summary.best
+    assert one.best.key == views[0].summary.best
     assert one.best.interval is None
     assert "no interval" in one.best.text()
     assert (one.complete, two.complete) == (4, 2)

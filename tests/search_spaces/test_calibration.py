@@ -18,12 +18,13 @@ from optuna.distributions import (
 from search_spaces.calibration import CalibratedSpace, calibrate
 from search_spaces.registry import first_possible_injection, get_space
 from search_spaces.shares import shares
-from search_spaces.thresholds import SETTINGS, View, _Timing
+from search_spaces.thresholds import View, _Timing
 from tests.search_spaces.points import points
 from trainables.config import TrainConfig, apply_overrides
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import fork_epoch
-from trainables.noise_config import ALL_SIGNALS, NoiseConfig, SignalName
+from trainables.noise.signals import SIGNALS
+from trainables.noise_config import NoiseConfig
 
 EPOCHS = 30
 BASE = TrainConfig(epochs=EPOCHS)
@@ -96,7 +97,7 @@ def test_signals_that_say_nothing_are_left_out_and_why() -> None:
     assert set(calibrated.dropped) == {"grad_norm_plateau", "stuck", "overfitting"}
     assert kept_signals(calibrated) == {"low_weight_update", "val_loss_plateau"}
     said = "\n".join(calibrated.notes)
-    for name in ALL_SIGNALS:
+    for name in SIGNALS:
         assert f"signal {name}" in said
     assert "inject as soon as they may" in calibrated.dropped["grad_norm_plateau"]
     assert "never raises it" in calibrated.dropped["stuck"]
@@ -249,13 +250,13 @@ def test_static_noise_forks_at_once() -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    signal=st.sampled_from(ALL_SIGNALS),
+    signal=st.sampled_from(list(SIGNALS)),
     timing=st.builds(_Timing, st.integers(0, 10), st.integers(2, 6), st.integers(1, 4)),
     value=st.floats(1e-4, 2),
     seed=st.integers(0, 5),
 )
 def test_its_own_fork_epochs_are_the_controllers(
-    signal: SignalName, timing: _Timing, value: float, seed: int
+    signal: str, timing: _Timing, value: float, seed: int
 ) -> None:
     """Calibration computes fork epochs of many thresholds at once; the controller is the judge."""
     rows = history(jitter=0.2, seed=seed, train_loss=lambda p: 1 + math.sin(20 * p))
@@ -266,7 +267,7 @@ def test_its_own_fork_epochs_are_the_controllers(
         window=timing.window,
         trigger_epochs=timing.trigger,
     )
-    setting = SETTINGS[signal]
+    setting = SIGNALS[signal]
     name = setting.path.removeprefix("noise/")
     value = int(3 * value) if name == "patience" else value
     box = {

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search_spaces.registry import SPACES, first_possible_injection, get_space
-from study.config import SPACES as NAMES_IN_CONFIG
+from study.config import StudyConfig
 from tests.search_spaces.points import points
 from trainables.config import TrainConfig, apply_overrides, setting_paths
 from trainables.errors import InputError
-from trainables.noise_config import ALL_SIGNALS, NoiseConfig
+from trainables.noise.signals import SIGNALS
+from trainables.noise_config import NoiseConfig
 
 ADAPTIVE = ("adaptive_noise", "adaptive_noise_small")
 
@@ -21,7 +22,7 @@ bases = st.builds(
         epochs=epochs, noise=NoiseConfig(signals=tuple(signals), patience=patience, **noise)
     ),
     epochs=st.integers(1, 400),
-    signals=st.sets(st.sampled_from(ALL_SIGNALS), min_size=1),
+    signals=st.sets(st.sampled_from(list(SIGNALS)), min_size=1),
     patience=st.none() | st.integers(0, 500),
     warmup_epochs=st.integers(0, 500),
     window=st.integers(2, 500),
@@ -202,7 +203,9 @@ def test_an_unknown_space_gets_the_nearest_name() -> None:
 
 
 def test_the_configuration_knows_the_same_names() -> None:
-    assert set(NAMES_IN_CONFIG) == set(SPACES)
+    assert [StudyConfig(space=name).space for name in SPACES] == list(SPACES)
+    with pytest.raises(ValueError, match="unknown space; did you mean 'static_noise'"):
+        StudyConfig(space="static")
 
 
 def test_ranges_grow_with_the_budget() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trainables.config import OptimizerConfig
-from trainables.lr_schedule import lr_at, make_lr_scheduler
+from trainables.lr_schedule import lr_at, set_learning_rate
 
 
 def formula(t: int, lr: float, s: int, e: int, r: int) -> float:
@@ -91,46 +91,32 @@ def test_one_cycle_is_a_plain_cosine():
         cosine.step()
 
 
-def test_scheduler_sets_the_rate_of_every_step_in_every_group():
+def test_the_rate_of_every_step_is_set_in_every_group():
     first, second = nn.Linear(2, 2), nn.Linear(2, 2)
     config = OptimizerConfig(lr=0.05, lr_restart_period=2)
     optimizer = torch.optim.SGD(
         [{"params": first.parameters()}, {"params": second.parameters()}], lr=config.lr
     )
-    scheduler = make_lr_scheduler(optimizer, config, epochs=5, steps_per_epoch=4)
     for t in range(20):
+        rate = set_learning_rate(optimizer, config, t, epochs=5, steps_per_epoch=4)
         expected = formula(t, 0.05, 4, 5, 2)
         for group in optimizer.param_groups:
             assert group["lr"] == pytest.approx(expected, rel=1e-9)
-        assert scheduler.get_last_lr()[0] == optimizer.param_groups[0]["lr"]
-        optimizer.step()
+            assert group["lr"] == rate
+
+
+def test_the_rates_are_those_of_torchs_lambda_lr_bit_for_bit():
+    config = OptimizerConfig(lr=0.07, lr_restart_period=3)
+    ours = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=config.lr)
+    theirs = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=config.lr)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        theirs,
+        lambda step: (
+            lr_at(step, lr=0.07, steps_per_epoch=7, epochs=10, restart_period=3) / config.lr
+        ),
+    )
+    for t in range(70):
+        set_learning_rate(ours, config, t, epochs=10, steps_per_epoch=7)
+        assert ours.param_groups[0]["lr"] == theirs.param_groups[0]["lr"]
+        theirs.step()
         scheduler.step()
-
-
-def test_scheduler_goes_on_from_its_state():
-    def make():
-        optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.05)
-        config = OptimizerConfig(lr=0.05, lr_restart_period=2)
-        return optimizer, make_lr_scheduler(optimizer, config, epochs=5, steps_per_epoch=4)
-
-    def advance(pair, steps):
-        rates = []
-        for _ in range(steps):
-            pair[0].step()
-            pair[1].step()
-            rates.append(pair[0].param_groups[0]["lr"])
-        return rates
-
-    whole = make()
-    advance(whole, 7)
-    resumed = make()
-    resumed[0].load_state_dict(whole[0].state_dict())
-    resumed[1].load_state_dict(whole[1].state_dict())
-    assert advance(resumed, 12) == advance(whole, 12)
-
-
-@pytest.mark.parametrize(("epochs", "steps"), [(0, 4), (4, 0)])
-def test_scheduler_refuses_an_empty_run(epochs, steps):
-    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
-    with pytest.raises(ValueError, match="must be at least 1"):
-        make_lr_scheduler(optimizer, OptimizerConfig(lr=0.1), epochs, steps)

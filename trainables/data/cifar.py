@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables.config import DataConfig
-from trainables.data.dataset import Source, Triple
+from trainables.data.dataset import ClassCounts, Progress, Source, Triple
 from trainables.errors import InputError
 
 
@@ -20,7 +20,7 @@ class _Cifar:
     normalisation: tuple[Triple, Triple]
 
 
-CIFAR = {
+_CIFAR = {
     "cifar10": _Cifar(
         "cifar-10-batches-py",
         (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"),
@@ -34,15 +34,15 @@ CIFAR = {
         ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
     ),
 }
-CIFAR_TRAIN, CIFAR_TEST = 50_000, 10_000
+_TRAIN, _TEST = 50_000, 10_000
 
 
 def _cifar_root(config: DataConfig) -> Path:
     return Path(config.data_dir or f"./data/{config.dataset}")
 
 
-def check_cifar(config: DataConfig) -> None:
-    cifar = CIFAR[config.dataset]
+def _check(config: DataConfig) -> None:
+    cifar = _CIFAR[config.dataset]
     folder = _cifar_root(config) / cifar.folder
     missing = [name for name in cifar.files if not (folder / name).is_file()]
     if missing and not config.download:
@@ -58,10 +58,16 @@ def check_cifar(config: DataConfig) -> None:
         )
 
 
-def read_cifar(config: DataConfig) -> Source:
+def class_counts(config: DataConfig) -> ClassCounts:
+    _check(config)
+    classes = _CIFAR[config.dataset].classes
+    return ClassCounts([_TRAIN // classes] * classes, [_TEST // classes] * classes)
+
+
+def read(config: DataConfig, progress: Progress | None) -> Source:
     from torchvision import datasets
 
-    check_cifar(config)
+    _check(config)
     kind = datasets.CIFAR10 if config.dataset == "cifar10" else datasets.CIFAR100
     root = _cifar_root(config)
     try:
@@ -79,5 +85,5 @@ def read_cifar(config: DataConfig) -> Source:
         test.data,
         np.asarray(test.targets, np.int64),
         tuple(train.classes),
-        CIFAR[config.dataset].normalisation,
+        _CIFAR[config.dataset].normalisation,
     )

@@ -1,10 +1,14 @@
 """A data set in memory: three splits of images and labels."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from trainables.data.image_cache import Labels, Pixels
 
 Triple = tuple[float, float, float]
+Progress = Callable[[int, int], None]
+"""Called with (done, total) while images are decoded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,3 +51,11 @@ class Source:
     classes: tuple[str, ...]
     # Of the whole of train_images (computed from them where there are no known constants).
     normalisation: tuple[Triple, Triple] | None = None
+
+
+class ClassCounts(NamedTuple):
+    """Images of each class in a source's two sets; the classes' names where a folder says them."""
+
+    train: Sequence[int]
+    test: Sequence[int]
+    classes: tuple[str, ...] | None = None

@@ -6,12 +6,14 @@ the folder changes, and a checksum, so that it is rebuilt when it is damaged.
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from trainables.config import DataConfig
+from trainables.data.dataset import ClassCounts, Progress, Source
 from trainables.data.image_cache import (
     SIZE,
     FolderImages,
@@ -26,13 +28,32 @@ from trainables.errors import InputError
 
 _log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
 IMAGE_BYTES = SIZE * SIZE * 3
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """File names that count as images; other files in a class folder are left alone."""
 
 _CHUNK = 64
 _IN_PROCESS_BELOW = 1000  # Starting processes takes as long as decoding this many small images.
+
+
+def class_counts(config: DataConfig) -> ClassCounts:
+    listing = list_folder(str(config.data_dir))
+    return ClassCounts(
+        [len(files) for files in listing.train],
+        [len(files) for files in listing.test],
+        listing.classes,
+    )
+
+
+def read(config: DataConfig, progress: Progress | None) -> Source:
+    folder = load_folder(str(config.data_dir), workers=config.workers, progress=progress)
+    return Source(
+        folder.train_images,
+        folder.train_labels,
+        folder.test_images,
+        folder.test_labels,
+        folder.classes,
+    )
 
 
 def list_folder(data_dir: str | Path) -> FolderListing:

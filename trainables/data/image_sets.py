@@ -6,33 +6,26 @@ answers a mistake at once. ``trainables.data`` puts a ``Dataset`` on a device an
 
 import math
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainables.config import DataConfig
-from trainables.data.cifar import CIFAR, CIFAR_TEST, CIFAR_TRAIN, check_cifar, read_cifar
-from trainables.data.dataset import Dataset, Source, Triple
+from trainables.data.dataset import ClassCounts, Dataset, Progress, Source, Triple
 from trainables.data.image_cache import SIZE, Labels, Pixels
-from trainables.data.image_folder import Progress, list_folder, load_folder
-from trainables.data.synthetic import _synthetic, synthetic_labels
+from trainables.data.registry import DATA_SETS
+from trainables.data.stratified import counts, drawn, held_out, kept
 from trainables.errors import InputError
 
 # Splits and subsets are drawn from these, never from a run's seed: every run of a data set sees
 # the same validation images.
 _SPLIT_SEED = 20_240_601
-_TEST_SEED = 20_240_602
-
-_HOLDOUT = 0.1
-_QUARTER = 0.25
-
-_DIGITS_COUNTS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
-_DIGITS_PAD = 2
-"""Half of an original pixel: a digit fills its image to the border, 4 would cut strokes off."""
-_PAD = 4
 
 
-# --- checks, before anything is read ---------------------------------------------------------
+def _module(config: DataConfig) -> Any:
+    """The module that reads a data set: see ``registry``."""
+    return import_module(f"trainables.data.{DATA_SETS[config.dataset].module}")
 
 
 def check_data(config: DataConfig) -> None:
@@ -42,31 +35,16 @@ def check_data(config: DataConfig) -> None:
         InputError: if a folder is missing, empty or inconsistent, CIFAR is not there and may not be
             downloaded, or the training set is smaller than one batch.
     """
-    train: Sequence[int]
-    test: Sequence[int]
-    if config.dataset == "digits":
-        test = [_held_out(count, _QUARTER) for count in _DIGITS_COUNTS]
-        train = [count - held for count, held in zip(_DIGITS_COUNTS, test, strict=True)]
-    elif config.dataset == "synthetic":
-        train = _counts(synthetic_labels(config, config.synthetic_train))
-        test = _counts(synthetic_labels(config, config.synthetic_test))
-    elif config.dataset == "imagefolder":
-        listing = list_folder(str(config.data_dir))
-        _check_classes(config, listing.classes)
-        train = [len(files) for files in listing.train]
-        test = [len(files) for files in listing.test]
-    else:
-        cifar = CIFAR[config.dataset]
-        check_cifar(config)
-        train = [CIFAR_TRAIN // cifar.classes] * cifar.classes
-        test = [CIFAR_TEST // cifar.classes] * cifar.classes
-    _check_sizes(config, train, test)
+    found: ClassCounts = _module(config).class_counts(config)
+    if found.classes is not None:
+        _check_classes(config, found.classes)
+    _check_sizes(config, found.train, found.test)
 
 
 def _check_sizes(config: DataConfig, train: Sequence[int], test: Sequence[int]) -> None:
     """Check the sizes of the parts, from the images per class of the source's train and test."""
     holdout = config.split == "holdout"
-    held = [_held_out(count, _share(config)) for count in (train if holdout else test)]
+    held = [held_out(count, _share(config)) for count in (train if holdout else test)]
     if not any(held):
         raise InputError(
             f"data.split = {config.split!r}: no image is left for validation, since each class has "
@@ -74,7 +52,7 @@ def _check_sizes(config: DataConfig, train: Sequence[int], test: Sequence[int]) 
         )
     if holdout:
         train = [count - less for count, less in zip(train, held, strict=True)]
-    size = sum(_kept(count, config.subset) for count in train)
+    size = sum(kept(count, config.subset) for count in train)
     if size < config.batch_size:
         remarks = []
         if holdout:
@@ -96,82 +74,9 @@ def _check_classes(config: DataConfig, found: tuple[str, ...]) -> None:
         )
 
 
-# --- stratified parts -------------------------------------------------------------------------
-
-
 def _share(config: DataConfig) -> float:
     """The fraction set apart for validation: of the test set, or of the training set."""
-    if config.split == "reference":
-        return 0.5
-    return _QUARTER if config.dataset == "digits" else _HOLDOUT
-
-
-def _held_out(count: int, share: float) -> int:
-    """How many of a class's images are set apart: at least one, and not all of them."""
-    return min(max(1, _rounded(count * share)), count - 1) if count > 1 else 0
-
-
-def _kept(count: int, fraction: float) -> int:
-    """How many of a class's images a subset keeps: at least one."""
-    return min(max(1, _rounded(count * fraction)), count)
-
-
-def _rounded(value: float) -> int:
-    return math.floor(value + 0.5)
-
-
-def _counts(labels: Labels) -> list[int]:
-    return np.bincount(labels).tolist()
-
-
-def _drawn(labels: Labels, sizes: Sequence[int], seed: int) -> NDArray[np.bool_]:
-    """Draw ``sizes[c]`` images of each class c: a mask (n,).
-
-    With equal labels and seed, a smaller draw lies within a larger one.
-    """
-    # RandomState, since numpy promises that its numbers stay the same for ever.
-    random = np.random.RandomState(seed)
-    mask = np.zeros(len(labels), bool)
-    for number, size in enumerate(sizes):
-        members = np.flatnonzero(labels == number)
-        mask[members[random.permutation(len(members))[:size]]] = True
-    return mask
-
-
-# --- the sources ------------------------------------------------------------------------------
-
-
-def _digits() -> Source:
-    """scikit-learn's 1,797 digits, 8×8 with 17 grey levels; a stratified quarter is test."""
-    from PIL import Image
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    resized = [
-        np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
-        for image in grey
-    ]
-    images = np.repeat(np.stack(resized)[..., None], 3, axis=3)
-    labels = digits.target.astype(np.int64)
-    sizes = [_held_out(count, _QUARTER) for count in _counts(labels)]
-    test = _drawn(labels, sizes, _TEST_SEED)
-    classes = tuple(str(digit) for digit in range(10))
-    return Source(images[~test], labels[~test], images[test], labels[test], classes)
-
-
-def _read_folder(config: DataConfig, progress: Progress | None) -> Source:
-    folder = load_folder(str(config.data_dir), workers=config.workers, progress=progress)
-    return Source(
-        folder.train_images,
-        folder.train_labels,
-        folder.test_images,
-        folder.test_labels,
-        folder.classes,
-    )
-
-
-# --- reading ----------------------------------------------------------------------------------
+    return 0.5 if config.split == "reference" else DATA_SETS[config.dataset].holdout
 
 
 def load_dataset(config: DataConfig, progress: Progress | None = None) -> Dataset:
@@ -189,17 +94,17 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
     Raises:
         InputError: as ``check_data`` does; if an image or CIFAR's files are damaged.
     """
-    source = _read(config, progress)
+    source: Source = _module(config).read(config, progress)
     _check_classes(config, source.classes)
-    _check_sizes(config, _counts(source.train_labels), _counts(source.test_labels))
+    _check_sizes(config, counts(source.train_labels), counts(source.test_labels))
     mean, std = config.mean, config.std
     if mean is None or std is None:
         known_mean, known_std = source.normalisation or channel_statistics(source.train_images)
         mean, std = mean or known_mean, std or known_std
 
     divided = source.train_labels if config.split == "holdout" else source.test_labels
-    sizes = [_held_out(count, _share(config)) for count in _counts(divided)]
-    validation = _drawn(divided, sizes, _SPLIT_SEED)
+    sizes = [held_out(count, _share(config)) for count in counts(divided)]
+    validation = drawn(divided, sizes, _SPLIT_SEED)
     if config.split == "holdout":
         train, test = ~validation, np.ones(len(source.test_labels), bool)
         val_images = source.train_images[validation]
@@ -208,11 +113,11 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
         val_images = source.test_images[validation]
 
     chosen = np.flatnonzero(train)
-    kept = [_kept(count, config.subset) for count in _counts(source.train_labels[chosen])]
-    chosen = chosen[_drawn(source.train_labels[chosen], kept, _SPLIT_SEED)]
-    pad = _DIGITS_PAD if config.dataset == "digits" else _PAD
+    sizes = [kept(count, config.subset) for count in counts(source.train_labels[chosen])]
+    chosen = chosen[drawn(source.train_labels[chosen], sizes, _SPLIT_SEED)]
+    known = DATA_SETS[config.dataset]
     return Dataset(
-        train_images=_padded(source.train_images, chosen, pad),
+        train_images=_padded(source.train_images, chosen, known.pad),
         train_labels=source.train_labels[chosen],
         val_images=val_images,
         val_labels=divided[validation],
@@ -221,19 +126,9 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
         classes=source.classes,
         mean=mean,
         std=std,
-        pad=pad,
-        flip=config.flip and config.dataset not in {"digits", "synthetic"},
+        pad=known.pad,
+        flip=config.flip and known.flips,
     )
-
-
-def _read(config: DataConfig, progress: Progress | None) -> Source:
-    if config.dataset == "digits":
-        return _digits()
-    if config.dataset == "synthetic":
-        return _synthetic(config)
-    if config.dataset == "imagefolder":
-        return _read_folder(config, progress)
-    return read_cifar(config)
 
 
 def resolve_data(config: DataConfig, dataset: Dataset) -> DataConfig:

@@ -4,24 +4,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.config import DataConfig
-from trainables.data.dataset import Source
+from trainables.data.dataset import ClassCounts, Progress, Source
 from trainables.data.image_cache import SIZE, Labels, Pixels
+from trainables.data.stratified import counts
 
 _SYNTHETIC_SEED = 20_240_603
 
 
-def synthetic_labels(config: DataConfig, count: int) -> Labels:
+def _labels(config: DataConfig, count: int) -> Labels:
     return np.arange(count, dtype=np.int64) % config.synthetic_classes
 
 
-def _synthetic(config: DataConfig) -> Source:
+def class_counts(config: DataConfig) -> ClassCounts:
+    return ClassCounts(
+        counts(_labels(config, config.synthetic_train)),
+        counts(_labels(config, config.synthetic_test)),
+    )
+
+
+def read(config: DataConfig, progress: Progress | None) -> Source:
     """Each class a smooth coloured pattern of its own, seen with changing contrast and shift.
 
     ``synthetic_noise`` is the standard deviation of each pixel's noise in units of the pattern's.
     """
     patterns = _patterns(config.synthetic_classes)
-    train = synthetic_labels(config, config.synthetic_train)
-    test = synthetic_labels(config, config.synthetic_test)
+    train = _labels(config, config.synthetic_train)
+    test = _labels(config, config.synthetic_test)
     return Source(
         _synthetic_images(patterns, train, config.synthetic_noise, _SYNTHETIC_SEED + 1),
         train,

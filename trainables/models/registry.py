@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-SMALL_CNNS = ("BabyCNN", "TinyCNN", "SimpleCNN")
-BUILT_IN = (*SMALL_CNNS, "resnet18")
-"""The method's four classifiers; further ones are torchvision's and the user's own."""
+BUILT_IN = ("BabyCNN", "TinyCNN", "SimpleCNN", "resnet18")
+"""The method's four classifiers, which are checked without torch. Further ones are those that
+``networks.py`` has besides, torchvision's, and the user's own."""
 
 _CHECK_CLASSES = 10
 
@@ -47,11 +47,17 @@ class PretrainedReport:
         )
 
 
-def classifier_names() -> tuple[str, ...]:
-    """All names that ``build_model`` knows: the method's four, then torchvision's others."""
-    from trainables.models.torchvision_models import torchvision_names
+def _networks() -> "dict[str, type[nn.Module]]":
+    """The classifiers of ``networks.py`` by name."""
+    from torch import nn
 
-    return (*BUILT_IN, *(name for name in torchvision_names() if name not in BUILT_IN))
+    from trainables.models import networks
+
+    return {
+        name: kind
+        for name, kind in vars(networks).items()
+        if isinstance(kind, type) and issubclass(kind, nn.Module)
+    }
 
 
 def check_classifier(name: str) -> None:
@@ -65,9 +71,12 @@ def check_classifier(name: str) -> None:
     if ":" in name:
         _build_own(name, _CHECK_CLASSES)
         return
+    networks = _networks()
+    if name in networks:
+        return
     from trainables.models.torchvision_models import check_torchvision_name
 
-    check_torchvision_name(name, SMALL_CNNS)
+    check_torchvision_name(name, networks)
 
 
 def build_model(name: str, num_classes: int) -> "nn.Module":
@@ -76,23 +85,21 @@ def build_model(name: str, num_classes: int) -> "nn.Module":
     The initial weights are drawn from torch's global generator.
 
     Args:
-        name: one of ``BUILT_IN``, another torchvision classifier, or a user's own as
+        name: a class of ``networks.py``, a torchvision classifier, or a user's own as
             ``package.module:function``, called with ``num_classes``.
         num_classes: length of the logits.
 
     Raises:
         InputError: if the classifier is unknown, or a user's own does not fit.
     """
-    if name in SMALL_CNNS:
-        from trainables.models import cnns
-
-        small: nn.Module = getattr(cnns, name)(num_classes)
-        return small
     if ":" in name:
         return _build_own(name, num_classes)
+    networks = _networks()
+    if name in networks:
+        return networks[name](num_classes)
     from trainables.models.torchvision_models import build_torchvision, check_torchvision_name
 
-    check_torchvision_name(name, SMALL_CNNS)
+    check_torchvision_name(name, networks)
     return build_torchvision(name, num_classes)
 
 
@@ -115,14 +122,15 @@ def check_pretrained(name: str) -> None:
     Raises:
         InputError: saying so.
     """
-    if name in SMALL_CNNS or ":" in name:
+    networks = _networks()
+    if name in networks or ":" in name:
         raise InputError(
             f"download_weights = True: there are no pre-trained weights for {name!r}, "
-            "only for torchvision's classifiers; leave --download-weights away"
+            "only for torchvision's classifiers; leave --download-weights out"
         )
     from trainables.models.torchvision_models import check_torchvision_name, pretrained_weights
 
-    check_torchvision_name(name, SMALL_CNNS)
+    check_torchvision_name(name, networks)
     pretrained_weights(name)
 
 

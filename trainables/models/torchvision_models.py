@@ -6,7 +6,7 @@ other layers, and the names of the parameters, stay torchvision's.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -62,7 +62,7 @@ def torchvision_names() -> tuple[str, ...]:
     return tuple(name for name in tv.list_models(module=tv) if _family(name, _STEMS))
 
 
-def check_torchvision_name(name: str, further: tuple[str, ...] = ()) -> None:
+def check_torchvision_name(name: str, further: Iterable[str] = ()) -> None:
     """Refuse a name that can't be built.
 
     Args:
@@ -174,7 +174,7 @@ def pretrained_weights(name: str) -> Any:
     if not available:
         raise InputError(
             f"download_weights = True: torchvision has no pre-trained weights for {name!r}; "
-            "leave --download-weights away or take another classifier"
+            "leave --download-weights out or take another classifier"
         )
     return tv.get_model_weights(name).DEFAULT
 
@@ -195,7 +195,7 @@ def fetch_weights(name: str) -> dict[str, Tensor]:
         raise InputError(
             f"download_weights = True: the pre-trained weights of {name!r} can't be had from "
             f"{weights.url}: {error}. Connect to the network, or put that file at {file}, "
-            "or leave --download-weights away"
+            "or leave --download-weights out"
         ) from error
     if name.startswith("densenet"):
         state = {_densenet_name(key): tensor for key, tensor in state.items()}

@@ -5,15 +5,21 @@ a recorded history, without training, what it would do.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from trainables.metrics import EpochMetrics, Phase
-from trainables.noise.signals import Reading, count_without_best, evaluate_signals, listening
-from trainables.noise_config import GRADIENT_SIGNALS, NoiseConfig, Schedule, SignalName
-
-InjectionKind = Literal["none", "gradient", "weight", "input", "label"]
+from trainables.noise.decay import decay
+from trainables.noise.kinds import NOISE_KINDS
+from trainables.noise.signals import (
+    SIGNALS,
+    Reading,
+    count_without_best,
+    evaluate_signals,
+    listening,
+    severity_signals,
+)
+from trainables.noise_config import NoiseConfig
 
 SEVERITY_UNKNOWN = 0.5
 """Severity of a signal that has no scale of its own."""
@@ -36,10 +42,10 @@ class Injection:
         readings: what the listened signals measured; empty in warm-up and cooldown.
     """
 
-    kind: InjectionKind
+    kind: str
     magnitude: float
     severity: float
-    signals: tuple[SignalName, ...]
+    signals: tuple[str, ...]
     phase: Phase
     cooldown_remaining: int = 0
     raised_streak: int = 0
@@ -196,16 +202,16 @@ def _react(
         state = replace(state, injection_streak=0)
         return _clean("watching", state, readings), state
     state = replace(state, injection_streak=state.injection_streak + 1)
-    kind: InjectionKind = "weight"
-    measure = raised.get("val_loss_plateau")
-    ratio = noise.weight_ratio
-    if not GRADIENT_SIGNALS.isdisjoint(raised):
-        kind, measure, ratio = "gradient", raised.get("grad_norm_plateau"), 1.0
-    how_bad = _severity_of(measure)
-    sigma = (noise.magnitude_min + how_bad * noise.magnitude_extra) * decayed * ratio
+    asked = {SIGNALS[name].asks_for for name in raised}
+    kind = next(kind for kind in NOISE_KINDS if kind in asked)
+    ratio = NOISE_KINDS[kind].ratio
+    how_bad = _severity_of(kind, raised)
+    sigma = (noise.magnitude_min + how_bad * noise.magnitude_extra) * decayed
+    if ratio is not None:
+        sigma *= getattr(noise, ratio)
     if state.injection_streak >= noise.max_injection_epochs:
-        gradient_severity = _severity_of(raised.get("grad_norm_plateau"))
-        cooldown = math.floor(noise.cooldown_min + gradient_severity * noise.cooldown_extra)
+        severity_then = _severity_of("gradient", raised)
+        cooldown = math.floor(noise.cooldown_min + severity_then * noise.cooldown_extra)
         state = replace(state, cooldown_remaining=cooldown, raised_streak=0, injection_streak=0)
     injection = Injection(
         kind=kind,
@@ -235,10 +241,13 @@ def _clean(phase: Phase, state: ControllerState, readings: tuple[Reading, ...] =
     )
 
 
-def _severity_of(reading: Reading | None) -> float:
-    if reading is None or reading.value is None:
-        return SEVERITY_UNKNOWN
-    return severity(reading.value, reading.threshold)
+def _severity_of(kind: str, raised: Mapping[str, Reading]) -> float:
+    """The severity by the raised signal that asks for this kind of noise and measures one."""
+    for name in severity_signals(kind):
+        reading = raised.get(name)
+        if reading is not None and reading.value is not None:
+            return severity(reading.value, reading.threshold)
+    return SEVERITY_UNKNOWN
 
 
 def severity(improvement: float, delta: float) -> float:
@@ -252,20 +261,3 @@ def severity(improvement: float, delta: float) -> float:
         small = math.exp(-x)
         return small / (1.0 + small)
     return 1.0 / (1.0 + math.exp(x))
-
-
-def decay(schedule: Schedule, epoch: int, epochs: int) -> float:
-    """The factor D on magnitudes in ``epoch`` of a budget of ``epochs`` (METHOD, section 5).
-
-    Past the budget the factor of its end holds; ``exponential`` does not refer to the budget.
-    """
-    progress = min(1.0, epoch / epochs)
-    match schedule:
-        case "constant":
-            return 1.0
-        case "linear":
-            return 1.0 - progress
-        case "cosine":
-            return 0.5 * (1.0 + math.cos(math.pi * progress))
-        case "exponential":
-            return float(0.95**epoch)

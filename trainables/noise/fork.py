@@ -9,15 +9,47 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
-from trainables.config import TrainConfig
+from trainables.config import TrainConfig, setting_paths
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import replay
 from trainables.noise_config import NoiseConfig
+from trainables.settings import came_later
 
-_NOT_NUMBERS = {"data": {"workers", "download", "data_dir"}, "noise": {"plan"}}
-"""Settings that say where data come from and how they are read, not what they are; and the one
-setting of noise that came later, which no baseline has: digests stay what they were."""
+_NOT_NUMBERS: dict[str, Any] = {"data": {"workers", "download", "data_dir"}, "noise": True}
+"""Settings that say where data come from and how they are read, not what they are; and the noise,
+which no baseline has."""
+
+_NO_NOISE = {
+    "policy": "off",
+    "kind": "gradient",
+    "magnitude": 0.01,
+    "magnitude_min": 0.01,
+    "magnitude_extra": 0.09,
+    "weight_ratio": 1.0,
+    "schedule": "constant",
+    "distribution": "gaussian",
+    "scaling": "relative",
+    "layers": [],
+    "permanent": False,
+    "signals": [
+        *("grad_norm_plateau", "low_weight_update", "stuck", "val_loss_plateau", "overfitting")
+    ],
+    "patience": 5,
+    "warmup_epochs": 10,
+    "window": 5,
+    "overfit_epochs": 3,
+    "plateau_delta": 0.0001,
+    "grad_plateau_threshold": 0.05,
+    "weight_update_threshold": 0.0001,
+    "trigger_epochs": 3,
+    "max_injection_epochs": 10,
+    "cooldown_min": 5,
+    "cooldown_extra": 10,
+}
+"""What digests have in place of the noise: its settings' defaults when they were introduced. So
+digests stay what they are, whatever settings and signals are added."""
 
 
 def baseline_config(config: TrainConfig) -> TrainConfig:
@@ -27,8 +59,13 @@ def baseline_config(config: TrainConfig) -> TrainConfig:
 
 def baseline_digest(config: TrainConfig) -> str:
     """16 hexadecimal digits that name the baseline of ``config``."""
-    values = baseline_config(config).model_dump(mode="json", exclude=_NOT_NUMBERS)
-    text = json.dumps(values, sort_keys=True)
+    values = config.model_dump(mode="json", exclude=_NOT_NUMBERS)
+    for path, field in setting_paths(type(config)).items():
+        above, _, name = path.rpartition("/")
+        group = values.get(above, {}) if above else values
+        if came_later(field) and group.get(name) == field.default:
+            del group[name]
+    text = json.dumps({**values, "noise": _NO_NOISE}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -1,8 +1,8 @@
-"""The five signals that say training looks stuck or overfits (METHOD, section 3).
+"""The signals that say training looks stuck or overfits (METHOD, section 3).
 
-One pure function per signal, on plain floats; each returns a ``Reading``. The two conditions that
-hold for all of them (the warm-up is over, a window of epochs is complete) are ``listening``;
-``evaluate_signals`` puts both together for a configuration.
+``SIGNALS`` has one record of each, from which everything else about it follows: when noise can
+begin, calibration, the spaces, colours. Each is read by a pure function on plain floats. The two
+conditions that hold for all of them (the warm-up is over, a window is complete) are ``listening``.
 """
 
 import math
@@ -11,15 +11,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from trainables.metrics import EpochMetrics
-from trainables.noise_config import NoiseConfig, SignalName
+
+if TYPE_CHECKING:  # the configuration takes the signals' names from here
+    from trainables.noise_config import NoiseConfig
 
 GRAD_NORM_FLOOR = 1e-9
 """A gradient norm at or below this at the window's start has no relative change worth the name."""
-
-OVERFIT_DIVISOR = 10
-"""Signal overfitting: changes count that are larger than ``plateau_delta`` divided by this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Reading:
         raised: whether the signal is raised.
     """
 
-    name: SignalName
+    name: str
     value: float | None
     threshold: float
     raised: bool
@@ -64,8 +64,8 @@ def low_weight_update(update_norms: Sequence[float], threshold: float) -> Readin
         return Reading("low_weight_update", None, threshold, raised=False)
     try:
         mean = statistics.fmean(update_norms)
-    except OverflowError:  # the sum of finite norms need not be finite
-        mean = math.fsum(norm / len(update_norms) for norm in update_norms)
+    except OverflowError:  # the sum of finite norms need not be finite, nor that of their shares
+        mean = sum(norm / len(update_norms) for norm in update_norms)
     # Rounding must not push a mean out of its data: equal norms at the threshold are not below it.
     mean = min(max(mean, min(update_norms)), max(update_norms))
     return _below("low_weight_update", mean, threshold)
@@ -136,13 +136,13 @@ def overfitting(
     return Reading("overfitting", _clamp(smallest), tolerance, raised=smallest > tolerance)
 
 
-def listening(noise: NoiseConfig, epoch: int) -> bool:
+def listening(noise: "NoiseConfig", epoch: int) -> bool:
     """Whether signals are evaluated before ``epoch``: warm-up over and a whole window complete."""
     return epoch >= noise.warmup_epochs and epoch >= noise.window
 
 
 def evaluate_signals(
-    noise: NoiseConfig, history: Sequence[EpochMetrics], epoch: int, epochs_without_best: int
+    noise: "NoiseConfig", history: Sequence[EpochMetrics], epoch: int, epochs_without_best: int
 ) -> tuple[Reading, ...]:
     """Evaluate the signals that ``noise`` listens to before ``epoch``, in METHOD's order.
 
@@ -153,46 +153,30 @@ def evaluate_signals(
         epochs_without_best: the count for ``stuck`` over epochs 0 … ``epoch`` − 1.
 
     Returns:
-        One reading for each listened signal; none while ``listening`` is false. ``stuck`` has no
-        reading where ``patience`` is None.
+        One reading for each listened signal; none while ``listening`` is false, nor of a signal
+        whose setting is None.
     """
     if not listening(noise, epoch):
         return ()
-    window = history[epoch - noise.window : epoch]
-
-    def read_stuck() -> Reading | None:
-        if noise.patience is None:
-            return None
-        return stuck(epochs_without_best, window[-1].train_loss, noise.patience)
-
-    def read_overfitting() -> Reading:
-        tolerance = noise.plateau_delta / OVERFIT_DIVISOR
-        start = epoch - noise.overfit_epochs - 1
-        if start < 0:
-            return Reading("overfitting", None, tolerance, raised=False)
-        rows = history[start:epoch]
-        return overfitting(
-            [row.val_loss for row in rows], [row.train_loss for row in rows], tolerance
-        )
-
-    read: dict[SignalName, Callable[[], Reading | None]] = {
-        "grad_norm_plateau": lambda: grad_norm_plateau(
-            [row.grad_norm for row in window], noise.grad_plateau_threshold
-        ),
-        "low_weight_update": lambda: low_weight_update(
-            [row.weight_update_norm for row in window], noise.weight_update_threshold
-        ),
-        "stuck": read_stuck,
-        "val_loss_plateau": lambda: val_loss_plateau(
-            [row.val_loss for row in window], noise.plateau_delta
-        ),
-        "overfitting": read_overfitting,
-    }
-    readings = (read[name]() for name in noise.signals)
-    return tuple(reading for reading in readings if reading is not None)
+    spans = {name: SIGNALS[name].span(noise) for name in noise.signals}
+    last = history[max(0, epoch - max(spans.values())) : epoch]
+    readings = []
+    for name, span in spans.items():
+        signal = SIGNALS[name]
+        value = getattr(noise, signal.setting)
+        if value is None:
+            continue
+        threshold = value / signal.divisor
+        if len(last) < span:
+            readings.append(Reading(name, None, threshold, raised=False))
+            continue
+        columns = [[getattr(row, name) for row in last[-span:]] for name in signal.statistics]
+        counts = [epochs_without_best] if signal.reads_count else []
+        readings.append(signal.read(*counts, *columns, threshold))
+    return tuple(readings)
 
 
-def _below(name: SignalName, value: float, threshold: float) -> Reading:
+def _below(name: str, value: float, threshold: float) -> Reading:
     return Reading(name, _clamp(value), threshold, raised=value < threshold)
 
 
@@ -203,3 +187,114 @@ def _all_finite(values: Sequence[float]) -> bool:
 def _clamp(value: float) -> float:
     """The nearest finite number: differences of finite numbers can overflow, JSON can't."""
     return min(max(value, -sys.float_info.max), sys.float_info.max)
+
+
+def _window(noise: "NoiseConfig") -> int:
+    return noise.window
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Everything that is special about a signal.
+
+    Attributes:
+        asks_for: the kind of noise that it asks for.
+        setting: the setting that decides when it is raised; where that is None, it never is.
+        statistics: what it is read off.
+        read: takes its statistics over its span, each a list, oldest first, and the threshold.
+        reads_count: whether ``read`` first takes the epochs without a better training loss.
+        span: epochs that it is read off.
+        needs: completed epochs before it can be raised, if not its span; None: it never is.
+        divisor: what it is compared with is the setting divided by this.
+        is_above: whether it is raised above that threshold, not below it.
+        measures_severity: whether its reading says how severe it is (METHOD, section 5).
+        search_range: the setting's range that one would search without knowing the training.
+    """
+
+    asks_for: str
+    setting: str
+    statistics: tuple[str, ...]
+    read: Callable[..., Reading]
+    reads_count: bool = False
+    span: Callable[["NoiseConfig"], int] = _window
+    needs: Callable[["NoiseConfig"], int | None] | None = None
+    divisor: float = 1.0
+    is_above: bool = False
+    measures_severity: bool = False
+    search_range: tuple[float, float] | None = None
+
+    @property
+    def path(self) -> str:
+        """Where its setting stands in a run's configuration."""
+        return f"noise/{self.setting}"
+
+    @property
+    def sign(self) -> float:
+        """What turns "above" into "below": −1 for a signal that is raised above its threshold."""
+        return -1.0 if self.is_above else 1.0
+
+    @property
+    def factor(self) -> float:
+        """It is raised if its reading times ``sign`` lies below the setting times this."""
+        return self.sign / self.divisor
+
+    def earliest(self, noise: "NoiseConfig") -> int | None:
+        """Completed epochs before it can be raised; None if it never is."""
+        return self.span(noise) if self.needs is None else self.needs(noise)
+
+
+SIGNALS: dict[str, Signal] = {
+    "grad_norm_plateau": Signal(
+        asks_for="gradient",
+        setting="grad_plateau_threshold",
+        statistics=("grad_norm",),
+        read=grad_norm_plateau,
+        measures_severity=True,
+        search_range=(5e-3, 0.5),
+    ),
+    "low_weight_update": Signal(
+        asks_for="gradient",
+        setting="weight_update_threshold",
+        statistics=("weight_update_norm",),
+        read=low_weight_update,
+        search_range=(1e-4, 1.0),
+    ),
+    "stuck": Signal(
+        asks_for="gradient",
+        setting="patience",
+        statistics=("train_loss",),
+        read=lambda count, losses, patience: stuck(count, losses[-1], int(patience)),
+        reads_count=True,
+        span=lambda noise: 1,
+        # Epoch 0 is always a new best: patience + 1 epochs must follow it.
+        needs=lambda noise: None if noise.patience is None else noise.patience + 2,
+        is_above=True,
+    ),
+    "val_loss_plateau": Signal(
+        asks_for="weight",
+        setting="plateau_delta",
+        statistics=("val_loss",),
+        read=val_loss_plateau,
+        measures_severity=True,
+        search_range=(1e-5, 0.1),
+    ),
+    "overfitting": Signal(
+        asks_for="weight",
+        setting="plateau_delta",
+        statistics=("val_loss", "train_loss"),
+        read=overfitting,
+        span=lambda noise: noise.overfit_epochs + 1,
+        divisor=10.0,
+        is_above=True,
+    ),
+}
+"""The signals by name, in METHOD's order."""
+
+
+def severity_signals(kind: str) -> list[str]:
+    """The signals that ask for a kind of noise and measure how severe it is, in order."""
+    return [
+        name
+        for name, signal in SIGNALS.items()
+        if signal.measures_severity and signal.asks_for == kind
+    ]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from study.records.backoff import wait_after
 from study.records.file_lock import LockHeldError, is_held, take
 
 _HOLD = """
@@ -62,9 +61,3 @@ def test_a_lock_file_of_an_earlier_version_is_no_hindrance(tmp_path: Path) -> No
 def test_no_file_is_no_lock(tmp_path: Path) -> None:
     assert not is_held(tmp_path / "lock")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_each_failure_doubles_the_wait() -> None:
-    assert [wait_after(failures) for failures in range(8)] == [0, 1, 2, 4, 8, 16, 30, 30]
-    assert wait_after(5, longest=1.0) == 1.0
-    assert wait_after(10_000) == 30.0

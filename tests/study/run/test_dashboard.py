@@ -11,7 +11,6 @@ from study.run.dashboard import (
     LiveView,
     PlainView,
     _progress,
-    duration,
     epoch_line,
     noise_text,
     render,
@@ -22,8 +21,7 @@ from study.run.watched import Watched
 from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import Injection
-from trainables.noise.signals import Reading
-from trainables.noise_config import ALL_SIGNALS
+from trainables.noise.signals import SIGNALS, Reading
 from trainables.settings import parse_config
 
 CONFIG = parse_config(
@@ -114,8 +112,8 @@ def test_it_fits_any_terminal(width: int, height: int) -> None:
 @pytest.mark.parametrize("policy", ["on_stagnation", "off"])
 def test_the_usual_small_terminal_has_room_for_all_but_graphs(policy: str) -> None:
     config = CONFIG.model_copy(update={"noise": CONFIG.noise.model_copy(update={"policy": policy})})
-    readings = tuple(Reading(name, 0.123456, 1e-5, raised=True) for name in ALL_SIGNALS)
-    everything = replace(NOISY, signals=ALL_SIGNALS, readings=readings)
+    readings = tuple(Reading(name, 0.123456, 1e-5, raised=True) for name in SIGNALS)
+    everything = replace(NOISY, signals=tuple(SIGNALS), readings=readings)
     watched = Watched.of(config, "BabyCNN on digits", [row(0)])
     watched.injection = everything
     console = terminal(80, 24)
@@ -160,14 +158,6 @@ def test_a_run_that_goes_on_knows_its_past() -> None:
     # Half an epoch in ten seconds: 17.5 left.
     assert watched.seconds_left == pytest.approx(350, rel=0.01)
     assert "epoch 2/20" in epoch_line(watched, row(1), CLEAN)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0s"), (59, "59s"), (61, "1m01s"), (3599.9, "1h00m"), (7500, "2h05m")],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_what_the_controller_waits_for_is_said() -> None:

@@ -13,10 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from search_spaces.registry import get_space
-from study.config import SAMPLERS as NAMES_IN_CONFIG
 from study.records.ledger_view import TrialRecord
 from study.search.outcome import judge_failure, judge_result
-from study.search.samplers import check_sampler, make_sampler
+from study.search.samplers import SAMPLERS, check_sampler, make_sampler
 from study.search.searcher import StudySearcher, trial_key
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
@@ -328,7 +327,7 @@ def test_a_journal_that_lost_trials_is_completed_from_the_ledger(tmp_path: Path)
     assert take(again, "b")[0] == "trial-0004"
 
 
-@pytest.mark.parametrize("sampler", NAMES_IN_CONFIG)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samplers_are_seeded_and_go_on_without_repeating(tmp_path: Path, sampler: str) -> None:
     def ask(folder: Path, count: int, seed: int = 0) -> list[dict[str, Any]]:
         searcher = make(folder, sampler=sampler, seed=seed)
@@ -401,7 +400,7 @@ def test_unfit_samplers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="one objective only"):
         check_sampler("cmaes", 2)
     assert not (tmp_path / "optuna.journal").exists()
-    for name in NAMES_IN_CONFIG:
+    for name in SAMPLERS:
         check_sampler(name, 1)
 
 

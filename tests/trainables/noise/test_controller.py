@@ -14,13 +14,14 @@ from trainables.noise import controller as controller_module
 from trainables.noise.controller import (
     Injection,
     NoiseController,
-    decay,
     decide,
     fork_epoch,
     replay,
     severity,
 )
-from trainables.noise_config import ALL_SIGNALS, NoiseConfig
+from trainables.noise.decay import decay
+from trainables.noise.signals import SIGNALS
+from trainables.noise_config import NoiseConfig
 
 EPOCHS = 40
 FLAT = 1 / (1 + math.exp(-2))
@@ -408,7 +409,7 @@ noises = st.builds(
     magnitude_extra=st.floats(0, 3),
     weight_ratio=st.floats(0, 1),
     schedule=st.sampled_from(["constant", "linear", "cosine", "exponential"]),
-    signals=st.lists(st.sampled_from(ALL_SIGNALS), min_size=1, unique=True).map(tuple),
+    signals=st.lists(st.sampled_from(list(SIGNALS)), min_size=1, unique=True).map(tuple),
     patience=st.one_of(st.none(), st.integers(0, 5)),
     warmup_epochs=st.integers(0, 8),
     window=st.integers(2, 5),

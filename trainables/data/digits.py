@@ -1,0 +1,36 @@
+"""scikit-learn's 1,797 digits, 8×8 with 17 grey levels; a stratified quarter is test."""
+
+import numpy as np
+
+from trainables.config import DataConfig
+from trainables.data.dataset import ClassCounts, Progress, Source
+from trainables.data.image_cache import SIZE
+from trainables.data.registry import DATA_SETS
+from trainables.data.stratified import counts, drawn, held_out
+
+_COUNTS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
+_TEST_SEED = 20_240_602
+_TEST = DATA_SETS["digits"].holdout
+
+
+def class_counts(config: DataConfig) -> ClassCounts:
+    test = [held_out(count, _TEST) for count in _COUNTS]
+    return ClassCounts([count - held for count, held in zip(_COUNTS, test, strict=True)], test)
+
+
+def read(config: DataConfig, progress: Progress | None) -> Source:
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    resized = [
+        np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+        for image in grey
+    ]
+    images = np.repeat(np.stack(resized)[..., None], 3, axis=3)
+    labels = digits.target.astype(np.int64)
+    sizes = [held_out(count, _TEST) for count in counts(labels)]
+    test = drawn(labels, sizes, _TEST_SEED)
+    classes = tuple(str(digit) for digit in range(10))
+    return Source(images[~test], labels[~test], images[test], labels[test], classes)
