@@ -124,7 +124,7 @@ def _scaled(differences: Sequence[float]) -> tuple[Values, float]:
     assert np.isfinite(values).all(), "non-finite differences are left out by pair()"
     # A power of two: dividing by it changes no digit.
     unit = math.ldexp(1.0, math.frexp(float(np.abs(values).max()))[1] - 1)
-    return (values / unit, unit) if unit > 0 else (values, 1.0)
+    return values / unit, unit
 
 
 def _all_equal(values: Values) -> bool:
