@@ -2,6 +2,7 @@
 
 import math
 from itertools import takewhile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -223,6 +224,12 @@ def test_a_rank_test_can_reject_at_its_smallest_p_and_not_without_two() -> None:
     assert not estimate(six, alpha=2**-5.01).wilcoxon_can_reject
     assert not estimate([]).wilcoxon_can_reject
     assert not estimate([0.5], alpha=1.0).wilcoxon_can_reject
+
+
+def test_an_interval_with_an_open_end_is_none() -> None:
+    assert module._interval(SimpleNamespace(low=-1.0, high=0.5), 2.0) == module.Interval(-2.0, 1.0)
+    assert module._interval(SimpleNamespace(low=-math.inf, high=0.5), 1.0) is None
+    assert module._interval(SimpleNamespace(low=0.5, high=math.nan), 1.0) is None
 
 
 def test_the_smallest_numbers_there_are_do_not_vanish() -> None:
