@@ -236,3 +236,11 @@ def test_the_smallest_numbers_there_are_do_not_vanish() -> None:
     found = estimate([5e-324, 0.0, 0.0])
     assert found.p_t == pytest.approx(estimate([1.0, 0.0, 0.0]).p_t)
     assert found.effect_size == pytest.approx(1 / math.sqrt(3))
+
+
+def test_a_bootstrap_needs_two_resamples_and_three_seeds() -> None:
+    values = [0.1, 0.5, -0.3, 0.7]
+    found = [estimate(values, resamples=count).bootstrap_interval for count in (0, 1, 2)]
+    assert [interval is None for interval in found] == [True, True, False]
+    assert estimate(values[:2]).bootstrap_interval is None
+    assert estimate(values[:3]).bootstrap_interval is not None
