@@ -113,7 +113,7 @@ class ForkAwareASHA(WarmWorkers):
         *,
         epochs: int,
         grace_period: int,
-        reduction_factor: float = 3,
+        reduction_factor: float,
     ) -> None:
         """The rungs begin empty.
 

@@ -157,7 +157,9 @@ def missing(folder: Path, wanted: int) -> int:
 def search(folder: Path, wanted: int) -> ForkAwareASHA:
     """Run on Tune what is missing of a search for ``wanted`` trials, two at once."""
     searcher = open_search(folder)
-    scheduler = ForkAwareASHA("best_val_accuracy", epochs=EPOCHS, grace_period=3)
+    scheduler = ForkAwareASHA(
+        "best_val_accuracy", epochs=EPOCHS, grace_period=3, reduction_factor=3
+    )
     tuner = tune.Tuner(
         Replay,
         tune_config=tune.TuneConfig(

@@ -32,6 +32,7 @@ def test_looks() -> None:
     assert look_schedule(5, 20) == (5, 8, 11, 14, 17, 20)
     assert look_schedule(5, 9) == (5, 8, 9)
     assert look_schedule(5, 5) == (5,)
+    assert look_schedule(2, 3) == (2, 3)
     assert look_schedule(5, 7, step=1) == (5, 6, 7)
 
 

@@ -1,6 +1,7 @@
 """Early stopping, as tables of reports and expected decisions."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -120,6 +121,12 @@ def test_before_its_noise_a_trial_is_not_judged(judged_from: int | None) -> None
     assert "e" not in asha.rungs.recorded[4]
 
 
+def test_noise_in_the_first_epoch_is_judged_from_the_beginning() -> None:
+    asha = scheduler()
+    report(asha, "a", 4, 0, 0.5)
+    assert asha.rungs.recorded == {4: {"a": 0.5}}
+
+
 def test_a_smaller_loss_is_better() -> None:
     asha = scheduler("best_val_loss")
     for key in "abcd":
@@ -201,6 +208,17 @@ def record(
         shared_epochs=shared,
         first_injection_epoch=fork if fork is not None and fork < len(rows) else None,
     )
+
+
+def test_replay_judges_what_was_known_at_each_rung() -> None:
+    """Rungs after 1 and 3 epochs, of which the best so far counts; later ones are not known yet."""
+    asha = ForkAwareASHA("best_val_accuracy", epochs=9, grace_period=1, reduction_factor=27)
+    assert asha.rungs.milestones == (1, 3)
+    whole = record("whole", [0.125, 0.5, 0.25, 0.75], fork=0)
+    rows = record("diverged", [0.25, 0.5, 0.25, 0.75], fork=0).history
+    infinite = (*rows[:2], replace(rows[2], val_loss=math.inf), rows[3])
+    asha.replay({"whole": whole, "diverged": replace(whole, history=infinite)}, grace=0)
+    assert asha.rungs.recorded == {1: {"whole": 0.125, "diverged": 0.25}, 3: {"whole": 0.5}}
 
 
 CURVES = st.lists(
