@@ -89,7 +89,6 @@ class TrialRecord:
 
     @property
     def finished(self) -> bool:
-        """Whether it has ended, in whatever way."""
         return self.state is not None
 
 
@@ -110,7 +109,6 @@ class LedgerState:
     offset: int = 0
 
     def by_role(self, role: str) -> tuple[TrialRecord, ...]:
-        """The runs of one role, in order."""
         return tuple(record for record in self.trials.values() if record.role == role)
 
 
@@ -216,8 +214,6 @@ class _StudySoFar:
 
 
 class _TrialSoFar:
-    """Mutable state of one run while events arrive."""
-
     def __init__(self, start: StartEvent) -> None:
         self.start = start
         self.rows: dict[int, EpochMetrics] = {}

@@ -14,7 +14,6 @@ def seeded_key(name: str, seed: int) -> str:
 
 
 def baseline_key(seed: int) -> str:
-    """The key of a study's pinned baseline on a seed."""
     return seeded_key(BASELINE, seed)
 
 
@@ -46,5 +45,4 @@ class PlannedRun:
 
 
 def baseline_run(seed: int) -> PlannedRun:
-    """A study's pinned baseline on a seed."""
     return PlannedRun("baseline", BASELINE, seed, {"noise/policy": "off"})

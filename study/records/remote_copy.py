@@ -54,7 +54,6 @@ class RemoteCopy:
         self._lost = False
 
     def start(self) -> None:
-        """Begin to follow the ledger."""
         self._offset = _size(self._local / LEDGER)
         self._thread = threading.Thread(target=self._follow, name="storage-copy", daemon=True)
         self._thread.start()

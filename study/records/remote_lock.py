@@ -51,7 +51,6 @@ class _Holder:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether there is such a process on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

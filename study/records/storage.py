@@ -52,7 +52,6 @@ class Storage:
 
     @property
     def shown(self) -> str:
-        """The storage without secrets."""
         return redact_uri(self.given)
 
     @property

@@ -33,15 +33,11 @@ class ResultPart(BaseModel):
 
 
 class ObjectiveSummary(ResultPart):
-    """What was searched for."""
-
     metric: str | list[str]
     mode: str | list[str]
 
 
 class BaselineSummary(ResultPart):
-    """The pinned baseline on one seed."""
-
     seed: int
     value: Value
     metrics: dict[str, float | None]
@@ -78,8 +74,6 @@ class CostSummary(ResultPart):
 
 
 class Summary(ResultPart):
-    """``summary.json``."""
-
     study: str
     objective: ObjectiveSummary
     baseline: list[BaselineSummary]

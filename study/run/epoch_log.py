@@ -40,7 +40,6 @@ class EpochLog:
             self._files[name] = path.open("a", encoding="utf-8")
 
     def write(self, row: EpochMetrics, injection: Injection, details: "EpochDetails") -> None:
-        """Append what is known of one epoch to every file."""
         self._append("epoch_metrics", [self._metrics(row, details)])
         self._append(
             "signals",
@@ -59,7 +58,6 @@ class EpochLog:
         self._append("optimizer", [{"epoch": row.epoch, "lr": row.lr, **details.optimizer_norms}])
 
     def close(self) -> None:
-        """Close all files."""
         for file in self._files.values():
             file.close()
 

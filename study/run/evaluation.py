@@ -124,7 +124,6 @@ def _other_classes(trained: Sequence[str], found: Sequence[str]) -> str:
 def evaluate_test_set(
     model: nn.Module, data: DeviceData, config: TrainConfig, batch_size: int = EVAL_BATCH
 ) -> EvalResult:
-    """The model's result on the test set, by class too."""
     batches = data.eval_batches("test", batch_size)
     return evaluate(model, batches, len(data.classes), precision=config.precision)
 

@@ -126,7 +126,6 @@ class RunFiles:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has its result."""
         return self.final.exists()
 
     def results(self) -> list[Path]:
@@ -151,7 +150,6 @@ class RunFiles:
         return parse_config(TrainConfig, read_mapping(self.config), where=str(self.config))
 
     def check_writable(self) -> None:
-        """Refuse a folder that can't be written, without writing to it."""
         existing = self.folder.resolve()
         while not existing.exists():
             existing = existing.parent
@@ -254,7 +252,6 @@ class RunFiles:
 
 
 def find_runs(folder: Path) -> list[RunFiles]:
-    """All runs under a checkpoint folder, by name."""
     return [
         RunFiles(folder, path.parent.name)
         for path in sorted((folder / "metrics").glob("*/config.json"))

@@ -26,7 +26,6 @@ def lr_schedule(config: TrainConfig, steps_per_epoch: int) -> tuple[list[float],
 
 
 def draw_lr_schedule(config: TrainConfig, steps_per_epoch: int, path: Path) -> None:
-    """Draw the schedule to a PNG file, creating its folder."""
     from matplotlib.figure import Figure
 
     epochs, rates = lr_schedule(config, steps_per_epoch)

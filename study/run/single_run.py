@@ -129,8 +129,6 @@ def train_run(config: TrainConfig, options: SingleRunOptions, console: Console) 
 
 
 class _SingleRun:
-    """The run under way."""
-
     def __init__(
         self,
         config: TrainConfig,

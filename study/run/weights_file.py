@@ -132,7 +132,6 @@ def _from_content(path: Path, found: object) -> Weights:
 
 
 def _is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
-    """Whether ``value`` names dense tensors, and nothing else."""
     return (
         isinstance(value, dict)
         and bool(value)
@@ -168,7 +167,6 @@ def _no_checkpoint(path: Path) -> InputError:
 
 
 def load_into(model: nn.Module, weights: Weights, *, path: Path, classifier: str) -> None:
-    """Put the weights into a model."""
     wanted, given = model.state_dict(), weights.model
     problems = [f"{name} is missing" for name in wanted if name not in given]
     problems += [f"{name} is not part of the model" for name in given if name not in wanted]

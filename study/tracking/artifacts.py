@@ -27,7 +27,6 @@ class Artifacts:
         self._folder = folder
 
     def store(self, file: File, reader: Reader) -> None:
-        """Store an artifact, or keep it for later."""
         try:
             self._send(file, reader)
         except StoreRefusedError as error:

@@ -33,7 +33,6 @@ class Connection:
 
     @cached_property
     def client(self) -> Any:
-        """MLflow's own client."""
         prepare_environment()
         from mlflow import MlflowClient
 

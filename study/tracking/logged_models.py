@@ -108,7 +108,6 @@ def new_model(
     tags: Mapping[str, str],
     params: Mapping[str, str],
 ) -> Any:
-    """Make a run's model, which is not ready yet."""
     return client.create_logged_model(
         experiment_id,
         name=name,

@@ -44,7 +44,6 @@ class Saved:
     files: Sequence[File]
 
     def write(self, path: Path) -> None:
-        """Replace what the file says."""
         write_json(path, asdict(self), indent=None)
 
 

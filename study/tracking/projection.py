@@ -104,14 +104,12 @@ class Projection:
         )
 
     def close(self) -> None:
-        """Let another process send this ledger."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
         self._opened = False
 
     def behind(self) -> int:
-        """Bytes of the ledger that have not been sent."""
         try:
             return max(0, self.ledger.stat().st_size - self.offset)
         except FileNotFoundError:
@@ -141,7 +139,6 @@ class Projection:
         return True
 
     def send_files(self) -> None:
-        """Try again to store the artifacts that could not be stored."""
         if self.artifacts.try_again(self._reader):
             self._save()
 

@@ -74,12 +74,10 @@ class LedgerProjector:
 
     @property
     def run_ids(self) -> dict[str, str]:
-        """MLflow's run id by trial key, as far as known."""
         return self._projection.runs.of_trials
 
     @property
     def status(self) -> MirrorStatus:
-        """How far MLflow is behind, and why."""
         return self._projection.status(self._error)
 
     def flush(self, timeout: float) -> bool:

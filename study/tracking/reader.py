@@ -83,7 +83,6 @@ class Reader:
         self._deltas: dict[str, Delta] = {}
 
     def absorb(self, event: Event) -> None:
-        """Take in one event."""
         if isinstance(event, StudyEvent):
             self._study_began(event)
         elif isinstance(event, StudyEndEvent):
@@ -255,7 +254,6 @@ def _text(value: Any) -> str:
 
 
 def redacted(value: Any) -> Any:
-    """A configuration without the secrets that its URIs may hold."""
     if isinstance(value, Mapping):
         return {key: redacted(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

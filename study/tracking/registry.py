@@ -51,8 +51,6 @@ class ModelToLog:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:
-    """A version of a model in the registry."""
-
     name: str
     version: str
 
@@ -121,7 +119,6 @@ def _make_name(client: Any, name: str) -> None:
 
 
 def _fetched(uri: str, place: str, folder: Path) -> str:
-    """Where a stored model lies after it was fetched into ``folder``."""
     from mlflow.artifacts import download_artifacts
 
     folder.mkdir()
@@ -145,7 +142,6 @@ def _predicts_otherwise(path: str, model: ModelToLog) -> str:
 
 
 def _write_model(model: ModelToLog, folder: Path, run_id: str, model_id: str) -> None:
-    """Write a model as MLflow stores one, without pickle."""
     import mlflow.pytorch
     import torch
     from mlflow.models import Model, infer_signature

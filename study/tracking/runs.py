@@ -65,7 +65,6 @@ class MlflowRuns:
         return run_id
 
     def is_running(self, key: str) -> bool:
-        """Whether MLflow is known to show the run as running."""
         return self._status.get(key) == "RUNNING"
 
     def set_status(self, key: str, status: RunStatus, ended: int | None = None) -> None:

@@ -93,12 +93,10 @@ class MlflowStore:
                 client.log_batch(run_id, metrics=points_, params=texts_, tags=marks_)
 
     def log_text(self, run_id: str, text: str, file: str) -> None:
-        """Store ``text`` as the artifact ``file``."""
         with self.connection.calling() as client:
             client.log_text(run_id, text, file)
 
     def log_file(self, run_id: str, path: Path, folder: str = "") -> None:
-        """Store a file among the run's artifacts."""
         with self.connection.calling() as client:
             client.log_artifact(run_id, str(path), folder or None)
 
@@ -173,7 +171,6 @@ class MlflowStore:
         return found
 
     def find_experiment(self, name: str) -> str | None:
-        """The id of an experiment; None if there is none of this name."""
         with self.connection.calling() as client:
             found = client.get_experiment_by_name(name)
             return str(found.experiment_id) if found else None
