@@ -29,9 +29,7 @@ _URIS = ("storage", "tracking_uri", "address")
 class StudyFolder:
     """The files of one study under ``STORAGE/NAME``.
 
-    Attributes:
-        path: the local folder of its records.
-        remote: its place in an object store, if that is where it is kept.
+    Its records lie in the local folder ``path``; ``remote`` is its place in an object store.
     """
 
     path: Path

@@ -32,9 +32,8 @@ class StudyInfo:
     Attributes:
         name, uid, config, asked: as in the last ``StudyEvent``.
         tags: all notes on the study, merged.
-        started: ms since 1970 of its first event.
+        started: ms since 1970.
         state: how it ended; None while it runs, or if its process died.
-        best: the best trial's key, once it has ended.
         resumed: how often it went on.
     """
 
@@ -96,11 +95,8 @@ class TrialRecord:
 class LedgerState:
     """Everything a ledger says, as of one moment.
 
-    Attributes:
-        study: the study itself; None before its first event.
-        trials: all runs by key, baselines included, in the order in which they began.
-        damage: lines that were skipped.
-        offset: how far the ledger was read, in bytes.
+    ``study`` is None before its first event. ``trials`` holds all runs by key, baselines included,
+    in the order in which they began.
     """
 
     study: StudyInfo | None

@@ -19,13 +19,9 @@ def baseline_key(seed: int) -> str:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training.
+    """One training; ``name`` is what is trained, on however many seeds.
 
-    Attributes:
-        role: what it is in its campaign.
-        name: what is trained, on however many seeds.
-        seed: the seed of this run.
-        changes: what it changes in the base configuration besides the seed, by path.
+    ``changes``: what it changes in the base configuration besides the seed, by path.
     """
 
     role: Role

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 class EpochLog:
     """The files with a line for each epoch; opening cuts off the epochs from ``start`` on.
 
-    Args:
-        files: the run.
-        classes: names of the classes.
-        start: the epoch that comes next.
-        per_layer: whether ``noise.jsonl`` has the norms of every layer.
+    ``per_layer``: whether ``noise.jsonl`` has the norms of every layer.
     """
 
     NAMES = ("epoch_metrics", "signals", "noise", "optimizer")

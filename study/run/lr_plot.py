@@ -9,12 +9,7 @@ _POINTS = 4000
 
 
 def lr_schedule(config: TrainConfig, steps_per_epoch: int) -> tuple[list[float], list[float]]:
-    """The schedule as (epochs passed, learning rate), at most some thousand points.
-
-    Args:
-        config: the run.
-        steps_per_epoch: optimiser steps in an epoch.
-    """
+    """The schedule as (epochs passed, learning rate), at most some thousand points."""
     steps = config.epochs * steps_per_epoch
     stride = max(1, steps // _POINTS)
     shown = range(0, steps, stride)

@@ -100,14 +100,9 @@ def tracking(
     history: Sequence[EpochMetrics],
     say: Callable[[str], None],
 ) -> Iterator[Tracking]:
-    """Track the run within, in the store at ``uri`` (None: not at all).
+    """Track the run within, in the store at ``uri`` (resolved; None: not at all).
 
-    Args:
-        uri: a tracking URI as ``resolve_uri`` gives it.
-        files: of the run.
-        config: of the run, resolved.
-        history: epochs that are done already.
-        say: for what the user should see.
+    ``history`` has the epochs that are done already.
     """
     if uri is None:
         yield Tracking()

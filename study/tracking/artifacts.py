@@ -12,12 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class Artifacts:
-    """Stores artifacts.
-
-    Attributes:
-        left: those that could not be stored yet.
-        error: why; None if none ever was.
-    """
+    """Stores artifacts; ``left`` are those that could not be stored yet, and ``error`` says why."""
 
     def __init__(self, runs: MlflowRuns, folder: Path) -> None:
         """Nothing is read here; relative paths are meant from ``folder``."""

@@ -27,8 +27,7 @@ class Saved:
 
     Attributes:
         store: the store's address, without secrets.
-        uid: the study's identity.
-        experiment: MLflow's id of the experiment.
+        experiment: MLflow's id of it.
         offset: how many bytes of the ledger the store has.
         tail: the digest of the last of them (``last_bytes``).
         runs: MLflow's run id by trial key.

@@ -218,12 +218,9 @@ def _listened(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def metric_points(row: EpochMetrics, signals: tuple[str, ...], time: int) -> list[MetricPoint]:
-    """An epoch as MLflow's metrics: METHOD's statistics, and what the controller did.
+    """An epoch, the step, as MLflow's metrics: METHOD's statistics, and what the controller did.
 
-    Args:
-        row: the epoch; it is the step.
-        signals: the signals the run listens to; each is given as 0 or 1.
-        time: ms since 1970.
+    ``signals``, which the run listens to, are given as 0 or 1; ``time`` is in ms since 1970.
     """
     values: dict[str, float] = {name: getattr(row, name) for name in STATISTICS}
     values["noise_magnitude"] = row.noise_magnitude

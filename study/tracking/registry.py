@@ -33,7 +33,6 @@ class ModelToLog:
             is the batch.
         example: an input, of more than one sample.
         outputs: what the module gives for it: whoever loads the model must get the same.
-        params, tags: text about it.
         metrics: its figures, on the data set below.
         dataset: name and settings of the data set, as for ``log_dataset``.
         description: for the registry's page (Markdown).

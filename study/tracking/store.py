@@ -19,19 +19,12 @@ from trainables.uris import redact_uri
 
 
 class MlflowStore:
-    """Runs of studies in one MLflow store; nothing is contacted before the first call.
-
-    Attributes:
-        connection: to MLflow; for models, which have functions of their own.
-    """
+    """Runs of studies in one MLflow store; nothing is contacted before the first call."""
 
     def __init__(self, uri: str, root: str | None = None) -> None:
-        """A store.
+        """``uri`` is absolute (``resolve_uri``).
 
-        Args:
-            uri: the tracking URI, absolute (``resolve_uri``).
-            root: where experiments keep their artifacts (``artifact_root``); None: the store's
-                own default.
+        ``root``: where experiments keep their artifacts; None: the store's own default.
         """
         self.connection = Connection(uri)
         self._root = root
