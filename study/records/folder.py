@@ -139,11 +139,7 @@ class StudyFolder:
         stored = self.stored_config()
         if stored is None:
             return
-        # What the data set filled in is no setting that anyone gave.
-        unresolved = {"mean": None, "std": None, "classes": None}
-        lines = differences(
-            _with_data(stored, unresolved, wanted), _with_data(wanted, unresolved, wanted)
-        )
+        lines = differences(_without_found(stored, wanted), wanted)
         if lines:
             raise InputError(
                 f"name = {wanted.name!r}: taken by a study with other settings in {self.path}:\n  "
@@ -198,10 +194,10 @@ def check_secrets(config: RunsConfig) -> None:
             )
 
 
-def _with_data(config: StudyConfig, update: dict[str, None], wanted: StudyConfig) -> StudyConfig:
-    given = wanted.train.data
-    update = {key: None for key in update if getattr(given, key) is None}
-    data = config.train.data.model_copy(update=update)
+def _without_found(config: StudyConfig, wanted: StudyConfig) -> StudyConfig:
+    """What the data set filled in is no setting that anyone gave."""
+    found = [key for key in ("mean", "std", "classes") if getattr(wanted.train.data, key) is None]
+    data = config.train.data.model_copy(update=dict.fromkeys(found))
     return config.model_copy(update={"train": config.train.model_copy(update={"data": data})})
 
 
