@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
+MUTANTS_ARGS ?=
 
-.PHONY: run test lint bench docs setup clean
+.PHONY: run test lint mutants bench docs setup clean
 
 run: setup ## set up, then run the quickstart study
 	$(BIN)/noise-study run
@@ -19,11 +20,14 @@ lint: setup ## formatting, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+mutants: setup ## small mistakes in the deciding modules, which their tests must notice (not in CI)
+	$(BIN)/python -m mutants $(MUTANTS_ARGS)
+
 bench: setup ## every benchmark, side by side: benchmarks/results.json and results.md
 	$(BIN)/python -m benchmarks
 
-docs: setup ## rewrite the README's generated tables
-	$(BIN)/python -m study.commands.readme
+docs: setup ## make docs/options.md and the list of files in docs/map.md
+	$(BIN)/python -m study.commands.documents
 
 setup: $(STAMP)
 

@@ -10,10 +10,9 @@ from analysis.reading import StudyView
 from analysis.report.figures import Cost, better_by, cost
 from analysis.report.importance import Importances, importances
 from study.campaigns.confirmation import confirmation_of
-from study.records.ledger_view import TrialRecord
-from study.statistics.paired import Paired, estimate
+from study.formats import DASH, number, setting_name
+from study.statistics.estimate import estimate
 from trainables.errors import InputError
-from trainables.metrics import objective_value
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class BestDifference:
     """The best trial's paired difference, and what is known of its uncertainty.
 
     Attributes:
-        trial: its key.
+        key: the trial's.
         difference: trial − baseline of the same seed, in the objective's unit.
         gain: the same in the better direction: positive is better.
         seeds: seeds that the configuration and the baseline were both trained on.
@@ -30,7 +29,7 @@ class BestDifference:
         reach: the baseline's range over its seeds, the yardstick where there is no interval.
     """
 
-    trial: str
+    key: str
     difference: float
     gain: float
     seeds: int
@@ -80,11 +79,7 @@ class StudyLine:
 
 
 def compare_studies(views: Sequence[StudyView]) -> list[StudyLine]:
-    """One line for each study, in the order given.
-
-    Raises:
-        InputError: for fewer than two studies, or one named twice.
-    """
+    """One line for each study, in the order given."""
     names = [view.name for view in views]
     if len(views) < 2 or len(set(names)) < len(names):
         raise InputError(f"compare {' '.join(names)}: name two or more different studies")
@@ -140,11 +135,10 @@ def _best(view: StudyView, baseline: Sequence[float]) -> BestDifference | None:
     if best is None or gain is None:
         return None
     sign = 1 if view.config.modes[0] == "max" else -1
-    sample = _over_seeds(view, view.state.trials[best.trial_id])
-    found = estimate(sample.complete)
+    found = estimate(_on_fresh_seeds(view, best.trial_id) or [sign * gain])
     interval = found.t_interval
     return BestDifference(
-        trial=best.trial_id,
+        key=best.trial_id,
         difference=sign * gain,
         gain=gain,
         seeds=found.n,
@@ -154,21 +148,15 @@ def _best(view: StudyView, baseline: Sequence[float]) -> BestDifference | None:
     )
 
 
-def _over_seeds(view: StudyView, best: TrialRecord) -> Paired:
-    """Paired differences of the best configuration on the seeds that it was trained on.
+def _on_fresh_seeds(view: StudyView, key: str) -> Sequence[float]:
+    """A trial's paired differences on the seeds of a confirmation, as far as there are any.
 
-    Where it was confirmed on fresh seeds only these count: on the search's own seed it was chosen
-    for its luck, too.
+    They count alone: on the search's own seed the best trial was chosen for its luck, too.
     """
-    name = view.config.objective[0]
     confirmation = confirmation_of(view.folder, view.config, view.state)
-    if confirmation is not None and best.key in confirmation.config.trials:
-        fresh = confirmation.samples(name)[best.key]
-        if fresh.complete:
-            return fresh
-    pinned = view.state.trials[f"baseline-seed{best.seed}"]
-    difference = objective_value(name, best.history) - objective_value(name, pinned.history)
-    return Paired((best.seed,), (difference,))
+    if confirmation is None or key not in confirmation.config.trials:
+        return ()
+    return confirmation.samples(view.config.objective[0])[key].complete
 
 
 def comparison_tables(lines: Sequence[StudyLine], shown: int = 5) -> list[Table]:
@@ -194,8 +182,8 @@ def _result_table(lines: Sequence[StudyLine]) -> Table:
         "trials (complete)": [f"{line.trials} ({line.complete})" for line in lines],
         "objective": [line.objective for line in lines],
         "baseline, mean": [_baseline(line) for line in lines],
-        "best trial": [line.best.trial if line.best else "–" for line in lines],
-        "best − baseline": [line.best.text() if line.best else "–" for line in lines],
+        "best trial": [line.best.key if line.best else DASH for line in lines],
+        "best − baseline": [line.best.text() if line.best else DASH for line in lines],
     }
     for label, cells in rows.items():
         table.add_row(label, *cells)
@@ -204,7 +192,7 @@ def _result_table(lines: Sequence[StudyLine]) -> Table:
 
 def _baseline(line: StudyLine) -> str:
     if line.baseline is None:
-        return "–"
+        return DASH
     return f"{line.baseline:.4f} (n = {line.baseline_seeds} seeds)"
 
 
@@ -212,17 +200,17 @@ def _importance_table(lines: Sequence[StudyLine], shown: int) -> Table:
     table = _table("importance of the settings: fANOVA / PED-ANOVA", lines)
     order = list(dict.fromkeys(p for line in lines for p in line.importances.order[:shown]))
     for path in order:
-        table.add_row(path.removeprefix("noise/"), *(_share(line, path) for line in lines))
+        table.add_row(setting_name(path), *(_share(line, path) for line in lines))
     table.add_row("trials", *(f"n = {line.importances.trials}" for line in lines))
-    table.add_row("warning", *(line.importances.warning or "–" for line in lines))
+    table.add_row("warning", *(line.importances.warning or DASH for line in lines))
     return table
 
 
 def _share(line: StudyLine, path: str) -> str:
     found = (line.importances.fanova.get(path), line.importances.ped_anova.get(path))
     if found == (None, None):
-        return "–"
-    return " / ".join("–" if share is None else f"{share:.0%}" for share in found)
+        return DASH
+    return " / ".join(number(share, ".0%") for share in found)
 
 
 def _cost_table(lines: Sequence[StudyLine]) -> Table:

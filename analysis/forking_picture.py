@@ -1,7 +1,9 @@
-"""A picture that explains forking, made from a real study: ``docs/forking.png`` of the README."""
+"""A picture that explains forking, made from a real study: ``docs/forking.png`` of the README.
+
+``save_figure(forking_chart(load_study(STORAGE, NAME)), Path("docs/forking.png"))`` draws it.
+"""
 
 import math
-from pathlib import Path
 
 from analysis.charts.chart import (
     BLUE,
@@ -16,8 +18,7 @@ from analysis.charts.chart import (
     Panel,
     Points,
 )
-from analysis.charts.draw_static import save_figure
-from analysis.reading import StudyView, load_study
+from analysis.reading import StudyView
 from study.records.ledger_view import TrialRecord
 from trainables.errors import InputError
 
@@ -32,9 +33,6 @@ def forking_chart(view: StudyView, shown: int = 3, statistic: str = "val_loss") 
         view: a study with forked trials.
         shown: how many of them, spread over the fork epochs; at most four.
         statistic: what is drawn over the epochs.
-
-    Raises:
-        InputError: if the study has no baseline, or no trial that was forked.
     """
     baseline = view.baselines.get(view.config.seeds[0])
     trials = _spread(view, baseline, min(shown, len(_COLOURS))) if baseline else []
@@ -100,13 +98,3 @@ def _distance(record: TrialRecord, baseline: TrialRecord) -> float:
     ]
     ratios = [abs(math.log(a / b)) for a, b in pairs if 0 < a < math.inf and 0 < b < math.inf]
     return max(ratios, default=0.0)
-
-
-def write_forking_picture(storage: str | Path, name: str, path: str | Path) -> Path:
-    """Draw the picture from a stored study into a PNG or SVG file.
-
-    Raises:
-        InputError: as ``load_study`` and ``forking_chart``.
-    """
-    save_figure(forking_chart(load_study(storage, name)), Path(path))
-    return Path(path)

@@ -109,11 +109,7 @@ class StudyView:
 
 
 def load_study(storage: Where, name: str) -> StudyView:
-    """Read a study, whatever state it is in.
-
-    Raises:
-        InputError: if there is none of that name, or its configuration is damaged.
-    """
+    """Read a study, whatever state it is in."""
     folder = open_study(storage, name)
     config = folder.stored_config()
     assert config is not None
@@ -143,11 +139,7 @@ class BaselineHistory:
 
 
 def study_baseline(view: StudyView, seed: int | None = None) -> BaselineHistory:
-    """The history of a study's baseline, that of the trials' seed unless told otherwise.
-
-    Raises:
-        InputError: if no epoch of it is recorded.
-    """
+    """The history of a study's baseline, that of the trials' seed unless told otherwise."""
     wanted = view.config.seeds[0] if seed is None else seed
     record = view.baselines.get(wanted)
     if record is None:
@@ -170,9 +162,6 @@ def run_baseline(folder: str | Path) -> BaselineHistory:
     """The history of a single run, from the folder ``checkpoints/metrics/RUN``.
 
     A run with noise is the baseline of its seed until its first noisy epoch: it is read that far.
-
-    Raises:
-        InputError: if the folder holds no run, or a damaged one.
     """
     folder = Path(folder)
     path = folder / METRICS_FILE

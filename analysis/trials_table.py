@@ -1,16 +1,18 @@
 """One row a trial: the table that exports, reports and charts share."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from analysis.reading import StudyView
+from study.records.planned_run import baseline_key
 from trainables.metrics import OBJECTIVES, STATISTICS
 
 Cell = str | float | int | bool | None
+
+_DTYPES: dict[type, str] = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
+"""pandas' types that may have gaps; each is Parquet's type of the same name."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,18 @@ class TrialsTable:
     columns: Mapping[str, type]
     rows: tuple[tuple[Cell, ...], ...]
 
-    def column(self, name: str) -> list[Cell]:
-        """The cells of one column."""
-        index = list(self.columns).index(name)
-        return [row[index] for row in self.rows]
+    def to_frame(self) -> Any:
+        """A pandas frame of columns that know their type and may have gaps."""
+        import pandas
+
+        frame = pandas.DataFrame(list(self.rows), columns=list(self.columns), dtype=object)
+        return frame.astype({name: _DTYPES[kind] for name, kind in self.columns.items()})
 
 
 def trials_table(view: StudyView) -> TrialsTable:
     """Every run that the ledger knows, unfinished ones included, in the order of the keys."""
     ended = {trial.trial_id: trial for trial in view.summary.trials}
-    pinned = {f"baseline-seed{b.seed}": b for b in view.summary.baseline}
+    pinned = {baseline_key(b.seed): b for b in view.summary.baseline}
     records = sorted(view.state.trials.values(), key=lambda r: (r.role != "baseline", r.key))
     found: list[dict[str, Cell]] = []
     for record in records:
@@ -116,30 +120,3 @@ def _cell(value: Any) -> Cell:
     if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
         return "+".join(value)
     return json.dumps(value, sort_keys=True)
-
-
-def write_csv(table: TrialsTable, path: Path) -> None:
-    """Write a table as CSV in UTF-8; a cell without a value is empty."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(table.columns)
-        writer.writerows(table.rows)
-
-
-def write_parquet(table: TrialsTable, path: Path) -> None:
-    """Write a table as Parquet, with its types."""
-    import pyarrow
-    import pyarrow.parquet
-
-    types = {
-        str: pyarrow.string(),
-        int: pyarrow.int64(),
-        float: pyarrow.float64(),
-        bool: pyarrow.bool_(),
-    }
-    columns = {
-        name: pyarrow.array(table.column(name), types[kind]) for name, kind in table.columns.items()
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pyarrow.parquet.write_table(pyarrow.table(columns), path)

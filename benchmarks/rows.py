@@ -3,11 +3,13 @@
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
+
+from study.formats import markdown_table
 
 Pair = tuple[float, float]
 """One round: (ours, the other)."""
@@ -152,18 +154,8 @@ def _table_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "Every comparison is interleaved: each round measures both sides, one after the other."
     yield "A ratio is the median over the rounds, with the smallest and the largest beside it."
     yield ""
-    yield "| row | ours | other | unit | ratio (min – max) | ratio of | goal | met | rounds |"
-    yield "|---|---:|---:|---|---|---|---|---|---:|"
-    for row in rows:
-        ratio = row["ratio"]
-        met = {True: "yes", False: "**no**", None: ""}[row["met"]]
-        if row["quick"]:
-            met = "(quick)"
-        yield (
-            f"| `{row['name']}` | {row['ours']:g} | {row['other']:g} | {row['unit']} "
-            f"| {ratio['median']:g} ({ratio['min']:g} – {ratio['max']:g}) | {row['ratio_is']} "
-            f"| {row['goal'] or ''} | {met} | {row['rounds']} |"
-        )
+    header = ["row", "ours", "other", "unit", "ratio (min – max)", "ratio of"]
+    yield markdown_table([*header, "goal", "met", "rounds"], map(_cells, rows), "lrrlllllr")
     yield ""
     for row in rows:
         if row["note"]:
@@ -172,3 +164,19 @@ def _table_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     for text in dict.fromkeys(row["machine"] for row in rows):
         names = ", ".join(f"`{row['name']}`" for row in rows if row["machine"] == text)
         yield f"- {names}: {text}"
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    ratio = row["ratio"]
+    met = {True: "yes", False: "**no**", None: ""}[row["met"]]
+    return [
+        f"`{row['name']}`",
+        f"{row['ours']:g}",
+        f"{row['other']:g}",
+        row["unit"],
+        f"{ratio['median']:g} ({ratio['min']:g} – {ratio['max']:g})",
+        row["ratio_is"],
+        str(row["goal"] or ""),
+        "(quick)" if row["quick"] else met,
+        str(row["rounds"]),
+    ]

@@ -26,9 +26,6 @@ def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
     Args:
         config: the run.
         elsewhere: it is trained on a cluster, whose GPUs this machine need not have.
-
-    Raises:
-        InputError: naming the field, its value and the remedy.
     """
     check_classifier(config.model.classifier)
     if config.model.download_weights:
@@ -39,14 +36,8 @@ def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
 
 
 def check_study(config: StudyConfig) -> StudyConfig:
-    """Check a study; returns it with the device resolved.
-
-    Raises:
-        InputError: naming the field, its value and the remedy.
-    """
-    check_place(config)
-    check_tracking(config)
-    check_gpus(config)
+    """Check a study; returns it with the device resolved."""
+    check_runs(config)
     check_sampler(config.sampler, len(config.objective))
     space = get_space(config.space)
     train = check_train(config.train, elsewhere=address_of(config) is not None)
@@ -62,11 +53,7 @@ def check_study(config: StudyConfig) -> StudyConfig:
 
 
 def checked_entry(config: StudyConfig, index: int, overrides: Mapping[str, Any]) -> TrainConfig:
-    """The run that one entry of a configurations file means.
-
-    Raises:
-        InputError: naming the entry's index.
-    """
+    """The run that one entry of a configurations file means; a wrong one is named by its index."""
     try:
         trial = apply_overrides(config.train, trial_overrides(config, overrides))
         check_layers(trial.model.classifier, trial.noise.layers)
@@ -89,11 +76,7 @@ def trial_overrides(config: StudyConfig, overrides: Mapping[str, Any]) -> dict[s
 
 
 def read_configs(path: str | Path) -> tuple[dict[str, Any], ...]:
-    """Read a configurations file: a JSON list of overrides.
-
-    Raises:
-        InputError: if it is none; a wrong entry is named by its index.
-    """
+    """Read a configurations file: a JSON list of overrides."""
     entries = read_document(path)
     if not isinstance(entries, list):
         raise InputError(
@@ -108,25 +91,20 @@ def read_configs(path: str | Path) -> tuple[dict[str, Any], ...]:
     return tuple(entries)
 
 
-def check_place(config: RunsConfig) -> None:
-    """Refuse a storage that can't be used, and URIs whose secrets were not stored.
-
-    Raises:
-        InputError: naming the field.
-    """
+def check_runs(config: RunsConfig) -> None:
+    """Check what all kinds of runs need: secrets, storage, tracking URI, cores and GPUs."""
     check_secrets(config)
     storage = storage_of(config)
-    check_storage(storage.folder)
+    _check_folder(storage.folder)
     if storage.remote is not None:
         check_remote(storage.remote)
+    # Nothing is contacted: a tracking server that does not answer stops no study.
+    resolve_uri(config.tracking_uri, storage.folder)
+    _check_resources(config)
 
 
-def check_storage(folder: Path) -> None:
-    """Refuse a storage folder that can't be written, without writing to it.
-
-    Raises:
-        InputError: naming the folder.
-    """
+def _check_folder(folder: Path) -> None:
+    """Refuse a storage folder that can't be written, without writing to it."""
     existing = folder.expanduser().resolve()
     # Path.exists() raises where a folder above may not be entered.
     while not os.path.exists(existing):
@@ -139,21 +117,8 @@ def check_storage(folder: Path) -> None:
         )
 
 
-def check_tracking(config: RunsConfig) -> None:
-    """Refuse a tracking URI of a kind that MLflow does not write to. Nothing is contacted.
-
-    Raises:
-        InputError: naming the field.
-    """
-    resolve_uri(config.tracking_uri, storage_of(config).folder)
-
-
-def check_gpus(config: RunsConfig) -> None:
-    """Refuse GPUs and cores that are not there. On a cluster only Ray knows, and answers later.
-
-    Raises:
-        InputError: naming the field.
-    """
+def _check_resources(config: RunsConfig) -> None:
+    """Refuse GPUs and cores that are not there. A cluster's are known to Ray alone, later."""
     if address_of(config) is not None:
         return
     cores = os.cpu_count() or 1
@@ -175,5 +140,5 @@ def check_gpus(config: RunsConfig) -> None:
     if there < config.gpus_per_trial:
         raise InputError(
             f"gpus_per_trial = {config.gpus_per_trial:g}: this machine has {there} GPUs; "
-            "leave the option away, or give the cluster's --address"
+            "leave the option out, or give the cluster's --address"
         )

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, field_validator, model_validator
 
 from search_spaces.registry import SPACES
 from trainables.config import TrainConfig
-from trainables.errors import InputError, nearest
+from trainables.errors import nearest
 from trainables.metrics import OBJECTIVES, check_objectives
 from trainables.settings import FrozenConfig, setting
 
@@ -226,10 +226,3 @@ def _compare(stored: dict[str, Any], wanted: dict[str, Any], prefix: str, lines:
             _compare(old, new, f"{path}/", lines)
         else:
             lines.append(f"{path} = {new!r}, stored: {old!r}")
-
-
-def require_single(config: StudyConfig) -> str:
-    """The only objective of a single-objective study."""
-    if config.multi_objective:
-        raise InputError(f"objective = {','.join(config.objective)}: exactly one is needed here")
-    return config.objective[0]

@@ -40,11 +40,7 @@ PRESETS: dict[str, Callable[[], StudyConfig]] = {"quickstart": quickstart, "cifa
 
 
 def get_preset(name: str) -> StudyConfig:
-    """The preset called ``name``.
-
-    Raises:
-        InputError: with the nearest name.
-    """
+    """The preset called ``name``."""
     if name not in PRESETS:
         raise InputError(f"preset = {name!r}: {nearest(name, PRESETS)}")
     return PRESETS[name]()

@@ -53,7 +53,7 @@ class DataConfig(FrozenConfig):
         gt=0,
         le=1,
     )
-    batch_size: int = setting(128, "images a step", option="--batch-size", short="-b", ge=1)
+    batch_size: int = setting(128, "images per step", option="--batch-size", short="-b", ge=1)
     workers: int = setting(
         4,
         "processes that decode an image folder, once; training itself needs none: "

@@ -40,6 +40,7 @@ from trainables.noise.perturbations import global_norm
 from trainables.noise.step_noise import STEP_NOISE, Perturbed
 from trainables.optimizers import make_optimizer
 from trainables.random_streams import generator, stream_seed
+from trainables.torch_parts import subtract_
 
 OnStep = Callable[[int, int], None]
 
@@ -101,7 +102,7 @@ class Training:
         before = [p.detach().clone() for p in self.parameters]
         under_way = _Epoch(self, epoch, injection)
         lr = under_way.train(on_step)
-        torch._foreach_sub_(before, [p.detach() for p in self.parameters])
+        subtract_(before, [p.detach() for p in self.parameters])
         update_norm = global_norm(before)
         sums = under_way.sums
         validation = self._evaluate("val", per_class=self.detail.per_class)

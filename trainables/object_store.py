@@ -29,6 +29,8 @@ class ObjectStat(NamedTuple):
 class ObjectPath:
     """A place in an object store; it pickles, and each process opens the store for itself.
 
+    A store that can't be asked or written raises ``OSError``.
+
     Attributes:
         root: the URI below which it lies, with the secrets that the URI may hold.
         parts: the names that lead from there to it.
@@ -67,11 +69,7 @@ class ObjectPath:
         return ObjectPath(self.root, self.parts[:-1])
 
     def exists(self) -> bool:
-        """Whether there is an object or a folder here.
-
-        Raises:
-            OSError: if the store can't be asked.
-        """
+        """Whether there is an object or a folder here."""
         return bool(self._info().type.name != "NotFound")
 
     def is_dir(self) -> bool:
@@ -90,11 +88,7 @@ class ObjectPath:
         return ObjectStat(int(info.size))
 
     def read_bytes(self) -> bytes:
-        """The whole object.
-
-        Raises:
-            OSError: if it is not there or can't be read.
-        """
+        """The whole object."""
         system, path = self._opened()
         # As a file, not as a stream, it knows its size and is read in one request; a stream makes
         # one for every 256 KB.
@@ -103,11 +97,7 @@ class ObjectPath:
         return content
 
     def write_bytes(self, content: bytes) -> None:
-        """Write it whole or not at all, replacing what was there.
-
-        Raises:
-            OSError: if it can't be written.
-        """
+        """Write it whole or not at all, replacing what was there."""
         system, path = self._opened()
         if system.type_name in _WHOLE_UPLOADS:
             with system.open_output_stream(path) as stream:
@@ -146,31 +136,19 @@ class ObjectPath:
         return self.glob("*")
 
     def files(self) -> Iterator["ObjectPath"]:
-        """The objects directly below; nothing if there is no folder.
-
-        Raises:
-            OSError: if the store can't be asked.
-        """
+        """The objects directly below; nothing if there is no folder."""
         for name, info in self._below(deep=False):
             if info.is_file:
                 yield self / name
 
     def folders(self) -> Iterator["ObjectPath"]:
-        """The folders directly below.
-
-        Raises:
-            OSError: if the store can't be asked.
-        """
+        """The folders directly below."""
         for name, info in self._below(deep=False):
             if not info.is_file:
                 yield self / name
 
     def glob(self, pattern: str) -> Iterator["ObjectPath"]:
-        """The objects and folders below that fit a pattern such as ``*/*``.
-
-        Raises:
-            OSError: if the store can't be asked.
-        """
+        """The objects and folders below that fit a pattern such as ``*/*``."""
         depth = pattern.count("/") + 1
         for name, _ in self._below(deep=depth > 1):
             relative = PurePosixPath(name)
@@ -197,11 +175,7 @@ class ObjectPath:
 
 @cache
 def _open(root: str) -> tuple[Any, str]:
-    """The file system of a URI and the path in it.
-
-    Raises:
-        InputError: if the URI is none that pyarrow knows; its secrets are not repeated.
-    """
+    """The file system of a URI and the path in it."""
     from pyarrow import ArrowException
     from pyarrow.fs import FileSystem
 

@@ -41,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Points:
-    """Single points; ``z`` colours them by value instead, from dark to light."""
+    """Single points."""
 
     x: Sequence[float | str]
     y: Sequence[float]
@@ -50,8 +50,6 @@ class Points:
     symbol: Symbol = "circle"
     size: float = 8
     labels: Sequence[str] = ()
-    z: Sequence[float] | None = None
-    z_name: str = ""
     legend: bool = True
 
 
@@ -99,18 +97,7 @@ class Rule:
     dash: Dash = "dash"
 
 
-@dataclass(frozen=True)
-class Surface:
-    """A surface seen from above: ``z[row][column]`` at ``x[column]``, ``y[row]``; None: unknown."""
-
-    x: Sequence[float]
-    y: Sequence[float]
-    z: Sequence[Sequence[float | None]]
-    name: str
-    legend: bool = False
-
-
-Mark = Surface | Line | Points | Bars | Blocks | Band | Rule
+Mark = Line | Points | Bars | Blocks | Band | Rule
 
 
 @dataclass(frozen=True)

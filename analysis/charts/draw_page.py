@@ -17,7 +17,6 @@ from analysis.charts.chart import (
     Panel,
     Points,
     Rule,
-    Surface,
     log_ticks,
 )
 
@@ -114,8 +113,6 @@ def _ticks(ticks: tuple[tuple[float, str], ...]) -> Figure:
 def _add(mark: Mark, number: str, data: list[Any], shapes: list[Any], named: set[str]) -> None:
     axes: Figure = {"xaxis": f"x{number}", "yaxis": f"y{number}"}
     wants_legend = getattr(mark, "legend", True) and not isinstance(mark, Bars)
-    if isinstance(mark, Points) and mark.z is not None:
-        wants_legend = False
     shown = wants_legend and mark.name not in named
     if shown:
         named.add(mark.name)
@@ -128,21 +125,8 @@ def _add(mark: Mark, number: str, data: list[Any], shapes: list[Any], named: set
     data.append({**_trace(mark), **legend, **axes})
 
 
-def _trace(mark: Surface | Line | Points | Bars | Blocks) -> Figure:
+def _trace(mark: Line | Points | Bars | Blocks) -> Figure:
     match mark:
-        case Surface():
-            return {
-                "type": "contour",
-                "x": list(mark.x),
-                "y": list(mark.y),
-                "z": [list(row) for row in mark.z],
-                "colorscale": "Cividis",
-                "showscale": False,
-                "opacity": 0.55,
-                "ncontours": 10,
-                "hoverinfo": "skip",
-                "line": {"width": 0.5},
-            }
         case Line():
             return {
                 "type": "scatter",
@@ -153,23 +137,13 @@ def _trace(mark: Surface | Line | Points | Bars | Blocks) -> Figure:
                 "opacity": mark.opacity,
             }
         case Points():
-            marker: Figure = {"symbol": mark.symbol, "size": mark.size, "color": mark.colour}
-            if mark.z is not None:
-                marker |= {
-                    "color": list(mark.z),
-                    # An edge, or a point would vanish on a surface of its own colour.
-                    "line": {"color": "white", "width": 1},
-                    "colorscale": "Cividis",
-                    "showscale": True,
-                    "colorbar": {"title": {"text": mark.z_name, "side": "right"}},
-                }
             return {
                 "type": "scatter",
                 "mode": "markers",
                 "x": list(mark.x),
                 "y": list(mark.y),
                 "text": list(mark.labels),
-                "marker": marker,
+                "marker": {"symbol": mark.symbol, "size": mark.size, "color": mark.colour},
             }
         case Bars():
             return {

@@ -16,7 +16,6 @@ from analysis.charts.chart import (
     Panel,
     Points,
     Rule,
-    Surface,
     log_ticks,
 )
 
@@ -62,7 +61,7 @@ def draw(chart: Chart) -> Any:
     every = [axes for row in grid for axes in row]
     named: dict[str, Any] = {}
     for axes, panel in zip(every, chart.panels, strict=False):
-        _draw_panel(figure, axes, panel, named)
+        _draw_panel(axes, panel, named)
     for axes in every[len(chart.panels) :]:
         axes.set_visible(False)
     title = textwrap.fill(chart.title, int(width * 9))
@@ -79,9 +78,9 @@ def draw(chart: Chart) -> Any:
     return figure
 
 
-def _draw_panel(figure: Any, axes: Any, panel: Panel, named: dict[str, Any]) -> None:
+def _draw_panel(axes: Any, panel: Panel, named: dict[str, Any]) -> None:
     for mark in panel.marks:
-        handle = _draw_mark(figure, axes, mark)
+        handle = _draw_mark(axes, mark)
         if handle is not None and getattr(mark, "legend", True) and len(named) < _MAX_LEGEND:
             named.setdefault(mark.name, handle)
     axes.set_xlabel(panel.x, fontsize=9)
@@ -117,13 +116,11 @@ def _set_log_ticks(axis: Any, values: Iterable[Any]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _draw_mark(figure: Any, axes: Any, mark: Mark) -> Any:
-    if isinstance(mark, Points):
-        return _draw_points(figure, axes, mark)
+def _draw_mark(axes: Any, mark: Mark) -> Any:
     match mark:
-        case Surface():
-            z = [[math.nan if value is None else value for value in row] for row in mark.z]
-            return axes.contourf(mark.x, mark.y, z, levels=10, cmap="cividis", alpha=0.55)
+        case Points():
+            look = {"s": mark.size**2 / 2, "marker": _SYMBOLS[mark.symbol]}
+            return axes.scatter(mark.x, mark.y, color=mark.colour, **look)
         case Line():
             ys = [math.nan if y is None else y for y in mark.y]
             style = _DASHES[mark.dash]
@@ -156,14 +153,3 @@ def _draw_across(axes: Any, mark: Band | Rule) -> Any:
         return shade(mark.start, mark.stop, color=mark.colour, alpha=mark.opacity, linewidth=0)
     rule = axes.axvline if mark.axis == "x" else axes.axhline
     return rule(mark.at, color=mark.colour, linestyle=_DASHES[mark.dash], linewidth=1.4)
-
-
-def _draw_points(figure: Any, axes: Any, mark: Points) -> Any:
-    look: dict[str, Any] = {"s": mark.size**2 / 2, "marker": _SYMBOLS[mark.symbol]}
-    if mark.z is None:
-        return axes.scatter(mark.x, mark.y, color=mark.colour, **look)
-    # An edge, or a point would vanish on a surface of its own colour.
-    look |= {"edgecolors": "white", "linewidths": 0.8, "clip_on": False}
-    found = axes.scatter(mark.x, mark.y, c=mark.z, cmap="cividis", **look)
-    figure.colorbar(found, ax=axes, label=mark.z_name)
-    return None

@@ -1,16 +1,31 @@
-"""Options that the subcommands of ``noise-analysis`` share."""
+"""What the subcommands of ``noise-analysis`` share: options, and how they are read."""
 
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
-import tyro
-
-from study.commands.places import StorageOptions
+from study.commands.options import read_arguments
+from study.commands.places import Name, StorageOptions
 from study.commands.settings import option
+
+if TYPE_CHECKING:
+    from analysis.reading import StudyView
 
 PROG = "noise-analysis"
 
-Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(help="the study's name", metavar="NAME")]]
+Options = TypeVar("Options")
+
+BaselineSeed = Annotated[
+    int | None,
+    option(
+        "--baseline-seed",
+        help="seed of the study's baseline",
+        value="INT",
+        default="the trials' seed",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,12 @@ class StoreOptions(StorageOptions):
         ),
     ] = ""
 
+    def load(self, name: str) -> "StudyView":
+        """The study of that name."""
+        from analysis.reading import load_study
+
+        return load_study(self.where, name)
+
 
 @dataclass(frozen=True)
 class StudyOptions(StoreOptions):
@@ -43,3 +64,28 @@ class StudyOptions(StoreOptions):
             default="STORAGE/NAME; export: STORAGE/NAME/export",
         ),
     ] = ""
+
+    def folder(self, default: Path) -> Path:
+        """Where results go."""
+        return Path(self.out).expanduser() if self.out else default
+
+
+def subcommand(
+    kind: type[Options],
+) -> Callable[[Callable[[Options], int]], Callable[[Sequence[str]], int]]:
+    """Make a function of options a subcommand of its name; ``--help`` says its docstring."""
+
+    def reading(run: Callable[[Options], int]) -> Callable[[Sequence[str]], int]:
+        def command(words: Sequence[str]) -> int:
+            about = " ".join((run.__doc__ or "").split())
+            prog = f"{PROG} {run.__name__}"
+            return run(read_arguments(kind, words, prog=prog, description=about))
+
+        return command
+
+    return reading
+
+
+def tell(line: str) -> None:
+    """Say what is no result."""
+    print(f"{PROG}: {line}", file=sys.stderr)

@@ -1,6 +1,5 @@
 """``noise-analysis preview`` and ``shares``: what settings would do on a recorded history."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
-from analysis.commands.options import PROG, Name, StoreOptions
-from study.commands.options import read_arguments, read_command_line
-from study.commands.settings import SettingOptions, option
+from analysis.commands.options import PROG, BaselineSeed, StoreOptions, subcommand, tell
+from study.commands.options import read_command_line
+from study.commands.places import Name
+from study.commands.settings import SettingOptions, option, positional
 from trainables.config import TrainConfig
 from trainables.errors import InputError, nearest
 
@@ -36,21 +36,12 @@ class PreviewOptions(StoreOptions):
     name: tyro.conf.Positional[
         Annotated[
             str,
-            tyro.conf.arg(
-                help="a study's name, or a single run's folder (checkpoints/metrics/RUN)",
-                metavar="NAME",
+            positional(
+                "NAME", "a study's name, or a single run's folder (checkpoints/metrics/RUN)"
             ),
         ]
     ] = ""
-    baseline_seed: Annotated[
-        int | None,
-        option(
-            "--baseline-seed",
-            help="seed of the study's baseline",
-            value="INT",
-            default="the trials' seed",
-        ),
-    ] = None
+    baseline_seed: BaselineSeed = None
     config: Annotated[
         str,
         option(
@@ -63,7 +54,9 @@ class PreviewOptions(StoreOptions):
     ] = ""
     entry: Annotated[
         int | None,
-        option("--entry", help="which entry of a list, from 0", value="INT", default="the only"),
+        option(
+            "--entry", help="which entry of a list, from 0", value="INT", default="the only one"
+        ),
     ] = None
     trial: Annotated[
         str,
@@ -110,7 +103,7 @@ def preview(arguments: Sequence[str]) -> int:
         file = read_noise_file(options.config, options.entry, baseline.config)
         from_file = file.noise
         if file.notice:
-            print(f"{PROG}: {file.notice}", file=sys.stderr)
+            tell(file.notice)
     elif options.entry is not None:
         raise InputError(f"--entry = {options.entry}: give the list by --config FILE")
     noise = resolve_noise(base, from_file, line.given, NOISE_OPTIONS.long_names, options.config)
@@ -120,7 +113,7 @@ def preview(arguments: Sequence[str]) -> int:
 
 
 def _history(options: PreviewOptions) -> "tuple[StudyView | None, BaselineHistory]":
-    from analysis.reading import METRICS_FILE, load_study, run_baseline, study_baseline
+    from analysis.reading import METRICS_FILE, run_baseline, study_baseline
 
     folder = Path(options.name).expanduser()
     if options.name and (folder / METRICS_FILE).is_file():
@@ -130,7 +123,7 @@ def _history(options: PreviewOptions) -> "tuple[StudyView | None, BaselineHistor
         return None, run_baseline(folder)
     if len(folder.parts) > 1:
         return None, run_baseline(folder)
-    view = load_study(options.where, options.name)
+    view = options.load(options.name)
     return view, study_baseline(view, options.baseline_seed)
 
 
@@ -191,34 +184,22 @@ class SharesOptions(StoreOptions):
     space: Annotated[
         str, option("--space", help="search space", value="NAME", default="the study's")
     ] = ""
-    baseline_seed: Annotated[
-        int | None,
-        option(
-            "--baseline-seed",
-            help="seed of the study's baseline",
-            value="INT",
-            default="the trials' seed",
-        ),
-    ] = None
+    baseline_seed: BaselineSeed = None
     n: Annotated[int, option("--n", help="configurations sampled", value="INT")] = 1000
 
 
-def shares(arguments: Sequence[str]) -> int:
-    """``noise-analysis shares``: how a space forks, before and after calibration."""
-    options = read_arguments(
-        SharesOptions,
-        arguments,
-        prog=f"{PROG} shares",
-        description="Sample a space's configurations and say from a study's baseline, without "
-        "training, how many never inject, how many at once, and when the others begin: for the "
-        "space as it is written, and calibrated.",
-    )
+@subcommand(SharesOptions)
+def shares(options: SharesOptions) -> int:
+    """Sample a space's configurations and say from a study's baseline, without training, how
+    many never inject, how many at once, and when the others begin: for the space as it is
+    written, and calibrated.
+    """
     if options.n < 1:
         raise InputError(f"--n = {options.n}: at least 1")
     from analysis.preview.fork_shares import shares_table, space_forks
-    from analysis.reading import load_study, study_baseline
+    from analysis.reading import study_baseline
 
-    view = load_study(options.where, options.name)
+    view = options.load(options.name)
     baseline = study_baseline(view, options.baseline_seed)
     found = space_forks(view, baseline, options.space or None, n=options.n)
     console = Console()

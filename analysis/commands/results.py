@@ -1,17 +1,13 @@
 """``noise-analysis export``, ``report``, ``compare`` and ``confirm``."""
 
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
 
-from analysis.commands.options import PROG, StoreOptions, StudyOptions
-from study.commands.options import read_arguments
-from study.commands.settings import option
+from analysis.commands.options import StoreOptions, StudyOptions, subcommand, tell
+from study.commands.settings import option, positional
 from trainables.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +19,7 @@ class ExportOptions(StudyOptions):
     """Which trials, in which form."""
 
     top: Annotated[
-        int, option("--top", help="configurations of so many of the best trials", value="K")
+        int, option("--top", help="how many of the best trials' configurations", value="K")
     ] = 3
     pareto: Annotated[
         bool, option("--pareto", help="configurations of the Pareto front instead")
@@ -54,32 +50,27 @@ class ExportOptions(StudyOptions):
     ] = ""
 
 
-def export(arguments: Sequence[str]) -> int:
-    """``noise-analysis export``: configurations and tables that other tools read."""
-    options = read_arguments(
-        ExportOptions,
-        arguments,
-        prog=f"{PROG} export",
-        description="Write the best run configurations (JSON and YAML, for noise-train --config; "
-        "each is loaded again), all trials as CSV and Parquet, and the result as a table in "
-        "Markdown and LaTeX; --register puts the winner into MLflow's model registry.",
-    )
+@subcommand(ExportOptions)
+def export(options: ExportOptions) -> int:
+    """Write the best run configurations (JSON and YAML, for noise-train --config; each is
+    loaded again), all trials as CSV and Parquet, and the result as a table in Markdown and
+    LaTeX; --register puts the winner into MLflow's model registry.
+    """
     for name, given in (("--force", options.force), ("--weights", options.weights)):
         if given and not options.register:
             raise InputError(f"{name}: only with --register MODEL")
     from analysis.export.files import export_study
-    from analysis.reading import load_study
 
-    view = load_study(options.where, options.name)
+    view = options.load(options.name)
     if options.register:
-        from analysis.export.register import check_standing
+        from analysis.export.register import check_winner
 
-        check_standing(view, options.register, force=options.force)
-    folder = Path(options.out).expanduser() if options.out else view.folder.path / "export"
+        check_winner(view, options.register, force=options.force)
+    folder = options.folder(view.folder.path / "export")
     for path in export_study(view, folder, top=options.top, pareto=options.pareto):
         print(path)
     for line in view.missing():
-        print(f"{PROG}: {line}", file=sys.stderr)
+        tell(line)
     return _register(options, view) if options.register else 0
 
 
@@ -97,10 +88,10 @@ def _register(options: ExportOptions, view: "StudyView") -> int:
             weights_file=options.weights,
         )
     except (StoreUnavailableError, StoreRefusedError) as error:
-        print(f"{PROG}: MLflow can't register {options.register!r}: {error}", file=sys.stderr)
+        tell(f"MLflow can't register {options.register!r}: {error}")
         return 1
     print(
-        f"{found.name} version {found.version} is {winner.trial} ({winner.reason}). It was loaded "
+        f"{found.name} version {found.version} is {winner.key} ({winner.reason}). It was loaded "
         f"again and predicts the same: mlflow.pyfunc.load_model('models:/{found.name}@{CHAMPION}')"
     )
     return 0
@@ -123,35 +114,30 @@ class ReportOptions(StudyOptions):
     ] = True
 
 
-def report(arguments: Sequence[str]) -> int:
-    """``noise-analysis report``: everything about a study in one HTML file."""
-    options = read_arguments(
-        ReportOptions,
-        arguments,
-        prog=f"{PROG} report",
-        description="Write report.html, one file that opens offline, and its pictures as PNG and "
-        "SVG. Works for running, interrupted and finished studies.",
-    )
+@subcommand(ReportOptions)
+def report(options: ReportOptions) -> int:
+    """Write report.html, one file that opens offline, and its pictures as PNG and SVG. Works
+    for running, interrupted and finished studies.
+    """
     from analysis.export.tracking import attach_report
-    from analysis.reading import load_study
     from analysis.report.sections import write_report
 
-    view = load_study(options.where, options.name)
-    folder = Path(options.out).expanduser() if options.out else view.folder.path
+    view = options.load(options.name)
+    folder = options.folder(view.folder.path)
     paths = write_report(
         view,
         folder,
         files=options.pictures,
         evaluated=options.evaluate,
-        say=lambda line: print(f"{PROG}: {line}", file=sys.stderr),
+        say=tell,
     )
     for path in paths:
         print(path)
     said = attach_report(view, options.tracking_uri or None, paths[0])
     if said:
-        print(f"{PROG}: {said}", file=sys.stderr)
+        tell(said)
     for line in view.missing():
-        print(f"{PROG}: {line}", file=sys.stderr)
+        tell(line)
     return 0
 
 
@@ -160,23 +146,18 @@ class CompareOptions(StoreOptions):
     """Which studies."""
 
     names: tyro.conf.Positional[
-        Annotated[tuple[str, ...], tyro.conf.arg(help="two or more studies", metavar="NAME …")]
+        Annotated[tuple[str, ...], positional("NAME …", "two or more studies")]
     ] = ()
 
 
-def compare(arguments: Sequence[str]) -> int:
-    """``noise-analysis compare``: studies side by side."""
-    options = read_arguments(
-        CompareOptions,
-        arguments,
-        prog=f"{PROG} compare",
-        description="Put studies side by side: the best paired difference, the importance of the "
-        "settings, the cost.",
-    )
+@subcommand(CompareOptions)
+def compare(options: CompareOptions) -> int:
+    """Put studies side by side: the best paired difference, the importance of the settings, the
+    cost.
+    """
     from analysis.compare import compare_studies, comparison_tables, differing
-    from analysis.reading import load_study
 
-    lines = compare_studies([load_study(options.where, name) for name in options.names])
+    lines = compare_studies([options.load(name) for name in options.names])
     console = Console()
     for table in comparison_tables(lines):
         console.print(table)
@@ -184,26 +165,22 @@ def compare(arguments: Sequence[str]) -> int:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     for line in lines:
         for missing in line.missing:
-            print(f"{PROG}: {line.name}: {missing}", file=sys.stderr)
+            tell(f"{line.name}: {missing}")
     return 0
 
 
-def confirm(arguments: Sequence[str]) -> int:
-    """``noise-analysis confirm``: is the gain real?"""
-    options = read_arguments(
-        StudyOptions,
-        arguments,
-        prog=f"{PROG} confirm",
-        description="Say from the fresh seeds of noise-study confirm whether the best "
-        "configurations beat the baseline and their placebos; writes confirm.json and confirm.md.",
-    )
+@subcommand(StudyOptions)
+def confirm(options: StudyOptions) -> int:
+    """Say from the fresh seeds of noise-study confirm whether the best configurations beat the
+    baseline and their placebos; writes confirm.json and confirm.md.
+    """
     from analysis.confirm.markdown import write_confirm
     from analysis.confirm.report import confirm_report
     from analysis.confirm.tables import print_confirm
     from study.campaigns.confirmation import load_confirmation
 
     found = load_confirmation(options.where, options.name)
-    folder = Path(options.out).expanduser() if options.out else found.folder.path
+    folder = options.folder(found.folder.path)
     report = confirm_report(found)
     print_confirm(Console(), report)
     for path in write_confirm(report, folder):

@@ -1,23 +1,23 @@
-"""A confirmation as a Markdown page."""
+"""A confirmation as files: JSON, and a Markdown page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from analysis.confirm.model import ConfirmReport, MetricComparison
-from analysis.confirm.tables import (
-    COMPARISONS,
-    effect_text,
-    interval_text,
+from analysis.confirm.columns import (
+    BASELINE,
+    COMPARISON,
+    SEARCH,
+    SEARCH_METRIC,
+    WAYS,
+    Column,
+    cells,
+    headings,
     legend,
-    p_text,
-    plain_number,
-    signed,
-    wilcoxon_text,
 )
-from study.records.folder import write_json
+from analysis.confirm.model import ConfirmReport
+from study.formats import markdown_table
+from study.records.json_files import write_json
 from trainables.files import write_atomically
-
-# Files
 
 
 def write_confirm(report: ConfirmReport, folder: Path) -> tuple[Path, Path]:
@@ -42,61 +42,19 @@ def to_markdown(report: ConfirmReport) -> str:
         lines += [f"- {sentence}" for sentence in trial.sentences]
     lines += [f"- {line}" for line in (*report.missing, *report.notes)]
     for trial in report.trials:
-        for field, label in COMPARISONS:
-            rows: dict[str, MetricComparison] = getattr(trial, field)
+        for field, label in WAYS:
+            rows = getattr(trial, field)
             if rows:
-                lines += ["", f"## {label.format(trial=trial.trial)}", "", *_markdown_rows(rows)]
-    lines += ["", "## What the search promised", "", *_markdown_search(report)]
-    lines += ["", "## Baseline", "", *_markdown_baseline(report), "", *legend(report)]
+                lines += ["", f"## {label.format(trial=trial.trial)}", ""]
+                lines.append(_table("metric", COMPARISON, rows.items()))
+    search = [(trial.trial, trial.search) for trial in report.trials]
+    lines += ["", "## What the search promised", ""]
+    lines += [_table("trial", (SEARCH_METRIC, *SEARCH), search), "", "## Baseline", ""]
+    lines += [_table("metric", BASELINE, report.baseline.items()), "", *legend(report)]
     return "\n".join(lines) + "\n"
 
 
-def _markdown_rows(rows: dict[str, MetricComparison]) -> Iterator[str]:
-    yield (
-        "| metric | better | n | mean | sd | 95 % t | 95 % BCa | p (t) | Holm | Wilcoxon | "
-        "Holm | d | g | verdict | more seeds needed |"
+def _table(lead: str, columns: Sequence[Column], rows: Iterable[tuple[str, object]]) -> str:
+    return markdown_table(
+        headings(lead, columns), (cells(name, columns, row) for name, row in rows)
     )
-    yield "|---" * 15 + "|"
-    for row in rows.values():
-        cells = [
-            row.metric,
-            row.better,
-            str(row.n),
-            signed(row.mean_difference),
-            plain_number(row.std),
-            interval_text(row.t_interval),
-            interval_text(row.bca_interval),
-            p_text(row.p_t),
-            p_text(row.p_t_holm),
-            wilcoxon_text(row),
-            p_text(row.p_wilcoxon_holm),
-            effect_text(row.cohens_d),
-            effect_text(row.hedges_g),
-            row.verdict,
-            "–" if row.more_seeds is None else str(row.more_seeds),
-        ]
-        yield "| " + " | ".join(cells) + " |"
-
-
-def _markdown_search(report: ConfirmReport) -> Iterator[str]:
-    yield "| trial | metric | score | promised | confirmed | 95 % t | lost |"
-    yield "|---" * 7 + "|"
-    for trial in report.trials:
-        row = trial.search
-        cells = [
-            trial.trial,
-            row.metric,
-            plain_number(row.score),
-            signed(row.promised),
-            signed(row.confirmed),
-            interval_text(row.interval),
-            signed(row.lost),
-        ]
-        yield "| " + " | ".join(cells) + " |"
-
-
-def _markdown_baseline(report: ConfirmReport) -> Iterator[str]:
-    yield "| metric | n | mean | sd |"
-    yield "|---" * 4 + "|"
-    for metric, row in report.baseline.items():
-        yield f"| {metric} | {row.n} | {plain_number(row.mean)} | {plain_number(row.std)} |"

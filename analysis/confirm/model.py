@@ -2,14 +2,10 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from study.records.summary import ResultPart
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MetricComparison(_Row):
+class MetricComparison(ResultPart):
     """One metric of one comparison; differences keep their sign, whatever is better.
 
     Attributes:
@@ -51,7 +47,7 @@ class MetricComparison(_Row):
     sentence: str
 
 
-class SearchScore(_Row):
+class SearchScore(ResultPart):
     """What the search promised beside what was confirmed: the winner's curse.
 
     Attributes:
@@ -71,7 +67,7 @@ class SearchScore(_Row):
     lost: float | None
 
 
-class ConfirmedTrial(_Row):
+class ConfirmedTrial(ResultPart):
     """A configuration, compared three ways.
 
     Attributes:
@@ -95,7 +91,7 @@ class ConfirmedTrial(_Row):
     sentences: tuple[str, ...]
 
 
-class BaselineFigures(_Row):
+class BaselineFigures(ResultPart):
     """A metric of the baseline over the fresh seeds."""
 
     n: int
@@ -104,7 +100,7 @@ class BaselineFigures(_Row):
     values: dict[str, float | None]
 
 
-class ConfirmReport(_Row):
+class ConfirmReport(ResultPart):
     """``confirm.json``.
 
     Attributes:

@@ -15,47 +15,53 @@ from analysis.confirm.model import (
     SearchScore,
 )
 from analysis.confirm.words import answer_sentences, footnotes, missing_runs_text
-from study.campaigns.confirm_plan import DECIDING, METRICS, Role
+from study.campaigns.confirm_plan import DECIDING, METRICS
 from study.campaigns.confirmation import Confirmation
+from study.records.planned_run import Role
+from study.records.summary import by_objective
 from study.statistics.comparison import Comparison, WinnersCurse, winners_curse
-from study.statistics.paired import ALPHA, Interval
+from study.statistics.estimate import ALPHA, Interval
 from trainables.metrics import OBJECTIVES
 
 
-def confirm_report(found: Confirmation) -> ConfirmReport:
+def confirm_report(confirmation: Confirmation) -> ConfirmReport:
     """Everything that a confirmation says so far."""
-    against_baseline = _by_metric(found, "confirm", "baseline")
-    placebo = _by_metric(found, "placebo", "baseline")
-    against_placebo = _by_metric(found, "confirm", "placebo")
-    used = [s for s in found.config.fresh_seeds if found.record("baseline", "", s) is not None]
-    ranks = {trial: rank for rank, trial in enumerate(found.promised, start=1)}
+    against_baseline = _by_metric(confirmation, "confirm", "baseline")
+    placebo = _by_metric(confirmation, "placebo", "baseline")
+    against_placebo = _by_metric(confirmation, "confirm", "placebo")
+    used = [
+        s
+        for s in confirmation.config.fresh_seeds
+        if confirmation.record("baseline", "", s) is not None
+    ]
+    ranks = {trial: rank for rank, trial in enumerate(confirmation.promised, start=1)}
 
     def confirmed(trial: str) -> ConfirmedTrial:
         three = [_of(trial, part) for part in (against_baseline, placebo, against_placebo)]
-        search, promised = _search_score(found, trial, against_baseline)
+        search, promised = _search_score(confirmation, trial, against_baseline)
         return ConfirmedTrial(
             trial=trial,
             rank=ranks[trial],
-            overrides=dict(found.search.trials[trial].overrides),
+            overrides=dict(confirmation.search.trials[trial].overrides),
             against_baseline=_rows(three[0]),
             placebo=_rows(three[1]),
             against_placebo=_rows(three[2]),
             search=search,
-            sentences=tuple(answer_sentences(trial, found, three, search, promised)),
+            sentences=tuple(answer_sentences(trial, confirmation, three, search, promised)),
         )
 
-    design = found.config.design
+    design = confirmation.config.design
     return ConfirmReport(
-        study=found.study.name,
+        study=confirmation.study.name,
         deciding=DECIDING,
         alpha=ALPHA,
         seeds=tuple(used),
         looks=design.looks if design else None,
-        finished=found.finished,
-        baseline={metric: _baseline(found, metric, used) for metric in METRICS},
-        trials=tuple(confirmed(trial) for trial in found.config.trials),
-        missing=tuple(missing_runs_text(found)),
-        notes=tuple(footnotes(found)),
+        finished=confirmation.finished,
+        baseline={metric: _baseline(confirmation, metric, used) for metric in METRICS},
+        trials=tuple(confirmed(trial) for trial in confirmation.config.trials),
+        missing=tuple(missing_runs_text(confirmation)),
+        notes=tuple(footnotes(confirmation)),
     )
 
 
@@ -63,8 +69,8 @@ _Family = dict[str, dict[str, Comparison]]
 """Metric → trial → comparison."""
 
 
-def _by_metric(found: Confirmation, of: Role, against: Role) -> _Family:
-    return {metric: found.compared(metric, of, against) for metric in METRICS}
+def _by_metric(confirmation: Confirmation, of: Role, against: Role) -> _Family:
+    return {metric: confirmation.compared(metric, of, against) for metric in METRICS}
 
 
 def _of(trial: str, family: _Family) -> dict[str, Comparison]:
@@ -76,23 +82,23 @@ def _rows(comparisons: dict[str, Comparison]) -> dict[str, MetricComparison]:
 
 
 def _row(metric: str, comparison: Comparison) -> MetricComparison:
-    found, sample = comparison.estimate, comparison.sample
+    estimate, sample = comparison.estimate, comparison.sample
     by_seed = zip(sample.seeds, sample.differences, strict=True)
     return MetricComparison(
         metric=metric,
         better="higher" if METRICS[metric] == "max" else "lower",
-        n=found.n,
-        mean_difference=found.mean,
-        std=found.std,
-        t_interval=_bounds(found.t_interval),
-        bca_interval=_bounds(found.bootstrap_interval),
-        p_t=found.p_t,
+        n=estimate.n,
+        mean_difference=estimate.mean,
+        std=estimate.std,
+        t_interval=_bounds(estimate.t_interval),
+        bca_interval=_bounds(estimate.bootstrap_interval),
+        p_t=estimate.p_t,
         p_t_holm=comparison.p_t_holm,
-        p_wilcoxon=found.p_wilcoxon,
+        p_wilcoxon=estimate.p_wilcoxon,
         p_wilcoxon_holm=comparison.p_wilcoxon_holm,
-        wilcoxon_can_reject=found.wilcoxon_can_reject,
-        cohens_d=found.effect_size,
-        hedges_g=found.hedges_g,
+        wilcoxon_can_reject=estimate.wilcoxon_can_reject,
+        cohens_d=estimate.effect_size,
+        hedges_g=estimate.hedges_g,
         level=comparison.level,
         verdict=str(comparison.verdict),
         seeds_needed=comparison.seeds_needed,
@@ -107,8 +113,8 @@ def _bounds(interval: Interval | None) -> tuple[float, float] | None:
     return None if interval is None else (interval.low, interval.high)
 
 
-def _baseline(found: Confirmation, metric: str, seeds: Sequence[int]) -> BaselineFigures:
-    values = {seed: found.value("baseline", "", seed, metric) for seed in seeds}
+def _baseline(confirmation: Confirmation, metric: str, seeds: Sequence[int]) -> BaselineFigures:
+    values = {seed: confirmation.value("baseline", "", seed, metric) for seed in seeds}
     known = [value for value in values.values() if value is not None]
     return BaselineFigures(
         n=len(known),
@@ -119,10 +125,11 @@ def _baseline(found: Confirmation, metric: str, seeds: Sequence[int]) -> Baselin
 
 
 def _search_score(
-    found: Confirmation, trial: str, against_baseline: _Family
+    confirmation: Confirmation, trial: str, against_baseline: _Family
 ) -> tuple[SearchScore, WinnersCurse | None]:
-    metric, promised = found.study.objective[0], found.promised[trial]
-    score, difference = _first(promised.value), _first(promised.paired_difference)
+    metric, promised = confirmation.study.objective[0], confirmation.promised[trial]
+    score = by_objective(promised.value)[0]
+    difference = by_objective(promised.paired_difference)[0]
     confirmed = against_baseline[metric][trial].estimate
     curse = None
     if score is not None and difference is not None:
@@ -137,7 +144,3 @@ def _search_score(
         lost=curse.lost if curse else None,
     )
     return row, curse
-
-
-def _first(value: float | list[float] | None) -> float | None:
-    return value[0] if isinstance(value, list) else value

@@ -1,31 +1,33 @@
 """A confirmation's tables for the terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.confirm.model import ConfirmedTrial, ConfirmReport, MetricComparison
-from study.campaigns.confirm_plan import DECIDING
-from study.statistics.paired import ALPHA
-
-CANNOT_REJECT = "cannot reject"
-"""Said of a Wilcoxon test that no differences could have made significant."""
-
-
-# Tables
-
-
-COMPARISONS = (
-    ("against_baseline", "{trial} − baseline"),
-    ("placebo", "placebo − baseline"),
-    ("against_placebo", "{trial} − placebo"),
+from analysis.confirm.columns import (
+    CANNOT_REJECT,
+    DIFFERENCES,
+    SEARCH,
+    TESTS,
+    THREE_WAYS,
+    WAYS,
+    Column,
+    cells,
+    headings,
+    legend,
 )
+from analysis.confirm.model import ConfirmedTrial, ConfirmReport
+from study.campaigns.confirm_plan import DECIDING
+from study.statistics.estimate import ALPHA
 
-_NARROW = "trial"
-"""What a table says for a configuration whose key stands in its title."""
+_SHORT = {
+    "best_val_accuracy": "best val acc.",
+    "final_val_accuracy": "final val acc.",
+    "generalization_gap": "general. gap",
+}
 
 
 def print_confirm(console: Console, report: ConfirmReport) -> None:
@@ -35,149 +37,53 @@ def print_confirm(console: Console, report: ConfirmReport) -> None:
         for sentence in trial.sentences:
             console.print(f"  {escape(sentence)}", highlight=False, soft_wrap=True)
     for trial in report.trials:
-        console.print(differences_table(trial))
-        console.print(tests_table(trial))
+        console.print(_by_metric(trial, "differences", DIFFERENCES))
+        tests = _by_metric(trial, "tests", TESTS)
+        if not all(row.wilcoxon_can_reject for row in trial.against_baseline.values()):
+            tests.caption = f"† {CANNOT_REJECT}: so few differences can give no p below {ALPHA:g}"
+        console.print(tests)
         if trial.placebo:
-            console.print(placebo_table(trial))
-    console.print(search_table(report))
+            console.print(_three_ways(trial))
+    console.print(_search(report))
     for line in legend(report):
         console.print(line, style="dim", highlight=False, markup=False)
     for line in (*report.missing, *report.notes):
         console.print(f"[yellow]note:[/] {escape(line)}", soft_wrap=True, highlight=False)
 
 
-def differences_table(trial: ConfirmedTrial) -> Table:
-    """Mean paired differences from the baseline, with their intervals."""
-    title = f"{trial.trial} − baseline: differences"
-    table = _table(title, "metric", "n", "mean", "sd", "95 % t", "95 % BCa")
-    for row in trial.against_baseline.values():
-        table.add_row(
-            _metric(row),
-            str(row.n),
-            signed(row.mean_difference),
-            plain_number(row.std),
-            interval_text(row.t_interval),
-            interval_text(row.bca_interval),
-            style=_style(row),
-        )
+def _by_metric(trial: ConfirmedTrial, what: str, columns: Sequence[Column]) -> Table:
+    table = _table(f"{trial.trial} − baseline: {what}", "metric", columns)
+    for metric, row in trial.against_baseline.items():
+        name = _SHORT.get(metric, metric.replace("_", " "))
+        table.add_row(*cells(name, columns, row), style="bold" if metric == DECIDING else "")
     return table
 
 
-def tests_table(trial: ConfirmedTrial) -> Table:
-    """What the tests say of them."""
-    table = _table(
-        f"{trial.trial} − baseline: tests", "metric", "p (t)", "Holm", "Wilcoxon", "d", "verdict"
-    )
-    if not all(row.wilcoxon_can_reject for row in trial.against_baseline.values()):
-        table.caption = f"† {CANNOT_REJECT}: so few differences can give no p below {ALPHA:g}"
-    for row in trial.against_baseline.values():
-        table.add_row(
-            _metric(row),
-            p_text(row.p_t),
-            p_text(row.p_t_holm),
-            wilcoxon_text(row, " †"),
-            effect_text(row.cohens_d),
-            row.verdict,
-            style=_style(row),
-        )
-    return table
-
-
-def placebo_table(trial: ConfirmedTrial) -> Table:
+def _three_ways(trial: ConfirmedTrial) -> Table:
     """The three comparisons in the deciding metric."""
     title = f"{trial.trial}: {DECIDING.replace('_', ' ')}, three ways"
-    table = _table(title, "difference", "n", "mean", "95 % t", "Holm", "verdict")
+    table = _table(title, "difference", THREE_WAYS)
     # In 80 columns the words give way, not the figures.
     table.columns[-1].no_wrap = False
-    for field, label in COMPARISONS:
-        row: MetricComparison = getattr(trial, field)[DECIDING]
+    for field, label in WAYS:
+        # The title names the trial.
         table.add_row(
-            label.format(trial=_NARROW),
-            str(row.n),
-            signed(row.mean_difference),
-            interval_text(row.t_interval),
-            p_text(row.p_t_holm),
-            row.verdict,
+            *cells(label.format(trial="trial"), THREE_WAYS, getattr(trial, field)[DECIDING])
         )
     return table
 
 
-def search_table(report: ConfirmReport) -> Table:
+def _search(report: ConfirmReport) -> Table:
     """The winner's curse: the search's score beside the confirmed one."""
     metric = report.trials[0].search.metric.replace("_", " ")
-    title = f"promised by the search and confirmed: {metric}"
-    table = _table(title, "trial", "score", "promised", "confirmed", "95 % t", "lost")
+    table = _table(f"promised by the search and confirmed: {metric}", "trial", SEARCH)
     for trial in report.trials:
-        row = trial.search
-        table.add_row(
-            trial.trial,
-            plain_number(row.score),
-            signed(row.promised),
-            signed(row.confirmed),
-            interval_text(row.interval),
-            signed(row.lost),
-        )
+        table.add_row(*cells(trial.trial, SEARCH, trial.search))
     return table
 
 
-def _table(title: str, *columns: str) -> Table:
+def _table(title: str, lead: str, columns: Sequence[Column]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(columns):
+    for index, name in enumerate(headings(lead, columns)):
         table.add_column(name, justify="right" if index else "left", no_wrap=True)
     return table
-
-
-def legend(report: ConfirmReport) -> Iterator[str]:
-    yield (
-        f"The verdict rests on {report.deciding}: a paired t test, Holm-corrected over "
-        f"{len(report.trials)} configurations, at {report.alpha:g}. Losses and the gap are better "
-        "when lower."
-    )
-    yield (
-        f"Wilcoxon: signed-rank test ({CANNOT_REJECT}: so few differences can give no p below the "
-        "level). BCa intervals are too narrow for few seeds. d: mean / sd of the differences "
-        "(Cohen's d_z). Promised and confirmed: differences from the baseline."
-    )
-
-
-_SHORT = {
-    "best_val_accuracy": "best val acc.",
-    "final_val_accuracy": "final val acc.",
-    "generalization_gap": "general. gap",
-}
-
-
-def _style(row: MetricComparison) -> str:
-    return "bold" if row.metric == DECIDING else ""
-
-
-def _metric(row: MetricComparison) -> str:
-    return _SHORT.get(row.metric, row.metric.replace("_", " "))
-
-
-def signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.4f}"
-
-
-def plain_number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
-def effect_text(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.2f}"
-
-
-def interval_text(bounds: tuple[float, float] | None) -> str:
-    return "–" if bounds is None else f"{bounds[0]:+.4f}…{bounds[1]:+.4f}"
-
-
-def p_text(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
-
-
-def wilcoxon_text(row: MetricComparison, mark: str = f", {CANNOT_REJECT}") -> str:
-    if row.p_wilcoxon is None:
-        return "–"
-    return p_text(row.p_wilcoxon) + ("" if row.wilcoxon_can_reject else mark)

@@ -8,12 +8,10 @@ from study.campaigns.confirmation import Confirmation
 from study.records.summary import study_notes
 from study.statistics.comparison import Comparison, Verdict, WinnersCurse
 
-# In words
-
 
 def answer_sentences(
     trial: str,
-    found: Confirmation,
+    confirmation: Confirmation,
     three: Sequence[dict[str, Comparison]],
     search: SearchScore,
     curse: WinnersCurse | None,
@@ -21,7 +19,7 @@ def answer_sentences(
     against_baseline, placebo, against_placebo = three
     metric = DECIDING.replace("_", " ")
     yield f"{trial}, {metric} beside the baseline: {against_baseline[DECIDING].sentence()}."
-    if found.has_no_placebo(trial):
+    if confirmation.has_no_placebo(trial):
         yield (
             f"{trial} can have no placebo: its noise fills the epochs after its warm-up. Whether "
             "its timing matters can't be told."
@@ -71,22 +69,22 @@ def _curse_sentence(trial: str, search: SearchScore, curse: WinnersCurse) -> str
     return f"{text}: no less than was promised."
 
 
-def missing_runs_text(found: Confirmation) -> Iterator[str]:
-    if not found.finished:
-        records = found.state.trials.values()
+def missing_runs_text(confirmation: Confirmation) -> Iterator[str]:
+    if not confirmation.finished:
+        records = confirmation.state.trials.values()
         ended = sum(record.finished for record in records)
-        left = sum(len(found.missing(role)) for role in ROLES)
+        left = sum(len(confirmation.missing(role)) for role in ROLES)
         yield (
             f"The confirmation is not finished: {ended} runs have ended, {left} can be trained "
-            f"now. Go on with the same noise-study confirm {found.study.name}."
+            f"now. Go on with the same noise-study confirm {confirmation.study.name}."
         )
-    for record in found.failed():
+    for record in confirmation.failed():
         yield f"{record.key} failed: {record.reason}"
 
 
-def footnotes(found: Confirmation) -> Iterator[str]:
-    yield from study_notes(found.state)
-    if found.config.design is not None:
+def footnotes(confirmation: Confirmation) -> Iterator[str]:
+    yield from study_notes(confirmation.state)
+    if confirmation.config.design is not None:
         yield (
             "The number of seeds was decided by the test accuracy beside the baseline (sequential "
             "design, alpha spending after Lan and DeMets 1983); the error level holds for that "

@@ -6,23 +6,20 @@ A configuration is copied from the study's ledger, where the run itself was desc
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import yaml
 
 from analysis.export.result_table import result_table, to_latex, to_markdown
 from analysis.reading import StudyView
-from analysis.trials_table import trials_table, write_csv, write_parquet
-from study.records.folder import write_json
+from analysis.trials_table import trials_table
+from study.records.json_files import write_json
 from study.records.summary import TrialSummary, pareto_front
 from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.files import write_atomically
 from trainables.settings import parse_config, read_mapping
 
-Form = Literal["json", "yaml"]
-
-FORMS: tuple[Form, ...] = ("json", "yaml")
+_ENDINGS = (".json", ".yaml")
 
 
 def chosen_trials(view: StudyView, top: int, pareto: bool) -> list[TrialSummary]:
@@ -32,9 +29,6 @@ def chosen_trials(view: StudyView, top: int, pareto: bool) -> list[TrialSummary]
         view: the study.
         top: so many of the best complete trials by the first objective.
         pareto: instead the Pareto front of a study with two objectives.
-
-    Raises:
-        InputError: if there is no complete trial, or no front in this study.
     """
     if top < 1:
         raise InputError(f"--top = {top}: at least 1")
@@ -50,38 +44,29 @@ def chosen_trials(view: StudyView, top: int, pareto: bool) -> list[TrialSummary]
     return list(view.complete[:top])
 
 
-def export_configs(
-    view: StudyView, trials: Sequence[TrialSummary], folder: Path, forms: Sequence[Form] = FORMS
-) -> list[Path]:
+def export_configs(view: StudyView, trials: Sequence[TrialSummary], folder: Path) -> list[Path]:
     """Write the run configurations of trials, and load each again.
 
     Those of an earlier export are removed first: ranks change while a study goes on.
-
-    Raises:
-        InputError: if a file does not give back the configuration that it was written from.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for form in FORMS:
-        for old in folder.glob(f"[0-9][0-9]_trial-*.{form}"):
+    for old in folder.glob("[0-9][0-9]_trial-*.*"):
+        if old.suffix in _ENDINGS:
             old.unlink()
     paths = []
     for rank, trial in enumerate(trials, 1):
         config = view.train_config(trial.trial_id)
-        for form in forms:
-            path = folder / f"{rank:02d}_{trial.trial_id}.{form}"
+        for ending in _ENDINGS:
+            path = folder / f"{rank:02d}_{trial.trial_id}{ending}"
             write_config(config, path)
             paths.append(path)
     return paths
 
 
 def write_config(config: TrainConfig, path: Path) -> None:
-    """Write a run's configuration as its ending says, and verify it by loading it again.
-
-    Raises:
-        InputError: if it does not come back equal.
-    """
+    """Write a run's configuration as its ending says, and verify it by loading it again."""
     values = config.model_dump(mode="json")
-    if path.suffix in {".yaml", ".yml"}:
+    if path.suffix == ".yaml":
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
         write_atomically(path, text.encode())
     else:
@@ -96,19 +81,15 @@ def export_study(
     *,
     top: int = 3,
     pareto: bool = False,
-    forms: Sequence[Form] = FORMS,
 ) -> list[Path]:
     """Write everything into ``folder``: ``configs/``, ``trials.csv``, ``.parquet``, ``table.*``.
 
     A study without a complete trial gets its tables, but no configurations.
-
-    Raises:
-        InputError: as ``chosen_trials`` and ``write_config``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    table = trials_table(view)
-    write_csv(table, folder / "trials.csv")
-    write_parquet(table, folder / "trials.parquet")
+    frame = trials_table(view).to_frame()
+    frame.to_csv(folder / "trials.csv", index=False, lineterminator="\r\n")
+    frame.to_parquet(folder / "trials.parquet", index=False)
     result = result_table(view)
     (folder / "table.md").write_text(to_markdown(result), encoding="utf-8")
     (folder / "table.tex").write_text(to_latex(result), encoding="utf-8")
@@ -116,7 +97,4 @@ def export_study(
     paths = [folder / name for name in names]
     if not view.complete and not pareto:
         return paths
-    return [
-        *export_configs(view, chosen_trials(view, top, pareto), folder / "configs", forms),
-        *paths,
-    ]
+    return [*export_configs(view, chosen_trials(view, top, pareto), folder / "configs"), *paths]

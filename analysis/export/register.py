@@ -18,6 +18,7 @@ from analysis.reading import StudyView
 from analysis.report.figures import better_by
 from study.campaigns.confirm_plan import DECIDING
 from study.campaigns.confirmation import Confirmation, confirmation_of
+from study.records.planned_run import baseline_key
 from study.statistics.comparison import Verdict
 from trainables.checkpoint import CheckpointError, load_state
 from trainables.config import TrainConfig
@@ -37,42 +38,38 @@ _EXAMPLES = 8
 
 
 @dataclass(frozen=True)
-class Standing:
+class Winner:
     """Which trial is a study's winner, and whether it beats the baseline.
 
     Attributes:
-        trial: its key.
+        key: the trial's.
         beats: whether it does.
         reason: why, in a sentence.
         metrics: the figures that say so.
     """
 
-    trial: str
+    key: str
     beats: bool
     reason: str
     metrics: Mapping[str, float]
 
 
-def standing(view: StudyView) -> Standing:
-    """The winner: by the confirmation's verdicts where there are any, else by the search.
-
-    Raises:
-        InputError: if no trial is complete.
-    """
+def find_winner(view: StudyView) -> Winner:
+    """The winner: by the confirmation's verdicts where there are any, else by the search."""
     confirmation = confirmation_of(view.folder, view.config, view.state)
     confirmed = None if confirmation is None else _confirmed(confirmation)
     return confirmed or _searched(view)
 
 
-def _confirmed(found: Confirmation) -> Standing | None:
+def _confirmed(found: Confirmation) -> Winner | None:
     order = list(Verdict)
     known = [(t, c) for t, c in found.verdicts().items() if c.estimate.mean is not None]
     if not known:
         return None
-    trial, best = min(
+    key, best = min(
         known, key=lambda item: (order.index(item[1].verdict), -(item[1].estimate.mean or 0.0))
     )
-    tests = [found.value("confirm", trial, s, DECIDING) for s in found.config.fresh_seeds]
+    tests = [found.value("confirm", key, s, DECIDING) for s in found.config.fresh_seeds]
     values = [value for value in tests if value is not None]
     metrics = {
         f"confirmed_{DECIDING}": stats.fmean(values),
@@ -80,10 +77,10 @@ def _confirmed(found: Confirmation) -> Standing | None:
         "confirmed_seeds": float(best.estimate.n),
     }
     reason = f"confirmed on fresh seeds, {DECIDING} beside the baseline: {best.sentence()}"
-    return Standing(trial, best.verdict is Verdict.BETTER, reason, metrics)
+    return Winner(key, best.verdict is Verdict.BETTER, reason, metrics)
 
 
-def _searched(view: StudyView) -> Standing:
+def _searched(view: StudyView) -> Winner:
     best = view.best
     if best is None:
         raise InputError(
@@ -98,21 +95,17 @@ def _searched(view: StudyView) -> Standing:
             f"{gain:+.4f} better in {name} than the baseline of its seed in the search, which is "
             "partly luck: not confirmed on fresh seeds"
         )
-    return Standing(best.trial_id, gain is not None and gain > 0, reason, metrics)
+    return Winner(best.trial_id, gain is not None and gain > 0, reason, metrics)
 
 
-def check_standing(view: StudyView, name: str, *, force: bool) -> Standing:
-    """The winner, if it may be registered.
-
-    Raises:
-        InputError: if it does not beat the baseline and nobody insists, or there is none.
-    """
+def check_winner(view: StudyView, name: str, *, force: bool) -> Winner:
+    """The winner, if it may be registered."""
     if not name.strip() or set(name) & set("/:"):
         raise InputError(f"--register = {name!r}: give a name without / and :")
-    winner = standing(view)
+    winner = find_winner(view)
     if not winner.beats and not force:
         raise InputError(
-            f"--register = {name!r}: {winner.trial} is not shown to beat the baseline "
+            f"--register = {name!r}: {winner.key} is not shown to beat the baseline "
             f"({winner.reason}); --force registers it all the same"
         )
     return winner
@@ -162,44 +155,40 @@ class TrainedWeights:
     epoch: int | None
 
 
-def winner_weights(view: StudyView, trial: str, file: str = "") -> TrainedWeights:
-    """The weights of a trial: from a file, or from the final checkpoint that the study kept.
-
-    Raises:
-        InputError: if there are none, saying how to make them, or the file is another run's.
-    """
-    config = view.train_config(trial)
+def winner_weights(view: StudyView, key: str, file: str = "") -> TrainedWeights:
+    """The weights of a trial: from a file, or from the final checkpoint that the study kept."""
+    config = view.train_config(key)
     if file:
-        return _from_file(Path(file).expanduser(), config, trial)
-    path: Location = view.folder.checkpoints / trial / "final.ckpt"
-    record = view.state.trials[trial]
+        return _from_file(Path(file).expanduser(), config, key)
+    path: Location = view.folder.checkpoints / key / "final.ckpt"
+    record = view.state.trials[key]
     if not path.exists() and record.first_injection_epoch is None:
         # It never injected: it is its baseline, bit for bit.
-        path = view.folder.checkpoints / f"baseline-seed{record.seed}" / "final.ckpt"
+        path = view.folder.checkpoints / baseline_key(record.seed) / "final.ckpt"
     try:
         state = load_state(path)
         weights, epoch = state["best_weights"], state["best_epoch"]
     except CheckpointError as error:
-        raise InputError(_how_to_train(view, trial, str(error))) from None
+        raise InputError(_how_to_train(view, key, str(error))) from None
     if weights is None:
         raise InputError(f"{path}: no epoch with finite statistics was complete")
     return TrainedWeights(path, weights, epoch)
 
 
-def _how_to_train(view: StudyView, trial: str, why: str) -> str:
+def _how_to_train(view: StudyView, key: str, why: str) -> str:
     return (
-        f"{trial}: its weights are not there ({why}). Train it again, bit for bit: noise-analysis "
+        f"{key}: its weights are not there ({why}). Train it again, bit for bit: noise-analysis "
         f"export {view.name} --storage {view.config.storage}, then noise-train --config with the "
         "file of this trial, then --register with --weights and the .pth file that it wrote"
     )
 
 
-def _from_file(path: Path, config: TrainConfig, trial: str) -> TrainedWeights:
+def _from_file(path: Path, config: TrainConfig, key: str) -> TrainedWeights:
     from study.run.weights_file import read_weights
 
     found = read_weights(path)
     if found.config is None or TrainConfig.model_validate(dict(found.config)) != config:
-        raise InputError(f"--weights = {path}: not the weights of a run with {trial}'s settings")
+        raise InputError(f"--weights = {path}: not the weights of a run with {key}'s settings")
     return TrainedWeights(path, found.model, found.epoch)
 
 
@@ -219,7 +208,7 @@ def register_winner(
     tracking: str | None = None,
     force: bool = False,
     weights_file: str = "",
-) -> "tuple[RegisteredModel, Standing]":
+) -> "tuple[RegisteredModel, Winner]":
     """Register the winner's weights as ``name`` in MLflow, with the alias ``champion``.
 
     Args:
@@ -230,28 +219,31 @@ def register_winner(
         weights_file: a .pth file of the winner's; empty: the checkpoint that the study kept.
 
     Raises:
-        InputError: as ``check_standing``; or its weights are not there, the study is not in
+        InputError: as ``check_winner``; or the weights are not there, the study is not in
             MLflow, or the model that MLflow gives back predicts something else.
         StoreUnavailableError: if MLflow doesn't answer.
     """
-    winner = check_standing(view, name, force=force)
-    config = view.train_config(winner.trial)
-    trained = winner_weights(view, winner.trial, weights_file)
+    from study.tracking.registry import register_model
+
+    winner = check_winner(view, name, force=force)
+    config = view.train_config(winner.key)
+    trained = winner_weights(view, winner.key, weights_file)
     dataset = load_dataset(config.data)
     model = _to_log(view, winner, config, dataset, trained)
     found = find_runs(view, tracking)
-    if found is None or winner.trial not in found.runs:
+    if found is None or winner.key not in found.runs:
         raise InputError(
             f"study {view.name!r} is not in MLflow at {redact_uri(tracking_uri(view, tracking))}; "
             f"send it there with: noise-study sync {view.name} --storage {view.config.storage}"
         )
-    version = found.store.register_model(name, found.experiment, found.runs[winner.trial], model)
+    run_id = found.runs[winner.key]
+    version = register_model(found.store.connection, name, found.experiment, run_id, model)
     return version, winner
 
 
 def _to_log(
     view: StudyView,
-    winner: Standing,
+    winner: Winner,
     config: TrainConfig,
     dataset: Dataset,
     trained: TrainedWeights,
@@ -265,7 +257,7 @@ def _to_log(
     data = resolve_data(config.data, dataset)
     tags = {
         "study": view.name,
-        "trial_id": winner.trial,
+        "trial_id": winner.key,
         "standing": "beats the baseline" if winner.beats else "not shown to beat the baseline",
         "reason": winner.reason,
         "classes": ", ".join(dataset.classes),
@@ -274,7 +266,7 @@ def _to_log(
     params |= {"seed": str(config.seed), "epochs": str(config.epochs)}
     params["best_epoch"] = str(trained.epoch)
     description = (
-        f"The winner of study **{view.name}**, {winner.trial}: {config.model.classifier} on "
+        f"The winner of study **{view.name}**, {winner.key}: {config.model.classifier} on "
         f"{config.data.dataset}. {winner.reason}.\n\nInput: pixels, uint8 (images, 32, 32, 3), "
         f"RGB. Output: logits of {len(dataset.classes)} classes: {tags['classes']}."
     )
@@ -284,7 +276,7 @@ def _to_log(
         outputs,
         params=params,
         tags=tags,
-        metrics={**_figures(view.state.trials[winner.trial].history), **winner.metrics},
+        metrics={**_figures(view.state.trials[winner.key].history), **winner.metrics},
         dataset=(config.data.dataset, _settings(data)),
         description=description,
     )

@@ -1,10 +1,11 @@
 """The table of results for papers: Markdown and LaTeX."""
 
-from collections.abc import Sequence
+import statistics as stats
 from dataclasses import dataclass
-from typing import Any
 
 from analysis.reading import StudyView
+from study.formats import DASH, markdown_table, mean_sd, number, signed
+from study.records.summary import by_objective
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,13 @@ def result_table(view: StudyView, shown: int = 10) -> ResultTable:
     rows: list[tuple[str, ...]] = []
     pinned = [b for b in view.summary.baseline if b.value is not None]
     if pinned:
-        columns = list(zip(*(_as_list(b.value) for b in pinned), strict=True))
-        rows.append(
-            ("baseline", str(len(pinned)), *map(_mean_sd, columns), *["–"] * len(names), "–")
-        )
+        columns = zip(*(by_objective(b.value) for b in pinned), strict=True)
+        spreads = (mean_sd(stats.fmean(c), stats.stdev(c) if len(c) > 1 else None) for c in columns)
+        rows.append(("baseline", str(len(pinned)), *spreads, *[DASH] * len(names), DASH))
     for trial in view.complete[:shown]:
-        paired = _as_list(trial.paired_difference) or [None] * len(names)
+        paired = by_objective(trial.paired_difference, len(names))
         begins = "never" if trial.never_injected else str(trial.first_injection_epoch)
-        values = (_number(value) for value in _as_list(trial.value))
+        values = map(number, by_objective(trial.value))
         rows.append((trial.trial_id, "1", *values, *map(_signed, paired), begins))
     train = view.config.train
     caption = (
@@ -42,77 +42,37 @@ def result_table(view: StudyView, shown: int = 10) -> ResultTable:
     return ResultTable(caption, header, tuple(rows))
 
 
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list) else [value]
-
-
-def _mean_sd(values: Sequence[float]) -> str:
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return f"{mean:.4f}"
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return f"{mean:.4f} ± {variance**0.5:.4f}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
 def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.4f}".replace("-", "−")
+    return signed(value).replace("-", "−")
 
 
 def to_markdown(table: ResultTable) -> str:
-    """The table in Markdown."""
-    lines = [table.header, tuple("---" for _ in table.header), *table.rows]
-    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in cells)
-    return f"{text}\n\n{table.caption}\n"
+    return f"{markdown_table(table.header, table.rows)}\n\n{table.caption}\n"
 
 
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "_": r"\_",
-    "%": r"\%",
-    "&": r"\&",
-    "#": r"\#",
-    "$": r"\$",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "–": "--",
+_TEX = {ord(sign): f"\\{sign}" for sign in "_%&#${}"} | {
+    ord("\\"): r"\textbackslash{}",
+    ord("~"): r"\textasciitilde{}",
+    ord("^"): r"\textasciicircum{}",
+    ord("−"): "$-$",
+    ord("±"): r"$\pm$",
+    ord("–"): "--",
 }
 
 
 def to_latex(table: ResultTable) -> str:
     """The table in LaTeX, with booktabs' rules."""
+    import pandas
 
-    def row(cells: Sequence[str]) -> str:
-        return " & ".join(_tex(cell) for cell in cells) + r" \\"
-
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs}",
-            r"\begin{table}",
-            r"  \centering",
-            rf"  \caption{{{_tex(table.caption)}}}",
-            rf"  \begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
-            r"    \toprule",
-            f"    {row(table.header)}",
-            r"    \midrule",
-            *(f"    {row(cells)}" for cells in table.rows),
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table}",
-            "",
-        ]
+    header, *rows = [[cell.translate(_TEX) for cell in row] for row in (table.header, *table.rows)]
+    text = (
+        pandas.DataFrame(rows, columns=header)
+        .style.hide(axis="index")
+        .to_latex(
+            caption=table.caption.translate(_TEX),
+            column_format="l" + "r" * (len(header) - 1),
+            hrules=True,
+            position_float="centering",
+        )
     )
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in text)
+    return f"% needs \\usepackage{{booktabs}}\n{text}"

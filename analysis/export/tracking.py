@@ -30,11 +30,7 @@ class StudyRuns:
 
 
 def tracking_uri(view: StudyView, given: str | None) -> str:
-    """The store that is meant: the one given, the study's own, or the storage folder's.
-
-    Raises:
-        InputError: for an address that is no store's, or whose secret was not stored.
-    """
+    """The store that is meant: the one given, the study's own, or the storage folder's."""
     from study.records.folder import check_secrets
     from study.tracking.addresses import resolve_uri
 
@@ -50,7 +46,6 @@ def find_runs(view: StudyView, given: str | None) -> StudyRuns | None:
     """The study's runs in MLflow; None if it is not there.
 
     Raises:
-        InputError: for an address that is no store's.
         StoreUnavailableError: if the store doesn't answer.
     """
     from study.tracking.addresses import artifact_root

@@ -100,9 +100,6 @@ def preview(baseline: BaselineHistory, noise: NoiseConfig) -> Preview:
     Args:
         baseline: its recorded epochs; the whole of them, or as many as there are.
         noise: the settings.
-
-    Raises:
-        InputError: if nothing is recorded, or the settings say that there is no noise.
     """
     if noise.policy == "off":
         raise InputError(

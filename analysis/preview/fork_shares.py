@@ -8,6 +8,7 @@ from analysis.reading import BaselineHistory, StudyView
 from search_spaces.calibration import CalibratedSpace, calibrate
 from search_spaces.registry import SpaceSpec, get_space
 from search_spaces.shares import ForkShares, shares
+from study.formats import DASH
 from trainables.errors import InputError
 from trainables.settings import read_mapping
 
@@ -41,9 +42,6 @@ def space_forks(
         baseline: the baseline's history.
         space: the space's name; default: the study's own, with the calibration it searched with.
         n: configurations sampled.
-
-    Raises:
-        InputError: if the baseline is not complete, or the space has no thresholds.
     """
     name = space or view.config.space
     spec = get_space(name)
@@ -82,14 +80,12 @@ def shares_table(found: SpaceForks) -> Table:
     both = (found.before, found.after)
     table.add_row("never inject", *(f"{s.never:.1%}" for s in both))
     table.add_row("inject at the first epoch possible", *(f"{s.at_first:.1%}" for s in both))
-    for label, index in (("first", 0), ("10 %", 1), ("25 %", 2), ("half", 3), ("75 %", 4)):
+    for index, label in enumerate(("first", "10 %", "25 %", "half", "75 %", "90 %", "last")):
         table.add_row(f"fork epoch: {label}", *(_fork(s, index) for s in both))
-    table.add_row("fork epoch: 90 %", *(_fork(s, 5) for s in both))
-    table.add_row("fork epoch: last", *(_fork(s, 6) for s in both))
     table.add_row("possible fork epochs", *(f"{s.first_possible}–{s.epochs - 1}" for s in both))
     table.add_row("epochs trained ÷ reported", *(f"{s.trained:.1%}" for s in both))
     return table
 
 
 def _fork(found: ForkShares, index: int) -> str:
-    return f"{found.forks[index]:g}" if found.forks else "–"
+    return f"{found.forks[index]:g}" if found.forks else DASH

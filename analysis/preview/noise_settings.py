@@ -28,9 +28,6 @@ def read_noise_file(path: str, entry: int | None, baseline: TrainConfig) -> Nois
         path: JSON or YAML.
         entry: which one of a list, from 0.
         baseline: the configuration of the baseline, which only noise may differ from.
-
-    Raises:
-        InputError: if the file holds nothing of the kind.
     """
     content = read_document(path)
     if isinstance(content, list):
@@ -97,9 +94,6 @@ def resolve_noise(
         given: settings by path (``noise/patience``), as options gave them.
         options: setting path → option, for messages.
         where: the file's name, for messages.
-
-    Raises:
-        InputError: naming field, value and what is allowed.
     """
     values = base.model_dump(mode="json")
     if base.policy == "off":

@@ -24,72 +24,69 @@ from analysis.charts.chart import (
     spans,
 )
 from analysis.preview.compute import Preview
+from study.formats import DASH, number
 from trainables.noise.controller import Injection
 from trainables.noise.signals import SIGNALS
 
 
-def signals_table(found: Preview) -> Table:
+def signals_table(preview: Preview) -> Table:
     """When each signal is raised, up to the fork."""
     table = Table(title="signals, up to the first noisy epoch")
     table.add_column("signal", no_wrap=True)
     table.add_column("raised before epochs")
     for column in ("first", "threshold", "lowest", "highest"):
         table.add_column(column, justify="right")
-    for signal in found.signals:
+    for signal in preview.signals:
         table.add_row(
             signal.name,
             span_text(signal.raised),
-            str(signal.raised[0]) if signal.raised else "–",
-            _number(signal.threshold),
-            _number(signal.lowest),
-            _number(signal.highest),
+            str(signal.raised[0]) if signal.raised else DASH,
+            number(signal.threshold, ".4g"),
+            number(signal.lowest, ".4g"),
+            number(signal.highest, ".4g"),
         )
     return table
 
 
-def timeline_table(found: Preview) -> Table:
+def timeline_table(preview: Preview) -> Table:
     """The controller's phases in order, from epoch 0 to the end of the budget."""
-    table = Table(title=f"{found.source}: what these settings would do")
+    table = Table(title=f"{preview.source}: what these settings would do")
     table.add_column("epochs", no_wrap=True)
     table.add_column("phase")
     table.add_column("signals raised")
     for column in ("noise", "magnitude", "severity", "cooldown left"):
         table.add_column(column, justify="right")
-    for first, last, decided in _phases(found):
+    for first, last, decided in _phases(preview):
         noisy = decided.injecting
         style = "bold" if noisy else ""
         table.add_row(
             f"{first}" if first == last else f"{first}–{last}",
             decided.phase.replace("_", "-"),
-            ", ".join(decided.signals) or "–",
-            decided.kind if noisy else "–",
-            f"{decided.magnitude:.4g}" if noisy else "–",
-            f"{decided.severity:.3f}" if noisy and found.noise.policy != "always" else "–",
+            ", ".join(decided.signals) or DASH,
+            decided.kind if noisy else DASH,
+            f"{decided.magnitude:.4g}" if noisy else DASH,
+            f"{decided.severity:.3f}" if noisy and preview.noise.policy != "always" else DASH,
             _cooldown_left(first, last, decided),
             style=style,
         )
-    if found.known < found.epochs:
-        end = found.epochs - 1
-        cells = [f"{found.known}–{end}" if end > found.known else str(end), "no longer known"]
+    if preview.known < preview.epochs:
+        end = preview.epochs - 1
+        cells = [f"{preview.known}–{end}" if end > preview.known else str(end), "no longer known"]
         table.add_row(*cells, *["?"] * 5, style="dim")
     return table
 
 
 def _cooldown_left(first: int, last: int, decided: Injection) -> str:
     if decided.phase != "cooldown":
-        return str(decided.cooldown_remaining) if decided.cooldown_remaining else "–"
+        return str(decided.cooldown_remaining) if decided.cooldown_remaining else DASH
     return f"{decided.cooldown_remaining + last - first}–{decided.cooldown_remaining}"
 
 
-def _phases(found: Preview) -> list[tuple[int, int, Injection]]:
+def _phases(preview: Preview) -> list[tuple[int, int, Injection]]:
     """Runs of epochs with the same phase and signals: first, last, the last one's decision."""
-    known = enumerate(found.decisions)
+    known = enumerate(preview.decisions)
     runs = [list(run) for _, run in groupby(known, lambda each: (each[1].phase, each[1].signals))]
     return [(run[0][0], run[-1][0], run[-1][1]) for run in runs]
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
 
 
 _STATISTICS = (
@@ -100,9 +97,9 @@ _STATISTICS = (
 """Panels: axis, and statistics with colours; the signals are those that are read off them."""
 
 
-def preview_chart(found: Preview) -> Chart:
+def preview_chart(preview: Preview) -> Chart:
     """The statistics with the raised signals as bands, the fork, and the unknown part greyed."""
-    raised = {signal.name: signal.raised for signal in found.signals}
+    raised = {signal.name: signal.raised for signal in preview.signals}
     panels = []
     for axis, statistics in _STATISTICS:
         marks: list[Mark] = [
@@ -112,37 +109,37 @@ def preview_chart(found: Preview) -> Chart:
             for start, stop in spans(raised.get(name, ()))
         ]
         for name, colour in statistics.items():
-            marks += _baseline_lines(found, name, colour)
+            marks += _baseline_lines(preview, name, colour)
         panels.append(
             Panel(
-                (*marks, *_borders(found)),
+                (*marks, *_borders(preview)),
                 x="",
                 y=axis,
-                x_range=_x_range(found),
-                y_log=_spans_decades(found, list(statistics)),
+                x_range=_x_range(preview),
+                y_log=_spans_decades(preview, list(statistics)),
                 height=0.75,
             )
         )
-    panels.append(_signals_panel(found))
+    panels.append(_signals_panel(preview))
     return Chart(
         key="preview",
-        title=" ".join([found.source + ":", *found.sentences()[:1]]),
+        title=" ".join([preview.source + ":", *preview.sentences()[:1]]),
         panels=tuple(panels),
-        caption=" ".join(found.sentences()),
+        caption=" ".join(preview.sentences()),
     )
 
 
-def _spans_decades(found: Preview, names: Sequence[str]) -> bool:
+def _spans_decades(preview: Preview, names: Sequence[str]) -> bool:
     """Whether a linear axis would show little but the largest value."""
-    values = [getattr(row, name) for row in found.history for name in names]
+    values = [getattr(row, name) for row in preview.history for name in names]
     finite = [value for value in values if math.isfinite(value)]
     return bool(finite) and min(finite) > 0 and max(finite) > 1000 * min(finite)
 
 
-def _baseline_lines(found: Preview, name: str, colour: str) -> list[Line]:
-    values = [getattr(row, name) for row in found.history]
+def _baseline_lines(preview: Preview, name: str, colour: str) -> list[Line]:
+    values = [getattr(row, name) for row in preview.history]
     # The first noisy epoch's own statistics are no longer the baseline's.
-    cut = len(values) if found.fork is None else found.fork
+    cut = len(values) if preview.fork is None else preview.fork
     before = Line(range(cut), values[:cut], name, colour)
     after = range(max(0, cut - 1), len(values))
     later = Line(
@@ -151,25 +148,27 @@ def _baseline_lines(found: Preview, name: str, colour: str) -> list[Line]:
     return [before, later] if len(after) > 1 else [before]
 
 
-def _borders(found: Preview) -> list[Mark]:
+def _borders(preview: Preview) -> list[Mark]:
     marks: list[Mark] = []
-    if found.known < found.epochs:
-        name = "no longer known" if found.fork is not None else "not recorded"
-        marks.append(Band(found.known - 0.5, found.epochs - 0.5, name, GREY, 0.22))
-    if found.fork is not None:
-        marks.append(Rule(found.fork, f"noise begins (epoch {found.fork})", RED, "x", "solid"))
+    if preview.known < preview.epochs:
+        name = "no longer known" if preview.fork is not None else "not recorded"
+        marks.append(Band(preview.known - 0.5, preview.epochs - 0.5, name, GREY, 0.22))
+    if preview.fork is not None:
+        marks.append(Rule(preview.fork, f"noise begins (epoch {preview.fork})", RED, "x", "solid"))
     return marks
 
 
-def _x_range(found: Preview) -> tuple[float, float]:
-    return (-0.5, found.epochs - 0.5)
+def _x_range(preview: Preview) -> tuple[float, float]:
+    return (-0.5, preview.epochs - 0.5)
 
 
-def _signals_panel(found: Preview) -> Panel:
-    rows = (*(signal.name for signal in found.signals), "noise", "cooldown")
-    by_row: dict[str, list[tuple[int, int]]] = {s.name: spans(s.raised) for s in found.signals}
-    by_row["noise"] = spans([e for e, d in enumerate(found.decisions) if d.injecting])
-    by_row["cooldown"] = spans([e for e, d in enumerate(found.decisions) if d.phase == "cooldown"])
+def _signals_panel(preview: Preview) -> Panel:
+    rows = (*(signal.name for signal in preview.signals), "noise", "cooldown")
+    by_row: dict[str, list[tuple[int, int]]] = {s.name: spans(s.raised) for s in preview.signals}
+    by_row["noise"] = spans([e for e, d in enumerate(preview.decisions) if d.injecting])
+    by_row["cooldown"] = spans(
+        [e for e, d in enumerate(preview.decisions) if d.phase == "cooldown"]
+    )
     colours = {**SIGNAL_COLOURS, "noise": RED, "cooldown": GREY}
     marks: list[Mark] = [
         Blocks(
@@ -180,31 +179,33 @@ def _signals_panel(found: Preview) -> Panel:
         )
         for row in rows
     ]
-    return Panel((*marks, *_borders(found)), y="raised before", x_range=_x_range(found), height=0.9)
+    return Panel(
+        (*marks, *_borders(preview)), y="raised before", x_range=_x_range(preview), height=0.9
+    )
 
 
-def terminal_picture(found: Preview, width: int = 90) -> str:
+def terminal_picture(preview: Preview, width: int = 90) -> str:
     """The preview as text with ANSI colours: curves, and a line for each signal."""
-    label = max(len(name) for name in (*(signal.name for signal in found.signals), "cooldown"))
+    label = max(len(name) for name in (*(signal.name for signal in preview.signals), "cooldown"))
     columns = max(20, width - label - 2)
     parts = [
-        _terminal_curves(found, axis, names, width)
+        _terminal_curves(preview, axis, names, width)
         for axis, names in (("loss", ("train_loss", "val_loss")), ("grad_norm", ("grad_norm",)))
     ]
-    noisy = {epoch for epoch, decided in enumerate(found.decisions) if decided.injecting}
-    cooling = {e for e, decided in enumerate(found.decisions) if decided.phase == "cooldown"}
-    rows = [(signal.name, set(signal.raised), "█") for signal in found.signals]
+    noisy = {epoch for epoch, decided in enumerate(preview.decisions) if decided.injecting}
+    cooling = {e for e, decided in enumerate(preview.decisions) if decided.phase == "cooldown"}
+    rows = [(signal.name, set(signal.raised), "█") for signal in preview.signals]
     lines = [
-        f"{name:>{label}} {_strip(found, epochs, columns, sign)}"
+        f"{name:>{label}} {_strip(preview, epochs, columns, sign)}"
         for name, epochs, sign in (*rows, ("noise", noisy, "▲"), ("cooldown", cooling, "▼"))
     ]
-    shown = min(columns, found.epochs) * _wide(found, columns)
-    lines.append(f"{'epoch':>{label}} 0{found.epochs - 1:>{max(1, shown - 1)}}")
+    shown = min(columns, preview.epochs) * _wide(preview, columns)
+    lines.append(f"{'epoch':>{label}} 0{preview.epochs - 1:>{max(1, shown - 1)}}")
     lines.append(f"{'':>{label}} █ raised  ▲ noise  ▼ cooldown  · neither  ░ not known")
     return "\n".join([*parts, *lines])
 
 
-def _terminal_curves(found: Preview, axis: str, names: Sequence[str], width: int) -> str:
+def _terminal_curves(preview: Preview, axis: str, names: Sequence[str], width: int) -> str:
     import plotext
 
     figure = plotext.figure
@@ -212,12 +213,12 @@ def _terminal_curves(found: Preview, axis: str, names: Sequence[str], width: int
     figure.theme("simple")
     figure.plot_size(width, 11)
     figure.legend(False)
-    last = max(1, found.epochs - 1)
+    last = max(1, preview.epochs - 1)
     figure.ruler("x").lim(0, last)
     figure.ruler("x").ticks(sorted({round(i * last / 5) for i in range(6)}))
     title, values = [], []
     for name, color in zip(names, ("cyan", "yellow"), strict=False):
-        known = [(row.epoch, getattr(row, name)) for row in found.history]
+        known = [(row.epoch, getattr(row, name)) for row in preview.history]
         shown = [(epoch, value) for epoch, value in known if math.isfinite(value)]
         if not shown:
             continue
@@ -232,26 +233,28 @@ def _terminal_curves(found: Preview, axis: str, names: Sequence[str], width: int
     high = high if high > low else low + 1
     figure.ruler("y").lim(low, high)
     text = f"baseline: {', '.join(title)}"
-    if found.fork is not None:
+    if preview.fork is not None:
         text += "; red: noise begins"
-        line = figure.signal([found.fork] * 2, [low, high], marker=plotext.marker("braille", "red"))
+        line = figure.signal(
+            [preview.fork] * 2, [low, high], marker=plotext.marker("braille", "red")
+        )
         figure.draw(line.lines())
     return f"{text}\n{str(figure.build().string()).rstrip()}"
 
 
-def _strip(found: Preview, marked: set[int], columns: int, sign: str) -> str:
+def _strip(preview: Preview, marked: set[int], columns: int, sign: str) -> str:
     """An epoch is one character or several; where they don't fit, a character several epochs."""
-    count = min(columns, found.epochs)
+    count = min(columns, preview.epochs)
     text = ""
     for column in range(count):
-        first = column * found.epochs // count
-        inside = range(first, max(first + 1, (column + 1) * found.epochs // count))
+        first = column * preview.epochs // count
+        inside = range(first, max(first + 1, (column + 1) * preview.epochs // count))
         if any(epoch in marked for epoch in inside):
-            text += sign * _wide(found, columns)
+            text += sign * _wide(preview, columns)
         else:
-            text += ("░" if first >= found.known else "·") * _wide(found, columns)
+            text += ("░" if first >= preview.known else "·") * _wide(preview, columns)
     return text
 
 
-def _wide(found: Preview, columns: int) -> int:
-    return max(1, columns // found.epochs)
+def _wide(preview: Preview, columns: int) -> int:
+    return max(1, columns // preview.epochs)

@@ -20,8 +20,10 @@ from analysis.reading import StudyView
 from analysis.report.figures import Report
 from study.campaigns.confirm_plan import confirm_folder, run_key
 from study.campaigns.confirmation import Confirmation, confirmation_of
-from study.records.folder import write_json
+from study.records.json_files import write_json
+from study.records.planned_run import baseline_key
 from study.run.evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
+from study.statistics.paired import paired_differences
 from trainables.checkpoint import CheckpointError, decode
 from trainables.config import TrainConfig
 from trainables.data.device_data import DeviceData, load_dataset
@@ -52,14 +54,14 @@ class PairedFigures:
     """The best trial beside its baseline.
 
     Attributes:
-        trial: its key.
+        key: the trial's.
         part: which images.
         seeds: on which seeds.
         classes: names of the classes.
         runs: for each seed the baseline's figures and the trial's.
     """
 
-    trial: str
+    key: str
     part: Part
     seeds: tuple[int, ...]
     classes: tuple[str, ...]
@@ -79,14 +81,12 @@ class PairedFigures:
         """Class → mean paired difference of its accuracy; classes without an image left out."""
         found = []
         for index, name in enumerate(self.classes):
-            differences = [
-                trial - baseline
-                for b, t in self.runs
-                if (trial := t.per_class[index]) is not None
-                and (baseline := b.per_class[index]) is not None
-            ]
+            differences = paired_differences(
+                {seed: trial.per_class[index] for seed, (_, trial) in enumerate(self.runs)},
+                {seed: baseline.per_class[index] for seed, (baseline, _) in enumerate(self.runs)},
+            )
             if differences:
-                found.append((name, stats.fmean(differences)))
+                found.append((name, stats.fmean(differences.values())))
         return found
 
     def sentences(self) -> list[str]:
@@ -96,7 +96,7 @@ class PairedFigures:
         if changes:
             (low, least), (high, most) = changes[0], changes[-1]
             lines.append(
-                f"{self.trial} − baseline by class, mean over seeds: from {least:+.4f} ({low}) to "
+                f"{self.key} − baseline by class, mean over seeds: from {least:+.4f} ({low}) to "
                 f"{most:+.4f} ({high})."
             )
         return [*lines, self._sharpness_sentence()]
@@ -113,7 +113,7 @@ class PairedFigures:
         return (
             f"Sharpness, the mean drop of accuracy under random steps of the weights (ε = "
             f"{SHARPNESS_EPSILON:g}, {SHARPNESS_DRAWS} draws, n = {len(known)}): baseline "
-            f"{baseline:.4f}, {self.trial} {trial:.4f}, difference {trial - baseline:+.4f}. Less "
+            f"{baseline:.4f}, {self.key} {trial:.4f}, difference {trial - baseline:+.4f}. Less "
             "is flatter."
         )
 
@@ -142,7 +142,7 @@ class _Wanted:
     """What is to be evaluated: for each seed the checkpoints of baseline and trial."""
 
     config: TrainConfig
-    trial: str
+    key: str
     part: Part
     checkpoints: Mapping[int, tuple[Location, Location]]
 
@@ -155,7 +155,7 @@ def _wanted(view: StudyView) -> _Wanted | str:
     best = Report(view).best
     if best is None:
         return "No trial is complete yet: there is nothing to compare by class."
-    baseline = f"baseline-seed{best.seed}"
+    baseline = baseline_key(best.seed)
     root = view.folder.checkpoints
     # What never injected keeps no checkpoint: it is its baseline.
     key = best.key if best.first_injection_epoch is not None else baseline
@@ -165,18 +165,18 @@ def _wanted(view: StudyView) -> _Wanted | str:
 
 def _wanted_confirmed(found: Confirmation) -> _Wanted | None:
     root = confirm_folder(found.folder).checkpoints
-    trial = found.config.trials[0]
+    chosen = found.config.trials[0]
     pairs: dict[int, tuple[Location, Location]] = {}
     for seed in found.config.fresh_seeds:
-        baseline, record = found.record("baseline", "", seed), found.record("confirm", trial, seed)
+        baseline, record = found.record("baseline", "", seed), found.record("confirm", chosen, seed)
         if baseline is None or record is None:
             continue
         if baseline.state != "complete" or record.state != "complete":
             continue
-        own = run_key("confirm", trial, seed)
+        own = run_key("confirm", chosen, seed)
         key = own if record.first_injection_epoch is not None else baseline.key
         pairs[seed] = (root / baseline.key / "final.ckpt", root / key / "final.ckpt")
-    return _Wanted(found.train_config(trial), trial, "test", pairs) if pairs else None
+    return _Wanted(found.train_config(chosen), chosen, "test", pairs) if pairs else None
 
 
 class _Evaluator:
@@ -193,7 +193,6 @@ class _Evaluator:
 
         Raises:
             CheckpointError: if a checkpoint is missing or damaged.
-            InputError: if the data set can't be read.
         """
         runs = tuple(
             (self._figures(baseline, wanted), self._figures(trial, wanted))
@@ -201,7 +200,7 @@ class _Evaluator:
         )
         classes = wanted.config.data.classes or self._dataset(wanted.config).classes
         return PairedFigures(
-            wanted.trial, wanted.part, tuple(wanted.checkpoints), tuple(classes), runs
+            wanted.key, wanted.part, tuple(wanted.checkpoints), tuple(classes), runs
         )
 
     def _dataset(self, config: TrainConfig) -> DeviceData:

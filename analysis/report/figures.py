@@ -20,14 +20,14 @@ class Adaptivity:
     """How adaptive a trial's noise really was.
 
     Attributes:
-        trial: its key.
+        key: the trial's.
         listening: epochs past the warm-up and outside cooldowns.
         raised: those of them with any signal raised.
         by_signal: signal → those with it raised.
         noisy: epochs with noise.
     """
 
-    trial: str
+    key: str
     listening: int
     raised: int
     by_signal: tuple[tuple[str, int], ...]
@@ -46,9 +46,9 @@ class Adaptivity:
     def sentence(self) -> str:
         """What the share means."""
         if self.share is None:
-            return f"{self.trial}: the signals were never listened to."
+            return f"{self.key}: the signals were never listened to."
         text = (
-            f"{self.trial}: a signal was raised in {self.share:.0%} of the {self.listening} epochs "
+            f"{self.key}: a signal was raised in {self.share:.0%} of the {self.listening} epochs "
             "past the warm-up and outside cooldowns"
         )
         if self.is_static:
@@ -64,7 +64,7 @@ def adaptivity(record: TrialRecord) -> Adaptivity:
     noise = record.config.get("noise", {})
     names: Sequence[str] = noise.get("signals", ())
     return Adaptivity(
-        trial=record.key,
+        key=record.key,
         listening=len(listening),
         raised=sum(bool(row.signals) for row in listening),
         by_signal=tuple((name, sum(name in row.signals for row in listening)) for name in names),

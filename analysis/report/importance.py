@@ -16,6 +16,7 @@ from optuna.trial import TrialState, create_trial
 
 from analysis.reading import StudyView
 from search_spaces.registry import get_space
+from study.search.optuna_parts import contains
 from trainables.settings import read_mapping
 
 ENOUGH_PER_SETTING = 5
@@ -65,7 +66,7 @@ def importances(view: StudyView, index: int = 0) -> Importances:
         values = trial.value if isinstance(trial.value, list) else [trial.value]
         params = {path: trial.overrides[path] for path in space if path in trial.overrides}
         fits = len(params) == len(space) and all(
-            isinstance(d, CategoricalDistribution) or d._contains(d.to_internal_repr(params[path]))
+            isinstance(d, CategoricalDistribution) or contains(d, params[path])
             for path, d in space.items()
         )
         if fits and values[index] is not None:

@@ -1,7 +1,7 @@
 """The report of a study: one self-contained HTML file, and its pictures as PNG and SVG.
 
-Every figure is computed from the ledger first (``tables``, ``pictures``), then shown. A study that
-is not finished gets the same report of what there is, and is told what is missing.
+Every figure is computed from the ledger first, then shown. A study that is not finished gets the
+same report of what there is, and is told what is missing.
 """
 
 import json
@@ -24,7 +24,6 @@ from analysis.trials_table import trials_table
 from study.campaigns.confirmation import confirmation_of
 
 _PACKAGES = ("noise-study", "torch", "ray", "optuna", "mlflow", "numpy", "scipy")
-
 
 NOT_EVALUATED = "Accuracy by class and sharpness were not asked for."
 
@@ -61,55 +60,43 @@ def sections(view: StudyView, figures: PairedFigures | str = NOT_EVALUATED) -> l
     """
     report = Report(view)
     found = [importances(view, index) for index in range(len(view.config.objective))]
-    order = found[0].order
+    none = "No trial is complete yet."
     return [
         _verdict(view),
         _adaptivity(view),
-        Section(
-            "ranking",
-            "Ranking",
-            _bands(view),
-            charts=_only(pictures.ranking_chart(view)),
-            missing="No trial is complete yet.",
+        _section("ranking", "Ranking", pictures.ranking_chart(view), none, _bands(view)),
+        _section(
+            "curves", "Learning curves", pictures.curves_chart(report), "No epoch is recorded yet."
         ),
-        Section(
-            "curves",
-            "Learning curves",
-            charts=_only(pictures.curves_chart(report)),
-            missing="No epoch is recorded yet.",
-        ),
-        Section(
+        _section(
             "noise",
             "Noise and signals",
-            charts=_only(pictures.noise_chart(report)),
-            missing="No complete trial has injected noise yet.",
+            pictures.noise_chart(report),
+            "No complete trial has injected noise yet.",
         ),
-        Section(
+        _section(
             "history",
             "Optimisation history",
-            charts=_only(pictures.history_chart(view)),
-            missing="No trial has an epoch yet.",
+            pictures.history_chart(view),
+            "No trial has an epoch yet.",
         ),
         _importances(found),
-        Section(
+        _section(
             "settings",
             "Settings",
-            charts=_only(
-                setting_pictures.slices_chart(view, order),
-                setting_pictures.parallel_chart(view, order),
-                setting_pictures.contour_chart(view, order),
-            ),
-            missing="There is nothing to compare: no searched setting with complete trials.",
+            setting_pictures.slices_chart(view, found[0].order),
+            "There is nothing to compare: no searched setting with complete trials.",
         ),
-        Section(
-            "gap",
-            "Accuracy and generalisation",
-            charts=_only(pictures.gap_chart(view)),
-            missing="No trial is complete yet.",
-        ),
+        _section("gap", "Accuracy and generalisation", pictures.gap_chart(view), none),
         _classes(figures),
         Section("cost", "Cost", tuple(cost(view).sentences())),
     ]
+
+
+def _section(
+    key: str, title: str, chart: Chart | None, missing: str, lines: tuple[str, ...] = ()
+) -> Section:
+    return Section(key, title, lines, charts=_only(chart), missing=missing)
 
 
 def _only(*charts: Chart | None) -> tuple[Chart, ...]:
@@ -147,7 +134,7 @@ def _adaptivity(view: StudyView) -> Section:
     if records and not any(map(is_adaptive, records)):
         return Section("adaptivity", title, ("The noise is static: no signal decides about it.",))
     found = [adaptivity(record) for record in records if is_adaptive(record)][:_NAMED]
-    static = [each.trial for each in found if each.is_static]
+    static = [each.key for each in found if each.is_static]
     notes = (
         (
             f"{', '.join(static)}: a signal was raised nearly all the time. Such noise is static "

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 from analysis.charts.chart import (
     BLUE,
+    GREEN,
     GREY,
     ORANGE,
+    PINK,
     RED,
     SIGNAL_COLOURS,
     SKY,
@@ -19,6 +21,7 @@ from analysis.charts.chart import (
     Panel,
     Points,
     Rule,
+    Symbol,
     spans,
 )
 from analysis.reading import StudyView
@@ -31,13 +34,21 @@ from analysis.report.figures import (
     is_adaptive,
     outcome,
 )
-from analysis.report.labels import short
-from analysis.report.outcomes import OUTCOMES
+from study.formats import settings_text
 from study.records.ledger_view import TrialRecord
-from study.records.summary import TrialSummary, pareto_front
+from study.records.summary import pareto_front
 from trainables.metrics import objective_value
 
 _SHOWN = 15
+
+OUTCOMES: dict[str, tuple[str, Symbol]] = {
+    "complete": (BLUE, "circle"),
+    "never injected": (GREEN, "square"),
+    "stopped early": (ORANGE, "triangle-up"),
+    "failed": (RED, "x"),
+    "unfinished": (PINK, "diamond"),
+}
+"""How a trial ended → colour and symbol: told apart by both."""
 
 
 def adaptivity_chart(view: StudyView, shown: int = 3) -> Chart | None:
@@ -54,7 +65,7 @@ def adaptivity_chart(view: StudyView, shown: int = 3) -> Chart | None:
         panels.append(
             Panel(
                 (Bars(labels, [s / each.listening for s in shares], "share of epochs", BLUE),),
-                x=f"{each.trial}: share of {each.listening} listening epochs",
+                x=f"{each.key}: share of {each.listening} listening epochs",
                 x_range=(0, 1),
                 height=0.25 + 0.13 * len(labels),
             )
@@ -92,7 +103,7 @@ def ranking_chart(view: StudyView) -> Chart | None:
                     label,
                     colour,
                     symbol,
-                    labels=[_settings(t) for t in chosen],
+                    labels=[settings_text(t.overrides) for t in chosen],
                 )
             )
         ticks = tuple((-float(rank), key) for rank, key in enumerate(keys))
@@ -295,7 +306,7 @@ def classes_chart(found: PairedFigures) -> Chart | None:
         Bars(names, values, "difference", BLUE),
         Rule(0.0, "no difference", GREY, "x", "solid"),
     )
-    title = f"{found.trial} − baseline: accuracy by class, {part}{left_out}"
+    title = f"{found.key} − baseline: accuracy by class, {part}{left_out}"
     panel = Panel(marks, x="difference of accuracy", height=0.3 + 0.13 * len(changes))
     return Chart("classes", title, (panel,))
 
@@ -304,13 +315,6 @@ def objective_pair(record: TrialRecord) -> tuple[float, float]:
     """A run's generalisation gap and best validation accuracy."""
     rows = record.history
     return objective_value("generalization_gap", rows), objective_value("best_val_accuracy", rows)
-
-
-def _settings(trial: TrialSummary) -> str:
-    return ", ".join(
-        f"{short(path)}={value:.3g}" if isinstance(value, float) else f"{short(path)}={value}"
-        for path, value in sorted(trial.overrides.items())
-    )
 
 
 def _finite(value: float) -> float | None:

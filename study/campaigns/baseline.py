@@ -2,43 +2,48 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from study.config import StudyConfig
 from study.records.events import StartEvent
 from study.records.ledger_view import LedgerState, TrialRecord
-from study.tune.jobs import Job
+from study.records.planned_run import PlannedRun, baseline_run
 from trainables.config import TrainConfig, apply_overrides
-from trainables.metrics import EpochMetrics
+from trainables.metrics import TEST_FIGURES, EpochMetrics
 from trainables.noise.fork import baseline_digest
 
 
-def baseline_key(seed: int) -> str:
-    """The key of the baseline's run on a seed."""
-    return f"baseline-seed{seed}"
-
-
-def baseline_jobs(config: StudyConfig, state: LedgerState) -> list[Job]:
+def missing_baselines(config: StudyConfig, state: LedgerState) -> list[PlannedRun]:
     """The baseline's runs that are not complete yet, the trials' own seed first."""
-    jobs = [
-        Job(baseline_key(s), "baseline", {"noise/policy": "off", "seed": s}) for s in config.seeds
-    ]
-    return [job for job in jobs if not _complete(state.trials.get(job.key))]
+    runs = [baseline_run(seed) for seed in config.seeds]
+    return [run for run in runs if not _complete(state.trials.get(run.key))]
+
+
+def recorded(record: TrialRecord | None) -> bool:
+    """Whether a run has ended and, if it is complete, has all its epochs."""
+    if record is None or not record.finished:
+        return False
+    return record.state != "complete" or len(record.history) == int(record.config["epochs"])
 
 
 def _complete(record: TrialRecord | None) -> bool:
     # One that has lost epochs, because lines of the ledger are damaged, is trained again.
-    return (
-        record is not None
-        and record.state == "complete"
-        and len(record.history) == int(record.config["epochs"])
-    )
+    return record is not None and record.state == "complete" and recorded(record)
 
 
 def baseline_histories(state: LedgerState) -> dict[str, tuple[EpochMetrics, ...]]:
     """Digest → the whole history of each complete baseline."""
     return {r.baseline: r.history for r in state.by_role("baseline") if _complete(r)}
+
+
+def baseline_tests(state: LedgerState) -> dict[str, dict[str, float]]:
+    """Digest of a complete baseline → its figures on the test set, where it was evaluated there."""
+    return {
+        record.baseline: {name: record.values[name] for name in TEST_FIGURES}
+        for record in state.by_role("baseline")
+        if record.state == "complete" and all(name in record.values for name in TEST_FIGURES)
+    }
 
 
 class DescribeRun:
@@ -64,18 +69,16 @@ class DescribeRun:
         )
 
 
-def waiting_note(jobs: Sequence[Job], concurrent: int) -> str:
-    """A sentence for the log where the baseline leaves workers idle; empty where it does not."""
-    if not jobs:
-        return ""
-    idle = -len(jobs) % concurrent
+def waiting_note(count: int, concurrent: int) -> str:
+    """A sentence where ``count`` runs of the baseline leave workers idle; empty elsewhere."""
+    idle = -count % concurrent
     if not idle:
         return ""
-    rounds = math.ceil(len(jobs) / concurrent)
+    rounds = math.ceil(count / concurrent)
     waiting = "wait" if idle > 1 else "waits"
-    runs = f"{len(jobs)} runs ({rounds} in a row)" if len(jobs) > 1 else "run"
+    runs = f"{count} runs ({rounds} in a row)" if count > 1 else "run"
     return (
         f"{idle} of {concurrent} workers {waiting} for the baseline's {runs}; "
-        f"--baseline-seeds {len(jobs) + idle} would keep all of them busy, "
+        f"--baseline-seeds {count + idle} would keep all of them busy, "
         "--fork never needs no baseline first"
     )

@@ -1,37 +1,304 @@
-"""What every campaign needs around its training."""
+"""The skeleton of everything that runs many trainings: a search, a grid, a confirmation.
+
+What every campaign does stands here, in its order; what a kind of campaign decides is what
+``Campaign`` leaves open: what is missing, who is the baseline, what is written at the end.
+"""
 
 import errno
 import shlex
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 
 from rich.console import Console
 from rich.progress import Progress as ProgressBars
 from rich.progress import TaskID
 
-from study.config import RunsConfig, StudyConfig
-from study.errors import StudyFailedError
-from study.records.folder import storage_of
+from study.campaigns.baseline import DescribeRun, baseline_histories, baseline_tests, recorded
+from study.campaigns.live import Counted, live_view
+from study.campaigns.session import Session, connected
+from study.config import RunsConfig
+from study.errors import InterruptedStudyError, StudyFailedError
+from study.records.events import StudyState
+from study.records.folder import StudyFolder, storage_of
+from study.records.ledger_view import LedgerState, TrialRecord
+from study.records.planned_run import PlannedRun
+from study.tune.interrupts import interruptible
+from trainables.config import DataConfig, TrainConfig
 from trainables.data.dataset import Dataset
-from trainables.data.device_data import load_dataset
+from trainables.data.image_sets import load_dataset
+
+if TYPE_CHECKING:  # Ray, torch and MLflow are imported once all that can be refused is refused.
+    import ray
+    from ray import tune
+    from ray.tune.schedulers import TrialScheduler
+    from ray.tune.search import Searcher
+
+    from study.tracking.projector import LedgerProjector
+    from study.tune.capacity import Capacity
+    from study.tune.ledger_callback import LedgerCallback
+    from trainables.tune_trainable import TrialSpec
 
 FLUSH_SECONDS = 60.0
-"""How long a study that ends waits for MLflow; ``noise-study sync`` sends the rest later."""
+"""How long a campaign that ends waits for MLflow; what is left is sent later."""
 
 FLUSH_SECONDS_AWAY = 10.0
 """The same where MLflow does not answer at the moment."""
 
-STOPPING = "stopping; what is finished is kept. Once more ends it at once"
+SAME_COMMAND = "the same command"
+
+Config = TypeVar("Config", bound=RunsConfig)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Trainings that the workers get together: one call of Tune.
+
+    Attributes:
+        runs: which trainings, where they are known beforehand.
+        searcher: what hands out trainings that are not.
+        samples: how many of them.
+        spec: what the Trainable is told in this phase alone, fields of ``TrialSpec``.
+        callbacks: who else than the ledger listens.
+        scheduler: stops trials early; None: nothing does.
+        time_budget: seconds; None: no limit.
+        needed: whether all of ``runs``, or any of them, must be complete to go on.
+        remedy: what to do where they are not.
+        at_end: done when the trainings are over, however they ended.
+    """
+
+    runs: Sequence[PlannedRun] = ()
+    searcher: "Searcher | None" = None
+    samples: int = 0
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    callbacks: "Sequence[tune.Callback]" = ()
+    scheduler: "TrialScheduler | None" = None
+    time_budget: float | None = None
+    needed: Literal["all", "any"] | None = None
+    remedy: str = ""
+    at_end: Callable[[], None] = lambda: None
+
+
+def fatal_failure(phase: Phase, state: LedgerState) -> TrialRecord | None:
+    """A run whose failure ends the campaign, because the phase needs it; all have ended."""
+    failed = [r for run in phase.runs if (r := state.trials[run.key]).state == "failed"]
+    enough = {"all": 1, "any": len(phase.runs)}.get(phase.needed or "")
+    return failed[0] if failed and enough is not None and len(failed) >= enough else None
+
+
+@dataclass(kw_only=True)
+class Campaign(ABC, Generic[Config, Result]):
+    """One process's part of a campaign, from the lock to the result.
+
+    Attributes:
+        config: how the runs are carried out, and the base run.
+        session: the campaign's ledger, and MLflow beside it.
+        images: each data set, with a run that trains on it.
+        objectives: what its tables show first.
+        asked: what it asks, in a sentence.
+        policy: the noise policy of the runs that set none themselves.
+        again: the command that goes on with it.
+        sends: the command that sends to MLflow what it lacks.
+    """
+
+    config: Config
+    session: Session
+    images: Sequence[tuple[TrainConfig, Dataset]]
+    objectives: tuple[str, ...]
+    asked: str
+    policy: str
+    again: str = SAME_COMMAND
+    sends: str = SAME_COMMAND
+    _callbacks: "list[LedgerCallback]" = field(default_factory=list, init=False)
+
+    # What each kind of campaign says.
+
+    @abstractmethod
+    def store(self) -> None:
+        """Store the configuration."""
+
+    @abstractmethod
+    def counted(self) -> Counted:
+        """What the live view counts."""
+
+    @abstractmethod
+    def is_complete(self) -> bool:
+        """Whether nothing is left to train."""
+
+    @abstractmethod
+    def phases(self, room: "Capacity") -> Iterator[Phase]:
+        """What is missing, in the order of training; each phase is asked for after the last."""
+
+    @abstractmethod
+    def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Result:
+        """Write the result, and that the campaign is over; wait for MLflow (``flush``)."""
+
+    def put_in_order(self) -> None:
+        """Repair what an earlier process left, and note what the reader must know."""
+        self.session.put_in_order()
+
+    def opening(self, room: "Capacity") -> str:
+        """What is said before the first training."""
+        return room.describe(self.config)
+
+    def closing(self) -> None:
+        """Note what the reader must know once all is trained."""
+
+    # What every campaign does.
+
+    @property
+    def folder(self) -> StudyFolder:
+        """The campaign's files."""
+        return self.session.folder
+
+    def to_the_end(self) -> Result:
+        """Train what is missing, then write the result, however the training ended."""
+        # Before MLflow is imported in its thread: two threads that import at once get in each
+        # other's way.
+        import study.tune.runner  # noqa: F401
+
+        session = self.session
+        self.store()
+        session.begin(objectives=self.objectives, asked=self.asked)
+        ended: StudyState = "failed"
+        with session.mirrored() as projector:
+            try:
+                self.put_in_order()
+                with live_view(session.console, self.counted(), self.folder.ledger):
+                    self._train()
+                self.closing()
+                ended = "complete"
+            except KeyboardInterrupt:
+                ended = "interrupted"
+            finally:
+                result = self.write_end(ended, projector)
+        if ended == "interrupted":
+            raise InterruptedStudyError(
+                f"{self.config.name}: interrupted; what is finished is kept. "
+                f"Go on with: {self.again}"
+            )
+        return result
+
+    def _train(self) -> None:
+        from study.tune.capacity import capacity
+        from study.tune.connect import ray_session
+        from study.tune.runner import put_datasets
+
+        config, say = self.config, self.session.say
+        if self.is_complete():
+            say(f"{config.name}: complete already, nothing is left to run")
+            return
+        with ray_session(config):
+            room = capacity(config)
+            say(self.opening(room))
+            datasets = put_datasets(self.images)
+            for phase in self.phases(room):
+                self._run(phase, datasets)
+                self._check_ended(phase)
+
+    def _run(self, phase: Phase, datasets: "dict[str, ray.ObjectRef]") -> None:
+        from study.tune.jobs import ListSearcher
+        from study.tune.ledger_callback import LedgerCallback
+        from study.tune.runner import run_trials
+
+        state = self.session.state()
+        ledger = LedgerCallback(
+            self.folder.ledger,
+            DescribeRun(self.config.train, self.policy),
+            baseline_histories(state),
+            baseline_tests(state),
+        )
+        self._callbacks.append(ledger)
+        try:
+            run_trials(
+                self.config,
+                self._spec(phase, state, datasets),
+                phase.searcher or ListSearcher(phase.runs),
+                samples=phase.samples or len(phase.runs),
+                callbacks=[ledger, *phase.callbacks],
+                scheduler=phase.scheduler,
+                time_budget=phase.time_budget,
+            )
+        finally:
+            phase.at_end()
+
+    def _spec(
+        self, phase: Phase, state: LedgerState, datasets: "dict[str, ray.ObjectRef]"
+    ) -> "TrialSpec":
+        from study.tune.capacity import several_nodes
+        from study.tune.runner import gpu_memory_fraction
+        from trainables.tune_trainable import TrialSpec
+
+        return TrialSpec(
+            base=self.config.train.model_dump_json(),
+            policy=self.policy,
+            checkpoint_root=self.folder.checkpoint_root,
+            datasets=datasets,
+            baselines={
+                digest: [row.to_dict() for row in history]
+                for digest, history in baseline_histories(state).items()
+            },
+            baseline_tests=baseline_tests(state),
+            fork=self.config.fork == "auto",
+            memory_fraction=gpu_memory_fraction(self.config),
+            tell_node=several_nodes(),
+            **phase.spec,
+        )
+
+    def _check_ended(self, phase: Phase) -> None:
+        state = self.session.state()
+        lost = [run.key for run in phase.runs if not recorded(state.trials.get(run.key))]
+        if lost:
+            self.fail_unrecorded(f"{len(lost)} runs have no recorded end, the first is {lost[0]}")
+        failed = fatal_failure(phase, state)
+        if failed is not None:
+            raise StudyFailedError(
+                f"{failed.key}: {failed.reason}. Without the baseline nothing can be compared"
+                f"{phase.remedy}"
+            )
+
+    def fail_unrecorded(self, what: str) -> NoReturn:
+        """End the campaign because trainings have ended of which the ledger does not know."""
+        error = next((c.error for c in self._callbacks if c.error is not None), None)
+        why = f" ({type(error).__name__}: {error})" if error else ""
+        raise StudyFailedError(
+            f"{self.config.name}: {what}{why}. What is finished is kept; go on with: {self.again}"
+        )
+
+    def flush(self, projector: "LedgerProjector") -> bool:
+        """Wait until MLflow has everything, and no longer than makes sense; whether it has."""
+        away = projector.status.error is not None
+        return projector.flush(timeout=FLUSH_SECONDS_AWAY if away else FLUSH_SECONDS)
+
+    def say_unsent(self) -> None:
+        """Say that MLflow lacks something."""
+        self.session.say(
+            f"MLflow does not have everything yet; it is kept, and sent by: {self.sends}"
+        )
 
 
 @contextmanager
-def no_space_left(config: RunsConfig, how: str | None = None) -> Iterator[None]:
-    """Turn a full disk into a message that says what to do.
+def held(config: RunsConfig, folder: StudyFolder, again: str = SAME_COMMAND) -> Iterator[None]:
+    """Hold what a campaign needs: the cluster, the folder's lock, the handling of interrupts.
 
     Args:
         config: what runs.
-        how: how to go on with it; None: by ``noise-study resume``.
+        folder: where it is recorded.
+        again: the command that goes on with it.
     """
+    stopping = interruptible(
+        f"{config.name}: stopping; what is finished is kept. Once more ends it at once"
+    )
+    with _no_space_left(config, again), connected(config), folder.locked(), stopping:
+        yield
+
+
+@contextmanager
+def _no_space_left(config: RunsConfig, again: str) -> Iterator[None]:
+    """Turn a full disk into a message that says what to do."""
     try:
         yield
     except OSError as error:
@@ -40,25 +307,29 @@ def no_space_left(config: RunsConfig, how: str | None = None) -> Iterator[None]:
         raise StudyFailedError(
             f"{config.name}: no space left on the disk "
             f"({error.filename or storage_of(config).folder}). What is finished is kept; make "
-            f"room, then go on with: {how or resume_command(config)}"
+            f"room, then go on with: {again}"
         ) from error
 
 
-def resume_command(config: RunsConfig) -> str:
-    """What goes on with a study."""
-    return shlex.join(["noise-study", "resume", config.name, *storage_of(config).words])
+def command(verb: str, config: RunsConfig) -> str:
+    """``noise-study VERB`` for a study."""
+    return shlex.join(["noise-study", verb, config.name, *storage_of(config).words])
 
 
-def read_images(config: StudyConfig, console: Console | None) -> Dataset:
-    """The study's data set, read with a progress bar where there is a console."""
+def read_images(wanted: Sequence[tuple[str, DataConfig]], console: Console | None) -> list[Dataset]:
+    """Read data sets, each with a bar of its title where there is a console."""
     if console is None:
-        return load_dataset(config.train.data)
+        return [load_dataset(data) for _, data in wanted]
     with ProgressBars(console=console, transient=True) as bars:
-        tasks: list[TaskID] = []
+        return [load_dataset(data, _bar(bars, title)) for title, data in wanted]
 
-        def progress(done: int, total: int) -> None:
-            if not tasks:
-                tasks.append(bars.add_task("reading images", total=total))
-            bars.update(tasks[0], completed=done)
 
-        return load_dataset(config.train.data, progress)
+def _bar(bars: ProgressBars, title: str) -> Callable[[int, int], None]:
+    tasks: list[TaskID] = []
+
+    def progress(done: int, total: int) -> None:
+        if not tasks:
+            tasks.append(bars.add_task(title, total=total))
+        bars.update(tasks[0], completed=done)
+
+    return progress

@@ -1,14 +1,14 @@
 """Which trials a confirmation trains, on which seeds, and the runs that this means."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Self
 
 from pydantic import model_validator
 
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState
+from study.records.planned_run import BASELINE, Role, seeded_key
 from study.records.summary import TrialSummary, ranked, summarise
 from study.statistics.sequential import SequentialDesign, look_schedule
 from trainables.errors import InputError
@@ -29,7 +29,6 @@ METRICS: dict[str, Mode] = {
 """What is compared → whether more or less of it is better. Test figures are those of the weights
 with the best validation accuracy."""
 
-Role = Literal["baseline", "confirm", "placebo"]
 ROLES: tuple[Role, ...] = ("baseline", "confirm", "placebo")
 """The runs of a confirmation, in the order in which they are trained."""
 
@@ -81,9 +80,6 @@ def parse_seeds(text: str, *, sequential: bool) -> tuple[int, int | None]:
 
     Returns:
         The most seeds, and those at the first look (None without a sequential design).
-
-    Raises:
-        InputError: if it is neither, or does not go with ``--sequential``.
     """
     first, dots, last = text.partition("..")
     numbers = [first, last] if dots else [first]
@@ -102,25 +98,14 @@ def parse_seeds(text: str, *, sequential: bool) -> tuple[int, int | None]:
     return int(last), int(first)
 
 
-@dataclass(frozen=True)
-class ConfirmRun:
-    """One run of a confirmation: its stable key, and what it changes in the base configuration."""
-
-    role: Role
-    seed: int
-    overrides: dict[str, Any]
-    trial: str = ""
-
-    @property
-    def key(self) -> str:
-        """``baseline-seed2``, ``trial-0007-seed2`` or ``trial-0007-placebo-seed2``."""
-        return run_key(self.role, self.trial, self.seed)
+def run_name(role: Role, trial: str) -> str:
+    """What a confirmation trains on each seed: ``baseline``, a trial, or a trial's placebo."""
+    return {"baseline": BASELINE, "confirm": trial, "placebo": f"{trial}-placebo"}[role]
 
 
 def run_key(role: Role, trial: str, seed: int) -> str:
     """The key of a run of a confirmation."""
-    name = {"baseline": "baseline", "confirm": trial, "placebo": f"{trial}-placebo"}[role]
-    return f"{name}-seed{seed}"
+    return seeded_key(run_name(role, trial), seed)
 
 
 def confirm_folder(folder: StudyFolder) -> StudyFolder:
@@ -134,11 +119,7 @@ def config_file(folder: StudyFolder) -> Path:
 
 
 def stored_confirmation(folder: StudyFolder) -> ConfirmConfig | None:
-    """The configuration of a confirmation that was begun; None if there is none.
-
-    Raises:
-        InputError: if it is damaged.
-    """
+    """The configuration of a confirmation that was begun; None if there is none."""
     path = config_file(folder)
     return (
         parse_config(ConfirmConfig, read_mapping(path), where=str(path)) if path.exists() else None
@@ -155,9 +136,6 @@ def planned_confirmation(
         search: its ledger.
         wanted: how many trials and seeds.
         stored: the confirmation as it was begun earlier, if it was.
-
-    Raises:
-        InputError: if there is no complete trial, or ``wanted`` contradicts what was begun.
     """
     best = [trial.trial_id for trial in best_trials(study, search)]
     if not best:

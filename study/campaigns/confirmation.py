@@ -18,20 +18,20 @@ from study.campaigns.confirm_plan import (
     METRICS,
     ROLES,
     ConfirmConfig,
-    ConfirmRun,
-    Role,
     best_trials,
     confirm_folder,
     run_key,
+    run_name,
     stored_confirmation,
 )
 from study.campaigns.placebo import placebo_plan
 from study.config import StudyConfig
 from study.records.folder import StudyFolder, open_study
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
+from study.records.planned_run import PlannedRun, Role, baseline_run
 from study.records.storage import Storage, Where
 from study.records.summary import TrialSummary
-from study.statistics.comparison import Comparison, compare
+from study.statistics.comparison import Comparison, Verdict, compare
 from study.statistics.paired import Paired, pair
 from study.statistics.sequential import decide
 from trainables.config import TrainConfig
@@ -83,37 +83,36 @@ class Confirmation:
         last = state.next_seeds or design.looks[-1]
         return {name: seeds[: counts.get(name, last)] for name in self.config.trials}
 
-    def missing(self, role: Role) -> list[ConfirmRun]:
+    def missing(self, role: Role) -> list[PlannedRun]:
         """The runs of one role that can be trained now and have not ended."""
         wanted = self.wanted_seeds()
         if role == "baseline":
             seeds = sorted({seed for needed in wanted.values() for seed in needed})
-            runs = [ConfirmRun(role, seed, {"noise/policy": "off", "seed": seed}) for seed in seeds]
+            runs = [baseline_run(seed) for seed in seeds]
         else:
-            make = self._confirm_run if role == "confirm" else self._placebo_run
-            pairs = ((trial, seed) for trial, needed in wanted.items() for seed in needed)
-            runs = [run for trial, seed in pairs if (run := make(trial, seed)) is not None]
-        return [run for run in runs if not self._ended(role, run.trial, run.seed)]
-
-    def overrides(self, trial: str, seed: int) -> dict[str, Any]:
-        """What a trial changes in the base configuration, on another seed."""
-        policy = {"noise/policy": get_space(self.study.space).policy}
-        return {**policy, **self.search.trials[trial].overrides, "seed": seed}
+            noise = self._confirmed_noise if role == "confirm" else self.placebo_noise
+            policy = {"noise/policy": get_space(self.study.space).policy}
+            runs = [
+                PlannedRun(
+                    role,
+                    run_name(role, trial),
+                    seed,
+                    {**policy, **self.search.trials[trial].overrides, **own},
+                )
+                for trial, needed in wanted.items()
+                for seed in needed
+                if (own := noise(trial, seed)) is not None
+            ]
+        ended = {key for key, record in self.state.trials.items() if record.finished}
+        return [run for run in runs if run.key not in ended]
 
     def train_config(self, trial: str) -> TrainConfig:
         """The configuration of a trial, as it was in the search."""
         return parse_config(TrainConfig, dict(self.search.trials[trial].config), where=trial)
 
-    def _confirm_run(self, trial: str, seed: int) -> ConfirmRun | None:
-        if self._complete("baseline", "", seed) is None:
-            return None
-        return ConfirmRun("confirm", seed, self.overrides(trial, seed), trial)
-
-    def _placebo_run(self, trial: str, seed: int) -> ConfirmRun | None:
-        noise = self.placebo_noise(trial, seed)
-        if noise is None:
-            return None
-        return ConfirmRun("placebo", seed, {**self.overrides(trial, seed), **noise}, trial)
+    def _confirmed_noise(self, trial: str, seed: int) -> dict[str, Any] | None:
+        """None where the trial can't be trained yet: its baseline is not complete."""
+        return None if self._complete("baseline", "", seed) is None else {}
 
     def placebo_noise(self, trial: str, seed: int) -> dict[str, Any] | None:
         """The overrides that make a trial's placebo on a seed.
@@ -206,11 +205,7 @@ class Confirmation:
 
 
 def load_confirmation(storage: Where, name: str) -> Confirmation:
-    """Read a study's confirmation, whatever state it is in.
-
-    Raises:
-        InputError: if there is no such study, or it has not been confirmed.
-    """
+    """Read a study's confirmation, whatever state it is in."""
     where = Storage.of(storage)
     folder = open_study(where, name)
     study = folder.stored_config()
@@ -228,11 +223,7 @@ def load_confirmation(storage: Where, name: str) -> Confirmation:
 def confirmation_of(
     folder: StudyFolder, study: StudyConfig, search: LedgerState
 ) -> Confirmation | None:
-    """The confirmation of a study that is read already; None if it has none.
-
-    Raises:
-        InputError: if it is damaged, or another study's.
-    """
+    """The confirmation of a study that is read already; None if it has none."""
     config = stored_confirmation(folder)
     if config is None:
         return None
@@ -256,3 +247,10 @@ def first_noise(configs: Sequence[TrainConfig]) -> int | None:
         if noise.policy == "on_stagnation":
             earliest.append(max(noise.warmup_epochs, noise.window))
     return min(earliest, default=None)
+
+
+def by_verdict(confirmation: Confirmation) -> dict[str, Comparison]:
+    """The comparisons in the deciding metric: what is better first."""
+    order = list(Verdict)
+    found = confirmation.verdicts()
+    return dict(sorted(found.items(), key=lambda item: order.index(item[1].verdict)))

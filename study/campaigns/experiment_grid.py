@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import BeforeValidator, ValidationError, model_validator
 
-from study.checks import check_gpus, check_place, check_tracking, check_train
+from study.checks import check_runs, check_train
 from study.config import NAME_PATTERN, RunsConfig
+from study.formats import exact
 from study.presets import quickstart
+from study.records.planned_run import BASELINE, PlannedRun
 from study.tune.address import address_of
 from trainables.config import (
     DataConfig,
@@ -30,9 +32,6 @@ from trainables.noise.kinds import NOISE_KINDS
 from trainables.noise_config import Distribution, NoiseConfig
 from trainables.presets import paper as paper_run
 from trainables.settings import FrozenConfig, setting
-
-BASELINE = "baseline"
-"""What stands for the noise of a run without any."""
 
 AXES: Mapping[str, str] = {
     "classifiers": "model/classifier",
@@ -139,9 +138,9 @@ class Group:
     @property
     def label(self) -> str:
         """A stable name, e.g. ``BabyCNN-SGD-m0.9-lr0.01-s1``."""
-        momentum = "" if self.momentum is None else f"-m{plain(self.momentum)}"
+        momentum = "" if self.momentum is None else f"-m{exact(self.momentum)}"
         name = self.classifier.replace(":", ".")
-        tail = f"lr{plain(self.lr)}-s{plain(self.subset)}"
+        tail = f"lr{exact(self.lr)}-s{exact(self.subset)}"
         return f"{name}-{self.optimizer}{momentum}-{tail}"
 
     @property
@@ -156,39 +155,12 @@ class Group:
         return values if self.momentum is None else {**values, "optimizer/momentum": self.momentum}
 
 
-@dataclass(frozen=True)
-class PlannedRun:
+def grid_run(group: Group, noise: str, seed: int) -> PlannedRun:
     """One run of the grid; ``noise`` is a distribution, or ``BASELINE``."""
-
-    group: Group
-    noise: str
-    seed: int
-
-    @property
-    def key(self) -> str:
-        """Its stable key, e.g. ``BabyCNN-SGD-m0.9-lr0.01-s1-gaussian-seed0``."""
-        return f"{self.group.label}-{self.noise}-seed{self.seed}"
-
-    @property
-    def role(self) -> Literal["baseline", "trial"]:
-        """Its role in the ledger."""
-        return "baseline" if self.noise == BASELINE else "trial"
-
-    @property
-    def overrides(self) -> dict[str, Any]:
-        """What it changes in the base configuration, by path."""
-        noise = (
-            {"noise/policy": "off"}
-            if self.noise == BASELINE
-            else {"noise/distribution": self.noise}
-        )
-        return {**self.group.overrides, **noise, "seed": self.seed}
-
-
-def plain(value: float) -> str:
-    """A number as people write it, and never two numbers alike."""
-    short = f"{value:g}"
-    return short if float(short) == value else repr(value)
+    name = f"{group.label}-{noise}"  # e.g. BabyCNN-SGD-m0.9-lr0.01-s1-gaussian
+    if noise == BASELINE:
+        return PlannedRun("baseline", name, seed, {**group.overrides, "noise/policy": "off"})
+    return PlannedRun("trial", name, seed, {**group.overrides, "noise/distribution": noise})
 
 
 def groups(config: ExperimentConfig) -> tuple[Group, ...]:
@@ -204,14 +176,14 @@ def groups(config: ExperimentConfig) -> tuple[Group, ...]:
 def baselines(config: ExperimentConfig) -> tuple[PlannedRun, ...]:
     """The pinned baselines: one a group and seed."""
     return tuple(
-        PlannedRun(group, BASELINE, seed) for group, seed in product(groups(config), config.seeds)
+        grid_run(group, BASELINE, seed) for group, seed in product(groups(config), config.seeds)
     )
 
 
 def noisy_runs(config: ExperimentConfig) -> tuple[PlannedRun, ...]:
     """The runs with noise: one a group, distribution and seed."""
     return tuple(
-        PlannedRun(group, noise, seed)
+        grid_run(group, noise, seed)
         for group, noise, seed in product(groups(config), config.distributions, config.seeds)
     )
 
@@ -225,14 +197,8 @@ def size(config: ExperimentConfig) -> str:
 
 
 def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
-    """Check an experiment against this machine; returns it with the device resolved.
-
-    Raises:
-        InputError: naming the field, its value and the remedy.
-    """
-    check_place(config)
-    check_tracking(config)
-    check_gpus(config)
+    """Check an experiment against this machine; returns it with the device resolved."""
+    check_runs(config)
     device, elsewhere = config.train.device, address_of(config) is not None
     for classifier, subset in product(config.classifiers, config.subsets):
         point = {"model/classifier": classifier, "data/subset": subset}
@@ -279,11 +245,7 @@ PRESETS: dict[str, Callable[[], ExperimentConfig]] = {"small": small, "paper": p
 
 
 def experiment_preset(name: str) -> ExperimentConfig:
-    """The preset called ``name``.
-
-    Raises:
-        InputError: with the nearest name.
-    """
+    """The preset called ``name``."""
     if name not in PRESETS:
         raise InputError(f"preset = {name!r}: {nearest(name, PRESETS)}")
     return PRESETS[name]()

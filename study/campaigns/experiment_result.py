@@ -7,23 +7,21 @@ validation accuracy to the pinned baseline of the same group and seed.
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from statistics import fmean, stdev
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from study.campaigns.experiment_grid import (
-    BASELINE,
     ExperimentConfig,
     Group,
-    PlannedRun,
     asked,
-    baselines,
+    grid_run,
     groups,
-    noisy_runs,
 )
 from study.records.ledger_view import LedgerState, TrialRecord
-from study.records.summary import CostSummary, cost_of, study_notes
+from study.records.planned_run import BASELINE
+from study.records.summary import CostSummary, ResultPart, cost_of, study_notes
+from study.statistics.paired import paired_differences
 from trainables.metrics import EpochMetrics
 
 FIGURES: tuple[str, ...] = (
@@ -43,11 +41,7 @@ DIFFERENCES: Mapping[str, str] = {
 """Differences to the baseline, and the figure that each compares."""
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RunRow(_Row):
+class RunRow(ResultPart):
     """One run. ``state`` is complete, failed or unfinished; differences need both runs."""
 
     key: str
@@ -68,7 +62,7 @@ class RunRow(_Row):
     differences: dict[str, float | None]
 
 
-class Spread(_Row):
+class Spread(ResultPart):
     """Mean and sample standard deviation over ``n`` seeds; None where there are too few."""
 
     mean: float | None
@@ -76,7 +70,7 @@ class Spread(_Row):
     n: int
 
 
-class TableRow(_Row):
+class TableRow(ResultPart):
     """One group with one noise, over its seeds."""
 
     classifier: str
@@ -97,14 +91,14 @@ class TableRow(_Row):
         return {**self.figures, **self.differences}
 
 
-class FailedRun(_Row):
+class FailedRun(ResultPart):
     """A run that failed, and why."""
 
     key: str
     reason: str
 
 
-class ExperimentResult(_Row):
+class ExperimentResult(ResultPart):
     """``experiment.json``."""
 
     experiment: str
@@ -136,8 +130,9 @@ def report(
         run_ids: MLflow's run id by key, as far as known.
     """
     rows = [
-        _run_row(planned, config, state, (run_ids or {}).get(planned.key))
-        for planned in (*baselines(config), *noisy_runs(config))
+        _run_row(group, noise, seed, state, run_ids or {})
+        for noises in ((BASELINE,), config.distributions)
+        for group, noise, seed in product(groups(config), noises, config.seeds)
     ]
     return ExperimentResult(
         experiment=config.name,
@@ -167,18 +162,19 @@ def figures_of(history: Sequence[EpochMetrics]) -> dict[str, float | None]:
 
 
 def _run_row(
-    planned: PlannedRun, config: ExperimentConfig, state: LedgerState, run_id: str | None
+    group: Group, noise: str, seed: int, state: LedgerState, run_ids: Mapping[str, str]
 ) -> RunRow:
-    record = state.trials.get(planned.key)
+    key = grid_run(group, noise, seed).key
+    record = state.trials.get(key)
     history = record.history if record else ()
-    baseline = state.trials.get(PlannedRun(planned.group, BASELINE, planned.seed).key)
+    baseline = state.trials.get(grid_run(group, BASELINE, seed).key)
     ended = record.state if record else None
     return RunRow(
-        key=planned.key,
-        run_id=run_id,
-        **_of_group(planned.group),
-        noise=planned.noise,
-        seed=planned.seed,
+        key=key,
+        run_id=run_ids.get(key),
+        **_of_group(group),
+        noise=noise,
+        seed=seed,
         state=ended or "unfinished",
         reason=(record.reason or None) if record else None,
         epochs=len(history),
@@ -206,12 +202,8 @@ def _differences(
     both = [r for r in (record, baseline) if r is not None and r.state == "complete"]
     if len(both) < 2 or both[0].role == "baseline":
         return dict.fromkeys(DIFFERENCES)
-    mine, other = (figures_of(r.history) for r in both)
-    return {name: _minus(mine[figure], other[figure]) for name, figure in DIFFERENCES.items()}
-
-
-def _minus(value: float | None, other: float | None) -> float | None:
-    return None if value is None or other is None else value - other
+    found = paired_differences(*(figures_of(r.history) for r in both))
+    return {name: found.get(figure) for name, figure in DIFFERENCES.items()}
 
 
 def _table(config: ExperimentConfig, runs: Sequence[RunRow]) -> list[TableRow]:

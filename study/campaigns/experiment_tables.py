@@ -1,21 +1,19 @@
 """The result of a grid as tables: CSV, Markdown, terminal."""
 
-import csv
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.campaigns.experiment_grid import BASELINE, plain
 from study.campaigns.experiment_result import (
     DIFFERENCES,
     FIGURES,
     ExperimentResult,
-    Spread,
     TableRow,
 )
+from study.formats import exact, markdown_table, mean_sd
+from study.records.planned_run import BASELINE
 
 _SHOWN = ("train_accuracy", "val_accuracy", "train_loss", "val_loss", "gap", "difference")
 _HEADINGS = {
@@ -28,26 +26,22 @@ _HEADINGS = {
 }
 
 
-# --- drawing ---------------------------------------------------------------------------------
-
-
 def to_csv(result: ExperimentResult) -> str:
     """The table with a line a row and a column a figure, every digit kept."""
-    spreads = [*FIGURES, *DIFFERENCES]
-    head = ["classifier", "optimizer", "momentum", "lr", "subset", "noise"]
-    head += ["complete", "failed", "unfinished"]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        [*head, *(f"{name}_{part}" for name in spreads for part in ("mean", "sd", "n"))]
-    )
-    for row in result.table:
-        values = [getattr(row, name) for name in head]
-        for name in spreads:
-            found = row.spreads[name]
-            values += [found.mean, found.sd, found.n]
-        writer.writerow(["" if value is None else value for value in values])
-    return out.getvalue()
+    import pandas
+
+    rows = [
+        row.model_dump(exclude={"figures", "differences"})
+        | {
+            f"{name}_{part}": value
+            for name in (*FIGURES, *DIFFERENCES)
+            for part, value in row.spreads[name].model_dump().items()
+        }
+        for row in result.table
+    ]
+    # As objects: a column of whole numbers with a gap in it shall not become one of floats.
+    frame = pandas.DataFrame(rows, dtype=object)
+    return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def to_markdown(result: ExperimentResult) -> str:
@@ -61,9 +55,7 @@ def to_markdown(result: ExperimentResult) -> str:
         "",
         *_legend(result),
         "",
-        _line(heading),
-        _line(["---"] * left + ["---:"] * (len(heading) - left)),
-        *(_line(row) for row in rows),
+        markdown_table(heading, rows, "l" * left + "r" * (len(heading) - left)),
     ]
     if result.failed:
         lines += ["", "## Failed runs", ""]
@@ -72,10 +64,6 @@ def to_markdown(result: ExperimentResult) -> str:
     if result.notes:
         lines += ["", "## Notes", "", *(f"- {note}" for note in result.notes)]
     return "\n".join(lines) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _legend(result: ExperimentResult) -> list[str]:
@@ -103,8 +91,8 @@ def _cells(result: ExperimentResult, between: str) -> tuple[list[str], list[list
     columns: dict[str, Callable[[TableRow], str]] = {
         "model": lambda row: row.classifier,
         "optimizer": _optimizer,
-        "lr": lambda row: plain(row.lr),
-        "subset": lambda row: plain(row.subset),
+        "lr": lambda row: exact(row.lr),
+        "subset": lambda row: exact(row.subset),
         "noise": lambda row: row.noise,
         "n": _count,
     }
@@ -114,15 +102,20 @@ def _cells(result: ExperimentResult, between: str) -> tuple[list[str], list[list
     rows = [
         [
             *(column(row) for column in columns.values()),
-            *(_figure(row.spreads[name], between, name) for name in _SHOWN),
+            *(_figure(row, name, between) for name in _SHOWN),
         ]
         for row in result.table
     ]
     return heading, rows
 
 
+def _figure(row: TableRow, name: str, between: str) -> str:
+    found = row.spreads[name]
+    return mean_sd(found.mean, found.sd, between, "+.4f" if name in DIFFERENCES else ".4f")
+
+
 def _optimizer(row: TableRow) -> str:
-    return f"{row.optimizer} {plain(row.momentum)}" if row.momentum else row.optimizer
+    return f"{row.optimizer} {exact(row.momentum)}" if row.momentum else row.optimizer
 
 
 def _count(row: TableRow) -> str:
@@ -130,13 +123,6 @@ def _count(row: TableRow) -> str:
     parts += [f"{row.failed} failed"] if row.failed else []
     parts += [f"{row.unfinished} to do"] if row.unfinished else []
     return ", ".join(parts)
-
-
-def _figure(found: Spread, between: str, name: str) -> str:
-    if found.mean is None:
-        return "–"
-    text = f"{found.mean:+.4f}" if name in DIFFERENCES else f"{found.mean:.4f}"
-    return text if found.sd is None else f"{text}{between}{found.sd:.4f}"
 
 
 _TERMINAL_HEADINGS = {"− baseline": "− base", "optimizer": "opt."}

@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from study.campaigns.confirm_plan import stored_confirmation
+from study.formats import DASH, or_dash, signed
 from study.records.folder import StudyFolder, find_studies, open_study
 from study.records.ledger_view import LedgerState, read_ledger
+from study.records.planned_run import baseline_key
 from study.records.storage import Storage, Where
 from study.records.summary import Summary
 from trainables.errors import InputError
@@ -55,8 +58,8 @@ def _row(folder: StudyFolder) -> list[str]:
         _state(state),
         f"{config.train.model.classifier}, {config.train.data.dataset}",
         f"{ended}/{config.wanted}",
-        best.trial_id if best else "–",
-        f"{paired:+.4f}" if isinstance(paired, float) else "–",
+        or_dash(best and best.trial_id),
+        signed(paired if isinstance(paired, float) else None),
         _date(state),
     ]
 
@@ -69,7 +72,7 @@ def _state(state: LedgerState) -> str:
 
 def _date(state: LedgerState) -> str:
     if state.study is None:
-        return "–"
+        return DASH
     began = datetime.fromtimestamp(state.study.started / 1000, tz=UTC).astimezone()
     return f"{began:%Y-%m-%d %H:%M}"
 
@@ -87,9 +90,6 @@ def clean_study(storage: Where, name: str) -> str:
     A finished trial needs none, but the final weights of the best one and of its baseline are
     kept: they are registered, and compared by class. What an unfinished study would go on from,
     its trials' and the baselines', stays.
-
-    Raises:
-        InputError: if there is no such study, or it is running.
     """
     folder = open_study(storage, name)
     with folder.locked():
@@ -109,12 +109,10 @@ def clean_study(storage: Where, name: str) -> str:
 
 
 def _needed(folder: StudyFolder, state: LedgerState, *, over: bool) -> set[Location]:
-    from study.campaigns.confirm_plan import stored_confirmation  # It imports this module.
-
     needed: set[Location] = set()
     best = state.study.best if state.study else None
     winner = state.trials.get(best or "")
-    pair = {best} if winner is None else {best, f"baseline-seed{winner.seed}"}
+    pair = {best} if winner is None else {best, baseline_key(winner.seed)}
     # Which of them is registered, its confirmation decides.
     confirmed = stored_confirmation(folder)
     pair |= set(confirmed.trials) if confirmed else set()

@@ -19,8 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from study.config import StudyConfig
+from study.formats import duration
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord
-from study.records.summary import TrialSummary, paired_differences, ranked, summarise, value_of
+from study.records.summary import TrialSummary, differences_to_baseline, ranked, summarise, value_of
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +29,27 @@ _REFRESH_SECONDS = 0.5
 _PLAIN_SECONDS = 30.0
 
 
-Standing = Callable[[StudyConfig, LedgerState], str]
-"""The result so far, in a line."""
+@dataclass(frozen=True)
+class Counted:
+    """What the view counts, and what it says of the result so far.
+
+    Attributes:
+        name: whose view it is.
+        objective: the value that is shown of each run.
+        epochs: every run's budget.
+        trials: how many runs there shall be, besides the baselines.
+        baselines: how many baselines.
+        standing: the result so far, in a line.
+        time_budget: seconds; None: no limit.
+    """
+
+    name: str
+    objective: str
+    epochs: int
+    trials: int
+    baselines: int
+    standing: Callable[[LedgerState], str]
+    time_budget: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,9 +64,8 @@ class Progress:
     baseline_done: int
 
 
-def progress(config: StudyConfig, state: LedgerState) -> Progress:
+def progress(counted: Counted, state: LedgerState) -> Progress:
     """Count runs and epochs; an ended trial counts with its whole budget."""
-    wanted = config.wanted
     records = list(state.trials.values())
     trials = [r for r in records if r.role != "baseline"]
     baselines = [r for r in records if r.role == "baseline"]
@@ -55,42 +74,34 @@ def progress(config: StudyConfig, state: LedgerState) -> Progress:
     for record in trials:
         if record.state is not None:
             counts[record.state] += 1
-    budget = config.train.epochs
+    budget = counted.epochs
     done = sum(budget if r.state is not None else len(r.history) for r in records)
     return Progress(
-        waiting=max(0, wanted - len(trials)),
+        waiting=max(0, counted.trials - len(trials)),
         running=running,
         counts=counts,
         epochs_done=done,
-        epochs_wanted=budget * (wanted + config.baseline_seeds),
+        epochs_wanted=budget * (counted.trials + counted.baselines),
         baseline_done=sum(r.state == "complete" for r in baselines),
     )
 
 
-def render(
-    config: StudyConfig, state: LedgerState, elapsed: float, standing: Standing | None = None
-) -> RenderableType:
-    """The view as rich draws it.
-
-    Args:
-        config: the study's configuration.
-        state: the ledger so far.
-        elapsed: seconds since this process began.
-        standing: what stands below the bar; None: the best so far against the baseline.
-    """
-    now = progress(config, state)
-    head = Text(f"{config.name}  ", style="bold")
-    head.append(headline(config, now), style="not bold")
+def render(counted: Counted, state: LedgerState, elapsed: float) -> RenderableType:
+    """The view as rich draws it, ``elapsed`` seconds after this process began."""
+    now = progress(counted, state)
+    head = Text(f"{counted.name}  ", style="bold")
+    head.append(headline(counted, now), style="not bold")
     bar = ProgressBar(total=max(1, now.epochs_wanted), completed=now.epochs_done, width=60)
-    foot = Text((standing or best_so_far)(config, state))
-    left = time_left(now, elapsed, config)
-    return Group(head, bar, Text(f"{_clock(elapsed)} so far{left}"), foot, _running(config, state))
+    foot = Text(counted.standing(state))
+    left = time_left(now, elapsed, counted.time_budget)
+    when = Text(f"{duration(elapsed)} so far{left}")
+    return Group(head, bar, when, foot, _running(counted, state))
 
 
-def headline(config: StudyConfig, now: Progress) -> str:
+def headline(counted: Counted, now: Progress) -> str:
     """Counts in words."""
     return (
-        f"baseline {now.baseline_done}/{config.baseline_seeds} · {len(now.running)} running · "
+        f"baseline {now.baseline_done}/{counted.baselines} · {len(now.running)} running · "
         f"{now.counts['complete']} done · {now.counts['pruned']} stopped early · "
         f"{now.counts['failed']} failed · {now.waiting} waiting"
     )
@@ -114,20 +125,21 @@ def best_so_far(config: StudyConfig, state: LedgerState) -> str:
     return f"{text} · best so far {value:.4f} ({paired:+.4f}, {best.trial_id})"
 
 
-def _running(config: StudyConfig, state: LedgerState) -> Table:
+def _running(counted: Counted, state: LedgerState) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("running", "epoch", config.objective[0], "− baseline", "noise", "signals"):
+    shown = (counted.objective,)
+    for name in ("running", "epoch", counted.objective, "− baseline", "noise", "signals"):
         table.add_column(name)
     baselines = {r.baseline: r for r in state.by_role("baseline") if r.state == "complete"}
     for record in state.trials.values():
         if record.state is not None:
             continue
         last = record.history[-1] if record.history else None
-        value = _first(value_of(config, record.history))
-        paired = _first(paired_differences(config, record, baselines.get(record.baseline))[0])
+        value = _first(value_of(shown, record.history))
+        paired = _first(differences_to_baseline(shown, record, baselines.get(record.baseline))[0])
         table.add_row(
             record.key,
-            f"{len(record.history)}/{config.train.epochs}",
+            f"{len(record.history)}/{counted.epochs}",
             "" if value is None else f"{value:.4f}",
             "" if paired is None or record.role == "baseline" else f"{paired:+.4f}",
             "" if last is None else _noise(last.noise_phase, last.noise_kind, last.noise_magnitude),
@@ -144,32 +156,23 @@ def _first(value: float | list[float] | None) -> float | None:
     return value[0] if isinstance(value, list) else value
 
 
-def time_left(now: Progress, elapsed: float, config: StudyConfig) -> str:
+def time_left(now: Progress, elapsed: float, time_budget: float | None) -> str:
     """An estimate from the epochs so far, within the time budget; empty while there is none."""
     if not now.epochs_done or elapsed < 1:
         return ""
     left = elapsed / now.epochs_done * (now.epochs_wanted - now.epochs_done)
-    if config.time_budget is not None:
-        left = min(left, max(0.0, config.time_budget - elapsed))
-    return f" · at most about {_clock(left)} left"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    if time_budget is not None:
+        left = min(left, max(0.0, time_budget - elapsed))
+    return f" · at most about {duration(left)} left"
 
 
 class _Follower(threading.Thread):
     """Redraws until told to stop; an error in drawing must never reach the study."""
 
-    def __init__(
-        self, console: Console, config: StudyConfig, ledger: Path, standing: Standing | None
-    ) -> None:
+    def __init__(self, console: Console, counted: Counted, ledger: Path) -> None:
         super().__init__(name="live-view", daemon=True)
         self._console = console
-        self._config = config
-        self._standing = standing
+        self._counted = counted
         self._view = LedgerView(ledger)
         self._over = threading.Event()
         self._began = time.monotonic()
@@ -194,8 +197,7 @@ class _Follower(threading.Thread):
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
             while not self._over.wait(_REFRESH_SECONDS):
                 state = self._view.refresh()
-                picture = render(self._config, state, self._elapsed(), self._standing)
-                live.update(picture, refresh=True)
+                live.update(render(self._counted, state, self._elapsed()), refresh=True)
 
     def _plain(self) -> None:
         said = 0.0
@@ -206,36 +208,34 @@ class _Follower(threading.Thread):
             ended = [r for r in state.trials.values() if r.state and r.key not in self._told]
             for record in ended:
                 self._told.add(record.key)
-                self._say(ended_line(self._config, record))
+                self._say(ended_line(self._counted.objective, record))
             if ended or self._elapsed() - said > _PLAIN_SECONDS:
                 said = self._elapsed()
-                now = progress(self._config, state)
-                left = time_left(now, said, self._config)
-                self._say(f"{headline(self._config, now)}{left}")
+                now = progress(self._counted, state)
+                left = time_left(now, said, self._counted.time_budget)
+                self._say(f"{headline(self._counted, now)}{left}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True)
 
 
-def ended_line(config: StudyConfig, record: TrialRecord) -> str:
+def ended_line(objective: str, record: TrialRecord) -> str:
     """One plain line for a run that has ended."""
-    value = _first(value_of(config, record.history))
-    paired = record.paired_difference.get(config.objective[0])
-    shown = "" if value is None else f" {config.objective[0]} {value:.4f}"
+    value = _first(value_of((objective,), record.history))
+    paired = record.paired_difference.get(objective)
+    shown = "" if value is None else f" {objective} {value:.4f}"
     beside = "" if paired is None else f" ({paired:+.4f} to its baseline)"
     reason = f": {record.reason}" if record.reason else ""
     return f"{record.key} {record.state}{reason}, {len(record.history)} epochs{shown}{beside}"
 
 
 @contextmanager
-def live_view(
-    console: Console | None, config: StudyConfig, ledger: Path, standing: Standing | None = None
-) -> Iterator[None]:
-    """Show the study while the body runs; nothing without a console. ``render`` says what."""
+def live_view(console: Console | None, counted: Counted, ledger: Path) -> Iterator[None]:
+    """Show the campaign while the body runs; nothing without a console. ``render`` says what."""
     if console is None:
         yield
         return
-    follower = _Follower(console, config, ledger, standing)
+    follower = _Follower(console, counted, ledger)
     follower.start()
     try:
         yield

@@ -28,7 +28,7 @@ PlaceboPlan = tuple[PlannedInjection, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Burst:
     """Consecutive noisy epochs: where they began, and each one's kind and magnitude."""
 
     start: int
@@ -38,15 +38,15 @@ class Run:
         return len(self.injections)
 
 
-def runs_of(history: Sequence[EpochMetrics]) -> tuple[Run, ...]:
-    """The runs of noisy epochs in a history, in order; at least one clean epoch parts them."""
-    runs = []
+def bursts_of(history: Sequence[EpochMetrics]) -> tuple[Burst, ...]:
+    """The bursts in a history, in order; at least one clean epoch parts them."""
+    bursts = []
     for injected, rows in groupby(history, key=lambda row: row.injected):
         if injected:
-            run = list(rows)
-            drawn = tuple((row.noise_kind, row.noise_magnitude) for row in run)
-            runs.append(Run(run[0].epoch, drawn))
-    return tuple(runs)
+            noisy = list(rows)
+            drawn = tuple((row.noise_kind, row.noise_magnitude) for row in noisy)
+            bursts.append(Burst(noisy[0].epoch, drawn))
+    return tuple(bursts)
 
 
 def placebo_plan(
@@ -54,9 +54,9 @@ def placebo_plan(
 ) -> PlaceboPlan | None:
     """Move a trial's injections to random epochs after its warm-up.
 
-    The runs of noisy epochs stay whole and keep their kinds and magnitudes. They keep their order,
-    too: magnitudes decay over the epoch budget, and strong early noise put late would change more
-    than the timing. Between two runs at least one epoch stays clean, lest two become one. All such
+    Bursts stay whole and keep their kinds and magnitudes. They keep their order, too: magnitudes
+    decay over the epoch budget, and a strong early burst put late would change more than the
+    timing. At least one epoch stays clean between two bursts, or they would become one. All such
     placements but the trial's own are equally likely; cooldowns play no part in them.
 
     Args:
@@ -74,40 +74,40 @@ def placebo_plan(
     Raises:
         ValueError: if the history holds noise before the warm-up's end or past the budget.
     """
-    runs = runs_of(history)
-    if not runs:
+    bursts = bursts_of(history)
+    if not bursts:
         return ()
     if noise.policy == "always":
         return None
     warm_up = max(noise.warmup_epochs, noise.window)
-    last = runs[-1].start + len(runs[-1]) - 1
-    if runs[0].start < warm_up or last >= epochs:
+    last = bursts[-1].start + len(bursts[-1]) - 1
+    if bursts[0].start < warm_up or last >= epochs:
         raise ValueError(
-            f"noise in epochs {runs[0].start} to {last}: outside [{warm_up}, {epochs}), the epochs "
-            "between the warm-up and the end"
+            f"noise in epochs {bursts[0].start} to {last}: outside [{warm_up}, {epochs}), the "
+            "epochs between the warm-up and the end"
         )
-    free = epochs - warm_up - sum(map(len, runs)) - (len(runs) - 1)
+    free = epochs - warm_up - sum(map(len, bursts)) - (len(bursts) - 1)
     if free == 0:
         return None
-    own = [run.start for run in runs]
+    own = [burst.start for burst in bursts]
     draws = random.Random(f"{_STREAM}/{seed}")
     # At least half of the placements are not the trial's own, so this ends soon.
-    while (starts := _place([len(run) for run in runs], warm_up, free, draws)) == own:
+    while (starts := _place([len(burst) for burst in bursts], warm_up, free, draws)) == own:
         pass
     return tuple(
         PlannedInjection(start + offset, kind, magnitude)
-        for start, run in zip(starts, runs, strict=True)
-        for offset, (kind, magnitude) in enumerate(run.injections)
+        for start, burst in zip(starts, bursts, strict=True)
+        for offset, (kind, magnitude) in enumerate(burst.injections)
     )
 
 
 def _place(lengths: list[int], first: int, free: int, draws: random.Random) -> list[int]:
-    """Start epochs of runs of ``lengths``, in order, with ``free`` clean epochs to spare.
+    """Start epochs of bursts of ``lengths``, in order, with ``free`` clean epochs to spare.
 
-    Choosing which of free + runs slots are runs makes every placement equally likely.
+    Choosing which of free + bursts slots are bursts makes every placement equally likely.
     """
     slots = sorted(draws.sample(range(free + len(lengths)), len(lengths)))
-    # Slot s of the i-th run has s − i spare epochs before it, besides the runs and their partings.
+    # Slot s of the i-th burst has s − i spare epochs before it, besides bursts and partings.
     starts = [first + slots[0]]
     for (before, after), length in zip(pairwise(slots), lengths, strict=False):
         starts.append(starts[-1] + length + (after - before))

@@ -20,9 +20,6 @@ def resumed(
         name: the study's name.
         changes: settings that shall be different, by path; only some may (``MAY_CHANGE``).
         more_trials: trials to add to those that the study was to have.
-
-    Raises:
-        InputError: if there is no such study, or a setting is wrong or may not change.
     """
     where = Storage.of(storage)
     folder = open_study(where, name)

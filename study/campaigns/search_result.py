@@ -9,8 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from study.config import StudyConfig
+from study.formats import number, or_dash, settings_text, signed
 from study.records.folder import StudyFolder, storage_of
-from study.records.summary import Summary, TrialSummary, Value, ranked
+from study.records.summary import Summary, TrialSummary, by_objective, ranked
 from trainables.metrics import OBJECTIVES
 
 _SHOWN = 10
@@ -55,14 +56,14 @@ def result_table(config: StudyConfig, summary: Summary, shown: int = _SHOWN) -> 
 
 
 def _row(config: StudyConfig, trial: TrialSummary) -> list[str]:
-    values = _as_list(trial.value, len(config.objective))
-    begins = "never" if trial.never_injected else _or_dash(trial.first_injection_epoch)
+    values = by_objective(trial.value, len(config.objective))
+    begins = "never" if trial.never_injected else or_dash(trial.first_injection_epoch)
     return [
         trial.trial_id,
         trial.state,
-        *(_number(value) for value in values),
-        ", ".join(_signed(v) for v in _as_list(trial.paired_difference, 1)),
-        _signed(trial.final_val_accuracy_difference),
+        *(number(value) for value in values),
+        ", ".join(signed(v) for v in by_objective(trial.paired_difference)),
+        signed(trial.final_val_accuracy_difference),
         f"{trial.epochs_trained} of {trial.epochs}",
         begins,
     ]
@@ -72,7 +73,9 @@ def _print_settings(console: Console, config: StudyConfig, summary: Summary) -> 
     """What the best trials changed, and why others failed."""
     complete = [t for t in summary.trials if t.state == "complete"]
     for trial in ranked(config, complete)[:_EXPLAINED]:
-        console.print(f"[bold]{trial.trial_id}[/]: {escape(_settings(trial))}", highlight=False)
+        console.print(
+            f"[bold]{trial.trial_id}[/]: {escape(settings_text(trial.overrides))}", highlight=False
+        )
     for trial in summary.trials:
         if trial.state == "failed":
             console.print(f"[red]{trial.trial_id} failed[/]: {escape(trial.reason or '')}")
@@ -80,7 +83,7 @@ def _print_settings(console: Console, config: StudyConfig, summary: Summary) -> 
 
 def _print_baseline(console: Console, config: StudyConfig, summary: Summary) -> None:
     for index, name in enumerate(config.objective):
-        values = [_as_list(b.value, len(config.objective))[index] for b in summary.baseline]
+        values = [by_objective(b.value, len(config.objective))[index] for b in summary.baseline]
         known = [value for value in values if value is not None]
         if not known:
             console.print("[yellow]no baseline is complete yet[/]")
@@ -92,7 +95,7 @@ def _print_baseline(console: Console, config: StudyConfig, summary: Summary) -> 
         )
         console.print(
             f"trials run on seed {summary.baseline[0].seed}, whose baseline has "
-            f"{_number(values[0])}; differences are to that one"
+            f"{number(values[0])}; differences are to that one"
         )
 
 
@@ -162,33 +165,3 @@ def _states(summary: Summary) -> str:
     for trial in summary.trials:
         counts[trial.state] = counts.get(trial.state, 0) + 1
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-
-
-def _settings(trial: TrialSummary) -> str:
-    return ", ".join(
-        f"{path.removeprefix('noise/')}={_short(value)}"
-        for path, value in sorted(trial.overrides.items())
-        if path != "noise/policy"
-    )
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _as_list(value: Value, length: int) -> list[float | None]:
-    if value is None:
-        return [None] * length
-    return list(value) if isinstance(value, list) else [value]
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.4f}"
-
-
-def _or_dash(value: object) -> str:
-    return "–" if value is None else str(value)

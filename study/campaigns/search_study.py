@@ -5,40 +5,36 @@ locked, and what an earlier process left is put in order; the pinned baseline is
 runs; the result is computed from the ledger. Each step skips what the ledger says is done.
 """
 
-import shlex
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from search_spaces.registry import first_possible_injection, get_space
-from study.campaigns.baseline import DescribeRun, baseline_histories, baseline_jobs, waiting_note
-from study.campaigns.campaign import (
-    FLUSH_SECONDS,
-    FLUSH_SECONDS_AWAY,
-    STOPPING,
-    no_space_left,
-    read_images,
-    resume_command,
-)
-from study.campaigns.live import live_view
-from study.campaigns.session import Session, connected
+from study.campaigns.baseline import missing_baselines, waiting_note
+from study.campaigns.campaign import Campaign, Phase, command, held, read_images
+from study.campaigns.live import Counted, best_so_far
+from study.campaigns.session import Session
 from study.checks import check_study, checked_entry
 from study.config import StudyConfig
-from study.errors import InterruptedStudyError, StudyFailedError
 from study.records.events import EndEvent, StudyEndEvent, StudyState
-from study.records.folder import StudyFolder, storage_of, write_json
+from study.records.folder import StudyFolder, storage_of
+from study.records.json_files import write_json
+from study.records.ledger_view import TrialRecord
 from study.records.summary import Summary, summarise, winner_config
 from study.search.space import check_stored_space, study_space
-from study.tune.interrupts import interruptible
-from trainables.data.dataset import Dataset
 from trainables.data.image_sets import resolve_data
 from trainables.errors import InputError
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+    from study.search.searcher import StudySearcher
+    from study.tracking.projector import LedgerProjector
     from study.tune.capacity import Capacity
+    from study.tune.early_stopping import ForkAwareASHA
 
 
 def run_study(config: StudyConfig, *, console: Console | None = None) -> Summary:
@@ -61,69 +57,66 @@ def run_study(config: StudyConfig, *, console: Console | None = None) -> Summary
     folder = StudyFolder.fetched(storage_of(config), config.name)
     folder.check_same_study(config)
     check_stored_space(folder)
-    dataset = read_images(config, console)
+    [dataset] = read_images([("reading images", config.train.data)], console)
     train = config.train
     data = resolve_data(train.data, dataset)
     asked_for = config
     config = config.model_copy(update={"train": train.model_copy(update={"data": data})})
-    stopping = interruptible(f"{config.name}: {STOPPING}")
-    with no_space_left(config), connected(config), folder.locked(), stopping:
+    again = command("resume", config)
+    with held(config, folder, again):
         # Another process may have run a study of this name while the images were read.
         folder.check_same_study(asked_for)
-        session = Session(folder, config, console)
-        return _StudyRun(config, session, dataset, began).to_the_end()
+        return _SearchCampaign(
+            config=config,
+            session=Session(folder, config, console),
+            images=[(config.train, dataset)],
+            objectives=config.objective,
+            asked=asked(config),
+            policy=get_space(config.space).policy,
+            again=again,
+            sends=command("sync", config),
+            began=began,
+        ).to_the_end()
 
 
-@dataclass
-class _StudyRun:
-    """One process's part of a study, from the lock to the summary."""
+@dataclass(kw_only=True)
+class _SearchCampaign(Campaign[StudyConfig, Summary]):
+    """A search beside its pinned baseline; ``began`` is when the time budget did (monotonic)."""
 
-    config: StudyConfig
-    session: Session
-    dataset: Dataset
     began: float
-    _callbacks: list[Any] = field(default_factory=list)
 
-    def to_the_end(self) -> Summary:
-        """Train what is missing, then write the results, however the training ended."""
-        # Before MLflow is imported in its thread: two threads that import at once get in each
-        # other's way.
+    # The frame.
+
+    def store(self) -> None:
+        """Store the study's configuration."""
+        # Before MLflow is imported in its thread, as Ray.
         import study.search.searcher  # noqa: F401
 
-        config, session = self.config, self.session
-        self.folder.write_config(config)
-        session.begin(objectives=config.objective, asked=asked(config))
-        ended: StudyState = "failed"
-        with session.mirrored() as projector:
-            try:
-                self._put_in_order()
-                with live_view(session.console, config, self.folder.ledger):
-                    self._train()
-                ended = "complete"
-            except KeyboardInterrupt:
-                ended = "interrupted"
-            finally:
-                summary = self._write_results(ended, projector)
-        if ended == "interrupted":
-            raise InterruptedStudyError(self._how_to_go_on())
-        return summary
+        self.folder.write_config(self.config)
 
-    # The frame: what an earlier process left, the results.
+    def counted(self) -> Counted:
+        """All trials, and the baseline's seeds."""
+        config = self.config
+        return Counted(
+            name=config.name,
+            objective=config.objective[0],
+            epochs=config.train.epochs,
+            trials=config.wanted,
+            baselines=config.baseline_seeds,
+            standing=lambda state: best_so_far(config, state),
+            time_budget=config.time_budget,
+        )
 
-    @property
-    def folder(self) -> StudyFolder:
-        """The study's files."""
-        return self.session.folder
-
-    def _put_in_order(self) -> None:
-        """Repair what an earlier process left, and say what is lost."""
+    def put_in_order(self) -> None:
+        """Repair Optuna's journal, too."""
         from study.search.journal import repair_or_replace_journal
 
         for line in repair_or_replace_journal(self.folder.journal):
             self.session.note(line)
-        self.session.put_in_order()
+        super().put_in_order()
 
-    def _write_results(self, ended: StudyState, projector: Any) -> Summary:
+    def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Summary:
+        """Write the summary and the winner's configuration."""
         state = self.session.state()
         summary = summarise(self.config, state)
         best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
@@ -133,93 +126,78 @@ class _StudyRun:
             write_json(self.folder.best_config, winner.model_dump(mode="json"))
         # Before the wait for MLflow, which may be away, and after it, with MLflow's run ids.
         write_json(self.folder.summary, summary.model_dump(mode="json"))
-        away = projector.status.error is not None
-        if not projector.flush(timeout=FLUSH_SECONDS_AWAY if away else FLUSH_SECONDS):
-            self.session.say(
-                "MLflow does not have everything yet; it is kept, and sent by: "
-                + shlex.join(
-                    ["noise-study", "sync", self.config.name, *storage_of(self.config).words]
-                )
-            )
+        if not self.flush(projector):
+            self.say_unsent()
         summary = summarise(self.config, state, projector.run_ids)
         write_json(self.folder.summary, summary.model_dump(mode="json"))
         return summary
 
-    def _how_to_go_on(self) -> str:
-        return (
-            f"{self.config.name}: interrupted; what is finished is kept. Go on with: "
-            f"{resume_command(self.config)}"
-        )
-
     # The training: the baseline, then the search.
 
-    def _check_all_ended(self) -> None:
-        trials = self.session.state().by_role("trial")
-        missing = self.config.wanted - sum(r.finished for r in trials)
-        if missing > 0 and not self._time_is_up():
-            raise StudyFailedError(
-                f"{self.config.name}: {missing} trials have no recorded end"
-                f"{self._why_unrecorded()}. What is finished is kept; go on with: "
-                f"{resume_command(self.config)}"
+    def is_complete(self) -> bool:
+        """Whether the baseline is complete and as many trials as wanted have ended."""
+        return not missing_baselines(self.config, self.session.state()) and not self._missing()
+
+    def phases(self, room: "Capacity") -> Iterator[Phase]:
+        """The baseline's seeds, then the search."""
+        runs = missing_baselines(self.config, self.session.state())
+        if runs:
+            idle = waiting_note(len(runs), room.concurrent)
+            if idle:
+                self.session.say(idle)
+            spec = {
+                "grace": self.config.grace,
+                # What begins with the first epoch shares nothing that could be kept.
+                "fork_first": min(filter(None, self._earliest_injections()), default=None),
+                "fork_disk_bytes": int(self.config.fork_disk_mb * 1e6),
+                "fork_seed": self.config.train.seed,
+            }
+            remedy = ": mend the base configuration (a smaller --lr, say)"
+            yield Phase(runs, spec=spec, needed="all", remedy=remedy)
+        yield from self._search()
+
+    def _search(self) -> Iterator[Phase]:
+        from study.search.searcher import ReasonCallback
+
+        distributions = self._space()
+        missing = self._missing()
+        if not missing:
+            return
+        config, time_left = self.config, self._time_left()
+        if time_left == 0.0:  # to Tune that would mean no limit
+            self.session.note(
+                f"the time budget of {config.time_budget:g} s was over before the search: no trial "
+                f"was run in it. Go on with more time: {self.again} --time-budget S"
             )
+            return
+        records = {record.key: record for record in self.session.state().by_role("trial")}
+        searcher = self._searcher_that_fits(distributions, records)
 
-    def _why_unrecorded(self) -> str:
-        errors = [callback.error for callback in self._callbacks if callback.error is not None]
-        return f" ({type(errors[0]).__name__}: {errors[0]})" if errors else ""
+        def at_end() -> None:
+            if self._time_left() == 0.0:
+                self._end_unfinished()
+            searcher.finalise(self.session.state().trials)
 
-    def _time_is_up(self) -> bool:
-        return self._time_left() == 0.0
+        yield Phase(
+            searcher=searcher,
+            samples=missing,
+            spec={"grace": config.grace},
+            callbacks=[ReasonCallback(searcher)],
+            scheduler=self._scheduler(records),
+            time_budget=time_left,
+            at_end=at_end,
+        )
+        missing = self._missing()
+        if missing and self._time_left() != 0.0:
+            self.fail_unrecorded(f"{missing} trials have no recorded end")
+
+    def _missing(self) -> int:
+        ended = sum(record.finished for record in self.session.state().by_role("trial"))
+        return max(0, self.config.wanted - ended)
 
     def _time_left(self) -> float | None:
         budget = self.config.time_budget
         return None if budget is None else max(0.0, budget - (time.monotonic() - self.began))
-
-    def _train(self) -> None:
-        from study.tune.capacity import capacity
-        from study.tune.connect import ray_session
-
-        state = self.session.state()
-        finished = sum(record.finished for record in state.by_role("trial"))
-        jobs = baseline_jobs(self.config, state)
-        if not jobs and finished >= self.config.wanted:
-            self.session.say(f"{self.config.name}: complete already, nothing is left to run")
-            return
-        with ray_session(self.config):
-            room = capacity(self.config)
-            self.session.say(room.describe(self.config))
-            self._train_baseline(jobs, room)
-            self._search()
-        self._check_all_ended()
-
-    def _spec(self, **fields: Any) -> Any:
-        from study.tune.capacity import several_nodes
-        from study.tune.runner import gpu_memory_fraction, put_datasets
-        from trainables.tune_trainable import TrialSpec
-
-        if not hasattr(self, "_references"):
-            self._references = put_datasets([(self.config.train, self.dataset)])
-        return TrialSpec(
-            base=self.config.train.model_dump_json(),
-            policy=get_space(self.config.space).policy,
-            checkpoint_root=self.folder.checkpoint_root,
-            datasets=self._references,
-            fork=self.config.fork == "auto",
-            grace=self.config.grace,
-            memory_fraction=gpu_memory_fraction(self.config),
-            tell_node=several_nodes(),
-            **fields,
-        )
-
-    def _callback(self) -> Any:
-        from study.tune.ledger_callback import LedgerCallback
-
-        callback = LedgerCallback(
-            self.folder.ledger,
-            DescribeRun(self.config.train, get_space(self.config.space).policy),
-            baseline_histories(self.session.state()),
-        )
-        self._callbacks.append(callback)
-        return callback
 
     def _earliest_injections(self) -> list[int]:
         """The first epochs in which the trials' noise could begin."""
@@ -232,50 +210,11 @@ class _StudyRun:
         ]
         return [epoch for epoch in earliest if epoch is not None]
 
-    def _train_baseline(self, jobs: Sequence[Any], room: "Capacity") -> None:
-        from study.tune.jobs import JobSearcher
-        from study.tune.runner import run_trials
-
-        if jobs:
-            idle = waiting_note(jobs, room.concurrent)
-            if idle:
-                self.session.say(idle)
-            spec = self._spec(
-                # What begins with the first epoch shares nothing that could be kept.
-                fork_first=min(filter(None, self._earliest_injections()), default=None),
-                fork_disk_bytes=int(self.config.fork_disk_mb * 1e6),
-                fork_seed=self.config.train.seed,
-            )
-            run_trials(
-                self.config,
-                spec,
-                JobSearcher(jobs),
-                samples=len(jobs),
-                callbacks=[self._callback()],
-            )
-        self._check_baseline()
-
-    def _check_baseline(self) -> None:
-        state = self.session.state()
-        failed = [r for r in state.by_role("baseline") if r.state == "failed"]
-        if failed:
-            raise StudyFailedError(
-                f"{failed[0].key}: {failed[0].reason}. Without the baseline nothing can be "
-                "compared: mend the base configuration (a smaller --lr, say)"
-            )
-        missing = [job.key for job in baseline_jobs(self.config, state)]
-        if missing:
-            raise StudyFailedError(
-                f"{', '.join(missing)}: no recorded end{self._why_unrecorded()}. What is finished "
-                f"is kept; go on with: {resume_command(self.config)}"
-            )
-
-    def _search(self) -> None:
-        from study.search.searcher import ReasonCallback
-        from study.tune.runner import run_trials
-
-        config, state = self.config, self.session.state()
-        main = next(r for r in state.by_role("baseline") if r.seed == config.train.seed)
+    def _space(self) -> "Mapping[str, BaseDistribution]":
+        """What is searched, fixed now if it was not yet; with notes about it."""
+        config = self.config
+        baselines = self.session.state().by_role("baseline")
+        main = next(record for record in baselines if record.seed == config.train.seed)
         space = study_space(config, self.folder, main.history)
         for note in space.notes:
             self.session.note(note)
@@ -283,77 +222,47 @@ class _StudyRun:
             self.session.note(
                 "two objectives: no trial is stopped early, there is no single best to lag"
             )
-        records = {r.key: r for r in state.by_role("trial")}
-        missing = self.config.wanted - sum(r.finished for r in records.values())
-        if missing <= 0:
-            return
-        time_left = self._time_left()
-        if time_left == 0.0:  # to Tune that would mean no limit
-            self.session.note(
-                f"the time budget of {config.time_budget:g} s was over before the search: no trial "
-                f"was run in it. Go on with more time: {resume_command(config)} --time-budget S"
-            )
-            return
-        searcher = self._searcher_that_fits(space.distributions, records)
-        baselines = {
-            digest: [row.to_dict() for row in history]
-            for digest, history in baseline_histories(state).items()
-        }
-        try:
-            run_trials(
-                config,
-                self._spec(baselines=baselines),
-                searcher,
-                samples=missing,
-                callbacks=[self._callback(), ReasonCallback(searcher)],
-                scheduler=self._scheduler(records),
-                time_budget=time_left,
-            )
-        finally:
-            if self._time_is_up():
-                self._end_unfinished()
-            searcher.finalise(self.session.state().trials)
+        return space.distributions
 
-    def _searcher_that_fits(self, distributions: Any, records: Any) -> Any:
+    def _searcher_that_fits(
+        self, distributions: "Mapping[str, BaseDistribution]", records: Mapping[str, TrialRecord]
+    ) -> "StudySearcher":
         """The searcher; if Optuna's journal is damaged or knows better, on a new journal."""
+        from study.search.journal import replace_journal
+        from study.search.searcher import StudySearcher
+
+        config, journal = self.config, self.folder.journal
+
+        def make() -> StudySearcher:
+            return StudySearcher(
+                config.name,
+                journal,
+                distributions,
+                objectives=config.objective,
+                epochs=config.train.epochs,
+                sampler=config.sampler,
+                seed=config.train.seed,
+                given=config.configs,
+                records=records,
+            )
+
         try:
-            searcher = self._searcher(distributions, records)
+            searcher = make()
             wrong = searcher.contradictions()
             about = f"does not agree with the ledger about {', '.join(wrong)}" if wrong else ""
         except InputError:
             raise
         except Exception as error:
             # A changed byte in it may surface as any exception of Optuna's.
-            if not self.folder.journal.exists():
+            if not journal.exists():
                 raise
             about = f"is damaged ({type(error).__name__}: {error})"
         if not about:
             return searcher
-        self.session.note(f"{self.folder.journal.name} {about}; {self._replace_journal()}")
-        return self._searcher(distributions, records)
+        self.session.note(f"{journal.name} {about}; {replace_journal(journal)}")
+        return make()
 
-    def _searcher(self, distributions: Any, records: Any) -> Any:
-        from study.search.searcher import StudySearcher
-
-        config = self.config
-        return StudySearcher(
-            config.name,
-            self.folder.journal,
-            distributions,
-            objectives=config.objective,
-            epochs=config.train.epochs,
-            sampler=config.sampler,
-            seed=config.train.seed,
-            given=config.configs,
-            records=records,
-        )
-
-    def _replace_journal(self) -> str:
-        from study.search.journal import replace_journal
-
-        return replace_journal(self.folder.journal)
-
-    def _scheduler(self, records: Any) -> Any:
+    def _scheduler(self, records: Mapping[str, TrialRecord]) -> "ForkAwareASHA | None":
         if not self.config.stops_early:
             return None
         from study.tune.early_stopping import ForkAwareASHA

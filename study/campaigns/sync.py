@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 from study.campaigns.campaign import FLUSH_SECONDS
 from study.campaigns.resume import resumed
 from study.campaigns.session import copied
-from study.records.folder import StudyFolder, write_json
+from study.records.folder import StudyFolder
+from study.records.json_files import write_json
 from study.records.ledger_view import read_ledger
 from study.records.storage import Storage, Where
 from study.records.summary import summarise
 from trainables.errors import InputError
 
 if TYPE_CHECKING:
-    from study.tracking.sync import SyncReport
+    from study.tracking.projection import MirrorStatus
 
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ def sync_study(
     *,
     timeout: float = FLUSH_SECONDS,
     progress: Callable[[int], None] | None = None,
-) -> "SyncReport":
+) -> "MirrorStatus":
     """Send to MLflow what it lacks of a study that does not run.
 
     Args:
@@ -36,9 +37,6 @@ def sync_study(
         tracking_uri: where to; None: where the study was to send it.
         timeout: seconds without success after which it is given up.
         progress: called with the bytes still to be sent.
-
-    Raises:
-        InputError: if there is no such study, or it runs.
     """
     from study.tracking.addresses import artifact_root, resolve_uri
     from study.tracking.projection import LedgerHeldError

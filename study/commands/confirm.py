@@ -5,34 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from study.campaigns.confirm_plan import (
-    ConfirmConfig,
-    parse_seeds,
-    planned_confirmation,
-    stored_confirmation,
-)
-from study.campaigns.confirmation import Confirmation
+from study.api import run_confirm
+from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds
+from study.campaigns.confirmation import Confirmation, by_verdict
 from study.campaigns.resume import resumed
-from study.checks import check_study
+from study.commands.dispatch import PROG
 from study.commands.options import read_command_line
-from study.commands.places import StorageOptions
-from study.commands.settings import SettingOptions, option
+from study.commands.places import StudyName
+from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
-from study.presets import quickstart
-from study.records.folder import StudyFolder, storage_of
-from study.records.ledger_view import read_ledger
+from study.records.folder import storage_of
 from study.records.summary import study_notes
 from trainables.settings import parse_config
 
-PROG = "noise-study"
-
 CONFIRM_SETTINGS = SettingOptions(
     StudyConfig,
-    quickstart(),
+    THE_STUDYS,
     only=MAY_CHANGE - {"storage", "work_dir", "trials", "time_budget"},
     title="resources",
 )
@@ -40,13 +31,10 @@ CONFIRM_SETTINGS = SettingOptions(
 
 
 @dataclass(frozen=True)
-class ConfirmOptions(StorageOptions):
-    """Options of ``confirm`` that are no settings."""
+class ConfirmOptions(StudyName):
+    """Which trials of which study, on how many seeds."""
 
-    name: tyro.conf.Positional[
-        Annotated[str, tyro.conf.arg(help="the study's name", metavar="NAME")]
-    ] = ""
-    top: Annotated[int, option("--top", help="so many of the best complete trials", value="K")] = 3
+    top: Annotated[int, option("--top", help="how many of the best complete trials", value="K")] = 3
     seeds: Annotated[
         str,
         option(
@@ -67,11 +55,7 @@ class ConfirmOptions(StorageOptions):
 
 
 def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
-    """The study and the confirmation that a command line means.
-
-    Raises:
-        InputError: naming the option, its value and what is allowed.
-    """
+    """The study and the confirmation that a command line means."""
     line = read_command_line(
         arguments,
         CONFIRM_SETTINGS,
@@ -91,23 +75,14 @@ def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
 
 def run(arguments: Sequence[str]) -> int:
     """``noise-study confirm NAME``."""
-    given, wanted = read_confirm(arguments)
-    # Before torch, Ray and MLflow are imported, so that a mistake is answered at once.
-    study = check_study(given)
-    folder = StudyFolder.of(storage_of(study), study.name)
-    planned_confirmation(study, read_ledger(folder.ledger), wanted, stored_confirmation(folder))
-    from study.api import run_confirm
-
+    study, wanted = read_confirm(arguments)
     console = Console()
-    found = run_confirm(study, wanted, console=console)
-    print_verdicts(console, found)
+    print_verdicts(console, run_confirm(study, wanted, console=console))
     return 0
 
 
 def print_verdicts(console: Console, found: Confirmation) -> None:
     """Print a sentence for each configuration, what failed, and what to type next."""
-    from study.campaigns.confirm import by_verdict
-
     console.print("[bold]test accuracy, beside the baseline of the same seed:[/]")
     for trial, comparison in by_verdict(found).items():
         console.print(f"  {trial} {escape(comparison.sentence())}", soft_wrap=True, highlight=False)

@@ -12,11 +12,7 @@ def dispatch(
     commands: dict[str, tuple[Callable[[Sequence[str]], int], str]],
     words: Sequence[str],
 ) -> int:
-    """Hand the words after a subcommand's name to it.
-
-    Raises:
-        InputError: for a subcommand that does not exist, with the nearest one.
-    """
+    """Hand the words after a subcommand's name to it."""
     if not words or words[0] in {"-h", "--help"}:
         width = max(map(len, commands))
         lines = [f"  {name:{width}}  {text}" for name, (_, text) in commands.items()]

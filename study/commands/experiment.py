@@ -8,22 +8,23 @@ from typing import Annotated
 
 from rich.console import Console
 
+from study.api import run_experiment
+from study.campaigns.experiment import result_files
 from study.campaigns.experiment_grid import (
     AXES,
     PRESETS,
     ExperimentConfig,
-    check_experiment,
     experiment_preset,
     size,
     small,
 )
+from study.campaigns.experiment_tables import print_experiment
+from study.commands.dispatch import PROG
 from study.commands.options import read_command_line
 from study.commands.settings import SettingOptions, option
 from study.presets import with_one_cosine
 from study.records.folder import StudyFolder, storage_of
 from trainables.settings import merge, nest, parse_config, read_mapping
-
-PROG = "noise-study"
 
 EXPERIMENT_OPTIONS = SettingOptions(
     ExperimentConfig,
@@ -37,7 +38,7 @@ EXPERIMENT_OPTIONS = SettingOptions(
 
 @dataclass(frozen=True)
 class ExperimentOptions:
-    """Options of ``experiment`` that are no settings."""
+    """What the grid starts from, and what is done with it."""
 
     preset: Annotated[
         str, option("--preset", help="where to start from: " + ", ".join(PRESETS), value="NAME")
@@ -61,11 +62,7 @@ class ExperimentOptions:
 
 
 def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, ExperimentOptions]:
-    """The experiment that a command line means: preset < configuration file < single options.
-
-    Raises:
-        InputError: naming the field, its value and what is allowed.
-    """
+    """The experiment that a command line means: preset < configuration file < single options."""
     line = read_command_line(
         arguments,
         EXPERIMENT_OPTIONS,
@@ -98,22 +95,14 @@ def run(arguments: Sequence[str]) -> int:
         print(f"{PROG}: {config.name}: {size(config)}", file=sys.stderr)
         print(config.model_dump_json(indent=2))
         return 0
-    # Before torch, Ray and MLflow are imported, so that a mistake is answered at once.
-    checked = check_experiment(config)
-    from study.api import run_experiment
-    from study.campaigns.experiment import check_same_experiment, result_files
-    from study.campaigns.experiment_tables import print_experiment
-
-    where = storage_of(config)
-    folder = StudyFolder.fetched(where, config.name)
-    check_same_experiment(folder, checked)
     console = Console()
     result = run_experiment(config, console=console, retry_failed=options.retry_failed)
     print_experiment(console, result)
     console.print("[bold]next:[/]")
+    where = storage_of(config)
     words = shlex.join(["noise-study", "ui", *where.words])
     console.print(f"  {words}", soft_wrap=True, highlight=False)
-    for path in result_files(folder):
+    for path in result_files(StudyFolder.of(where, config.name)):
         console.print(f"  {path}", soft_wrap=True, highlight=False)
     if len(result.failed) == len(result.runs):
         print(f"{PROG}: every run failed, the first: {result.failed[0].reason}", file=sys.stderr)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from study.commands.dispatch import PROG
 from study.commands.options import read_arguments
-from study.commands.places import Name, StorageOptions
+from study.commands.places import StorageOptions, StudyName
 from study.commands.settings import option
 from study.records.remote import DATABASE
 from trainables.errors import InputError
@@ -18,10 +18,9 @@ from trainables.uris import redact_uri
 
 
 @dataclass(frozen=True)
-class SyncOptions(StorageOptions):
-    """Options of ``sync``."""
+class SyncOptions(StudyName):
+    """Which study, and which MLflow it is sent to."""
 
-    name: Name = ""
     tracking_uri: Annotated[
         str,
         option(
@@ -57,7 +56,7 @@ def sync(arguments: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class UiOptions(StorageOptions):
-    """Options of ``ui``."""
+    """Which studies' MLflow, and where it listens."""
 
     tracking_uri: Annotated[
         str,
@@ -114,17 +113,10 @@ def list_studies(arguments: Sequence[str]) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class CleanOptions(StorageOptions):
-    """Options of ``clean``."""
-
-    name: Name = ""
-
-
 def clean(arguments: Sequence[str]) -> int:
     """``noise-study clean NAME``: remove checkpoints that nothing needs."""
     options = read_arguments(
-        CleanOptions,
+        StudyName,
         arguments,
         prog=f"{PROG} clean",
         description="Remove the checkpoints that nothing needs any more, and say how much.",

@@ -5,7 +5,7 @@ Here each becomes an option that is either given or not. What is given is laid o
 configuration, and only the result is validated: so presets, files and options combine whatever
 their order, and a wrong value gets the same message wherever it came from.
 
-Options that are no settings (``--resume``) are hand-written dataclasses that stand beside them.
+Options that set nothing in the configuration (``--resume``) are dataclasses written by hand.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 import tyro
 
 from study.commands.settings import Option, SettingOptions, default_text
+from study.commands.tyro_parts import described
 from study.errors import InterruptedStudyError, StudyFailedError
 from trainables.errors import InputError
 
@@ -30,12 +31,29 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+LIST_OPTIONS = ("--list-options",)
+"""The words that docs/options.md is made with: a command answers with ``OptionsListed``."""
+
 Extra = TypeVar("Extra")
+
+
+class OptionsListed(Exception):  # noqa: N818
+    """What a command reads its words as.
+
+    Attributes:
+        description: what ``--help`` says first.
+        options: all options, in the order of the help.
+    """
+
+    def __init__(self, description: str, options: Sequence[Option]) -> None:
+        super().__init__(description)
+        self.description = description
+        self.options = options
 
 
 @dataclass(frozen=True)
 class CommandLine(Generic[Extra]):
-    """A command line, read: ``given`` settings by path, and the command's own options."""
+    """A command line, read: ``given`` settings by path, and the command's own options ``extra``."""
 
     given: Mapping[str, Any]
     extra: Extra
@@ -59,7 +77,6 @@ def read_command_line(
         description: what ``--help`` says first.
 
     Raises:
-        InputError: for an option that does not exist, with the nearest one.
         SystemExit: after ``--help`` (0), or if an option's value is missing (2).
     """
     groups = {"command": extra, **settings.groups}
@@ -81,9 +98,10 @@ def read_arguments(
     """Read ``arguments`` as a dataclass for tyro, with this project's answer to unknown options.
 
     Raises:
-        InputError: for an option that does not exist, with the nearest one.
         SystemExit: after ``--help`` (0), or if an option's value is missing (2).
     """
+    if tuple(arguments) == LIST_OPTIONS:
+        raise OptionsListed(description, written_options(command))
     parsed, unknown = tyro.cli(
         command,
         prog=prog,
@@ -93,7 +111,9 @@ def read_arguments(
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone),
     )
     if unknown:
-        raise InputError(_unknown(unknown[0], _names(command), prog))
+        options = written_options(command)
+        names = ["--help", *(name for o in options for name in (o.long, o.short) if name)]
+        raise InputError(_unknown(unknown[0], names, prog))
     return parsed
 
 
@@ -134,46 +154,29 @@ def run_command(prog: str, command: Callable[[Sequence[str]], int], arguments: A
 
 
 def written_options(command: type) -> list[Option]:
-    """The hand-written options of a dataclass for tyro, those of its base classes included."""
+    """The options of a dataclass for tyro, or of the groups that it consists of."""
     hints = get_type_hints(command, include_extras=True)
-    defaults = {field.name: field.default for field in dataclasses.fields(command)}
-    options = []
-    for name, annotation in hints.items():
-        if name not in defaults:
+    options: list[Option] = []
+    for field in dataclasses.fields(command):
+        annotation = hints[field.name]
+        if dataclasses.is_dataclass(annotation):
+            options += written_options(annotation)  # type: ignore[arg-type]
             continue
-        # What option() put there; tyro's own markers have no name.
-        described = next(
-            (item for item in getattr(annotation, "__metadata__", ()) if hasattr(item, "aliases")),
-            None,
-        )
-        names = getattr(described, "aliases", None) or ()
-        hint = getattr(described, "help_behavior_hint", None)
+        given = described(annotation)
         options.append(
             Option(
-                path="",
-                long="--" + (getattr(described, "name", None) or name.replace("_", "-")),
-                short=next((alias for alias in names if not alias.startswith("--")), None),
-                value=getattr(described, "metavar", None) or "",
+                long=given.metavar if given.name is None else f"--{given.name}",
+                short=next((alias for alias in given.aliases if not alias.startswith("--")), None),
+                value="" if given.name is None else given.metavar,
                 default=(
-                    hint.removeprefix("(default: ").removesuffix(")")
-                    if isinstance(hint, str)
-                    else default_text(defaults[name])
+                    default_text(field.default)
+                    if given.default is None
+                    else given.default.removeprefix("(default: ").removesuffix(")")
                 ),
-                help=getattr(described, "help", None) or "",
+                help=given.help,
             )
         )
     return options
-
-
-def _names(command: type) -> list[str]:
-    """All option names of a tyro dataclass and its groups, for suggestions."""
-    names = ["--help"]
-    for annotation in get_type_hints(command).values():
-        if dataclasses.is_dataclass(annotation):
-            names += _names(annotation)  # type: ignore[arg-type]
-    for option in written_options(command):
-        names += [option.long, *([option.short] if option.short else [])]
-    return names
 
 
 def _unknown(word: str, names: Collection[str], prog: str) -> str:

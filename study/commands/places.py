@@ -5,8 +5,10 @@ from typing import Annotated
 
 import tyro
 
-from study.commands.settings import option
+from study.commands.settings import option, positional
 from study.records.storage import Storage
+
+Name = tyro.conf.Positional[Annotated[str, positional("NAME", "the study's name")]]
 
 
 @dataclass(frozen=True)
@@ -38,4 +40,8 @@ class StorageOptions:
         return Storage.of(self.storage, self.work_dir or None)
 
 
-Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(help="the study's name", metavar="NAME")]]
+@dataclass(frozen=True)
+class StudyName(StorageOptions):
+    """Which study, and where it is stored."""
+
+    name: Name = ""

@@ -106,11 +106,7 @@ class ResolvedRun:
 
 
 def choose_policy(noise_type: str, stuck_only: bool, adaptive_off: bool) -> PolicyChoice:
-    """The policy that the reference's three switches mean.
-
-    Raises:
-        InputError: if they contradict each other.
-    """
+    """The policy that the reference's three switches mean."""
     if stuck_only and adaptive_off:
         raise InputError(
             "--noise-during-stuck-only and --disable-adaptive-flags contradict each other: "
@@ -136,9 +132,6 @@ def resolve_run(
         config_file: JSON or YAML file with some or all settings, or None.
         given: settings given on the command line, by path.
         reference: the options that settings are derived from.
-
-    Raises:
-        InputError: naming field, value and remedy.
     """
     from_file = {} if config_file is None else read_mapping(config_file)
     return combine(run_preset(preset), from_file, config_file or "", given, reference)
@@ -151,11 +144,7 @@ def combine(
     given: Mapping[str, Any],
     reference: ReferenceOptions,
 ) -> ResolvedRun:
-    """As ``resolve_run``, from what it has read: ``where`` names the file in messages.
-
-    Raises:
-        InputError: naming field, value and remedy.
-    """
+    """As ``resolve_run``, from what it has read: ``where`` names the file in messages."""
     values = merge(base.model_dump(mode="json"), from_file)
     below = _parse_below(values, where)
     changes = dict(given)

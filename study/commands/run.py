@@ -6,15 +6,16 @@ from typing import Annotated
 
 from rich.console import Console
 
+from study.api import run_study
 from study.campaigns.resume import resumed
+from study.campaigns.search_result import print_result
 from study.checks import read_configs
 from study.commands.dispatch import PROG
 from study.commands.options import read_command_line
-from study.commands.places import Name, StorageOptions
-from study.commands.settings import SettingOptions, option
+from study.commands.places import StudyName
+from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
 from study.presets import PRESETS, get_preset, quickstart, with_one_cosine
-from study.records.folder import StudyFolder, storage_of
 from trainables.errors import InputError
 from trainables.settings import merge, nest, parse_config, read_mapping
 
@@ -25,8 +26,8 @@ STUDY_OPTIONS = SettingOptions(
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """Options of ``run`` that are no settings."""
+class SearchOptions:
+    """What the study starts from."""
 
     preset: Annotated[
         str, option("--preset", help="where to start from: " + ", ".join(PRESETS), value="NAME")
@@ -57,14 +58,11 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
     """The configuration that a command line of ``noise-study run`` means.
 
     Preset < configuration file < single options, wherever they stand on the line.
-
-    Raises:
-        InputError: naming the field, its value and what is allowed.
     """
     line = read_command_line(
         arguments,
         STUDY_OPTIONS,
-        RunOptions,
+        SearchOptions,
         prog=f"{PROG} run",
         description="Search for noise settings that beat the same training without noise, beside "
         "a pinned baseline.",
@@ -89,21 +87,17 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
 
 
 RESUME_OPTIONS = SettingOptions(
-    StudyConfig, quickstart(), only=MAY_CHANGE - {"storage", "work_dir"}, title="changes"
+    StudyConfig, THE_STUDYS, only=MAY_CHANGE - {"storage", "work_dir"}, title="changes"
 )
 """The options of ``resume``, generated from the configuration of a study."""
 
 
 def resumed_config(arguments: Sequence[str]) -> StudyConfig:
-    """The configuration that a command line of ``noise-study resume`` means.
-
-    Raises:
-        InputError: naming the field, its value and what is allowed.
-    """
+    """The configuration that a command line of ``noise-study resume`` means."""
     line = read_command_line(
         arguments,
         RESUME_OPTIONS,
-        ResumeOptions,
+        StudyName,
         prog=f"{PROG} resume",
         description="Go on with a study that was interrupted, or extend one that is finished "
         "(--trials +50). Where an option is not given, the study's own setting holds.",
@@ -133,22 +127,7 @@ def resume(arguments: Sequence[str]) -> int:
 
 
 def _run_to_the_end(config: StudyConfig) -> int:
-    from study.checks import check_study
-
-    # Before Ray and MLflow are imported, so that a mistake is answered at once.
-    checked = check_study(config)
-    StudyFolder.fetched(storage_of(config), config.name).check_same_study(checked)
-    from study.api import run_study
-    from study.campaigns.search_result import print_result
-
     console = Console()
     summary = run_study(config, console=console)
     print_result(console, config, summary)
     return 0
-
-
-@dataclass(frozen=True)
-class ResumeOptions(StorageOptions):
-    """Options of ``resume`` that are no settings."""
-
-    name: Name = ""

@@ -1,4 +1,4 @@
-"""Command line options from the settings of a configuration."""
+"""Options: those made from the settings of a configuration, and those written by hand."""
 
 import dataclasses
 import re
@@ -20,21 +20,22 @@ from trainables.settings import Named
 _LISTED: Mapping[str, Collection[str]] = {"sampler": SAMPLERS}
 """Names that a configuration can't list, since their registry lies above it; for the help."""
 
+THE_STUDYS = "the study's own"
+"""The default of an option that changes one setting of a stored study."""
+
 
 @dataclass(frozen=True)
 class Option:
-    """One generated option, as the help and the README's table show it.
+    """One option, as the help and docs/options.md show it.
 
     Attributes:
-        path: the setting it sets, e.g. ``noise/patience``.
-        long: the long name with its dashes.
+        long: the long name with its dashes; what stands for the value of an argument without.
         short: the short name with its dash, or None.
         value: what stands for its value (``INT``), empty for a switch.
         default: the default as text.
         help: one sentence.
     """
 
-    path: str
     long: str
     short: str | None
     value: str
@@ -47,7 +48,7 @@ class SettingOptions:
 
     Args:
         kind: the configuration class; its fields made by ``setting(option=…)`` become options.
-        defaults: a configuration whose values the help shows as defaults.
+        defaults: a configuration whose values the help shows as defaults, or one text for all.
         only: paths (or groups, ``"data"``) to offer; None: all.
         omit: paths (or groups) not to offer.
         short: whether to offer short names.
@@ -57,14 +58,13 @@ class SettingOptions:
     def __init__(
         self,
         kind: type[BaseModel],
-        defaults: BaseModel,
+        defaults: BaseModel | str,
         *,
         only: Collection[str] | None = None,
         omit: Collection[str] = (),
         short: bool = True,
         title: str = "run",
     ) -> None:
-        self.kind = kind
         self._title = title
         self._fields: dict[str, FieldInfo] = {
             path: field
@@ -74,7 +74,7 @@ class SettingOptions:
             and not _within(path, omit)
         }
         self.options: dict[str, Option] = {
-            path: _option(path, field, value_at(defaults, path), short)
+            path: _option(path, field, _default(defaults, path), short)
             for path, field in self._fields.items()
         }
 
@@ -94,7 +94,7 @@ class SettingOptions:
         for path, option in self.options.items():
             *parents, _ = path.split("/")
             title = parents[-1] if parents else self._title
-            by_title.setdefault(title, []).append(_tyro_field(option, self._fields[path]))
+            by_title.setdefault(title, []).append(_tyro_field(path, option, self._fields[path]))
         return {
             title: dataclasses.make_dataclass(title, fields, frozen=True)
             for title, fields in by_title.items()
@@ -138,16 +138,22 @@ def option(*names: str, help: str, value: str | None = None, default: str | None
     )
 
 
-def value_at(config: BaseModel, path: str) -> Any:
-    """The value of the setting at ``path`` (``"noise/patience"``)."""
-    value: Any = config
-    for part in path.split("/"):
-        value = getattr(value, part)
+def positional(value: str, help: str) -> Any:
+    """An argument without dashes: ``Positional[Annotated[str, positional("NAME", …)]]``."""
+    # The hint is empty: a name that is not given is answered in words, so it has no default.
+    return tyro.conf.arg(help=help, metavar=value, help_behavior_hint="")
+
+
+def _default(defaults: BaseModel | str, path: str) -> object:
+    """The default of the setting at ``path`` (``"noise/patience"``)."""
+    value: Any = defaults
+    if isinstance(defaults, BaseModel):
+        for part in path.split("/"):
+            value = getattr(value, part)
     return value
 
 
 def default_text(value: object) -> str:
-    """A default as the help and the README show it."""
     if isinstance(value, (tuple, list)):
         return "+".join(str(item) for item in value) or "none"
     return str(value)
@@ -169,7 +175,6 @@ def _attribute(path: str) -> str:
 def _option(path: str, field: FieldInfo, default: object, short: bool) -> Option:
     extra = _extra(field)
     return Option(
-        path=path,
         long=str(extra["option"]),
         short=str(extra["short"]) if short and "short" in extra else None,
         value=_value_name(path, field),
@@ -201,7 +206,7 @@ def _value_name(path: str, field: FieldInfo) -> str:
     return re.split(r"[/_]", path)[-1].upper()
 
 
-def _tyro_field(option: Option, field: FieldInfo) -> tuple[str, Any, Any]:
+def _tyro_field(path: str, option: Option, field: FieldInfo) -> tuple[str, Any, Any]:
     described = tyro.conf.arg(
         name=option.long.removeprefix("--"),
         aliases=[option.short] if option.short else [],
@@ -209,7 +214,7 @@ def _tyro_field(option: Option, field: FieldInfo) -> tuple[str, Any, Any]:
         help=option.help,
         help_behavior_hint=f"(default: {option.default})",
     )
-    name = _attribute(option.path)
+    name = _attribute(path)
     (kind, *_) = _kinds(field.annotation)
     if kind is bool:
         return name, Annotated[bool | None, described], None

@@ -63,7 +63,7 @@ class TestOptions:
         option(
             "--batch-size",
             "-b",
-            help="images a batch; changes the figures in their last digits",
+            help="images per batch; changes the figures in their last digits",
             value="INT",
             default="500, as in training",
         ),
@@ -108,11 +108,7 @@ class TestOptions:
 
     @property
     def images_a_batch(self) -> int | None:
-        """The batch size as a number; None if it was not given.
-
-        Raises:
-            InputError: if it is none.
-        """
+        """The batch size as a number; None if it was not given."""
         if self.batch_size is None:
             return None
         if not self.batch_size.isdecimal() or int(self.batch_size) < 1:
@@ -151,7 +147,7 @@ def _test(arguments: Sequence[str]) -> int:
         log=log,
     )
     if options.json:
-        from study.run.json_files import json_line
+        from study.records.json_files import json_line
 
         print(json_line(evaluation.to_dict()))
     else:

@@ -109,13 +109,13 @@ def _run(arguments: Sequence[str], options: TrainOptions, resolved: ResolvedRun)
     from rich.console import Console
 
     from study.run.report import print_result
-    from study.run.single_run import DivergedError, Interrupted, RunOptions, train_run
+    from study.run.single_run import DivergedError, Interrupted, SingleRunOptions, train_run
 
     console = Console()
     try:
         result = train_run(
             resolved.config,
-            RunOptions(
+            SingleRunOptions(
                 checkpoint_dir=options.checkpoint_dir,
                 save_as=options.save_as,
                 resume=options.resume,

@@ -136,7 +136,15 @@ class EndEvent:
 
 @dataclass(frozen=True, slots=True)
 class StudyEndEvent:
-    """The study is over, or interrupted; what is not ended then does not run any more."""
+    """The study is over, or interrupted; what is not ended then does not run any more.
+
+    Attributes:
+        state: how it ended.
+        best: the best run's key, if there is one. Confirmations of earlier versions wrote their
+            verdict here; it is a tag now.
+        tags: what else it says of the study; ``verdict``: a confirmation's, in a sentence.
+        time: ms since 1970.
+    """
 
     state: StudyState
     best: str | None = None

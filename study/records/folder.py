@@ -1,10 +1,6 @@
 """A study's folder: its lock, its stored configuration, and the names of its files."""
 
-import fcntl
-import json
 import logging
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -12,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from study.config import RunsConfig, StudyConfig, differences
+from study.records.file_lock import LockHeldError, take
+from study.records.json_files import write_json
 from study.records.ledger_view import read_ledger
 from study.records.remote import fetch, folders
 from study.records.remote_lock import remote_lock
 from study.records.storage import Storage, Where
 from trainables.errors import InputError, nearest
-from trainables.files import write_atomically
 from trainables.object_store import Location, ObjectPath
 from trainables.settings import parse_config, read_mapping
 from trainables.uris import redact_uri
@@ -49,21 +46,13 @@ class StudyFolder:
 
     @classmethod
     def fetched(cls, storage: Where, name: str) -> "StudyFolder":
-        """The same, with the records that an object store has of it.
-
-        Raises:
-            InputError: if the store can't be read.
-        """
+        """The same, with the records that an object store has of it."""
         folder = cls.of(storage, name)
         folder.fetch()
         return folder
 
     def fetch(self) -> None:
-        """Bring what an object store has of the study, if it is newer.
-
-        Raises:
-            InputError: if the store can't be read.
-        """
+        """Bring what an object store has of the study, if it is newer."""
         if self.remote is not None:
             fetch(self.path, self.remote)
 
@@ -131,9 +120,6 @@ class StudyFolder:
         """The configuration that the study has by now; None if there is no study.
 
         If its file is damaged, what the ledger has of it is used.
-
-        Raises:
-            InputError: if it is damaged in both places.
         """
         if not self.config.exists():
             return None
@@ -147,11 +133,7 @@ class StudyFolder:
             return parse_config(StudyConfig, dict(study.config), where=str(self.ledger))
 
     def check_same_study(self, wanted: StudyConfig) -> None:
-        """Refuse a name that is taken by a study with other settings.
-
-        Raises:
-            InputError: naming each setting that differs.
-        """
+        """Refuse a name that is taken by a study with other settings."""
         if self.experiment.exists():
             raise InputError(
                 f"name = {wanted.name!r}: taken by an experiment in {self.path}; "
@@ -174,34 +156,24 @@ class StudyFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the study; a second process is refused. A dead holder's lock is free by itself.
-
-        Raises:
-            InputError: naming the holder.
-        """
+        """Hold the study; a second process is refused. A dead holder's lock is free by itself."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = self.lock.open("a+", encoding="utf-8")
+            lock = take(self.lock)
+        except LockHeldError as holder:
+            raise InputError(
+                f"name = {self.path.name!r}: the study is being run by {holder}; wait for it, or "
+                "stop it"
+            ) from None
         except OSError as error:
             raise InputError(
                 f"storage = {self.path.parent}: can't be written ({error.strerror}); "
                 "give another folder (--storage)"
             ) from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                raise InputError(
-                    f"name = {self.path.name!r}: the study is being run by "
-                    f"{file.read().strip() or 'another process'}; wait for it, or stop it"
-                ) from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
+        try:
             with nullcontext() if self.remote is None else remote_lock(self.path, self.remote):
                 yield
-            file.truncate(0)
+        finally:
+            lock.release()
 
     def write_config(self, config: StudyConfig) -> None:
         """Store the study's configuration, without the secrets that its URIs may hold."""
@@ -220,11 +192,7 @@ def public_values(config: RunsConfig) -> dict[str, Any]:
 
 
 def check_secrets(config: RunsConfig) -> None:
-    """Refuse URIs out of which ``public_values`` took something, so that they can't be used.
-
-    Raises:
-        InputError: naming the field.
-    """
+    """Refuse URIs out of which ``public_values`` took something, so that they can't be used."""
     for name in _URIS:
         uri = getattr(config, name)
         if uri is not None and _REMOVED in uri:
@@ -241,18 +209,8 @@ def _with_data(config: StudyConfig, update: dict[str, None], wanted: StudyConfig
     return config.model_copy(update={"train": config.train.model_copy(update={"data": data})})
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write strict JSON, whole or not at all."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, (text + "\n").encode())
-
-
 def find_studies(storage: Where) -> list[StudyFolder]:
-    """All studies under a storage, by name.
-
-    Raises:
-        InputError: if they lie in an object store that can't be read.
-    """
+    """All studies under a storage, by name."""
     where = Storage.of(storage)
     if where.remote is not None:
         for name in folders(where.remote):
@@ -262,20 +220,12 @@ def find_studies(storage: Where) -> list[StudyFolder]:
 
 
 def storage_of(config: RunsConfig) -> Storage:
-    """Where a study's files are.
-
-    Raises:
-        InputError: if a work folder is given beside a plain one.
-    """
+    """Where a study's files are."""
     return Storage.of(config.storage, config.work_dir)
 
 
 def open_study(storage: Where, name: str) -> StudyFolder:
-    """The folder of a study that exists, with what an object store has of it.
-
-    Raises:
-        InputError: with the nearest name.
-    """
+    """The folder of a study that exists, with what an object store has of it."""
     where = Storage.of(storage)
     folder = StudyFolder.fetched(where, name) if name else StudyFolder.of(where, name)
     if not name or not folder.config.exists():

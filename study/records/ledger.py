@@ -30,6 +30,7 @@ from study.records.events import (
     StudyEndEvent,
     StudyEvent,
 )
+from study.records.json_files import plain
 from trainables.metrics import EpochMetrics
 
 log = logging.getLogger(__name__)
@@ -118,18 +119,7 @@ def _dumps(value: Any) -> str:
     try:
         return _encode_strictly(value)
     except (ValueError, TypeError):
-        return _encode_strictly(_plain(value))
-
-
-def _plain(value: Any) -> Any:
-    """JSON types only: numbers that JSON can't hold as text, any mapping as a dict."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+        return _encode_strictly(plain(value, str))
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,11 +159,6 @@ class Ledger:
         except BaseException:
             os.close(self._file)
             raise
-
-    @property
-    def unwritten(self) -> int:
-        """Bytes that the disk has refused so far."""
-        return len(self._unwritten)
 
     def append(self, event: Event) -> None:
         """Write one event: whole lines only, in one call to the operating system.

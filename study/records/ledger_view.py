@@ -30,25 +30,22 @@ class StudyInfo:
     """What the ledger says of the study itself.
 
     Attributes:
-        name, uid, config, objectives, asked: as in the last ``StudyEvent``.
+        name, uid, config, asked: as in the last ``StudyEvent``.
         tags: all notes on the study, merged.
         started: ms since 1970 of its first event.
         state: how it ended; None while it runs, or if its process died.
         best: the best trial's key, once it has ended.
-        ended: ms since 1970; None as ``state``.
         resumed: how often it went on.
     """
 
     name: str
     uid: str
     config: Mapping[str, Any]
-    objectives: tuple[str, ...]
     asked: str
     tags: Mapping[str, str]
     started: int
     state: StudyState | None
     best: str | None
-    ended: int | None
     resumed: int
 
 
@@ -130,8 +127,8 @@ class LedgerView:
         self._offset = 0
         self._lines = 0
         self._damage: list[Damage] = []
-        self._study: _Study | None = None
-        self._trials: dict[str, _Trial] = {}
+        self._study: _StudySoFar | None = None
+        self._trials: dict[str, _TrialSoFar] = {}
         self._orphans: set[str] = set()
 
     def refresh(self) -> LedgerState:
@@ -168,13 +165,13 @@ class LedgerView:
 
     def _absorb(self, event: Event) -> None:
         if isinstance(event, StudyEvent):
-            self._study = self._study or _Study(event)
+            self._study = self._study or _StudySoFar(event)
             self._study.began(event)
         elif isinstance(event, StudyEndEvent):
             if self._study:
                 self._study.over(event)
         elif isinstance(event, StartEvent):
-            self._trials.setdefault(event.key, _Trial(event)).began(event)
+            self._trials.setdefault(event.key, _TrialSoFar(event)).began(event)
         elif event.key is None:
             if self._study and isinstance(event, NoteEvent):
                 self._study.tags.update(event.tags)
@@ -185,7 +182,7 @@ class LedgerView:
             log.warning("%s: the start of %s is lost; it is left out", self.path, event.key)
 
 
-class _Study:
+class _StudySoFar:
     """Mutable state of the study while events arrive."""
 
     def __init__(self, first: StudyEvent) -> None:
@@ -209,18 +206,16 @@ class _Study:
             name=last.name,
             uid=self.first.uid,
             config=last.config,
-            objectives=last.objectives,
             asked=last.asked,
             tags=MappingProxyType(dict(self.tags)),
             started=self.first.time,
             state=end.state if end else None,
             best=end.best if end else None,
-            ended=end.time if end else None,
             resumed=self.resumed,
         )
 
 
-class _Trial:
+class _TrialSoFar:
     """Mutable state of one run while events arrive."""
 
     def __init__(self, start: StartEvent) -> None:

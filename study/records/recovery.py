@@ -1,7 +1,7 @@
-"""What an earlier process left is put in order before a study goes on, and what was wrong is said.
+"""Repairs what an earlier process left before a study goes on, and says what is lost.
 
-The ledger is the truth. A damaged Optuna journal is set aside and made anew from it. Epochs whose
-lines in the ledger are damaged are taken from the trial's checkpoint, which holds its history.
+Epochs whose lines in the ledger are damaged are taken from the trial's checkpoint, which has them
+too.
 """
 
 import logging
@@ -32,7 +32,7 @@ def missing_epochs(folder: StudyFolder, state: LedgerState) -> Iterator[Event]:
 def forget_unknown(folder: StudyFolder, state: LedgerState) -> None:
     """Remove the checkpoints of trials whose beginning the ledger has lost: they begin again.
 
-    Going on from them, they would report what is left to train, and nothing from before.
+    A trial that went on from such a checkpoint would never report the epochs before it.
     """
     for path in folder.checkpoints.glob("*"):
         if path.name not in state.trials:

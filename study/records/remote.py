@@ -10,7 +10,6 @@ relies on clocks that agree to about half a minute, and two processes that start
 moment may both believe that they hold the study: who finds the other's name there stops copying.
 """
 
-import fcntl
 import json
 import logging
 import time
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from study.records.file_lock import is_held
 from trainables.errors import InputError
 from trainables.files import write_atomically
 from trainables.object_store import ObjectPath
@@ -52,11 +52,7 @@ def asking(remote: ObjectPath) -> Iterator[None]:
 
 
 def check_remote(remote: ObjectPath) -> None:
-    """Refuse an object store that does not answer.
-
-    Raises:
-        InputError: naming the storage and the reason.
-    """
+    """Refuse an object store that does not answer."""
     try:
         with asking(remote):
             remote.exists()
@@ -67,11 +63,7 @@ def check_remote(remote: ObjectPath) -> None:
 
 
 def folders(remote: ObjectPath) -> list[str]:
-    """The names of the folders directly below.
-
-    Raises:
-        InputError: if the store can't be read.
-    """
+    """The names of the folders directly below."""
     try:
         with asking(remote):
             return sorted(path.name for path in remote.folders())
@@ -79,21 +71,16 @@ def folders(remote: ObjectPath) -> list[str]:
         raise InputError(f"storage = {error}") from None
 
 
-# Fetching
-
-
 def fetch(local: Path, remote: ObjectPath) -> None:
     """Bring the records of a study that lie in the store to the work folder, if they are newer.
 
     Local records that the store has not seen yet are kept. Records of a study that went on
     elsewhere replace them; they are set aside under ``.superseded``.
-
-    Raises:
-        InputError: if the store can't be read.
     """
     try:
         with asking(remote):
-            if not _held_here(local):
+            # The records of a process on this machine are the newest.
+            if not is_held(local / LOCK):
                 bring(local, remote)
     except RemoteError as error:
         raise InputError(f"storage = {error}; the study's records can't be fetched") from None
@@ -104,7 +91,7 @@ def bring(local: Path, remote: ObjectPath) -> None:
     if not there.keys() & _OF_A_STUDY:
         return  # Whatever it is, it is none of ours, and may be large.
     for folder in remote.folders():
-        if folder.name != CHECKPOINTS and not _held_here(local / folder.name):
+        if folder.name != CHECKPOINTS and not is_held(local / folder.name / LOCK):
             bring(local / folder.name, folder)
     theirs = there[LEDGER].read_bytes() if LEDGER in there else b""
     ours = whole_lines(local / LEDGER)
@@ -139,20 +126,6 @@ def _set_aside(local: Path) -> None:
     log.warning(
         "%s: the study went on elsewhere; this machine's records are kept in %s", local, aside
     )
-
-
-def _held_here(local: Path) -> bool:
-    """Whether a process on this machine runs the study: then its records are the newest."""
-    try:
-        file = (local / LOCK).open("r+")
-    except FileNotFoundError:
-        return False
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        return False
 
 
 def whole_lines(ledger: Path) -> bytes:

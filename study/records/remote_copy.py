@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from study.records.backoff import wait_after
 from study.records.events import EndEvent, StudyEndEvent
 from study.records.ledger import read_chunk
 from study.records.remote import DATABASE, LEDGER, LOCK, RemoteError, asking, order, whole_lines
@@ -19,10 +20,6 @@ log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
 _AT_LEAST_EVERY = 60.0
-_LONGEST_DELAY = 30.0
-
-
-# Copying
 
 
 class RemoteCopy:
@@ -78,9 +75,9 @@ class RemoteCopy:
         with asking(self._remote):
             self._check_held()
             for path in sorted(self._files(), key=lambda path: order(path.name)):
-                self._copy_file(path)
+                self._copy_changed(path.name, path, Path.read_bytes)
             if self._database is not None:
-                self._copy_database(self._database)
+                self._copy_changed(DATABASE, self._database, _snapshot)
             self._copy_ledger()
 
     def _check_held(self) -> None:
@@ -100,34 +97,17 @@ class RemoteCopy:
             and not path.name.startswith(".")
         ]
 
-    def _copy_file(self, path: Path) -> None:
+    def _copy_changed(self, name: str, path: Path, read: Callable[[Path], bytes]) -> None:
         try:
             stat = path.stat()
             mark = (stat.st_mtime_ns, stat.st_size)
-            if self._copied.get(path.name) == mark:
+            if self._copied.get(name) == mark:
                 return
-            content = path.read_bytes()
+            content = read(path)
         except FileNotFoundError:
             return
-        (self._remote / path.name).write_bytes(content)
-        self._copied[path.name] = mark
-
-    def _copy_database(self, database: Path) -> None:
-        if not database.exists():
-            return
-        stat = database.stat()
-        mark = (stat.st_mtime_ns, stat.st_size)
-        if self._copied.get(DATABASE) == mark:
-            return
-        with TemporaryDirectory(prefix="noise-study-") as folder:
-            snapshot = Path(folder) / DATABASE
-            with (
-                closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source,
-                closing(sqlite3.connect(snapshot)) as target,
-            ):
-                source.backup(target)
-            (self._remote / DATABASE).write_bytes(snapshot.read_bytes())
-        self._copied[DATABASE] = mark
+        (self._remote / name).write_bytes(content)
+        self._copied[name] = mark
 
     def _copy_ledger(self) -> None:
         content = whole_lines(self._local / LEDGER)
@@ -137,8 +117,8 @@ class RemoteCopy:
             self._copied[LEDGER] = mark
 
     def _follow(self) -> None:
-        due, delay, last = True, 0.0, time.monotonic()
-        while not self._stop.wait(max(_POLL_SECONDS, delay)):
+        due, failures, last = True, 0, time.monotonic()
+        while not self._stop.wait(max(_POLL_SECONDS, wait_after(failures))):
             due = self._saw_an_end() or due
             if not due and time.monotonic() - last < _AT_LEAST_EVERY:
                 continue
@@ -146,7 +126,7 @@ class RemoteCopy:
                 return
             done = self._try_copy()
             due, last = not done, time.monotonic()
-            delay = 0.0 if done else min(_LONGEST_DELAY, 2 * delay + 2.0)
+            failures = 0 if done else failures + 1
 
     def _saw_an_end(self) -> bool:
         found = False
@@ -170,6 +150,18 @@ class RemoteCopy:
             self._error = None
             self._say(f"{self._remote}: the study's records are copied there again")
         return True
+
+
+def _snapshot(database: Path) -> bytes:
+    """A database that others write to, as of one moment."""
+    with TemporaryDirectory(prefix="noise-study-") as folder:
+        copy = Path(folder) / DATABASE
+        with (
+            closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+        return copy.read_bytes()
 
 
 def _size(path: Path) -> int:

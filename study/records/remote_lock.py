@@ -25,9 +25,6 @@ _PROCESS = uuid.uuid4().hex
 """This process, as its locks name it."""
 
 
-# The lock
-
-
 @dataclass(frozen=True)
 class _Holder:
     """Who holds a study: what the lock object says.
@@ -79,9 +76,6 @@ def remote_lock(local: Path, remote: ObjectPath) -> Iterator[None]:
     """Hold a study in the object store; the caller holds the lock of the local folder.
 
     What another holder has added before it let go is fetched, so that no copy replaces it.
-
-    Raises:
-        InputError: naming the holder, or why the store can't be written.
     """
     try:
         with asking(remote):

@@ -36,11 +36,7 @@ class Storage:
 
     @classmethod
     def of(cls, storage: "str | Path | Storage", work_dir: str | None = None) -> "Storage":
-        """The storage that ``--storage`` and ``--work-dir`` mean; nothing is contacted.
-
-        Raises:
-            InputError: for a work folder beside a plain one.
-        """
+        """The storage that ``--storage`` and ``--work-dir`` mean; nothing is contacted."""
         if isinstance(storage, Storage):
             return storage
         given = str(storage)

@@ -12,24 +12,34 @@ from pydantic import BaseModel, ConfigDict
 
 from study.config import StudyConfig
 from study.records.ledger_view import LedgerState, TrialRecord
+from study.statistics.paired import paired_differences
 from trainables.config import TrainConfig
 from trainables.metrics import OBJECTIVES, STATISTICS, EpochMetrics, objective_values
 
 Value = float | list[float] | None
 
 
-class _Row(BaseModel):
+def by_objective(value: Value, objectives: int = 1) -> list[float | None]:
+    """A value as a list, an entry for each objective."""
+    if value is None:
+        return [None] * objectives
+    return list(value) if isinstance(value, list) else [value]
+
+
+class ResultPart(BaseModel):
+    """A part of a result that is written as JSON."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ObjectiveSummary(_Row):
+class ObjectiveSummary(ResultPart):
     """What was searched for."""
 
     metric: str | list[str]
     mode: str | list[str]
 
 
-class BaselineSummary(_Row):
+class BaselineSummary(ResultPart):
     """The pinned baseline on one seed."""
 
     seed: int
@@ -38,7 +48,7 @@ class BaselineSummary(_Row):
     run_id: str | None
 
 
-class TrialSummary(_Row):
+class TrialSummary(ResultPart):
     """One trial, beside the baseline of its seed."""
 
     trial_id: str
@@ -58,7 +68,7 @@ class TrialSummary(_Row):
     metrics: dict[str, float | None]
 
 
-class CostSummary(_Row):
+class CostSummary(ResultPart):
     """Epochs that trials reported, and those of them that were trained rather than shared."""
 
     epochs_reported: int
@@ -67,7 +77,7 @@ class CostSummary(_Row):
     seconds: float
 
 
-class Summary(_Row):
+class Summary(ResultPart):
     """``summary.json``."""
 
     study: str
@@ -107,7 +117,7 @@ def summarise(
         baseline=[
             BaselineSummary(
                 seed=r.seed,
-                value=value_of(config, r.history),
+                value=value_of(config.objective, r.history),
                 metrics=final_metrics(r.history),
                 run_id=runs.get(r.key),
             )
@@ -130,8 +140,8 @@ def study_notes(state: LedgerState) -> list[str]:
 def _trial(
     config: StudyConfig, record: TrialRecord, baseline: TrialRecord | None, run_id: str | None
 ) -> TrialSummary:
-    value = value_of(config, record.history)
-    paired, final = paired_differences(config, record, baseline)
+    value = value_of(config.objective, record.history)
+    paired, final = differences_to_baseline(config.objective, record, baseline)
     injected = next((row.epoch for row in record.history if row.injected), None)
     return TrialSummary(
         trial_id=record.key,
@@ -152,10 +162,10 @@ def _trial(
     )
 
 
-def paired_differences(
-    config: StudyConfig, record: TrialRecord, baseline: TrialRecord | None
+def differences_to_baseline(
+    objectives: Sequence[str], record: TrialRecord, baseline: TrialRecord | None
 ) -> tuple[Value, float | None]:
-    """Trial − baseline of the same seed: of the objective, and of the final validation accuracy.
+    """Trial − baseline of the same seed: of the objectives, and of the final validation accuracy.
 
     A trial that ended early is compared with the baseline after as many epochs. None where there
     is nothing to compare, or a figure is no finite number.
@@ -165,26 +175,20 @@ def paired_differences(
     same = baseline.history[: len(record.history)]
     if len(same) < len(record.history):
         return None, None
-    differences = [
-        _finite(objective_values(record.history)[name] - objective_values(same)[name])
-        for name in config.objective
-    ]
-    final = _finite(record.history[-1].val_accuracy - same[-1].val_accuracy)
-    if any(difference is None for difference in differences):
-        return None, final
-    known = [difference for difference in differences if difference is not None]
-    return (known if config.multi_objective else known[0]), final
+    found = paired_differences(objective_values(record.history), objective_values(same))
+    return _searched(objectives, found), _finite(found["final_val_accuracy"])
 
 
-def value_of(config: StudyConfig, history: Sequence[EpochMetrics]) -> Value:
-    """The objective's value, a list of them in a multi-objective study; None without epochs."""
-    if not history:
+def value_of(objectives: Sequence[str], history: Sequence[EpochMetrics]) -> Value:
+    """The objective's value, a list of them where there are several; None without epochs."""
+    return _searched(objectives, objective_values(history)) if history else None
+
+
+def _searched(objectives: Sequence[str], figures: Mapping[str, float]) -> Value:
+    known = [figures[name] for name in objectives]
+    if not all(map(math.isfinite, known)):
         return None
-    values = objective_values(history)
-    known = [values[name] for name in config.objective]
-    if not all(math.isfinite(value) for value in known):
-        return None
-    return known if config.multi_objective else known[0]
+    return known if len(objectives) > 1 else known[0]
 
 
 def final_metrics(history: Sequence[EpochMetrics]) -> dict[str, float | None]:

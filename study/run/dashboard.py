@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from study.formats import duration, number
 from study.run.graphs import Graphs, SideBySide
 from study.run.watched import Watched
 from trainables.metrics import EpochMetrics
@@ -38,7 +39,7 @@ _PHASES = {
 }
 
 
-class View(Protocol):
+class RunView(Protocol):
     """Watches a run."""
 
     def step(self, step: int, steps: int) -> None:
@@ -148,15 +149,6 @@ def noise_text(injection: Injection) -> str:
     return f"none ({injection.phase.replace('_', '-')})"
 
 
-def duration(seconds: float) -> str:
-    """``1h02m``, ``3m05s`` or ``7s``."""
-    whole = round(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    if hours:
-        return f"{hours}h{minutes:02d}m"
-    return f"{minutes}m{whole % 60:02d}s" if minutes else f"{whole}s"
-
-
 def render(watched: Watched, bars: RenderableType, *, graphs: bool) -> RenderableType:
     """The whole dashboard."""
     parts: list[RenderableType] = [
@@ -256,7 +248,7 @@ def _signals_text(injection: Injection) -> Text:
         return Text("not evaluated", style="dim")
     text = Text()
     for reading in injection.readings:
-        value = "–" if reading.value is None else f"{reading.value:.3g}"
+        value = number(reading.value, ".3g")
         text.append(
             f"{reading.name} {value} / {reading.threshold:.3g}",
             style="bold red" if reading.raised else "",

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.records.json_files import json_line
 from study.run.files import RunFiles
-from study.run.json_files import json_line
 from study.run.results import per_class
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import Injection

@@ -85,9 +85,6 @@ def evaluate_checkpoint(
         batch_size: images a batch; None: as in training.
         with_sharpness: whether to measure that, too.
         log: where notices go.
-
-    Raises:
-        InputError: if the weights fit neither the model nor the data set.
     """
     config = check_train(config)
     dataset = load_dataset(config.data)

@@ -7,7 +7,6 @@ result. A line that describes an epoch is written before the checkpoint that con
 a killed run never lacks one, and going on cuts off those that are to be written again.
 """
 
-import fcntl
 import glob
 import hashlib
 import json
@@ -20,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.run.json_files import write_json
+from study.records.file_lock import LockHeldError, take
+from study.records.json_files import plain, write_json
 from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
@@ -77,11 +77,7 @@ class RunFiles:
 
     @classmethod
     def of(cls, folder: str | Path, config: TrainConfig, save_as: str = UNNAMED) -> "RunFiles":
-        """The files of a run; nothing is written.
-
-        Raises:
-            InputError: if ``save_as`` is no file name.
-        """
+        """The files of a run; nothing is written."""
         root = Path(folder).expanduser()
         if save_as == UNNAMED:
             return cls(root, run_name(config))
@@ -149,21 +145,13 @@ class RunFiles:
         return sorted(self.folder.glob(f"{glob.escape(self.name)}_epoch*_acc*.pth"))
 
     def stored_config(self) -> TrainConfig | None:
-        """The configuration that the run was started with; None if it was not.
-
-        Raises:
-            InputError: if it is damaged.
-        """
+        """The configuration that the run was started with; None if it was not."""
         if not self.config.exists():
             return None
         return parse_config(TrainConfig, read_mapping(self.config), where=str(self.config))
 
     def check_writable(self) -> None:
-        """Refuse a folder that can't be written, without writing to it.
-
-        Raises:
-            InputError: naming the folder.
-        """
+        """Refuse a folder that can't be written, without writing to it."""
         existing = self.folder.resolve()
         while not existing.exists():
             existing = existing.parent
@@ -174,11 +162,7 @@ class RunFiles:
             )
 
     def check_resumable(self, wanted: TrainConfig) -> None:
-        """Refuse to go on with a run that does not exist, or has other settings.
-
-        Raises:
-            InputError: naming what differs, or the runs that could go on.
-        """
+        """Refuse to go on with a run that does not exist, or has other settings."""
         stored = self.stored_config()
         if stored is None:
             others = [run.name for run in find_runs(self.folder) if not run.finished]
@@ -198,22 +182,18 @@ class RunFiles:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run; a second process is refused. A dead holder's lock is free by itself.
-
-        Raises:
-            InputError: if another process holds it.
-        """
-        self.metrics.parent.mkdir(parents=True, exist_ok=True)
-        path = self.metrics.parent / f".{self.name}.lock"
-        with path.open("a", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(
-                    f"run {self.name} in {self.metrics.parent} is being trained by another "
-                    "process; wait for it, or give another --save-as"
-                ) from None
+        """Hold the run; a second process is refused. A dead holder's lock is free by itself."""
+        try:
+            lock = take(self.metrics.parent / f".{self.name}.lock")
+        except LockHeldError:
+            raise InputError(
+                f"run {self.name} in {self.metrics.parent} is being trained by another process; "
+                "wait for it, or give another --save-as"
+            ) from None
+        try:
             yield
+        finally:
+            lock.release()
 
     def begin(self, config: TrainConfig) -> str | None:
         """Start afresh: make room, and store the configuration.
@@ -226,7 +206,7 @@ class RunFiles:
         """
         notice = self._make_room(config)
         self.metrics.mkdir(parents=True, exist_ok=True)
-        write_json(self.config, config.model_dump(mode="json"))
+        write_json(self.config, plain(config.model_dump(mode="json")))
         return notice
 
     def _make_room(self, config: TrainConfig) -> str | None:

@@ -36,9 +36,9 @@ class Graphs:
             return
         lines = min(room // rows - 2, GRAPH_LINES.stop - 1)
         watched = self._watched
-        yield _two_columns(_accuracy_graph(watched, lines), _loss_graph(watched, lines))
-        if rows > 1:
-            yield _two_columns(_lr_graph(watched, lines), _magnitude_graph(watched, lines))
+        graphs = [_graph(watched, title, lines) for title in _GRAPHS]
+        for row in range(rows):
+            yield _two_columns(*graphs[2 * row : 2 * row + 2])
 
 
 class SideBySide:
@@ -151,48 +151,22 @@ def _finite(values: Sequence[float]) -> list[float]:
     return drawn
 
 
-def _graph(
-    watched: Watched,
-    lines: int,
-    title: str,
-    *series: tuple[str, str, str],
-    floor: float | None = None,
-) -> _Graph:
-    return _Graph(
-        title,
-        watched.config.epochs,
-        [
-            _Series(name, _finite([getattr(row, attribute) for row in watched.history]), color)
-            for name, attribute, color in series
-        ],
-        lines,
-        floor,
-    )
+_GRAPHS: dict[str, tuple[tuple[tuple[str, str, str], ...], float | None]] = {
+    "accuracy": (
+        (("training", "train_accuracy", "cyan"), ("validation", "val_accuracy", "yellow")),
+        None,
+    ),
+    "loss": ((("training", "train_loss", "cyan"), ("validation", "val_loss", "yellow")), None),
+    "learning rate": ((("last step", "lr", "green"),), 0.0),
+    "noise magnitude": ((("σ", "noise_magnitude", "red"),), 0.0),
+}
+"""By title: the lines (name, statistic, colour), and where the axis begins."""
 
 
-def _accuracy_graph(watched: Watched, lines: int) -> _Graph:
-    return _graph(
-        watched,
-        lines,
-        "accuracy",
-        ("training", "train_accuracy", "cyan"),
-        ("validation", "val_accuracy", "yellow"),
-    )
-
-
-def _loss_graph(watched: Watched, lines: int) -> _Graph:
-    return _graph(
-        watched,
-        lines,
-        "loss",
-        ("training", "train_loss", "cyan"),
-        ("validation", "val_loss", "yellow"),
-    )
-
-
-def _lr_graph(watched: Watched, lines: int) -> _Graph:
-    return _graph(watched, lines, "learning rate", ("last step", "lr", "green"), floor=0.0)
-
-
-def _magnitude_graph(watched: Watched, lines: int) -> _Graph:
-    return _graph(watched, lines, "noise magnitude", ("σ", "noise_magnitude", "red"), floor=0.0)
+def _graph(watched: Watched, title: str, lines: int) -> _Graph:
+    series, floor = _GRAPHS[title]
+    drawn = [
+        _Series(name, _finite([getattr(row, statistic) for row in watched.history]), color)
+        for name, statistic, color in series
+    ]
+    return _Graph(title, watched.config.epochs, drawn, lines, floor)

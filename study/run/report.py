@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from study.run.dashboard import duration
+from study.formats import duration, number, percent
 
 if TYPE_CHECKING:
     from study.run.evaluation import Evaluation
@@ -45,19 +45,19 @@ def result_table(result: "RunResult") -> Table:
     )
     table.add_row(
         "best validation",
-        f"{m['best_val_accuracy']:.2%}   loss {_number(m['best_val_loss'])}   "
+        f"{m['best_val_accuracy']:.2%}   loss {number(m['best_val_loss'])}   "
         f"epoch {m['epochs_to_best']} of {m['epochs']}",
     )
     table.add_row(
         "last epoch",
-        f"validation {_percent(m['final_val_accuracy'])}   "
-        f"training {_percent(m['final_train_accuracy'])}",
+        f"validation {percent(m['final_val_accuracy'])}   "
+        f"training {percent(m['final_train_accuracy'])}",
     )
     table.add_row(
         "training − validation",
-        f"last {_signed(m['generalization_gap_final'])}   "
-        f"best {_signed(m['generalization_gap_at_best'])}   "
-        f"mean of the last ten {_signed(m['generalization_gap_last_ten'])}",
+        f"last {number(m['generalization_gap_final'], '+.2%')}   "
+        f"best {number(m['generalization_gap_at_best'], '+.2%')}   "
+        f"mean of the last ten {number(m['generalization_gap_last_ten'], '+.2%')}",
     )
     table.add_row("sharpness", sharpness_text(m))
     table.add_row("noisy epochs", f"{m['noisy_epochs']} of {m['epochs']}")
@@ -68,7 +68,7 @@ def result_table(result: "RunResult") -> Table:
 def sharpness_text(metrics: Mapping[str, Any]) -> str:
     """The drop of accuracy under weight noise, with its ε and number of draws."""
     return (
-        f"accuracy falls by {_percent(metrics['sharpness'])} under weight noise of "
+        f"accuracy falls by {percent(metrics['sharpness'])} under weight noise of "
         f"ε = {metrics['sharpness_epsilon']:g} (mean of {metrics['sharpness_draws']} draws)"
     )
 
@@ -101,7 +101,7 @@ def class_table(classes: Mapping[str, Mapping[str, float | None]]) -> Table:
     table.add_column("accuracy", justify="right")
     table.add_column("loss", justify="right")
     for name in shown:
-        table.add_row(name, _percent(known[name]["accuracy"]), _number(known[name]["loss"]))
+        table.add_row(name, percent(known[name]["accuracy"]), number(known[name]["loss"]))
     return table
 
 
@@ -116,15 +116,3 @@ def next_commands(result: "RunResult") -> list[str]:
         commands.append([*again, "--policy", "off"])
     commands.append([*again, "--seed", str(result.config.seed + 1)])
     return [shlex.join(words) for words in commands]
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2%}"
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.2%}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

@@ -1,6 +1,6 @@
 """A single run from its configuration to its result: what ``noise-train`` does.
 
-Nothing in ``RunOptions`` changes a run's numbers. So a trial's configuration gives, here, the
+Nothing in ``SingleRunOptions`` changes a run's numbers. So a trial's configuration gives, here, the
 trial's metrics again, however it is shown and stored.
 """
 
@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from study.checks import check_train
-from study.run.dashboard import View, watching
+from study.records.json_files import plain, write_json
+from study.run.dashboard import RunView, watching
 from study.run.epoch_log import EpochLog
 from study.run.evaluation import evaluate_test_set, measure_sharpness
 from study.run.files import UNNAMED, RunFiles, noise_label
-from study.run.json_files import write_json
 from study.run.lr_plot import draw_lr_schedule
 from study.run.results import final_metrics, per_class
 from study.run.stop import StopNow, StopRequest
@@ -39,7 +39,7 @@ from trainables.settings import read_mapping
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class SingleRunOptions:
     """How a run is shown and stored.
 
     Attributes:
@@ -104,7 +104,7 @@ class DivergedError(RuntimeError):
     """Training gave a number that is not finite before any epoch was complete."""
 
 
-def train_run(config: TrainConfig, options: RunOptions, console: Console) -> RunResult:
+def train_run(config: TrainConfig, options: SingleRunOptions, console: Console) -> RunResult:
     """Train one run, or go on with it, and evaluate its best weights once on the test set.
 
     Nothing is written before everything that can be wrong has been checked.
@@ -123,18 +123,18 @@ def train_run(config: TrainConfig, options: RunOptions, console: Console) -> Run
         files.check_resumable(config)
     if wanted == "auto" and config.device == "cpu":
         console.print("there is no GPU that torch can use: the run uses the CPU", highlight=False)
-    run = _Run(config, options, files, uri, console)
+    run = _SingleRun(config, options, files, uri, console)
     with files.locked():
         return run.run()
 
 
-class _Run:
+class _SingleRun:
     """The run under way."""
 
     def __init__(
         self,
         config: TrainConfig,
-        options: RunOptions,
+        options: SingleRunOptions,
         files: RunFiles,
         uri: str | None,
         console: Console,
@@ -229,7 +229,7 @@ class _Run:
                 complete = len(training.history)
                 raise Interrupted(self.files, complete, stop.signal) from None
 
-    def _epoch_done(self, row: EpochMetrics, log: EpochLog, view: View) -> None:
+    def _epoch_done(self, row: EpochMetrics, log: EpochLog, view: RunView) -> None:
         training = self.training
         assert training.injection is not None
         assert training.details is not None
@@ -259,8 +259,8 @@ class _Run:
         if diverged is not None:
             metrics["diverged_epoch"] = diverged
         classes = per_class(self.classes, test.per_class_accuracy, test.per_class_loss)
-        write_json(files.per_class, classes)
-        write_json(files.final, metrics)
+        write_json(files.per_class, plain(classes))
+        write_json(files.final, plain(metrics))
         # A finished run has nothing to go on with.
         files.state.unlink(missing_ok=True)
         if diverged is None:

@@ -20,11 +20,7 @@ class StopRequest:
         self.signal = 0
 
     def check(self) -> None:
-        """Leave the loop if a stop was asked for.
-
-        Raises:
-            _StopNow: if so.
-        """
+        """Leave the loop by ``StopNow`` if a stop was asked for."""
         if self.signal:
             raise StopNow
 

@@ -6,7 +6,6 @@ So a store that is slow or away never holds training up, and what it missed is s
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from study.records.events import (
     ArtifactEvent,
@@ -18,7 +17,7 @@ from study.records.events import (
     new_uid,
 )
 from study.records.ledger import Ledger
-from study.records.ledger_view import read_ledger
+from study.records.ledger_view import StudyInfo, read_ledger
 from study.run.files import RunFiles
 from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics
@@ -32,8 +31,8 @@ _FLUSH_SECONDS_INTERRUPTED = 10.0
 _MEASURED = "best_val_accuracy"
 
 
-class Tracking(Protocol):
-    """Hears of a run's epochs and its end."""
+class Tracking:
+    """Hears of a run's epochs and its end. This one keeps them to itself."""
 
     def epoch(self, row: EpochMetrics) -> None:
         """An epoch is done."""
@@ -45,20 +44,7 @@ class Tracking(Protocol):
         """The run ended without one."""
 
 
-class NoTracking:
-    """For a run that goes nowhere but to its files."""
-
-    def epoch(self, row: EpochMetrics) -> None:
-        """Nothing."""
-
-    def end(self, metrics: Mapping[str, float], files: Sequence[Path], seconds: float) -> None:
-        """Nothing."""
-
-    def failed(self, reason: str) -> None:
-        """Nothing."""
-
-
-class LedgerTracking:
+class LedgerTracking(Tracking):
     """Writes the run's ledger; epochs that it has are not written again."""
 
     def __init__(
@@ -127,42 +113,22 @@ def tracking(
         say: for what the user should see.
     """
     if uri is None:
-        yield NoTracking()
+        yield Tracking()
         return
     from study.tracking.addresses import artifact_root
     from study.tracking.projector import LedgerProjector
     from study.tracking.store import MlflowStore
 
     before = read_ledger(files.ledger)
+    known = before.trials.get(files.name)
     with Ledger(files.ledger) as ledger:
-        uid = before.study.uid if before.study else new_uid()
-        ledger.append(
-            StudyEvent(
-                name=EXPERIMENT,
-                uid=uid,
-                config={"run": files.name},
-                objectives=(_MEASURED,),
-                asked=f"A single run: {files.name}",
-                resumed=before.study is not None,
-            )
-        )
-        ledger.append(
-            StartEvent(
-                key=files.name,
-                role="baseline" if config.noise.policy == "off" else "trial",
-                seed=config.seed,
-                overrides={},
-                config=config.model_dump(mode="json"),
-                baseline=baseline_digest(config),
-            )
-        )
+        _begin(ledger, before.study, files.name, config)
         projector = LedgerProjector(
             files.ledger,
             files.ledger.with_suffix(".offset"),
             MlflowStore(uri, artifact_root(uri, files.folder)),
             say=say,
         )
-        known = before.trials.get(files.name)
         projector.start()
         complete = False
         try:
@@ -173,3 +139,27 @@ def tracking(
             if not projector.flush(_FLUSH_SECONDS if complete else _FLUSH_SECONDS_INTERRUPTED):
                 say(f"MLflow lacks the end of this run; it is kept in {files.ledger}")
             projector.stop()
+
+
+def _begin(ledger: Ledger, before: StudyInfo | None, name: str, config: TrainConfig) -> None:
+    """Record that a run begins, or goes on; ``before``: what the ledger says of an earlier part."""
+    ledger.append(
+        StudyEvent(
+            name=EXPERIMENT,
+            uid=before.uid if before else new_uid(),
+            config={"run": name},
+            objectives=(_MEASURED,),
+            asked=f"A single run: {name}",
+            resumed=before is not None,
+        )
+    )
+    ledger.append(
+        StartEvent(
+            key=name,
+            role="baseline" if config.noise.policy == "off" else "trial",
+            seed=config.seed,
+            overrides={},
+            config=config.model_dump(mode="json"),
+            baseline=baseline_digest(config),
+        )
+    )

@@ -77,11 +77,7 @@ def write_weights(
 
 
 def read_weights(path: Path) -> Weights:
-    """Read a weights file, a bare state dict, or the checkpoint that a run goes on from.
-
-    Raises:
-        InputError: if the file is missing, damaged or something else.
-    """
+    """Read a weights file, a bare state dict, or the checkpoint that a run goes on from."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -172,11 +168,7 @@ def _no_checkpoint(path: Path) -> InputError:
 
 
 def load_into(model: nn.Module, weights: Weights, *, path: Path, classifier: str) -> None:
-    """Put the weights into a model.
-
-    Raises:
-        InputError: if they don't fit, naming what differs.
-    """
+    """Put the weights into a model."""
     wanted, given = model.state_dict(), weights.model
     problems = [f"{name} is missing" for name in wanted if name not in given]
     problems += [f"{name} is not part of the model" for name in given if name not in wanted]

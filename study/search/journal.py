@@ -1,8 +1,8 @@
 """Optuna's journal: repaired after a crash, opened, written in batches.
 
-The journal has one JSON object a line. A process killed while it appends leaves a torn last line,
-after which the next append makes the file unreadable for ever; one killed while it holds the
-journal's lock leaves the lock, which the next process waits 30 s for.
+The journal has one JSON object a line. A process that is killed while it appends leaves a torn last
+line; the next append would make the file unreadable for ever. One that is killed while it holds the
+journal's lock leaves the lock; the next process would wait 30 s for it.
 """
 
 import glob
@@ -22,7 +22,7 @@ from trainables.errors import InputError
 
 @dataclass(frozen=True)
 class JournalRepair:
-    """What ``repair_journal`` found.
+    """What ``repair_journal`` did.
 
     Attributes:
         entries: whole entries that the journal holds.
@@ -36,15 +36,15 @@ class JournalRepair:
 
     def describe(self) -> str:
         """What was done, and what is lost; empty if nothing was."""
-        found = []
+        done = []
         if self.bytes_cut:
-            found.append(
+            done.append(
                 f"cut {self.bytes_cut} bytes of an unfinished last entry "
                 f"({self.entries} entries are whole)"
             )
         if self.lock_removed:
-            found.append("removed the lock of a process that died")
-        return f"optuna.journal: {', '.join(found)}" if found else ""
+            done.append("removed the lock of a process that died")
+        return f"optuna.journal: {', '.join(done)}" if done else ""
 
 
 def repair_journal(path: str | Path) -> JournalRepair:
@@ -73,9 +73,9 @@ def repair_journal(path: str | Path) -> JournalRepair:
 
 
 class BatchingJournal(JournalFileBackend):
-    """A journal file that can write several entries with one lock and one synchronisation.
+    """A journal file that writes several entries with one lock and one synchronisation.
 
-    Each entry otherwise costs about a millisecond, and a trial has dozens of them.
+    Alone, each entry costs about a millisecond, and a trial has dozens of them.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -91,10 +91,10 @@ class BatchingJournal(JournalFileBackend):
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Write the entries that are made inside together, at the end.
+        """Write the entries made inside together, at the end.
 
-        Until then nobody sees them, the storage included: inside, nothing may depend on reading
-        them back, as the creation of a trial does.
+        Until then nobody sees them, not even the storage. So nothing inside may read them back, as
+        the creation of a trial does.
         """
         assert self._held is None, "batches do not nest"
         self._held = []
@@ -107,7 +107,7 @@ class BatchingJournal(JournalFileBackend):
 
 
 def _remove_locks(path: Path) -> bool:
-    """Remove the lock of a dead process, and what it had renamed in order to remove it itself."""
+    """Remove the lock of a dead process, also one that it had renamed to remove it itself."""
     # A lock is a symbolic link to the journal's path as it was given then: it may look broken.
     left = glob.glob(f"{glob.escape(str(path))}.lock*")
     for lock in left:

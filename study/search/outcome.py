@@ -14,14 +14,14 @@ _OUT_OF_MEMORY = re.compile(r"torch(\.cuda)?\.OutOfMemoryError|(CUDA|HIP|MPS)\b.
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Outcome:
     """What Optuna is told of an ended trial.
 
     Attributes:
         state: COMPLETE, PRUNED or FAIL.
         values: the objectives' values of a complete trial.
-        curve: whether its values epoch by epoch are told too. Those of a diverged trial are not:
-            Optuna would take the last of them for the trial's own value.
+        curve: whether Optuna is told its values epoch by epoch, too. Those of a diverged trial are
+            kept back: Optuna would take the last of them for the trial's own value.
     """
 
     state: TrialState
@@ -29,15 +29,15 @@ class Verdict:
     curve: bool = True
 
 
-_WITHOUT_VALUE = Verdict(TrialState.PRUNED, curve=False)
+_WITHOUT_VALUE = Outcome(TrialState.PRUNED, curve=False)
 """A configuration to stay away from."""
-_TEACHES_NOTHING = Verdict(TrialState.FAIL, curve=False)
+_TEACHES_NOTHING = Outcome(TrialState.FAIL, curve=False)
 
 
 def judge_result(
     result: Mapping[str, Any], objectives: Sequence[str], epochs: int
-) -> Verdict | None:
-    """The verdict on a trial's last result; None if it reported nothing.
+) -> Outcome | None:
+    """The outcome by a trial's last result; None if it reported nothing.
 
     Args:
         result: as the Trainable reported it.
@@ -50,21 +50,21 @@ def judge_result(
     if result.get("diverged") or not all(map(math.isfinite, values)):
         return _WITHOUT_VALUE
     if result["training_iteration"] >= epochs:
-        return Verdict(TrialState.COMPLETE, values)
-    return Verdict(TrialState.PRUNED)
+        return Outcome(TrialState.COMPLETE, values)
+    return Outcome(TrialState.PRUNED)
 
 
-def judge_failure(reason: str) -> Verdict:
-    """The verdict on a trial that failed: only a bug in the code teaches nothing."""
+def judge_failure(reason: str) -> Outcome:
+    """The outcome of a trial that failed: only a bug in the code teaches nothing."""
     if reason.startswith("diverged") or _OUT_OF_MEMORY.search(reason):
         return _WITHOUT_VALUE
     return _TEACHES_NOTHING
 
 
-def judge_record(record: TrialRecord, objectives: Sequence[str]) -> Verdict:
-    """The verdict on a trial that has ended by the ledger."""
+def judge_record(record: TrialRecord, objectives: Sequence[str]) -> Outcome:
+    """The outcome of a trial that has ended by the ledger."""
     if record.state == "complete":
-        return Verdict(TrialState.COMPLETE, tuple(record.values[name] for name in objectives))
+        return Outcome(TrialState.COMPLETE, tuple(record.values[name] for name in objectives))
     if record.state == "pruned":
-        return Verdict(TrialState.PRUNED)
+        return Outcome(TrialState.PRUNED)
     return judge_failure(record.reason)

@@ -1,13 +1,12 @@
-"""The searcher: Optuna behind Tune's OptunaSearch, on a journal that survives crashes.
+"""The searcher: Optuna for Tune, on a journal that survives crashes.
 
-Stock OptunaSearch tells Optuna that a trial which was stopped early is complete, leaves a diverged
-one running for ever, and can't go on with a study. This one hands out our own trial keys, tells
-each trial's state for what it is, and goes on from the journal and the study's ledger.
+Tune's own OptunaSearch tells Optuna that a trial which was stopped early is complete. It leaves a
+diverged one running for ever, and can't go on with a study. This one hands out our own trial keys,
+tells each trial's state for what it is, and goes on from the journal and the study's ledger.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 from ray import tune
 from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 
 from study.records.ledger_view import TrialRecord
 from study.search.journal import BatchingJournal
-from study.search.outcome import Verdict, judge_failure, judge_record, judge_result
+from study.search.optuna_parts import storage_id
+from study.search.outcome import Outcome, judge_failure, judge_record, judge_result
 from study.search.samplers import check_sampler, make_sampler
 from study.tune.failures import failure_reason
 from study.tune.jobs import tune_config
@@ -44,22 +43,11 @@ def trial_key(number: int) -> str:
     return f"{_KEY_PREFIX}{number:04d}"
 
 
-@contextmanager
-def _optuna_says_warnings_only() -> Iterator[None]:
-    """Keep its line about a new study out of the live view."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
-class StudySearcher(OptunaSearch):
+class StudySearcher(Searcher):
     """Asks Optuna what to try, or hands out given configurations, and tells it what came out.
 
-    A trial's end is told to Optuna the next time Tune calls, after the ledger has recorded it: so
-    a crash in between leaves a trial that the ledger knows to be over, never the reverse.
+    Optuna learns of a trial's end the next time Tune calls, after the ledger has recorded it. So a
+    crash in between leaves a trial that is over in the ledger alone, never in the journal alone.
     """
 
     def __init__(
@@ -72,11 +60,10 @@ class StudySearcher(OptunaSearch):
         epochs: int,
         sampler: str = "tpe",
         seed: int = 0,
-        fixed: Mapping[str, Any] | None = None,
         given: Sequence[Mapping[str, Any]] | None = None,
         records: Mapping[str, TrialRecord] | None = None,
     ) -> None:
-        """Open the journal (repaired, under the study's lock) and take stock of what it says.
+        """Open the journal, which is repaired and under the study's lock, and take stock.
 
         Args:
             name: the study's name.
@@ -86,50 +73,32 @@ class StudySearcher(OptunaSearch):
             epochs: the epoch budget.
             sampler: name of Optuna's sampler.
             seed: the sampler's seed.
-            fixed: overrides that every trial gets besides, such as the policy.
             given: overrides of the trials to run instead of a search, handed out as they are.
-            records: what the ledger knows of the study's trials, by key.
-
-        Raises:
-            InputError: if the sampler is unknown or can't search for two objectives.
+            records: what the ledger says of the study's trials, by key.
         """
         check_sampler(sampler, len(objectives))
-        modes = [OBJECTIVES[objective] for objective in objectives]
-        single = len(objectives) == 1
+        super().__init__(list(objectives), [OBJECTIVES[name] for name in objectives])
         self._backend = BatchingJournal(journal)
-        with _optuna_says_warnings_only():
-            super().__init__(
-                space=None if given is not None else dict(distributions),
-                metric=objectives[0] if single else list(objectives),
-                mode=modes[0] if single else modes,
-                study_name=name,
-                storage=JournalStorage(self._backend),
-            )
-            if given is not None:  # without a space OptunaSearch waits for Tune to bring one
-                self._setup_study(self._mode)
+        self._storage = JournalStorage(self._backend)
+        self._study = _open_study(name, self._storage, objectives)
+        self._space = dict(distributions)
         self._given = None if given is None else tuple(given)
         self._objectives = tuple(objectives)
         self._epochs = epochs
-        self._fixed = dict(fixed or {})
-        self._known = dict(records or {})
+        self._records = dict(records or {})
         self._number_of: dict[str, int] = {}  # by Tune's trial id
         self._curves: dict[int, dict[int, float]] = {}  # by number: epochs completed -> value
-        self._untold: dict[int, Verdict | None] = {}  # None: failed, the reason decides
+        self._untold: dict[int, Outcome | None] = {}  # None: failed, the reason decides
         self._reasons: dict[str, str] = {}
-        self._ot_study.sampler = make_sampler(sampler, seed, len(self._trials()))
+        self._study.sampler = make_sampler(sampler, seed, len(self._trials()))
         self._add_missing()
-        self._tell_ended(self._known)
+        self._tell_ended(self._records)
         # A trial that was cut off while it ran goes on before one that waits for its first epoch.
         self._unfinished = [
             trial.number
             for state in (TrialState.RUNNING, TrialState.WAITING)
             for trial in self._trials(state)
         ]
-
-    @property
-    def finished(self) -> int:
-        """How many trials have ended, in whatever way."""
-        return len(self._trials(*_ENDED))
 
     def contradictions(self) -> list[str]:
         """The ended trials about which the journal says something else than the ledger.
@@ -139,9 +108,9 @@ class StudySearcher(OptunaSearch):
         return [
             trial_key(trial.number)
             for trial in self._trials(*_ENDED)
-            # What only fills a gap in the numbers has neither.
+            # A trial that only fills a gap in the numbers has neither.
             if trial.params or trial.user_attrs
-            if not self._agrees(trial, self._known.get(trial_key(trial.number)))
+            if not self._agrees(trial, self._records.get(trial_key(trial.number)))
         ]
 
     def _agrees(self, trial: FrozenTrial, record: TrialRecord | None) -> bool:
@@ -151,10 +120,6 @@ class StudySearcher(OptunaSearch):
             return True
         return tuple(trial.values) == judge_record(record, self._objectives).values
 
-    def remaining(self, wanted: int) -> int:
-        """How many trials Tune must be asked for, so that ``wanted`` will have ended."""
-        return max(0, wanted - self.finished)
-
     # What Tune calls.
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
@@ -163,13 +128,13 @@ class StudySearcher(OptunaSearch):
         if self._unfinished:
             trial = self._reattach(self._unfinished.pop(0))
         elif self._given is None:
-            trial = self._ot_study.ask()
+            trial = self._study.ask()
         else:
             return str(Searcher.FINISHED)
         self._number_of[trial_id] = trial.number
-        self._curves[trial.number] = self._recorded_curve(self._known.get(trial_key(trial.number)))
-        overrides = self._fixed | self._point(trial)
-        return tune_config(trial_key(trial.number), "trial", overrides)
+        record = self._records.get(trial_key(trial.number))
+        self._curves[trial.number] = self._recorded_curve(record)
+        return tune_config(trial_key(trial.number), "trial", self._point(trial))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Remember the objective's value after this epoch."""
@@ -179,18 +144,18 @@ class StudySearcher(OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Remember how the trial ended. One that never reported is left to be taken up again."""
+        """Remember how the trial ended. One that never reported stays, to be taken up again."""
         self._tell_untold()
         number = self._number_of[trial_id]
         if error:
             self._untold[number] = None
             return
         result = result or {}
-        # A result that ends a trial comes here and nowhere else.
+        # Tune hands the result that ends a trial over here and nowhere else.
         self._note(number, result)
-        verdict = judge_result(result, self._objectives, self._epochs)
-        if verdict is not None:
-            self._untold[number] = verdict
+        outcome = judge_result(result, self._objectives, self._epochs)
+        if outcome is not None:
+            self._untold[number] = outcome
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
@@ -207,17 +172,17 @@ class StudySearcher(OptunaSearch):
     # What the study calls.
 
     def note_error(self, key: str, reason: str) -> None:
-        """Say why a trial failed, which Tune does not; ``ReasonCallback`` does it."""
+        """Learn why a trial failed. Tune does not say it; ``ReasonCallback`` does."""
         self._reasons[key] = reason
 
     def finalise(self, records: Mapping[str, TrialRecord] | None = None) -> int:
         """Leave no trial RUNNING once Tune has returned.
 
-        What has ended is told. What was interrupted waits in Optuna's queue, with its parameters,
-        to be handed out first when the study goes on.
+        Optuna is told of the trials that have ended. Interrupted ones wait in its queue, with their
+        parameters, and are handed out first when the study goes on.
 
         Args:
-            records: what the ledger knows by now, by key.
+            records: what the ledger says by now, by key.
 
         Returns:
             How many trials wait.
@@ -227,35 +192,34 @@ class StudySearcher(OptunaSearch):
         running = self._trials(TrialState.RUNNING)
         with self._backend.batch():
             for trial in running:
-                self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+                self._storage.set_trial_state_values(storage_id(trial), TrialState.WAITING)
         return len(running)
 
     # Taking stock.
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        trials: list[FrozenTrial] = self._ot_study.get_trials(deepcopy=False, states=states or None)
-        return trials
+        return self._study.get_trials(deepcopy=False, states=states or None)
 
     def _add_missing(self) -> None:
-        """Add the given configurations, and trials that the ledger knows and the journal lost.
+        """Add the given configurations, and trials that the ledger has and the journal lost.
 
-        A trial's number is its place in the journal: with one missing, the next new trial would
-        take a key that is taken.
+        A trial's number is its place in the journal: if one were missing, the next new trial would
+        get a key that is in use.
         """
-        known = [key for key in self._known if key.startswith(_KEY_PREFIX)]
-        last = max((int(key.removeprefix(_KEY_PREFIX)) for key in known), default=-1)
+        keys = [key for key in self._records if key.startswith(_KEY_PREFIX)]
+        last = max((int(key.removeprefix(_KEY_PREFIX)) for key in keys), default=-1)
         wanted = last + 1 if self._given is None else len(self._given)
         for number in range(len(self._trials()), wanted):
-            record = self._known.get(trial_key(number))
+            record = self._records.get(trial_key(number))
             if self._given is not None:
-                self._ot_study.enqueue_trial({}, user_attrs={CONFIG_INDEX: number})
+                self._study.enqueue_trial({}, user_attrs={CONFIG_INDEX: number})
             elif record is not None:
                 overrides = record.overrides
-                self._ot_study.enqueue_trial(
+                self._study.enqueue_trial(
                     {path: overrides[path] for path in self._space if path in overrides}
                 )
             else:
-                self._ot_study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
+                self._study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
 
     def _tell_ended(self, records: Mapping[str, TrialRecord]) -> None:
         """Tell Optuna of the trials that have ended by the ledger, but not by the journal."""
@@ -271,8 +235,8 @@ class StudySearcher(OptunaSearch):
         """Take up a trial that Optuna holds as running or waiting."""
         frozen = self._trials()[number]
         if frozen.state == TrialState.WAITING:
-            self._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
-        return optuna.Trial(self._ot_study, frozen._trial_id)
+            self._storage.set_trial_state_values(storage_id(frozen), TrialState.RUNNING)
+        return optuna.Trial(self._study, storage_id(frozen))
 
     def _point(self, trial: optuna.Trial) -> dict[str, Any]:
         """What the trial changes: a given configuration as it is, or a point of the space.
@@ -285,7 +249,7 @@ class StudySearcher(OptunaSearch):
             return {path: _suggest(trial, path, d) for path, d in self._space.items()}
 
     def _recorded_curve(self, record: TrialRecord | None) -> dict[int, float]:
-        """Values that the ledger has of epochs which the trial itself trained, by epochs done."""
+        """The ledger's values of the epochs that the trial itself trained, by epochs completed."""
         if record is None or len(self._objectives) > 1:
             return {}
         return {
@@ -306,16 +270,16 @@ class StudySearcher(OptunaSearch):
 
     def _tell_untold(self) -> None:
         untold, self._untold = self._untold, {}
-        for number, verdict in untold.items():
-            self._tell(number, verdict or judge_failure(self._reasons.get(trial_key(number), "")))
+        for number, outcome in untold.items():
+            self._tell(number, outcome or judge_failure(self._reasons.get(trial_key(number), "")))
 
-    def _tell(self, number: int, verdict: Verdict) -> None:
-        frozen = self._trials()[number]
-        curve = self._curves.pop(number, {}) if verdict.curve else {}
+    def _tell(self, number: int, outcome: Outcome) -> None:
+        trial_id = storage_id(self._trials()[number])
+        curve = self._curves.pop(number, {}) if outcome.curve else {}
         with self._backend.batch():
             for epochs_done, value in sorted(curve.items()):
-                self._storage.set_trial_intermediate_value(frozen._trial_id, epochs_done, value)
-        self._ot_study.tell(number, verdict.values, state=verdict.state)
+                self._storage.set_trial_intermediate_value(trial_id, epochs_done, value)
+        self._study.tell(number, outcome.values, state=outcome.state)
 
 
 class ReasonCallback(tune.Callback):
@@ -327,6 +291,25 @@ class ReasonCallback(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Read the reason while Tune still has it."""
         self._searcher.note_error(trial.config["key"], failure_reason(trial))
+
+
+def _open_study(name: str, storage: JournalStorage, objectives: Sequence[str]) -> optuna.Study:
+    before = optuna.logging.get_verbosity()
+    # Its line about a new study would stand in the live view.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study(
+            storage=storage,
+            pruner=optuna.pruners.NopPruner(),  # Tune's trial scheduler stops trials
+            study_name=name,
+            directions=[
+                "maximize" if OBJECTIVES[objective] == "max" else "minimize"
+                for objective in objectives
+            ],
+            load_if_exists=True,
+        )
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from search_spaces.calibration import CalibratedSpace, calibrate
 from search_spaces.registry import get_space
 from study.config import StudyConfig
-from study.records.folder import StudyFolder, write_json
+from study.records.folder import StudyFolder
+from study.records.json_files import write_json
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
 from trainables.settings import read_mapping

@@ -1,10 +1,6 @@
-"""Paired statistics over seeds: is a configuration better than what it is compared with?
+"""Verdicts: is a configuration better than what it is compared with, among several?
 
-A trial and its baseline of the same seed share everything but the noise, so all that is looked at
-here is their paired difference. Pure functions of numbers on numpy and scipy.
-
-Differences keep their sign (configuration − reference); only the verdict and the winner's curse
-know whether higher is better.
+Only here is it known whether higher is better; differences and estimates keep their sign.
 """
 
 import math
@@ -12,19 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from study.statistics.paired import (
+from study.statistics.estimate import (
     ALPHA,
     MAX_SEEDS,
     POWER,
     RESAMPLES,
     Estimate,
     Interval,
-    Paired,
     estimate,
     holm,
     power,
     required_seeds,
 )
+from study.statistics.paired import Paired
 from study.statistics.sequential import SequentialDesign, decide, or_one
 
 EFFECT_SOUGHT = 1.0

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special, stats
 
-from study.statistics.paired import ALPHA, Paired, Values, t_test
+from study.statistics.estimate import ALPHA, Values, t_test
+from study.statistics.paired import Paired
 from trainables.errors import InputError
 
 LOOK_STEP = 3

@@ -33,9 +33,6 @@ def resolve_uri(given: str | None, storage: Path) -> str:
 
     A relative SQLite file is meant from the current folder, which Tune changes: it is made
     absolute here.
-
-    Raises:
-        InputError: for a kind of store that MLflow no longer writes to.
     """
     if given is None:
         return f"sqlite:///{Path(storage).expanduser().resolve() / 'mlflow.db'}"

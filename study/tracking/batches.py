@@ -27,20 +27,10 @@ def cut(text: str, limit: int) -> str:
 
 def calls(
     metrics: Sequence[Any], params: Sequence[Any], tags: Sequence[Any]
-) -> Iterator[tuple[Sequence[Any], Sequence[Any], Sequence[Any]]]:
-    """Cut into calls that keep MLflow's limits, parameters and tags first."""
-    heads = max(_pieces(params, _PARAMETERS_A_CALL), _pieces(tags, _PARAMETERS_A_CALL))
-    for i in range(max(heads, _pieces(metrics, _METRICS_A_CALL - 2 * _PARAMETERS_A_CALL))):
-        yield (
-            _piece(metrics, i, _METRICS_A_CALL - 2 * _PARAMETERS_A_CALL),
-            _piece(params, i, _PARAMETERS_A_CALL),
-            _piece(tags, i, _PARAMETERS_A_CALL),
-        )
-
-
-def _pieces(items: Sequence[Any], size: int) -> int:
-    return -(-len(items) // size)
-
-
-def _piece(items: Sequence[Any], i: int, size: int) -> Sequence[Any]:
-    return items[i * size : (i + 1) * size]
+) -> Iterator[list[Sequence[Any]]]:
+    """Cut into calls that keep MLflow's limits: metrics, parameters and tags of each."""
+    rest = _METRICS_A_CALL - 2 * _PARAMETERS_A_CALL
+    lists = ((metrics, rest), (params, _PARAMETERS_A_CALL), (tags, _PARAMETERS_A_CALL))
+    count = max(-(-len(items) // size) for items, size in lists)
+    for i in range(count):
+        yield [items[i * size : (i + 1) * size] for items, size in lists]

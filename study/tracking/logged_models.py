@@ -1,3 +1,142 @@
 """Logged models: what MLflow shows of a trial's weights."""
 
-MAX_MODEL_PARAMETER = 250
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from study.tracking.batches import cut, cut_tags, dataset_input
+from study.tracking.connection import Connection
+from study.tracking.reader import Reader, parameters, redacted
+from study.tracking.types import MetricPoint, StoreRefusedError
+
+log = logging.getLogger(__name__)
+
+_MAX_PARAMETER = 250
+_KEPT_FOR_ADDRESSES = re.compile(r"[/:.%\"']")
+
+
+def model_name(name: str) -> str:
+    """A name that a logged model may have: some characters are kept for addresses."""
+    return _KEPT_FOR_ADDRESSES.sub("-", name)
+
+
+def log_compared_models(
+    connection: Connection, experiment_id: str, run_ids: Mapping[str, str], reader: Reader
+) -> None:
+    """The models that a reader compares, in MLflow's own form: the baselines' and the best.
+
+    Not every trial's: five calls each would be a part of a short trial's time.
+    """
+    best = reader.study_end.best if reader.study_end is not None else None
+    for key, known in reader.runs.items():
+        run_id, end = run_ids.get(key), known.end
+        if known.start.role != "baseline" and key != best:
+            continue
+        if known.refused or run_id is None or end is None:
+            continue
+        config = known.start.config
+        data = redacted(config.get("data", {}))
+        step = max(known.epochs, default=0)
+        classifier = str(config.get("model", {}).get("classifier", "model"))
+        try:
+            log_external_model(
+                connection,
+                experiment_id,
+                run_id,
+                model_name(f"{classifier}-{key}"),
+                params=_parameters(config),
+                tags={"trial_id": key, "role": known.start.role},
+                metrics=[MetricPoint(k, v, end.time, step) for k, v in end.values.items()],
+                dataset=(str(data.get("dataset")), data),
+            )
+        except StoreRefusedError as error:
+            log.error("MLflow refuses the model of %s: %s", key, error)
+
+
+def _parameters(config: Mapping[str, Any]) -> dict[str, str]:
+    """What made the model, without what only says where and how it ran."""
+    wanted = ("model/", "optimizer/", "noise/", "data/dataset", "data/batch_size", "epochs", "seed")
+    return {key: text for key, text in parameters(config).items() if key.startswith(wanted)}
+
+
+def log_external_model(
+    connection: Connection,
+    experiment_id: str,
+    run_id: str,
+    name: str,
+    *,
+    params: Mapping[str, str],
+    tags: Mapping[str, str],
+    metrics: Sequence[MetricPoint],
+    dataset: tuple[str, Mapping[str, Any]],
+) -> None:
+    """Say which model a run trained, in MLflow's own form, without storing its weights.
+
+    MLflow calls a model external whose weights lie outside of it. A run's model is made once:
+    after a ``StoreUnavailableError`` the same call goes on with it.
+
+    Args:
+        connection: to MLflow.
+        experiment_id: the run's experiment.
+        run_id: the run.
+        name: of the model.
+        params, tags: text about it, at most as for runs.
+        metrics: its figures.
+        dataset: name and settings of the data set that they are from.
+    """
+    with connection.calling() as client:
+        found = client.search_logged_models(
+            [experiment_id], f"source_run_id = '{run_id}' AND name = '{name}'", max_results=1
+        )
+        marks = {**tags, "mlflow.model.isExternal": "true"}
+        model = (
+            found[0]
+            if found
+            else new_model(client, experiment_id, run_id, name, tags=marks, params=params)
+        )
+        if str(model.status) != "READY":
+            link_model(client, run_id, model.model_id, metrics, dataset)
+
+
+def new_model(
+    client: Any,
+    experiment_id: str,
+    run_id: str,
+    name: str,
+    *,
+    tags: Mapping[str, str],
+    params: Mapping[str, str],
+) -> Any:
+    """Make a run's model, which is not ready yet."""
+    return client.create_logged_model(
+        experiment_id,
+        name=name,
+        source_run_id=run_id,
+        tags=cut_tags(tags),
+        params={key: cut(value, _MAX_PARAMETER) for key, value in params.items()},
+        model_type="image classifier",
+    )
+
+
+def link_model(
+    client: Any,
+    run_id: str,
+    model_id: str,
+    metrics: Sequence[MetricPoint],
+    dataset: tuple[str, Mapping[str, Any]],
+) -> None:
+    """Tie a model to its run, give it its figures, and call it ready."""
+    from mlflow.entities import LoggedModelOutput, Metric
+
+    name, source = dataset
+    _, digest = dataset_input(source)
+    outputs = client.get_run(run_id).outputs
+    if model_id not in {known.model_id for known in (outputs.model_outputs if outputs else ())}:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    points = [
+        Metric(*point, model_id=model_id, dataset_name=name, dataset_digest=digest, run_id=run_id)
+        for point in metrics
+    ]
+    client.log_batch(run_id, metrics=points)
+    client.finalize_logged_model(model_id, "READY")

@@ -1,49 +1,29 @@
-"""From the ledger to MLflow: a thread that follows the ledger and sends what is new, in order.
+"""A thread that follows the ledger and sends what is new to MLflow, in order.
 
-The driver never waits for MLflow: it appends to the ledger, which is the spool, too. How far the
-ledger has been sent is kept beside it; what was sent just before a crash is sent again, which adds
-nothing, since every value carries the time of its event. So a store that is away for a minute, or
-for the whole study, has everything in the end, once.
+Training never waits for MLflow: it writes to the ledger, and this thread reads it. A file beside
+the ledger says how far it has been sent. After a crash the last part is sent again. That adds
+nothing, for MLflow drops a value whose metric, step and time it has. So MLflow has everything once
+in the end, even if it was away during the whole study.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from study.tracking.projection import Projection
+from study.records.backoff import LONGEST_SECONDS, wait_after
+from study.tracking.projection import MirrorStatus, Projection
 from study.tracking.store import MlflowStore
 from trainables.uris import redact_uri
 
 log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
-FIRST_DELAY = 0.5
-LONGEST_DELAY = 30.0
-_LONGEST_DELAY_FLUSHING = 1.0
+_LONGEST_WAIT_FLUSHING = 1.0
 _FLUSH_POLL = 0.02
 _LONGEST_REST = 10.0
-_REST = 1.0
-"""Rest after sending, as a multiple of the time it took: training has the cores."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectorStatus:
-    """How far MLflow is behind.
-
-    Attributes:
-        events: ledger events sent by this process.
-        behind: bytes of the ledger that MLflow lacks.
-        files_left: artifacts that could not be stored yet.
-        error: the last error; None when all is well.
-    """
-
-    events: int
-    behind: int
-    files_left: int
-    error: str | None
+"""After sending, the thread rests as long as that took, up to here: training has the cores."""
 
 
 class LedgerProjector:
@@ -95,23 +75,12 @@ class LedgerProjector:
     @property
     def run_ids(self) -> dict[str, str]:
         """MLflow's run id by trial key, as far as known."""
-        return self._projection.run_ids
+        return self._projection.runs.of_trials
 
     @property
-    def study_run_id(self) -> str | None:
-        """The parent run's id, once it is made."""
-        return self._projection.study_run_id
-
-    @property
-    def status(self) -> ProjectorStatus:
+    def status(self) -> MirrorStatus:
         """How far MLflow is behind, and why."""
-        projection = self._projection
-        return ProjectorStatus(
-            events=projection.events,
-            behind=projection.behind(),
-            files_left=projection.files_left,
-            error=self._error or (projection.file_error if projection.files_left else None),
-        )
+        return self._projection.status(self._error)
 
     def flush(self, timeout: float) -> bool:
         """Wait until MLflow has everything that is in the ledger now.
@@ -142,7 +111,7 @@ class LedgerProjector:
             self._thread.join(timeout)
 
     def _has(self, target: int) -> bool:
-        return self._projection.offset >= target and not self._projection.files_left
+        return self._projection.offset >= target and not self._projection.artifacts.left
 
     def _loop(self) -> None:
         while not self._stopping:
@@ -171,11 +140,12 @@ class LedgerProjector:
         return more
 
     def _pause(self, took: float) -> float:
-        if not self._failures:
-            rest = max(self._interval, min(_REST * took, _LONGEST_REST))
-            return _FLUSH_POLL if self._flushing else rest
-        longest = _LONGEST_DELAY_FLUSHING if self._flushing else LONGEST_DELAY
-        return min(longest, FIRST_DELAY * 2.0 ** min(self._failures, 10))
+        if self._failures:
+            return self._wait_after(self._failures)
+        return _FLUSH_POLL if self._flushing else max(self._interval, min(took, _LONGEST_REST))
+
+    def _wait_after(self, failures: int) -> float:
+        return wait_after(failures, _LONGEST_WAIT_FLUSHING if self._flushing else LONGEST_SECONDS)
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
@@ -189,19 +159,17 @@ class LedgerProjector:
             )
 
     def _try_files(self) -> None:
-        projection = self._projection
-        if not projection.files_left:
+        artifacts = self._projection.artifacts
+        if not artifacts.left:
             self._files_failures = 0
             return
         if not self._files_said:
             self._files_said = True
             self._say(
-                f"MLflow can't store artifacts now ({projection.file_error}); metrics are not "
-                "affected, and it is tried again"
+                f"MLflow can't store artifacts now ({artifacts.error}); metrics are not affected, "
+                "and it is tried again"
             )
         if time.monotonic() >= self._files_due:
-            projection.send_files()
+            self._projection.send_files()
             self._files_failures += 1
-            longest = _LONGEST_DELAY_FLUSHING if self._flushing else LONGEST_DELAY
-            pause = min(longest, FIRST_DELAY * 2.0 ** min(self._files_failures, 10))
-            self._files_due = time.monotonic() + pause
+            self._files_due = time.monotonic() + self._wait_after(self._files_failures)

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from study.records.events import (
     ArtifactEvent,
@@ -30,8 +30,7 @@ _STUDY_ENDED: dict[str, RunStatus] = {
 INTERRUPTED = {"status": "interrupted"}
 
 
-@dataclass(slots=True)
-class File:
+class File(NamedTuple):
     """An artifact to store; ``path`` None: the run's own configuration."""
 
     key: str
@@ -253,3 +252,12 @@ def parameters(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def _text(value: Any) -> str:
     return redact_uri(json.dumps(value, ensure_ascii=False))
+
+
+def redacted(value: Any) -> Any:
+    """A configuration without the secrets that its URIs may hold."""
+    if isinstance(value, Mapping):
+        return {key: redacted(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item) for item in value]
+    return redact_uri(value) if isinstance(value, str) else value

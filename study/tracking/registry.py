@@ -1,6 +1,6 @@
-"""Models in MLflow's registry."""
+"""Models in MLflow's registry: stored, loaded again, and registered if they predict the same."""
 
-import re
+import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SAME_OUTPUTS = 1e-4
-"""Relative and absolute: the exported graph may sum in another order than the network."""
+from study.records.events import now_ms
+from study.tracking.batches import cut_tags
+from study.tracking.connection import Connection
+from study.tracking.logged_models import link_model, model_name, new_model
+from study.tracking.types import MetricPoint
+from trainables.errors import InputError
 
+_SAME_OUTPUTS = 1e-4
+"""Relative and absolute: the exported graph may sum in another order than the network."""
 
 CHAMPION = "champion"
 """The alias under which a study's winner is found in the model registry."""
@@ -49,20 +55,96 @@ class RegisteredModel:
 
     name: str
     version: str
-    model_id: str
-
-    @property
-    def uri(self) -> str:
-        """The address under which MLflow loads it."""
-        return f"models:/{self.name}/{self.version}"
 
 
-def model_name(name: str) -> str:
-    """A name that a logged model may have: some characters are kept for addresses."""
-    return re.sub(r"[/:.%\"']", "-", name)
+def register_model(
+    connection: Connection,
+    name: str,
+    experiment_id: str,
+    run_id: str,
+    model: ModelToLog,
+) -> RegisteredModel:
+    """Store a run's model and register it as ``CHAMPION`` once it is proven to load.
+
+    The loaded model has to give the outputs that ``model`` promises, or nothing is registered.
+    """
+    logged = _stored(connection, name, experiment_id, run_id, model)
+    with connection.calling() as client:
+        _make_name(client, name)
+        version = client.create_model_version(
+            name,
+            source=logged.artifact_location,
+            run_id=run_id,
+            tags=cut_tags({**model.tags, "model_id": logged.model_id}),
+            description=model.description,
+            model_id=logged.model_id,
+        )
+        client.set_registered_model_alias(name, CHAMPION, version.version)
+    return RegisteredModel(name, str(version.version))
 
 
-def write_model(model: ModelToLog, folder: Path, run_id: str, model_id: str) -> None:
+def _stored(
+    connection: Connection, name: str, experiment_id: str, run_id: str, model: ModelToLog
+) -> Any:
+    """MLflow's logged model: a graph made by ``torch.export`` (MLflow's format pt2).
+
+    There is no pickle in it, and loading it needs none of our code.
+    """
+    with connection.calling() as client, tempfile.TemporaryDirectory() as scratch:
+        logged = new_model(
+            client, experiment_id, run_id, model_name(name), tags=model.tags, params=model.params
+        )
+        saved = Path(scratch) / "saved"
+        _write_model(model, saved, run_id, logged.model_id)
+        client.log_model_artifacts(logged.model_id, str(saved))
+        now = now_ms()
+        metrics = [MetricPoint(k, v, now, 0) for k, v in model.metrics.items()]
+        link_model(client, run_id, logged.model_id, metrics, model.dataset)
+        # By its place: MLflow looks addresses up by the process's settings, not by this store.
+        path = _fetched(connection.uri, logged.artifact_location, Path(scratch) / "loaded")
+        wrong = _predicts_otherwise(path, model)
+        if wrong:
+            client.finalize_logged_model(logged.model_id, "FAILED")
+    if wrong:
+        raise InputError(f"--register = {name!r}: nothing is registered: {wrong}")
+    return logged
+
+
+def _make_name(client: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _fetched(uri: str, place: str, folder: Path) -> str:
+    """Where a stored model lies after it was fetched into ``folder``."""
+    from mlflow.artifacts import download_artifacts
+
+    folder.mkdir()
+    return str(download_artifacts(artifact_uri=place, dst_path=str(folder), tracking_uri=uri))
+
+
+def _predicts_otherwise(path: str, model: ModelToLog) -> str:
+    """What is wrong with a model that was fetched, once it is loaded; empty if nothing."""
+    # One sample alone, too: an export may have fixed the size of the batch.
+    for part in (slice(None), slice(1)):
+        try:
+            given = _predictions(path, model.example[part])
+        except Exception as error:
+            return f"the model that MLflow gives back can't predict ({error})"
+        wanted = model.outputs[part]
+        if given.shape != wanted.shape or not np.allclose(
+            given, wanted, rtol=_SAME_OUTPUTS, atol=_SAME_OUTPUTS
+        ):
+            return "the model that MLflow gives back does not predict the same"
+    return ""
+
+
+def _write_model(model: ModelToLog, folder: Path, run_id: str, model_id: str) -> None:
     """Write a model as MLflow stores one, without pickle."""
     import mlflow.pytorch
     import torch
@@ -84,7 +166,7 @@ def write_model(model: ModelToLog, folder: Path, run_id: str, model_id: str) -> 
         )
 
 
-def predictions(path: str, inputs: NDArray[Any]) -> NDArray[Any]:
+def _predictions(path: str, inputs: NDArray[Any]) -> NDArray[Any]:
     import mlflow.pyfunc
 
     with warnings.catch_warnings():

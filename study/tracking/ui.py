@@ -15,23 +15,10 @@ from trainables.uris import redact_uri
 _UI_GRACE_SECONDS = 3.0
 
 
-# MLflow's pages
-
-
 def ui_command(host: str, port: int) -> list[str]:
     """The command that serves MLflow's pages; the store's URI travels in the environment."""
-    return [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--workers",
-        "1",
-        "--host",
-        host,
-        "--port",
-        str(port),
-    ]
+    server = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+    return [*server, "--host", host, "--port", str(port)]
 
 
 def ui_environment(uri: str, storage: Path) -> dict[str, str]:
@@ -45,11 +32,7 @@ def ui_environment(uri: str, storage: Path) -> dict[str, str]:
 
 
 def serve_ui(uri: str, storage: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
-    """Serve MLflow's pages until the server ends; its exit code.
-
-    Raises:
-        InputError: if the store is a server itself, or the port is taken.
-    """
+    """Serve MLflow's pages until the server ends; its exit code."""
     if is_server(uri):
         raise InputError(f"tracking_uri = {redact_uri(uri)!r} is a server: open it in a browser")
     with socket.socket() as probe:

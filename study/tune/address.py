@@ -1,4 +1,4 @@
-"""Which cluster is meant."""
+"""Which cluster a command means: by its option, or by its environment."""
 
 import os
 
@@ -11,9 +11,6 @@ def address_of(config: RunsConfig) -> str | None:
     """The cluster to use: the one given, or RAY_ADDRESS, which ``ray job submit`` sets.
 
     None: this machine.
-
-    Raises:
-        InputError: if RAY_ADDRESS is no address that a driver can use.
     """
     if config.address is not None:
         return config.address

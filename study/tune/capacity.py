@@ -11,11 +11,8 @@ from trainables.errors import InputError
 _EPSILON = 1e-9
 
 
-# What fits
-
-
 class Node(NamedTuple):
-    """A node that is alive: Ray's id, its address, its logical cores and GPUs."""
+    """A living node: Ray's id, its address, its logical cores and GPUs."""
 
     id: str
     host: str
@@ -45,9 +42,9 @@ def several_nodes() -> bool:
 
 
 def trials_on(node: Node, config: RunsConfig) -> int | None:
-    """How many trials fit on a node; None: any number, they ask for nothing.
+    """How many trials fit on a node; None: any number, since they ask for nothing.
 
-    A GPU's fractions are packed whole: 0.4 of one packs two, not two and a half.
+    A trial's fraction lies on one GPU: with 0.4 a trial, a GPU holds two trials, and two GPUs four.
     """
     share = config.gpus_per_trial
     limits = []
@@ -92,11 +89,7 @@ def packing(share: float) -> str:
 
 
 def capacity(config: RunsConfig) -> Capacity:
-    """How many trials fit on what Ray has: on each node by itself.
-
-    Raises:
-        InputError: if not even one does.
-    """
+    """How many trials run at once on what Ray has; each must fit on one node."""
     nodes = alive_nodes()
     fits = [trials_on(node, config) for node in nodes]
     limits = [] if None in fits else [sum(fit or 0 for fit in fits)]
@@ -104,19 +97,23 @@ def capacity(config: RunsConfig) -> Capacity:
         limits.append(config.max_concurrent)
     concurrent = min(limits, default=1)
     if concurrent < 1:
-        has = "; ".join(
-            f"{'this machine' if len(nodes) == 1 else node.name} has {node.cpus:g} cores and "
-            f"{node.gpus:g} GPUs"
-            for node in nodes[:4]
-        )
-        raise InputError(
-            f"cpus_per_trial = {config.cpus_per_trial:g}, gpus_per_trial = "
-            f"{config.gpus_per_trial:g}: no trial fits, {has}"
-        )
+        raise InputError(_no_room(config, nodes))
     used = [node for node, fit in zip(nodes, fits, strict=True) if fit != 0]
     return Capacity(
         cpus=sum(node.cpus for node in used),
         gpus=sum(node.gpus for node in used),
         concurrent=concurrent,
         nodes=len(used),
+    )
+
+
+def _no_room(config: RunsConfig, nodes: list[Node]) -> str:
+    has = "; ".join(
+        f"{'this machine' if len(nodes) == 1 else node.name} has {node.cpus:g} cores and "
+        f"{node.gpus:g} GPUs"
+        for node in nodes[:4]
+    )
+    return (
+        f"cpus_per_trial = {config.cpus_per_trial:g}, gpus_per_trial = "
+        f"{config.gpus_per_trial:g}: no trial fits, {has}"
     )

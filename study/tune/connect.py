@@ -1,4 +1,4 @@
-"""Ray, on this machine or a cluster: connect, count what fits, refuse what can't work there."""
+"""Connects to Ray: starts it on this machine, or joins a cluster; leaves it safely."""
 
 import gc
 import logging
@@ -10,11 +10,10 @@ from typing import Any
 
 import grpc
 import ray
-from ray._private import ray_constants
 
 from study.config import RunsConfig
 from study.tune.address import address_of
-from study.tune.ray_patches import environment, on_loopback, without_servers
+from study.tune.ray_patches import GRPC_OPTIONS, environment, on_loopback, without_servers
 from trainables.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Interrupts are ours to handle (study.tune.interrupts).
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # A snapshot of the experiment is of no use to us: make it rare.
+    # A study goes on from its own records, not from Tune's snapshots: make them rare.
     "TUNE_GLOBAL_CHECKPOINT_S": "100000",
 }
 
@@ -46,16 +45,9 @@ _CONNECT_SECONDS = 10.0
 _CLIENT_TRIES = 3
 
 
-# Connecting
-
-
 @contextmanager
 def ray_session(config: RunsConfig) -> Iterator[None]:
-    """Connect to Ray, or start it on this machine, and leave it as it was.
-
-    Raises:
-        InputError: if there is no cluster at the address.
-    """
+    """Connect to Ray, or start it on this machine; a Ray that was there before stays."""
     os.environ.update({key: os.environ.get(key, value) for key, value in _QUIET.items()})
     started = not ray.is_initialized()
     if started:
@@ -70,10 +62,10 @@ def ray_session(config: RunsConfig) -> Iterator[None]:
 def leave_ray() -> None:
     """``ray.shutdown``, safe beside other threads, such as the one that writes to MLflow.
 
-    While Ray shuts down, a reference of its that is dropped ends the whole process at once, with
-    exit code 1 and nothing but a line in Ray's log. Tune leaves references in cycles, and a garbage
-    collection in any thread may drop them just then: so they go before, and none is collected
-    meanwhile.
+    Dropping one of Ray's references while Ray shuts down ends the whole process at once, with exit
+    code 1 and nothing but a line in Ray's log. Tune leaves references in cycles. A garbage
+    collection in any thread could drop them just then: so they are collected before, and nothing is
+    collected meanwhile.
     """
     gc.collect()
     enabled = gc.isenabled()
@@ -95,7 +87,7 @@ def _connect(address: str | None) -> None:
         "log_to_driver": False,
     }
     if address.startswith("ray://"):
-        # What the options below do, the client does not take.
+        # The client does not take _LOGGING's options.
         logging.getLogger("ray").setLevel(logging.ERROR)
     else:
         options |= _LOGGING
@@ -106,7 +98,7 @@ def _connect(address: str | None) -> None:
         # Ray has no one exception for this: also ValueError, RuntimeError, ImportError.
         leave_ray()
         lines = (str(error).strip() or type(error).__name__).splitlines()
-        # What the client's server says is a traceback, with the reason in its last line.
+        # The client's server answers with a traceback, whose last line is the reason.
         reason = " … ".join(line.strip()[:300] for line in dict.fromkeys((lines[0], lines[-1])))
         raise InputError(_no_cluster(address, reason)) from None
 
@@ -114,8 +106,8 @@ def _connect(address: str | None) -> None:
 def _start_here() -> None:
     """Start Ray on this machine.
 
-    Its processes inherit the workers' variables. In a runtime environment they would cost a second:
-    Ray starts workers in advance, which are of use only where there is none.
+    Its processes inherit the workers' variables. A runtime environment with them would cost a
+    second: Ray starts workers in advance, and can use them only where there is no such environment.
     """
     with on_loopback(), without_servers(), environment(WORKER_ENVIRONMENT):
         ray.init(address="local", include_dashboard=False, log_to_driver=False, **_LOGGING)
@@ -124,8 +116,8 @@ def _start_here() -> None:
 def _init_again(options: dict[str, Any]) -> None:
     """``ray.init``, several times if the client's server does not start.
 
-    The cluster's head forks that server for each client, beside gRPC's threads, which now and then
-    ends the new process at once (Ray's issue 63202); the next one starts as if nothing had been.
+    The cluster's head forks that server for each client, beside gRPC's threads. Now and then that
+    ends the new process at once (Ray's issue 63202); the next one starts as usual.
     """
     for left in reversed(range(_CLIENT_TRIES)):
         try:
@@ -140,7 +132,7 @@ def _init_again(options: dict[str, Any]) -> None:
 
 
 def _knock(address: str) -> None:
-    """Refuse an address where nobody is, or something else: Ray itself tries for minutes."""
+    """Refuse an address where no Ray answers; Ray itself would try for minutes."""
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -150,9 +142,7 @@ def _knock(address: str) -> None:
         raise InputError(_no_cluster(address, str(error))) from None
     if os.environ.get("RAY_USE_TLS", "0").lower() in {"1", "true"}:
         return
-    # As Ray's own: never through a proxy.
-    options = ray_constants.GLOBAL_GRPC_OPTIONS
-    with grpc.insecure_channel(f"{host}:{port}", options=options) as channel:
+    with grpc.insecure_channel(f"{host}:{port}", options=GRPC_OPTIONS) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=_CONNECT_SECONDS)
         except grpc.FutureTimeoutError:
@@ -163,5 +153,5 @@ def _no_cluster(address: str, reason: str) -> str:
     return (
         f"address = {address!r}: no Ray cluster can be used there ({reason}). On a node of the "
         "cluster give auto or the head's HOST:PORT, from outside ray://HOST:10001, or use ray job "
-        "submit; leave --address away to run on this machine"
+        "submit; leave --address out to run on this machine"
     )

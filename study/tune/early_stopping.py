@@ -1,8 +1,8 @@
 """Early stopping that knows where a trial's noise began: asynchronous successive halving (ASHA).
 
-A trial equals its baseline until its noise begins, so that values from before say nothing about
-it, and values from right after say little. Rungs count epochs of training as a whole; each trial
-is judged only at rungs from its own first noisy epochs on, which it reports (``judged_from``).
+A trial equals its baseline until its noise begins. Values from before say nothing about it, and
+values from right after say little. Rungs count all epochs of training; a trial is judged only at
+rungs past its own first noisy epochs, and reports from where on (``judged_from``).
 
 ASHA: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020.
 """
@@ -19,24 +19,24 @@ from study.records.ledger_view import TrialRecord
 from trainables.metrics import OBJECTIVES, objective_value
 
 RUNGS_PER_REDUCTION = 3
-"""Rungs while epochs grow by the reduction factor. Stock ASHA has one; a trial that forks after
-half of the budget would then never be judged."""
+"""Rungs while epochs grow by the reduction factor. Tune's own ASHA has one: it would never judge a
+trial that forks after half of the budget."""
 
 
 def milestones(first: int, epochs: int, reduction_factor: float) -> tuple[int, ...]:
-    """The epochs at which trials are compared: about geometric, from ``first`` to the budget.
+    """The epochs at which trials are compared: about geometric, from ``first`` (at least 1) on.
 
-    The first is ``first`` (at least 1); the budget itself is none, since nothing is left to stop.
+    The budget itself is none of them: nothing is left to stop there.
     """
     ratio = reduction_factor ** (1 / RUNGS_PER_REDUCTION)
-    found: list[int] = []
+    rising: list[int] = []
     exact = float(max(1, first))
     while round(exact) < epochs:
         # Early ones, closer than an epoch, fall together.
-        if not found or round(exact) > found[-1]:
-            found.append(round(exact))
+        if not rising or round(exact) > rising[-1]:
+            rising.append(round(exact))
         exact *= ratio
-    return tuple(found)
+    return tuple(rising)
 
 
 @dataclass
@@ -57,12 +57,12 @@ class Rungs:
         """Record a value where it counts; returns whether the trial may go on.
 
         A value counts at the highest milestone reached, if that is not before ``judged_from`` and
-        the trial has no value there yet. Of the values there, as large a share may go on as the
-        epochs grow by until the next milestone, so that each stage costs the same: with k of
-        n values better, the trial goes on if k < ⌈n · milestone / next⌉.
+        the trial has no value there yet. With k of the n values there better, the trial goes on if
+        k < ⌈n · milestone / next⌉: the share of trials falls as their epochs grow, so that each
+        stage costs the same.
 
         Args:
-            key: the trial's own key, which it keeps when it is tried again or taken up again.
+            key: the trial's own key, which it keeps when it is tried again or resumed.
             epochs_done: epochs completed, those shared with the baseline included.
             judged_from: epochs completed from which on the trial is judged.
             value: finite; higher is better.
@@ -83,19 +83,19 @@ class Rungs:
 
 
 class WarmWorkers(FIFOScheduler):
-    """Gives a worker that is free to the trial that nobody starts a worker for yet.
+    """Gives a free worker to the newest trial that waits, not to the oldest.
 
-    Tune's own order gives it to the trial that waits longest, whose worker is about to be there and
-    is then thrown away; the next trial has one started from scratch. Where trials are shorter than
-    a worker's start, or end at once because their noise never begins, but one of them would run at
-    a time, for as long as the search lasts.
+    Tune starts a new worker for each trial that waits, the oldest first. If the oldest then takes a
+    free worker, as in Tune's own order, its new one is thrown away, and the next trial waits for
+    another to start. With trials that are shorter than such a start, or that end at once because
+    their noise never begins, only one at a time would run for the rest of the search.
     """
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """One that was cut off before; else the newest; None if none waits."""
-        # In the order of their creation.
+        """A trial that was cut off before; else the newest; None if none waits."""
+        # Tune lists trials in the order of their creation.
         waiting = [trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING]
-        # With fewer nodes than before there may be no room to start a worker for it.
+        # Those come first: with fewer nodes than before, no new worker may fit for them.
         cut_off = [trial for trial in waiting if "training_iteration" in (trial.last_result or {})]
         return (cut_off[:1] or waiting[-1:] or [None])[0]
 
@@ -115,7 +115,7 @@ class ForkAwareASHA(WarmWorkers):
         grace_period: int,
         reduction_factor: float = 3,
     ) -> None:
-        """Make a scheduler with empty rungs.
+        """The rungs begin empty.
 
         Args:
             objective: one of ``OBJECTIVES``.
@@ -131,7 +131,7 @@ class ForkAwareASHA(WarmWorkers):
         self.rungs = Rungs(milestones(grace_period, epochs, reduction_factor), epochs)
 
     def replay(self, records: Mapping[str, TrialRecord], grace: int) -> None:
-        """Fill the rungs with what the ledger has, as they were when it was recorded.
+        """Fill the rungs from the ledger, as they were when it was written.
 
         Args:
             records: the study's trials by key; baselines and other roles are no competitors.
@@ -164,11 +164,3 @@ class ForkAwareASHA(WarmWorkers):
             return True
         done = int(result["training_iteration"])
         return self.rungs.judge(key, done, int(judged_from), self._sign * value)
-
-    def debug_string(self) -> str:
-        """How many values each rung has."""
-        sizes = ", ".join(
-            f"{milestone}: {len(self.rungs.recorded.get(milestone, {}))}"
-            for milestone in self.rungs.milestones
-        )
-        return f"early stopping: {self.stopped} stopped; values by rung (epochs): {sizes}"

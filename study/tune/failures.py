@@ -1,4 +1,4 @@
-"""What a failed trial's exception says, in one line."""
+"""The exception that ended a trial: as Tune keeps it, and in one line."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Ctrl-C once: what runs comes to a clean end. Twice: the process ends at once.
+"""Ctrl-C once: the runs come to a clean end. Twice: the process ends at once.
 
 SIGTERM, which cluster managers and ``ray job stop`` send, counts as Ctrl-C.
 """
@@ -17,7 +17,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Interrupts:
-    """What this process was told to do so far; signals belong to the whole process."""
+    """The interrupts that this process has received; signals belong to the whole process."""
 
     def __init__(self, first: str) -> None:
         self.received = False
@@ -25,7 +25,7 @@ class _Interrupts:
         self._first = first
 
     def take_over(self) -> dict[int, Any]:
-        """Handle the signals from now on; returns who did before."""
+        """Handle the signals from now on; returns the handlers of before."""
         return {number: signal.signal(number, self._handle) for number in _SIGNALS}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -35,7 +35,7 @@ class _Interrupts:
         # Not print(): the signal may have come in the middle of one.
         os.write(2, f"\n{self._first}\n".encode())
         if self.tune_runs:
-            # Tune then starts nothing more, stops its trials and returns; it handles SIGUSR1 so.
+            # At SIGUSR1 Tune starts nothing more, stops its trials and returns.
             signal.raise_signal(signal.SIGUSR1)
         else:
             raise KeyboardInterrupt
@@ -48,7 +48,7 @@ _current: _Interrupts | None = None
 def interruptible(first: str) -> Iterator[None]:
     """Inside, the first interrupt raises KeyboardInterrupt and the second ends the process.
 
-    Does nothing in other threads than the main one, where Python handles no signals.
+    It does nothing outside the main thread, the only one in which Python handles signals.
 
     Args:
         first: what the user is told after the first one.
@@ -68,18 +68,14 @@ def interruptible(first: str) -> Iterator[None]:
 
 @contextmanager
 def handed_to_tune() -> Iterator[None]:
-    """Around ``Tuner.fit``: an interrupt ends it in Tune's own way, then is raised here.
-
-    Raises:
-        KeyboardInterrupt: on leaving, if there was one inside.
-    """
+    """Around ``Tuner.fit``: an interrupt ends it in Tune's own way; KeyboardInterrupt follows."""
     interrupts = _current
     if interrupts is None:
         yield
         return
-    # Ray took over SIGTERM when it was started.
+    # Ray took SIGTERM over when it started.
     interrupts.take_over()
-    # Tune puts its own handler there a while after it has begun; by default it ends the process.
+    # Until Tune has put its own handler there, SIGUSR1 would end the process.
     before: dict[int, Any] = {signal.SIGUSR1: signal.signal(signal.SIGUSR1, _raise_interrupt)}
     interrupts.tune_runs = True
     try:

@@ -1,30 +1,15 @@
-"""Jobs: runs that are known beforehand (baselines, grids), and the searcher that hands them out.
+"""What Tune hands to the Trainable, and the searcher that hands out runs known beforehand.
 
-A search asks Optuna what to run next; everything else in this project is a list of jobs. Both hand
-the same flat dictionary to the Trainable.
+A search asks Optuna what to run next; everything else is a list of planned runs.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ray.tune.search import Searcher
 
-Role = Literal["baseline", "trial", "confirm", "placebo"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run: its stable key, its role, and what it changes in the base configuration."""
-
-    key: str
-    role: Role
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-
-    def tune_config(self) -> dict[str, Any]:
-        """The dictionary that the Trainable gets."""
-        return tune_config(self.key, self.role, self.overrides)
+from study.records.planned_run import PlannedRun, Role
 
 
 def tune_config(key: str, role: Role, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,18 +17,19 @@ def tune_config(key: str, role: Role, overrides: Mapping[str, Any]) -> dict[str,
     return {"key": key, "role": role, "overrides_json": json.dumps(dict(overrides))}
 
 
-class JobSearcher(Searcher):
-    """Hands out a list of jobs in order, and nothing else."""
+class ListSearcher(Searcher):
+    """Hands out planned runs in order, and nothing else."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, runs: Sequence[PlannedRun]) -> None:
         super().__init__(metric=None, mode=None)
-        self._waiting = list(jobs)
+        self._waiting = list(runs)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next job's configuration, or that there is none left."""
+        """The next run's configuration, or that there is none left."""
         if not self._waiting:
             return str(Searcher.FINISHED)
-        return self._waiting.pop(0).tune_config()
+        run = self._waiting.pop(0)
+        return tune_config(run.key, run.role, run.overrides)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -1,7 +1,7 @@
 """Tune's callback: what trials report becomes events of the ledger.
 
-It runs in the driver's loop, so it does nothing slow and raises nothing: an exception here would
-end the whole study (on a result) or turn a finished trial into a failed one (on its end).
+It runs in the driver's loop, so it does nothing slow and raises nothing. An exception on a result
+would end the whole study; one on a trial's end would turn a finished trial into a failed one.
 """
 
 import functools
@@ -16,6 +16,7 @@ from ray.tune.experiment import Trial
 from study.records.events import EndEvent, EpochsEvent, Event, NoteEvent, StartEvent, TrialState
 from study.records.ledger import Ledger
 from study.records.ledger_view import TrialRecord, read_ledger, same_numbers
+from study.statistics.paired import paired_differences
 from study.tune.failures import failure_reason
 from trainables.metrics import TEST_FIGURES, EpochMetrics, objective_values
 from trainables.noise.controller import fork_epoch
@@ -30,29 +31,21 @@ _FIELDS = tuple(EpochMetrics.__dataclass_fields__)
 Hook = TypeVar("Hook", bound=Callable[..., None])
 
 
-class _Run:
+class _OpenRun:
     """What the callback remembers of a run that has not ended."""
 
-    def __init__(self, start: StartEvent) -> None:
+    def __init__(self, start: StartEvent, record: TrialRecord | None = None) -> None:
+        """``record``: what the ledger has of the run."""
         self.start = start
-        self.rows: dict[int, EpochMetrics] = {}
-        self.shared: set[int] = set()
-        self.fork_epoch: int | None = None
         self.diverged = ""
         self.seconds: float | None = None
-        self.note = ""
-        self.node = ""
         self.test: dict[str, float] = {}
-
-    def recall(self, record: TrialRecord) -> None:
-        """Take over what the ledger knows."""
-        self.rows = {row.epoch: row for row in record.history}
-        # What is shared is a prefix: a run leaves its baseline's course once.
-        self.shared = set(range(record.shared_epochs))
-        fork = record.tags.get("fork_epoch")
+        self.rows = {row.epoch: row for row in record.history} if record else {}
+        # The epochs that it shares with its baseline come first: it leaves that course once.
+        self.shared = set(range(record.shared_epochs if record else 0))
+        self.tags = dict(record.tags if record else {})
+        fork = self.tags.get("fork_epoch")
         self.fork_epoch = int(fork) if fork else None
-        self.note = record.tags.get("note", "")
-        self.node = record.tags.get("node", "")
 
     @property
     def budget(self) -> int:
@@ -79,9 +72,9 @@ def _never_raise(hook: Hook) -> Hook:
 class LedgerCallback(tune.Callback):
     """Writes starts, epochs and ends of trials to the ledger.
 
-    An epoch is written once: what a resumed trial reports again is compared and left out. A trial
-    that was stopped by the end of the whole experiment (interrupt, time budget) is not ended here:
-    it goes on when the study is resumed.
+    An epoch is written once. What a resumed trial reports again is compared and left out. A trial
+    that stopped because the whole search ended (interrupt, time budget) is not ended here: it goes
+    on when the study is resumed.
     """
 
     def __init__(
@@ -98,7 +91,7 @@ class LedgerCallback(tune.Callback):
             describe: a trial's configuration (Tune's dictionary) → its start.
             baselines: digest of a baseline → its whole history.
             baseline_tests: digest of a baseline → its figures on the test set, if trials are
-                evaluated on it, too.
+                evaluated on the test set, too.
         """
         self.path = Path(path)
         self.error: Exception | None = None
@@ -106,7 +99,7 @@ class LedgerCallback(tune.Callback):
         self._baselines = dict(baselines or {})
         self._baseline_tests = dict(baseline_tests or {})
         self._ledger: Ledger | None = None
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, _OpenRun] = {}
         self._ended: set[str] = set()
         self._baseline_keys: dict[str, str] = {}
 
@@ -126,8 +119,7 @@ class LedgerCallback(tune.Callback):
             if record.finished:
                 self._ended.add(key)
             else:
-                self._runs[key] = _Run(_start_of(record))
-                self._runs[key].recall(record)
+                self._runs[key] = _OpenRun(_start_of(record), record)
 
     @_never_raise
     def on_trial_start(
@@ -145,7 +137,7 @@ class LedgerCallback(tune.Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        """Record the epoch, and before the first one what the trial shares with its baseline."""
+        """Record the epoch; before the first, record what the trial shares with its baseline."""
         if "epoch" not in result:
             return
         run = self._run(trial)
@@ -156,11 +148,11 @@ class LedgerCallback(tune.Callback):
         run.test = {name: result[name] for name in TEST_FIGURES if name in result}
         self._share(run, upto=min(row.epoch, start_epoch))
         self._add(run, row, shared=row.epoch < start_epoch)
-        self._say_where(run, str(result.get("node") or ""))
-        note = str(result.get("note") or "")
-        if note and note != run.note:
-            run.note = note
-            self._write(NoteEvent(run.start.key, {"note": note}))
+        for tag in ("node", "note"):
+            text = str(result.get(tag) or "")
+            if text and text != run.tags.get(tag):
+                run.tags[tag] = text
+                self._write(NoteEvent(run.start.key, {tag: text}))
 
     @_never_raise
     def on_trial_complete(
@@ -194,7 +186,7 @@ class LedgerCallback(tune.Callback):
             ledger.close()
 
     def failed(self, where: str, error: Exception) -> None:
-        """Say an error of ours once, loudly; the first one stays in ``error``."""
+        """Say once and loudly that recording failed; the first error stays in ``error``."""
         if self.error is None:
             self.error = error
             log.error(
@@ -207,32 +199,25 @@ class LedgerCallback(tune.Callback):
                 exc_info=error,
             )
 
-    def _say_where(self, run: _Run, node: str) -> None:
-        """Record the node on which the run is trained, and where it moves to."""
-        if node and node != run.node:
-            run.node = node
-            self._write(NoteEvent(run.start.key, {"node": node}))
-
-    def _run(self, trial: Trial) -> _Run:
-        """The trial's run; a new one, or one that had ended, is begun."""
+    def _run(self, trial: Trial) -> _OpenRun:
+        """The trial's run; it begins if it is new, or begins again if it had ended."""
         key = trial.config["key"]
         run = self._runs.get(key)
         if run is not None:
             return run
         start = self._describe(trial.config)
         assert start.key == key, f"describe() gave {start.key!r} for {key!r}"
-        run = _Run(start)
-        if key in self._ended:
-            run.recall(read_ledger(self.path).trials[key])
-            self._ended.remove(key)
+        ended = read_ledger(self.path).trials[key] if key in self._ended else None
+        run = _OpenRun(start, ended)
+        self._ended.discard(key)
         if start.role == "baseline":
             self._baseline_keys[start.baseline] = key
         self._runs[key] = run
         self._write(start)
         return run
 
-    def _share(self, run: _Run, upto: int) -> None:
-        """Record the baseline's epochs before ``upto`` that the trial lacks, as its own."""
+    def _share(self, run: _OpenRun, upto: int) -> None:
+        """Record the baseline's epochs before ``upto`` as the trial's own, where it lacks them."""
         missing = [epoch for epoch in range(upto) if epoch not in run.rows]
         if not missing:
             return
@@ -252,20 +237,20 @@ class LedgerCallback(tune.Callback):
         self._write(EpochsEvent(start.key, shared, shared=True))
         self._write(NoteEvent(start.key, self._fork_tags(run)))
 
-    def _fork_tags(self, run: _Run) -> dict[str, str]:
+    def _fork_tags(self, run: _OpenRun) -> dict[str, str]:
         origin = self._baseline_keys.get(run.start.baseline, run.start.baseline)
         if run.fork_epoch is None:
             return {"forked_from": origin, "never_injected": "true"}
         return {"forked_from": origin, "fork_epoch": str(run.fork_epoch)}
 
-    def _add(self, run: _Run, row: EpochMetrics, *, shared: bool) -> None:
-        known = run.rows.get(row.epoch)
-        if known is None:
+    def _add(self, run: _OpenRun, row: EpochMetrics, *, shared: bool) -> None:
+        recorded = run.rows.get(row.epoch)
+        if recorded is None:
             run.rows[row.epoch] = row
             if shared:
                 run.shared.add(row.epoch)
             self._write(EpochsEvent(run.start.key, (row,), shared=shared))
-        elif not same_numbers(known, row):
+        elif not same_numbers(recorded, row):
             log.warning(
                 "%s: epoch %d came out differently when it was repeated; the first figures are "
                 "kept (training is not deterministic there)",
@@ -273,7 +258,7 @@ class LedgerCallback(tune.Callback):
                 row.epoch,
             )
 
-    def _end(self, run: _Run, state: TrialState, reason: str) -> None:
+    def _end(self, run: _OpenRun, state: TrialState, reason: str) -> None:
         key, history = run.start.key, run.history
         values = {**objective_values(history), **run.test} if history and state != "failed" else {}
         event = EndEvent(
@@ -291,13 +276,13 @@ class LedgerCallback(tune.Callback):
         self._ended.add(key)
         self._write(event)
 
-    def _paired_difference(self, run: _Run, values: Mapping[str, float]) -> dict[str, float]:
-        """Value − the baseline's after as many epochs, by objective."""
+    def _paired_difference(self, run: _OpenRun, values: Mapping[str, float]) -> dict[str, float]:
+        """By objective: the run's value − its baseline's after as many epochs."""
         same = (self._baselines.get(run.start.baseline) or ())[: len(run.rows)]
         if run.start.role == "baseline" or len(same) < len(run.rows) or not values:
             return {}
         baseline = {**objective_values(same), **self._baseline_tests.get(run.start.baseline, {})}
-        return {name: value - baseline[name] for name, value in values.items() if name in baseline}
+        return paired_differences(values, baseline)
 
     def _write(self, event: Event) -> None:
         if self._ledger is None:

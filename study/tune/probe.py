@@ -22,15 +22,11 @@ from trainables.uris import redact_uri
 _PROBE_SECONDS = 120.0
 
 
-# What can't work on a cluster
-
-
 @contextmanager
 def cluster(config: RunsConfig) -> Iterator[None]:
-    """Stay connected to the cluster, once it is known that the runs can work on it.
+    """Stay connected to the cluster, after refusing one on which the runs can't work.
 
-    Raises:
-        InputError: if they can't, with the remedy; nothing has been written.
+    Nothing has been written when it is refused.
     """
     with ray_session(config):
         capacity(config)
@@ -43,11 +39,7 @@ def cluster(config: RunsConfig) -> Iterator[None]:
 
 
 def check_tracking_shared(config: RunsConfig, storage: Storage, nodes: int) -> None:
-    """Refuse a tracking store that is a file of this machine.
-
-    Raises:
-        InputError: with the remedy.
-    """
+    """Refuse a tracking store that is a file of this machine."""
     given = config.tracking_uri
     if given is None and storage.remote is not None:
         return  # It lies in the work folder, and is copied to the object store.
@@ -62,11 +54,7 @@ def check_tracking_shared(config: RunsConfig, storage: Storage, nodes: int) -> N
 
 
 def probe_nodes(config: RunsConfig, storage: Storage, nodes: list[Node]) -> None:
-    """Let each node that trials may run on read a file in the storage, and find the device.
-
-    Raises:
-        InputError: naming the first node that can't, with the remedy.
-    """
+    """Let each of the nodes read a file in the storage and find the device; refuse if one can't."""
     token = uuid.uuid4().hex
     with _token_file(storage, token) as place:
         read = ray.remote(num_cpus=0, max_retries=0)(_look)
@@ -79,7 +67,7 @@ def probe_nodes(config: RunsConfig, storage: Storage, nodes: list[Node]) -> None
         ]
         for node, answer in zip(nodes, answers, strict=True):
             try:
-                found, problem = ray.get(answer, timeout=_PROBE_SECONDS)
+                content, problem = ray.get(answer, timeout=_PROBE_SECONDS)
             except ray.exceptions.GetTimeoutError:
                 raise InputError(
                     f"address = {address_of(config)!r}: node {node.name} had no room for a look "
@@ -93,7 +81,7 @@ def probe_nodes(config: RunsConfig, storage: Storage, nodes: list[Node]) -> None
                 ) from None
             if problem:
                 raise InputError(f"{problem} (on node {node.name})")
-            if found != token:
+            if content != token:
                 raise InputError(_not_shared(storage, node))
 
 
@@ -129,7 +117,7 @@ def _not_shared(storage: Storage, node: Node) -> str:
 
 @contextmanager
 def _token_file(storage: Storage, token: str) -> Iterator[str]:
-    """A file in the storage that holds the token; afterwards the storage is as it was."""
+    """A file in the storage that holds the token; the storage is as before afterwards."""
     name = f".noise-study-{token[:8]}"
     if storage.remote is not None:
         place = storage.remote / name

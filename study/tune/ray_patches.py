@@ -11,42 +11,40 @@ import ray.train._internal.storage as tune_storage
 from ray import tune
 from ray._private import ray_constants
 from ray._private.node import Node as RayNode
+from ray.tune.experiment import Trial
 from ray.tune.impl.tuner_internal import TunerInternal
 
-_SERVERS = ("start_monitor", "start_api_server")
+GRPC_OPTIONS = ray_constants.GLOBAL_GRPC_OPTIONS
+"""What Ray itself connects with: never through a proxy. Asking an address must go the same way."""
 
 
 @contextmanager
 def on_loopback() -> Iterator[None]:
-    """Let a Ray that is started inside listen on 127.0.0.1 alone, as it does on a Mac.
+    """Let a Ray that starts inside listen on 127.0.0.1 alone, as it does on a Mac.
 
     Otherwise each of its processes listens on all of the machine's interfaces, and whoever reaches
-    one of them runs code here. The variable is for the processes that Ray starts.
+    one of them runs code here. The constant is for this process, the variable for those that Ray
+    starts.
     """
-    usual, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    try:
-        with environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
-            yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = usual
+    variable = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
+    with _replaced(ray_constants, ENABLE_RAY_CLUSTER=False), environment(variable):
+        yield
 
 
 @contextmanager
 def without_servers() -> Iterator[None]:
-    """Let a Ray that is started inside do without what is of no use on one machine.
+    """Let a Ray that starts inside leave out two servers that one machine does not need.
 
-    The monitor adds and removes nodes, of which there are none; Ray waits a second for its start,
-    and another one, in vain, for it to end by itself. The dashboard's server, which Ray starts even
-    without a dashboard, only reports usage to Ray's makers.
+    The monitor adds and removes nodes. There are none to add; Ray waits a second for its start,
+    and another second for its end. The dashboard's server starts even without a dashboard; all it
+    does then is to report usage to Ray's makers.
     """
-    usual = {name: getattr(RayNode, name) for name in _SERVERS}
-    try:
-        for name in _SERVERS:
-            setattr(RayNode, name, lambda self, **_: None)
+
+    def nothing(self: RayNode, **_: Any) -> None:
+        pass
+
+    with _replaced(RayNode, start_monitor=nothing, start_api_server=nothing):
         yield
-    finally:
-        for name, method in usual.items():
-            setattr(RayNode, name, method)
 
 
 @contextmanager
@@ -64,9 +62,6 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-# Tune through Ray's client
-
-
 def fit(**settings: Any) -> None:
     """Run Tune in this process, through Ray's client (``ray://``) too.
 
@@ -81,10 +76,26 @@ def fit(**settings: Any) -> None:
         tune.Tuner(**settings).fit()
         return
     inner = TunerInternal(**settings, _tuner_kwargs={"_remote": False})
-    usual = tune_storage._get_ray_train_session_dir
-    with tempfile.TemporaryDirectory(prefix="noise-study-") as folder:
-        tune_storage._get_ray_train_session_dir = lambda: folder
-        try:
-            inner.fit()
-        finally:
-            tune_storage._get_ray_train_session_dir = usual
+    with (
+        tempfile.TemporaryDirectory(prefix="noise-study-") as folder,
+        _replaced(tune_storage, _get_ray_train_session_dir=lambda: folder),
+    ):
+        inner.fit()
+
+
+def take_back_failure(trial: Trial) -> None:
+    """Let Tune forget one failure of a trial, which it has no way to be told."""
+    # A failure that Ray itself takes for a preemption is not counted in the first place.
+    trial.run_metadata.num_failures = max(0, trial.run_metadata.num_failures - 1)
+
+
+@contextmanager
+def _replaced(owner: Any, **values: Any) -> Iterator[None]:
+    usual = {name: getattr(owner, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(owner, name, value)
+        yield
+    finally:
+        for name, value in usual.items():
+            setattr(owner, name, value)

@@ -1,11 +1,9 @@
 """Assembles Ray Tune: one call runs one batch of trials, be it the baselines or the search.
 
-Tune's own persistence is not used (its checkpoints, its restore, its loggers): the ledger, the
-Optuna journal and the trials' checkpoints are what a study goes on from.
+Tune's own checkpoints, restore and loggers are not used: a study goes on from the ledger, Optuna's
+journal and the trials' own checkpoints.
 """
 
-import functools
-import shutil
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -48,7 +46,7 @@ def run_trials(
     scheduler: TrialScheduler | None = None,
     time_budget: float | None = None,
 ) -> None:
-    """Run ``samples`` trials; what they report goes to the callbacks, nowhere else.
+    """Run ``samples`` trials; their reports go to the callbacks alone.
 
     Returns when all have ended, or when the time budget (seconds) is over.
 
@@ -56,12 +54,11 @@ def run_trials(
         KeyboardInterrupt: after an interrupt, once Tune has come to its end.
     """
     room = capacity(config)
-    scratch = tempfile.mkdtemp(prefix="noise-study-")
     resources = {"cpu": config.cpus_per_trial, "gpu": config.gpus_per_trial}
     trainable = tune.with_resources(tune.with_parameters(NoiseTrainable, spec=spec), resources)
-    try:
-        fit_tuner = functools.partial(
-            fit,
+    scratch = tempfile.TemporaryDirectory(prefix="noise-study-", ignore_cleanup_errors=True)
+    with scratch as folder, handed_to_tune():
+        fit(
             trainable=trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
@@ -75,7 +72,7 @@ def run_trials(
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=scratch,
+                storage_path=folder,
                 callbacks=[*callbacks, ForgiveLostNodes()],
                 failure_config=tune.FailureConfig(max_failures=config.max_failures),
                 checkpoint_config=tune.CheckpointConfig(
@@ -84,10 +81,6 @@ def run_trials(
                 verbose=0,
             ),
         )
-        with handed_to_tune():
-            fit_tuner()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _short_name(trial: Any) -> str:
@@ -95,5 +88,5 @@ def _short_name(trial: Any) -> str:
 
 
 def gpu_memory_fraction(config: RunsConfig) -> float | None:
-    """The share of a GPU's memory that a trial may use: Ray packs fractions, but enforces none."""
+    """The share of a GPU's memory that a trial may use; Ray packs fractions, but enforces none."""
     return config.gpus_per_trial if 0 < config.gpus_per_trial < 1 else None

@@ -8,7 +8,7 @@ from analysis.commands.analysis import main
 from analysis.compare import compare_studies, differing
 from analysis.reading import load_study
 from analysis.report.sections import sections
-from study.statistics.paired import estimate
+from study.statistics.estimate import estimate
 from tests.support.trained_studies import TRIALS, history, write_confirmation, write_study
 from trainables.metrics import objective_value
 from trainables.noise.fork import baseline_config
@@ -27,7 +27,7 @@ def test_lines_hold_each_studys_own_result(compared: Path) -> None:
     views = [load_study(compared, name) for name in ("one", "two", "begun")]
     one, two, begun = compare_studies(views)
     assert one.best is not None
-    assert one.best.trial == views[0].summary.best
+    assert one.best.key == views[0].summary.best
     assert one.best.interval is None
     assert "no interval" in one.best.text()
     assert (one.complete, two.complete) == (4, 2)

@@ -9,7 +9,8 @@ from typing import Any
 from study.campaigns.confirm_plan import ConfirmConfig, config_file, confirm_folder, run_key
 from study.config import StudyConfig
 from study.records.events import EndEvent, EpochsEvent, StartEvent, StudyEndEvent, StudyEvent
-from study.records.folder import StudyFolder, write_json
+from study.records.folder import StudyFolder
+from study.records.json_files import write_json
 from study.records.ledger import Ledger
 from study.records.ledger_view import read_ledger
 from tests.support.runs import training
@@ -209,7 +210,7 @@ def write_confirmation(
 
 def write_run(folder: Path, config: TrainConfig) -> Path:
     """The folder of a single run, as ``noise-train`` leaves it; returns it."""
-    from study.run.json_files import json_line
+    from study.records.json_files import json_line
 
     folder.mkdir(parents=True)
     write_json(folder / "config.json", config.model_dump(mode="json"))

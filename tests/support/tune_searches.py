@@ -147,6 +147,13 @@ def open_search(folder: Path) -> StudySearcher:
     )
 
 
+def missing(folder: Path, wanted: int) -> int:
+    """How many trials of the search in ``folder`` have not ended."""
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "optuna.journal"))
+    study = optuna.load_study(study_name="s", storage=optuna.storages.JournalStorage(backend))
+    return wanted - sum(trial.state.is_finished() for trial in study.get_trials())
+
+
 def search(folder: Path, wanted: int) -> ForkAwareASHA:
     """Run on Tune what is missing of a search for ``wanted`` trials, two at once."""
     searcher = open_search(folder)
@@ -156,7 +163,7 @@ def search(folder: Path, wanted: int) -> ForkAwareASHA:
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
-            num_samples=searcher.remaining(wanted),
+            num_samples=missing(folder, wanted),
             max_concurrent_trials=2,
             reuse_actors=True,
         ),
@@ -176,7 +183,7 @@ def search_alone(folder: Path, wanted: int) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     searcher = open_search(folder)
     running: dict[str, Iterator[dict[str, Any]]] = {}
-    left = searcher.remaining(wanted)
+    left = missing(folder, wanted)
     while left or running:
         while left and len(running) < 2:
             left -= 1

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import Parameter
 
+from trainables import torch_parts
 from trainables.errors import InputError
 from trainables.noise_config import Distribution, Scaling
 
@@ -139,7 +140,7 @@ class ParameterNoise:
             if self._clean is None:
                 self._clean = [torch.empty_like(p) for p in self._parameters]
             if self._parameters:
-                torch._foreach_copy_(self._clean, self._parameters)
+                torch_parts.copy_(self._clean, self._parameters)
         measured = self.perturb_weights(sigma, generator, norms=norms)
         self._weights_noisy = True
         return measured
@@ -150,7 +151,7 @@ class ParameterNoise:
         assert self._clean is not None
         with torch.no_grad():
             if self._parameters:
-                torch._foreach_copy_(self._parameters, self._clean)
+                torch_parts.copy_(self._parameters, self._clean)
         self._weights_noisy = False
 
     @contextmanager
@@ -183,7 +184,7 @@ class ParameterNoise:
         with torch.no_grad():
             lengths: list[Tensor] = []
             if norms or (self._relative and sigma != 0):
-                lengths = list(torch._foreach_norm(present))
+                lengths = torch_parts.norms(present)
             if sigma != 0:
                 if self._noise is None:
                     self._noise = _FlatNoise(self._parameters, self._distribution)
@@ -193,9 +194,9 @@ class ParameterNoise:
                     views = [view for view, tensor in pairs if tensor is not None]
                 if self._relative:
                     factors = [sigma / math.sqrt(max(1, t.numel())) for t in present]
-                    torch._foreach_addcmul_(present, views, torch._foreach_mul(lengths, factors))
+                    torch_parts.add_scaled_(present, views, lengths, factors)
                 else:
-                    torch._foreach_add_(present, views)
+                    torch_parts.add_(present, views)
             if not norms:
                 return None
             return NoiseNorms(torch.stack(lengths), tensor_norms(present))
@@ -268,7 +269,7 @@ def perturb_labels(labels: Tensor, sigma: float, num_classes: int, generator: Ge
 
 def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
     """L2 norm of each tensor, shape (k,), on the tensors' device."""
-    return torch.stack(list(torch._foreach_norm(list(tensors))))
+    return torch.stack(torch_parts.norms(tensors))
 
 
 def global_norm(tensors: Sequence[Tensor]) -> Tensor:

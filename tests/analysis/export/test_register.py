@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from analysis.commands.analysis import main
-from analysis.export.register import PixelClassifier, standing, winner_weights
+from analysis.export.register import PixelClassifier, find_winner, winner_weights
 from analysis.reading import load_study
 from study.run.weights_file import write_weights
 from tests.support.runs import device_data, training
@@ -18,9 +18,9 @@ from trainables.models.registry import build_model
 
 def test_without_a_confirmation_the_search_decides(tmp_path: Path) -> None:
     write_study(tmp_path, "never", trials=TRIALS[2:3], seeds=1)
-    never = standing(load_study(tmp_path, "never"))
+    never = find_winner(load_study(tmp_path, "never"))
     # It never injected and equals its baseline, which is not better.
-    assert (never.trial, never.beats) == ("trial-0000", False)
+    assert (never.key, never.beats) == ("trial-0000", False)
     assert "not confirmed" in never.reason
 
 
@@ -38,7 +38,7 @@ def test_a_confirmations_verdict_counts_more_than_the_search(
     write_study(tmp_path, "small", trials=TRIALS[1:2], seeds=1)
     view = load_study(tmp_path, "small")
     write_confirmation(view.folder, "trial-0000", (1, 2, 3, 4), gains)
-    found = standing(view)
+    found = find_winner(view)
     assert found.beats is beats
     assert word in found.reason
     mean = sum(gains) / len(gains)

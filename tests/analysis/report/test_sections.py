@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from analysis.charts.chart import Blocks, Line, Points, Surface, log_ticks
+from analysis.charts.chart import Blocks, Line, Points, log_ticks
 from analysis.charts.draw_static import save_figure
 from analysis.commands.analysis import main
 from analysis.forking_picture import forking_chart
@@ -16,10 +16,9 @@ from analysis.report.figures import Report, adaptivity, better_by, cost, verdict
 from analysis.report.importance import importances
 from analysis.report.page import Page
 from analysis.report.sections import sections
-from analysis.report.setting_pictures import contour_chart
 from analysis.report.trial_pictures import curves_chart, gap_chart, history_chart, noise_chart
 from tests.support.browser import NEEDS_BROWSER, Browser, open_browser
-from tests.support.trained_studies import ADAPTIVE, EPOCHS, TRIALS, Planned, write_study
+from tests.support.trained_studies import EPOCHS, TRIALS, Planned, write_study
 
 PROBE = """
 const table = document.querySelector("table.data"), rows = () => [...table.tBodies[0].rows];
@@ -189,35 +188,6 @@ def test_importances_find_the_setting_that_decides(tmp_path: Path) -> None:
     assert sum(found.fanova.values()) == pytest.approx(1.0)
     told = {part.key: part for part in sections(load_study(tmp_path, "static"))}
     assert "static" in told["adaptivity"].lines[0]
-
-
-def test_the_contour_lies_between_the_trials(tmp_path: Path) -> None:
-    places = [(0.1, 0.1), (0.1, 2.0), (2.0, 0.1), (2.0, 2.0), (0.5, 0.5), (1.0, 0.3), (0.2, 1.0)]
-    trials = tuple(
-        Planned(
-            {
-                **ADAPTIVE,
-                "noise/signals": "grad_norm_plateau",
-                "noise/magnitude_min": low,
-                "noise/magnitude_extra": extra,
-            }
-        )
-        for low, extra in places
-    )
-    write_study(tmp_path, "pairs", trials=trials, seeds=1, space="adaptive_noise")
-    view = load_study(tmp_path, "pairs")
-    chart = contour_chart(view, ["noise/magnitude_min", "noise/magnitude_extra"])
-    assert chart is not None
-    surface, points = chart.panels[0].marks
-    assert isinstance(surface, Surface)
-    assert isinstance(points, Points)
-    assert points.z is not None
-    known = [value for row in surface.z for value in row if value is not None]
-    # Planes through points lie between the lowest and the highest of them, and end at the outer.
-    assert min(points.z) - 1e-9 <= min(known) <= max(known) <= max(points.z) + 1e-9
-    assert any(value is None for row in surface.z for value in row)
-    save_figure(chart, tmp_path / "contour.png")
-    assert Image.open(tmp_path / "contour.png").width > 600
 
 
 @pytest.mark.parametrize(

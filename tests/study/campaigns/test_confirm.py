@@ -19,7 +19,7 @@ from study.campaigns.confirm_plan import (
     run_key,
 )
 from study.campaigns.confirmation import Confirmation, load_confirmation
-from study.campaigns.placebo import runs_of
+from study.campaigns.placebo import bursts_of
 from study.commands.confirm import read_confirm
 from study.commands.study import main
 from study.config import StudyConfig
@@ -375,7 +375,7 @@ def test_a_placebo_has_its_trials_noise_at_other_epochs(confirmed: Confirmation)
         assert trial is not None
         assert placebo is not None
         assert baseline is not None
-        mine, its = runs_of(trial.history), runs_of(placebo.history)
+        mine, its = bursts_of(trial.history), bursts_of(placebo.history)
         assert mine
         assert [run.injections for run in mine] == [run.injections for run in its]
         assert [run.start for run in mine] != [run.start for run in its]

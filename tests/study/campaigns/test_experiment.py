@@ -18,7 +18,6 @@ from rich.console import Console
 
 from study.api import run_experiment
 from study.campaigns.experiment_grid import (
-    BASELINE,
     ExperimentConfig,
     baselines,
     groups,
@@ -31,6 +30,7 @@ from study.campaigns.experiment_tables import print_experiment, to_csv, to_markd
 from study.commands.experiment import read_experiment
 from study.commands.study import main
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
+from study.records.planned_run import BASELINE, PlannedRun
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
@@ -92,13 +92,17 @@ def test_every_run_has_exactly_one_baseline() -> None:
             apply_overrides(config.train, {"noise/policy": "on_stagnation", **run.overrides})
         )
 
+    def group_of(run: PlannedRun) -> str:
+        return run.name.rpartition("-")[0]
+
     own = {digest(run): run for run in baselines(config)}
+    assert {group_of(run) for run in own.values()} == {group.label for group in groups(config)}
     assert len(own) == len(baselines(config)) == 2 * 3 * 2 * 2 * 2
     keys = {run.key for run in (*baselines(config), *noisy_runs(config))}
     assert len(keys) == 3 * len(own)
     for run in noisy_runs(config):
         baseline = own[digest(run)]
-        assert (baseline.group, baseline.seed) == (run.group, run.seed)
+        assert (group_of(baseline), baseline.seed) == (group_of(run), run.seed)
 
 
 # --- the command line ------------------------------------------------------------------------
@@ -240,7 +244,7 @@ def test_a_failed_run_breaks_no_names_in_the_terminals_table() -> None:
     config = grid(optimizers=["SGD"], lrs=[0.02, 1e30], seeds=[0, 1], distributions=["gaussian"])
     runs = (*baselines(config), *noisy_runs(config))
     records = [
-        _record(r, 0.5 + i / 9, "failed" if r.group.lr > 1 else "complete")
+        _record(r, 0.5 + i / 9, "failed" if r.overrides["optimizer/lr"] > 1 else "complete")
         for i, r in enumerate(runs)
     ]
     console = Console(width=80, record=True, file=io.StringIO())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from study.campaigns.placebo import PlaceboPlan, placebo_plan, runs_of
+from study.campaigns.placebo import PlaceboPlan, bursts_of, placebo_plan
 from tests.support.runs import EAGER, small_config
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import NoiseController
@@ -47,7 +47,7 @@ def blocks(plan: PlaceboPlan) -> list[tuple[tuple[str, float], ...]]:
     """The plan's runs of consecutive epochs, in order."""
     noisy: Noisy = {item.epoch: (item.kind, item.magnitude) for item in plan}
     last = max(noisy, default=-1)
-    return [run.injections for run in runs_of(history_of(noisy, last + 1))]
+    return [run.injections for run in bursts_of(history_of(noisy, last + 1))]
 
 
 @settings(max_examples=300)
@@ -58,7 +58,7 @@ def test_moves_whole_runs_and_changes_nothing_else(
     noisy, warm_up, epochs = trial
     history = history_of(noisy, epochs)
     plan = placebo_plan(history, settings_of(warm_up), epochs, seed)
-    runs = runs_of(history)
+    runs = bursts_of(history)
     free = epochs - warm_up - len(noisy) - max(0, len(runs) - 1)
     if runs and free == 0:
         assert plan is None
@@ -74,7 +74,7 @@ def test_moves_whole_runs_and_changes_nothing_else(
 
 def test_hand_worked_runs() -> None:
     noisy: Noisy = {3: ("gradient", 0.1), 4: ("weight", 0.2), 7: ("gradient", 0.3)}
-    first, second = runs_of(history_of(noisy, 9))
+    first, second = bursts_of(history_of(noisy, 9))
     assert (first.start, first.injections) == (3, (("gradient", 0.1), ("weight", 0.2)))
     assert (second.start, len(second)) == (7, 1)
 
@@ -132,6 +132,6 @@ def test_the_controllers_own_decisions_can_be_moved() -> None:
         injection = controller.step(history)
         row = history_of({epoch: (injection.kind, injection.magnitude)}, epoch + 1)[epoch]
         history.append(row)
-    assert runs_of(history)[0].start == 2
+    assert bursts_of(history)[0].start == 2
     plan = placebo_plan(history, config.noise, config.epochs, 0)
-    assert plan is None or blocks(plan) == [run.injections for run in runs_of(history)]
+    assert plan is None or blocks(plan) == [run.injections for run in bursts_of(history)]

@@ -49,6 +49,7 @@ def _refused(capsys: pytest.CaptureFixture[str], storage: Path, *arguments: str)
         (["--batch-size", "2000"], ["batch_size = 2000", "at most 1009"]),
         (["--classifier", "BabyCN"], ["BabyCN", "did you mean 'BabyCNN'"]),
         (["--classifier", "no_such_package:f"], ["no_such_package"]),
+        (["--data", "digits"], ["--data: no such option", "did you mean --dataset?"]),
         (["--dataset", "cifar11"], ["cifar11", "did you mean 'cifar10'"]),
         (["--space", "adaptive"], ["adaptive", "did you mean 'adaptive_noise'"]),
         (["--sampler", "tpee"], ["tpee", "did you mean 'tpe'"]),

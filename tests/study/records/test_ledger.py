@@ -4,8 +4,10 @@ import dataclasses
 import json
 import logging
 import math
+import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -90,6 +92,11 @@ def test_lines_are_strict_json() -> None:
     assert math.isnan(back.rows[0].train_loss)
     assert back.rows[0].val_loss == math.inf
     assert back.rows[0].grad_norm == -math.inf
+
+
+def test_other_alphabets_are_written_as_they_are() -> None:
+    line = encode(NoteEvent(None, {"asked": "Hilft Rauschen übers Jahr?"}))
+    assert "übers".encode() in line
 
 
 def test_an_event_of_another_version_is_named() -> None:
@@ -299,12 +306,45 @@ def test_a_full_disk_costs_nothing_once_there_is_room(tmp_path: Path) -> None:
             assert path.stat().st_size == size
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert ledger.unwritten > 0
     ledger.append(EpochsEvent("trial-0000", (epoch(3),)))
     ledger.close()
     state = read_ledger(path)
     assert [row.epoch for row in state.trials["trial-0000"].history] == [0, 1, 2, 3]
     assert not state.damage
+
+
+def test_ends_are_on_the_disk_when_append_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "deep" / "down" / "ledger.jsonl"
+    synchronised: list[str] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+        synchronised.append("folder" if is_folder else "file")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with Ledger(path) as ledger:
+        assert synchronised == ["folder"], "the new file's name"
+        for event, durable in (
+            (study_event(), True),
+            (start_event(0), False),
+            (EpochsEvent("trial-0000", (epoch(0),)), False),
+            (NoteEvent(None, {}), False),
+            (EndEvent("trial-0000", "complete"), True),
+            (StudyEndEvent("complete"), True),
+        ):
+            synchronised.clear()
+            ledger.append(event)
+            assert synchronised == ["file"] * durable
+        synchronised.clear()
+    assert synchronised == ["file"], "what is left, when it is closed"
+    ledger.close()
+    with Ledger(path):
+        assert synchronised == ["file"], "nothing for a file that is there and whole"
+    assert path.stat().st_mode & 0o133 == 0, "nobody executes it, and only its owner writes"
 
 
 _APPEND_FOR_EVER = """

@@ -11,7 +11,6 @@ from study.run.dashboard import (
     LiveView,
     PlainView,
     _progress,
-    duration,
     epoch_line,
     noise_text,
     render,
@@ -159,14 +158,6 @@ def test_a_run_that_goes_on_knows_its_past() -> None:
     # Half an epoch in ten seconds: 17.5 left.
     assert watched.seconds_left == pytest.approx(350, rel=0.01)
     assert "epoch 2/20" in epoch_line(watched, row(1), CLEAN)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0s"), (59, "59s"), (61, "1m01s"), (3599.9, "1h00m"), (7500, "2h05m")],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_what_the_controller_waits_for_is_said() -> None:

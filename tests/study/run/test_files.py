@@ -10,7 +10,6 @@ import torch
 
 from study.run.epoch_log import EpochLog
 from study.run.files import RunFiles, differences, find_runs, noise_label, run_name
-from study.run.json_files import json_line
 from study.run.lr_plot import lr_schedule
 from study.run.weights_file import FORMAT, load_into, read_weights, write_weights
 from trainables.checkpoint import save_state
@@ -188,11 +187,6 @@ def test_going_on_cuts_off_what_is_written_again(tmp_path: Path, start: int, tai
     log.close()
     for name in EpochLog.NAMES:
         assert [line["epoch"] for line in lines(files, name)] == list(range(5)), name
-
-
-def test_lines_are_strict_json(tmp_path: Path) -> None:
-    text = json_line({"loss": float("nan"), "deep": [{"norm": float("inf")}], "name": "é"})
-    assert json.loads(text) == {"loss": None, "deep": [{"norm": None}], "name": "é"}
 
 
 # --- the run as a whole -----------------------------------------------------------------------

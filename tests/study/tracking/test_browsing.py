@@ -15,7 +15,7 @@ from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
 from analysis.commands.analysis import main as analyse
-from analysis.export.register import standing
+from analysis.export.register import find_winner
 from analysis.reading import StudyView, load_study
 from analysis.report.evaluation import PairedFigures, paired_figures
 from study.tracking.addresses import run_link, view_link
@@ -91,8 +91,8 @@ def test_figures_by_class_are_those_of_the_weights(view: StudyView, tmp_path: Pa
     assert isinstance(found, PairedFigures)
     assert (found.part, found.seeds) == ("val", (3,))
     assert "validation data" in found.sentences()[0]
-    keys = ["baseline-seed3", found.trial]
-    if view.state.trials[found.trial].first_injection_epoch is None:
+    keys = ["baseline-seed3", found.key]
+    if view.state.trials[found.key].first_injection_epoch is None:
         keys[1] = keys[0]
     for key, figures in zip(keys, found.runs[0], strict=True):
         model, data = best_network(view, key)
@@ -124,7 +124,7 @@ def register(storage: Path, *words: str) -> int:
 def test_a_winner_that_does_not_win_is_refused(
     storage: Path, view: StudyView, client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    winner = standing(view)
+    winner = find_winner(view)
     best = view.best
     assert best is not None
     gain = best.paired_difference
@@ -160,7 +160,7 @@ def test_the_registered_winner_predicts_what_its_weights_do(
     command = [sys.executable, "-c", code, uri(storage), f"models:/{MODEL}@champion", *files]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     np.testing.assert_allclose(np.load(files[1]), expected, rtol=1e-4, atol=1e-4)
-    assert version.tags["trial_id"] == standing(view).trial
+    assert version.tags["trial_id"] == find_winner(view).key
     assert version.run_id == runs(client)[version.tags["trial_id"]].info.run_id
 
 

@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+
 from study.records.events import ArtifactEvent, StudyEndEvent
+from study.tracking.description import describe
 from study.tracking.projection import Projection
-from study.tracking.types import NOTE_TAG
+from study.tracking.reader import Reader
+from study.tracking.types import NOTE_TAG, STUDY_RUN
 from tests.support.ledgers import run_events, study_event
 from tests.support.mlflow_places import Place
 
@@ -21,18 +25,37 @@ def test_the_parents_description_says_what_matters(place: Place) -> None:
     place.write([StudyEndEvent("complete", best="trial-0001")])
     projection = place.project()
     note = _note(place, projection)
-    run = projection.run_ids["baseline-seed0"]
-    experiment = projection.experiment_id
+    run = projection.runs.of_trials["baseline-seed0"]
+    experiment = projection.runs.experiment
     assert f"[baseline-seed0](#/experiments/{experiment}/runs/{run}?" in note
     assert "+0.0010 beside the baseline" in note
     assert "2 complete" in note
-    assert f"runs/{projection.study_run_id}/artifacts/report.html" in note
+    assert f"runs/{projection.runs.ids[STUDY_RUN]}/artifacts/report.html" in note
     assert "viewStateShareKey=noise-study" in note
     view = place.query("select value from experiment_tags where key like 'mlflow.sharedView%'")
     assert "tags.`role`" in json.loads(view[0][0])["selectedColumns"]
 
 
+@pytest.mark.parametrize(
+    ("end", "line"),
+    [
+        (StudyEndEvent("complete", tags={"verdict": "trial-0000: better"}), "**Verdict**: trial"),
+        (StudyEndEvent("interrupted", tags={"verdict": ""}), "**Best trial**: none is complete"),
+        # As earlier versions wrote it.
+        (
+            StudyEndEvent("complete", best="trial-0000: better"),
+            "**Best trial**: trial-0000: better",
+        ),
+    ],
+)
+def test_a_confirmations_verdict_is_in_its_description(end: StudyEndEvent, line: str) -> None:
+    reader = Reader()
+    for event in (study_event(), *run_events(None, 3), end):
+        reader.absorb(event)
+    assert line in describe(reader, "1", {})
+
+
 def _note(place: Place, projection: Projection) -> str:
-    run = place.store().run(str(projection.study_run_id))
+    run = place.store().run(projection.runs.ids[STUDY_RUN])
     note: str = run.data.tags[NOTE_TAG]
     return note

@@ -19,12 +19,12 @@ from tests.support.mlflow_places import (
 
 def test_only_what_is_new_is_sent(place: Place) -> None:
     place.write(study_events(2, 4, ended=False))
-    assert place.project().events == len(study_events(2, 4, ended=False))
+    assert place.project().status(None).events == len(study_events(2, 4, ended=False))
     silent = Flaky(place.store(), {})
-    assert place.project(silent).events == 0
+    assert place.project(silent).status(None).events == 0
     assert silent.calls == 0
     place.write(run_events(2, 4))
-    assert place.project().events == len(run_events(2, 4))
+    assert place.project().status(None).events == len(run_events(2, 4))
     check_all_there_once(place)
 
 
@@ -35,7 +35,7 @@ def test_a_damaged_or_foreign_offset_sends_all_again(place: Place, content: str)
     place.write(study_events(1, 3))
     place.project()
     place.offset.write_text(content)
-    assert place.project().events == len(study_events(1, 3))
+    assert place.project().status(None).events == len(study_events(1, 3))
     check_all_there_once(place)
 
 
@@ -90,5 +90,5 @@ def test_a_run_made_just_before_a_crash_is_found_again(place: Place) -> None:
     before = place.offset.read_bytes()
     first = place.project()
     place.offset.write_bytes(before)  # it died before it could save how far it was
-    assert place.project().run_ids == first.run_ids
+    assert place.project().runs.of_trials == first.runs.of_trials
     check_all_there_once(place)

@@ -37,8 +37,8 @@ def test_a_study_in_mlflow_is_what_its_ledger_says(place: Place) -> None:
     check_all_there_once(place)
     assert set(place.statuses().values()) == {"FINISHED"}
     store = place.store()
-    runs = store.find_runs(str(projection.experiment_id), study_event().uid)
-    assert {key: run.run_id for key, run in runs.items() if key} == projection.run_ids
+    runs = store.find_runs(str(projection.runs.experiment), study_event().uid)
+    assert {key: run.run_id for key, run in runs.items() if key} == projection.runs.of_trials
     parent = store.run(runs[STUDY_RUN].run_id)
     child = store.run(runs["trial-0001"].run_id)
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -63,7 +63,7 @@ def test_diverged_figures_arrive(place: Place) -> None:
     failed = EndEvent("trial-0000", "failed", "diverged: train_loss is nan in epoch 1")
     place.write([study_event(), start_event(0), EpochsEvent("trial-0000", rows), failed])
     projection = place.project()
-    run_id = projection.run_ids["trial-0000"]
+    run_id = projection.runs.of_trials["trial-0000"]
     history = place.store().metric_history(run_id, "train_loss")
     assert math.isnan(history[1].value)
     assert place.statuses()["trial-0000"] == "FAILED"
@@ -78,7 +78,7 @@ def test_a_forked_trials_curve_is_whole(place: Place) -> None:
     place.write([study_event(), start_event(0), shared, NoteEvent("trial-0000", tags)])
     place.write([EpochsEvent("trial-0000", (epoch(6),))])
     projection = place.project()
-    run_id = projection.run_ids["trial-0000"]
+    run_id = projection.runs.of_trials["trial-0000"]
     assert [p.step for p in place.store().metric_history(run_id, "val_loss")] == list(range(7))
     assert tags.items() <= place.store().run(run_id).data.tags.items()
 
@@ -102,7 +102,7 @@ def test_interrupted_and_resumed(place: Place) -> None:
         "trial-0000": "FINISHED",
         "trial-0001": "KILLED",
     }
-    tags = place.store().run(first.run_ids["trial-0001"]).data.tags
+    tags = place.store().run(first.runs.of_trials["trial-0001"]).data.tags
     assert tags["status"] == "interrupted"
     place.write([study_event(resumed=True), *events[3:5]])
     place.project()
@@ -111,11 +111,11 @@ def test_interrupted_and_resumed(place: Place) -> None:
         "trial-0000": "FINISHED",
         "trial-0001": "RUNNING",
     }
-    assert place.store().run(first.run_ids["trial-0001"]).data.tags["status"] == "running"
+    assert place.store().run(first.runs.of_trials["trial-0001"]).data.tags["status"] == "running"
     place.write([*events[5:], StudyEndEvent("complete", best="trial-0001")])
     second = place.project()
     assert set(place.statuses().values()) == {"FINISHED"}
-    assert second.run_ids == first.run_ids
+    assert second.runs.of_trials == first.runs.of_trials
     check_all_there_once(place)
 
 
@@ -128,8 +128,8 @@ def test_a_study_that_goes_on_with_other_settings(
     for verify in (False, True):
         place.write([study_event(resumed=True, config=changed), NoteEvent(None, {"more": "4"})])
         projection = place.project(verify=verify)
-    assert projection.study_run_id == first.study_run_id
-    run = place.store().run(str(first.study_run_id))
+    assert projection.runs.ids[STUDY_RUN] == first.runs.ids[STUDY_RUN]
+    run = place.store().run(first.runs.ids[STUDY_RUN])
     assert (run.data.params["trials"], run.data.tags["more"]) == ("4", "4")
     file = place.folder / "mlartifacts" / "made-up" / run.info.run_id / "artifacts" / "study.json"
     assert json.loads(file.read_text())["trials"] == 8
@@ -141,7 +141,7 @@ def test_refused_parameters_cost_nothing_else(
 ) -> None:
     place.write([study_event(), *run_events(0, 3)])
     projection = place.project()
-    run_id = projection.run_ids["trial-0000"]
+    run_id = projection.runs.of_trials["trial-0000"]
     place.offset.unlink()
     lines = place.ledger.read_bytes().splitlines(keepends=True)
     place.ledger.write_bytes(lines[0])
@@ -160,7 +160,7 @@ def test_a_failed_run_that_is_run_again(place: Place) -> None:
     assert place.statuses()["trial-0000"] == "FAILED"
     place.write(run_events(0, 3))
     projection = place.project()
-    tags = place.store().run(projection.run_ids["trial-0000"]).data.tags
+    tags = place.store().run(projection.runs.of_trials["trial-0000"]).data.tags
     assert (tags["status"], tags["reason"]) == ("complete", "")
     assert place.statuses()["trial-0000"] == "FINISHED"
 
@@ -168,7 +168,7 @@ def test_a_failed_run_that_is_run_again(place: Place) -> None:
 def test_runs_that_were_deleted_come_back_whole(place: Place) -> None:
     place.write(study_events(2, 4))
     projection = place.project()
-    place.store().delete_run(projection.run_ids["trial-0001"])
+    place.store().connection.client.delete_run(projection.runs.of_trials["trial-0001"])
     place.project(verify=True)
     key = "trial-0001"
     [run] = place.query(
@@ -184,7 +184,7 @@ def test_a_run_deleted_meanwhile_holds_nothing_up(
     place.write([study_event(), *run_events(0, 3)[:-1]])
     projection = Projection(place.ledger, place.offset, place.store())
     projection.step()
-    place.store().delete_run(projection.run_ids["trial-0000"])
+    place.store().connection.client.delete_run(projection.runs.of_trials["trial-0000"])
     with caplog.at_level(logging.ERROR):
         for number in range(3, 6):
             place.write([EpochsEvent("trial-0000", (epoch(number),))])
@@ -204,8 +204,8 @@ def test_two_studies_of_one_name_stay_apart(place: Place, tmp_path: Path) -> Non
     other.offset = tmp_path / "elsewhere" / "mlflow.offset"
     other.write([study_event(uid="f" * 32), *run_events(0, 3)])
     second = other.project()
-    assert first.experiment_id == second.experiment_id
-    assert not set(first.run_ids.values()) & set(second.run_ids.values())
+    assert first.runs.experiment == second.runs.experiment
+    assert not set(first.runs.of_trials.values()) & set(second.runs.of_trials.values())
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
@@ -251,7 +251,7 @@ from study.tracking import projection as projector
 from study.tracking.addresses import artifact_root
 from study.tracking.store import MlflowStore
 ledger, offset, uri, folder = sys.argv[1:]
-projector._CHUNK = 4000  # many small steps
+projector.CHUNK = 4000  # many small steps
 store = MlflowStore(uri, artifact_root(uri, Path(folder)))
 projection = projector.Projection(Path(ledger), Path(offset), store)
 print("ready", flush=True)

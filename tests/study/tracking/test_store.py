@@ -99,8 +99,9 @@ def test_status_artifacts_and_search(store: MlflowStore, tmp_path: Path) -> None
     artifacts = tmp_path / "mlartifacts" / "study"
     assert (artifacts / run_id / "artifacts" / "config.json").read_text() == "{}"
     assert (artifacts / parent / "artifacts" / "plots" / "report.html").exists()
-    [study] = store.studies()
-    assert (study.name, study.uid, study.run_id, study.started) == ("study", UID, parent, 900)
+    study = store.run(parent)
+    assert (study.data.tags["study"], study.data.tags["study_id"]) == ("study", UID)
+    assert study.info.start_time == 900
 
 
 def test_a_run_made_twice_becomes_one(store: MlflowStore) -> None:
@@ -116,7 +117,7 @@ def test_a_run_made_twice_becomes_one(store: MlflowStore) -> None:
 
 def test_a_deleted_experiment_is_restored(store: MlflowStore) -> None:
     experiment, _ = new_run(store)
-    store._client.delete_experiment(experiment)
+    store.connection.client.delete_experiment(experiment)
     assert store.experiment("study") == experiment
     assert store.find_experiment("study") == experiment
     assert store.find_experiment("nothing") is None

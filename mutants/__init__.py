@@ -1,0 +1,1 @@
+"""Mutants of the deciding modules: does a test notice each small mistake?"""

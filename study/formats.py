@@ -1,0 +1,80 @@
+"""Numbers, durations and Markdown tables as people read them: the same everywhere."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+DASH = "–"
+"""What stands for a value that is not there."""
+
+
+def number(value: float | None, form: str = ".4f") -> str:
+    """A number by Python's format; a dash for none."""
+    return DASH if value is None else format(value, form)
+
+
+def signed(value: float | None) -> str:
+    """A difference, with its sign."""
+    return number(value, "+.4f")
+
+
+def percent(value: float | None) -> str:
+    return number(value, ".2%")
+
+
+def or_dash(value: object) -> str:
+    return DASH if value is None else str(value)
+
+
+def mean_sd(mean: float | None, sd: float | None, between: str = " ± ", form: str = ".4f") -> str:
+    """A mean by Python's format with its standard deviation, where there is one."""
+    return number(mean, form) if sd is None else f"{number(mean, form)}{between}{number(sd)}"
+
+
+def short(value: object) -> str:
+    """A setting's value; a float in three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def setting_name(path: str) -> str:
+    return path.removeprefix("noise/")
+
+
+def settings_text(overrides: Mapping[str, object]) -> str:
+    """What a trial changes, in a line; but for the policy, which its space has set."""
+    return ", ".join(
+        f"{setting_name(path)}={short(value)}"
+        for path, value in sorted(overrides.items())
+        if path != "noise/policy"
+    )
+
+
+def exact(value: float) -> str:
+    """A number as people write it, and never two numbers alike."""
+    text = f"{value:g}"
+    return text if float(text) == value else repr(value)
+
+
+def duration(seconds: float) -> str:
+    """``1h02m``, ``3m05s`` or ``7s``."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{whole % 60:02d}s" if minutes else f"{whole}s"
+
+
+def markdown_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], alignment: str = ""
+) -> str:
+    """A table in Markdown.
+
+    Args:
+        header: the columns' names.
+        rows: cells; a ``|`` in one is escaped.
+        alignment: a letter a column, ``l`` or ``r`` (default: all left).
+    """
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    rules = ["---:" if letter == "r" else "---" for letter in alignment.ljust(len(header), "l")]
+    return "\n".join([line(header), f"|{'|'.join(rules)}|", *map(line, rows)])

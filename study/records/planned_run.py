@@ -1,0 +1,50 @@
+"""A training that a campaign plans: its key, its role, and what it changes in the base run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["baseline", "trial", "confirm", "placebo"]
+BASELINE = "baseline"
+
+
+def seeded_key(name: str, seed: int) -> str:
+    """The key of what is trained on several seeds, e.g. ``trial-0007-placebo-seed2``."""
+    return f"{name}-seed{seed}"
+
+
+def baseline_key(seed: int) -> str:
+    """The key of a study's pinned baseline on a seed."""
+    return seeded_key(BASELINE, seed)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training.
+
+    Attributes:
+        role: what it is in its campaign.
+        name: what is trained, on however many seeds.
+        seed: the seed of this run.
+        changes: what it changes in the base configuration besides the seed, by path.
+    """
+
+    role: Role
+    name: str
+    seed: int
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Its identity: in the ledger, in MLflow, in the names of its checkpoints."""
+        return seeded_key(self.name, self.seed)
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """All that it changes in the base configuration, by path."""
+        return {**self.changes, "seed": self.seed}
+
+
+def baseline_run(seed: int) -> PlannedRun:
+    """A study's pinned baseline on a seed."""
+    return PlannedRun("baseline", BASELINE, seed, {"noise/policy": "off"})

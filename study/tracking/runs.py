@@ -1,0 +1,112 @@
+"""MLflow's runs of one study: each is made once, though the answer to its making may be lost."""
+
+from collections.abc import Mapping
+
+from study.records.events import now_ms
+from study.tracking.reader import INTERRUPTED, Reader
+from study.tracking.store import MlflowStore
+from study.tracking.types import STUDY_RUN, RunStatus
+
+
+class MlflowRuns:
+    """The runs by trial key, the parent's under ``STUDY_RUN``.
+
+    Attributes:
+        store: where they are.
+        experiment: the id of their experiment; empty before it is known.
+        ids: MLflow's run ids.
+        made: the keys of those that this process made.
+    """
+
+    def __init__(self, store: MlflowStore) -> None:
+        self.store = store
+        self.experiment = ""
+        self.ids: dict[str, str] = {}
+        self.made: set[str] = set()
+        self._status: dict[str, str] = {}
+        # Keys under which there may be a run that is not known here; None: any key.
+        self._unsure: set[str] | None = None
+        self._answer_lost = False
+
+    @property
+    def of_trials(self) -> dict[str, str]:
+        """The ids without the parent's; another thread may ask."""
+        return {key: run for key, run in list(self.ids.items()) if key != STUDY_RUN}
+
+    def begin(self, experiment: str, ids: Mapping[str, str]) -> None:
+        """Go on with what an earlier process knew, which may have made one more run."""
+        self.experiment, self.ids, self._status = experiment, dict(ids), {}
+        self._unsure = None
+
+    def find_all(self, uid: str) -> None:
+        """Ask the store which runs of the study there are."""
+        found = self.store.find_runs(self.experiment, uid)
+        self.ids = {key: run.run_id for key, run in found.items()}
+        self._status = {key: run.status for key, run in found.items()}
+        self._unsure = set()
+
+    def all_known(self) -> None:
+        """From here on, runs are made by this process alone."""
+        self._unsure = set()
+
+    def id_of(self, key: str, reader: Reader) -> str:
+        """A run's id. The run is looked for if it may be there already, and made if it is not."""
+        if key in self.ids:
+            return self.ids[key]
+        assert reader.study is not None
+        if self._unsure is None or key in self._unsure:
+            found = self.store.find_run(self.experiment, reader.study.uid, key)
+            if found is not None:
+                self.ids[key], self._status[key] = found.run_id, found.status
+                return found.run_id
+        run_id = self._create(key, reader)
+        self.made.add(key)
+        self.ids[key], self._status[key] = run_id, "RUNNING"
+        return run_id
+
+    def is_running(self, key: str) -> bool:
+        """Whether MLflow is known to show the run as running."""
+        return self._status.get(key) == "RUNNING"
+
+    def set_status(self, key: str, status: RunStatus, ended: int | None = None) -> None:
+        """End a run (``ended`` in ms), or let it run again, unless MLflow is known to say so."""
+        if self._status.get(key) != status:
+            self.store.set_status(self.ids[key], status, ended)
+            self._status[key] = status
+
+    def close_interrupted(self) -> None:
+        """Mark what runs in MLflow, though its study's process is gone, as interrupted."""
+        for key in [key for key in self._status if self.is_running(key)]:
+            self.store.log(self.ids[key], tags=INTERRUPTED)
+            self.set_status(key, "KILLED", now_ms())
+
+    def remove_doubles(self, uid: str) -> None:
+        """A making whose answer was lost may have made a second run after all."""
+        if self._answer_lost:
+            self.find_all(uid)
+            self._answer_lost = False
+
+    def _create(self, key: str, reader: Reader) -> str:
+        study = reader.study
+        assert study is not None
+        tags = {"study": study.name, "study_id": study.uid, "status": "running"}
+        if key == STUDY_RUN:
+            name, started = study.name, study.time
+            tags |= {"role": "study"}
+        else:
+            start = reader.runs[key].start
+            name, started = start.key, start.time
+            tags |= {
+                "role": start.role,
+                "trial_id": start.key,
+                "seed": str(start.seed),
+                "mlflow.parentRunId": self.ids[STUDY_RUN],
+            }
+        try:
+            return self.store.create_run(self.experiment, name, tags, started)
+        except Exception:
+            # The store may have made it all the same, and only its answer was lost.
+            self._answer_lost = True
+            if self._unsure is not None:
+                self._unsure.add(key)
+            raise

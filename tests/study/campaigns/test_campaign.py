@@ -1,0 +1,123 @@
+"""What the skeleton decides between phases, and what the live view says meanwhile."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from study.campaigns.baseline import recorded, waiting_note
+from study.campaigns.campaign import Phase, fatal_failure
+from study.campaigns.live import Counted, ended_line, render
+from study.records.ledger_view import LedgerState, TrialRecord
+from study.records.planned_run import PlannedRun, baseline_key, baseline_run
+from trainables.metrics import EpochMetrics
+
+EPOCHS = 4
+
+
+def record(key: str, state: Any, epochs: int = EPOCHS, role: str = "baseline") -> TrialRecord:
+    rows = tuple(
+        EpochMetrics(epoch, 1.0, 0.5, 1.0, 0.25, 1.0, 1.0, 0.1, "none", 0.0)
+        for epoch in range(epochs)
+    )
+    config = {"epochs": EPOCHS}
+    return TrialRecord(key, role, 0, {}, config, "digest", history=rows, state=state, reason="why")
+
+
+def ledger(records: Sequence[TrialRecord]) -> LedgerState:
+    return LedgerState(None, {record.key: record for record in records})
+
+
+@pytest.mark.parametrize(
+    ("needed", "states", "fatal"),
+    [
+        ("all", ["complete", "complete"], None),
+        ("all", ["complete", "failed"], 1),
+        ("all", ["failed", "failed"], 0),
+        ("any", ["complete", "failed"], None),
+        ("any", ["failed", "failed"], 0),
+        ("any", ["failed"], 0),
+        (None, ["failed", "failed"], None),
+        ("any", [], None),
+        ("all", [], None),
+    ],
+)
+def test_failures_that_end_a_campaign(
+    needed: Any, states: Sequence[str], fatal: int | None
+) -> None:
+    runs = [baseline_run(seed) for seed in range(len(states))]
+    records = [record(run.key, state) for run, state in zip(runs, states, strict=True)]
+    # Runs of other phases do not count.
+    others = [record("trial-0000", "failed"), record("baseline-seed9", "failed")]
+    found = fatal_failure(Phase(runs, needed=needed), ledger([*others, *records]))
+    assert found == (None if fatal is None else records[fatal])
+
+
+@pytest.mark.parametrize(
+    ("state", "epochs", "expected"),
+    [
+        ("complete", EPOCHS, True),
+        ("complete", EPOCHS - 1, False),
+        ("failed", 0, True),
+        ("pruned", 2, True),
+        (None, EPOCHS, False),
+    ],
+)
+def test_what_is_recorded_has_an_end_and_all_its_epochs(
+    state: Any, epochs: int, expected: bool
+) -> None:
+    assert recorded(record("baseline-seed0", state, epochs)) is expected
+    assert not recorded(None)
+
+
+def test_a_planned_run_has_a_key_and_its_seed_among_its_overrides() -> None:
+    run = PlannedRun("placebo", "trial-0007-placebo", 2, {"noise/policy": "off"})
+    assert run.key == "trial-0007-placebo-seed2"
+    assert run.overrides == {"noise/policy": "off", "seed": 2}
+    assert baseline_run(3).key == baseline_key(3) == "baseline-seed3"
+
+
+@pytest.mark.parametrize(
+    ("count", "concurrent", "start"),
+    [(0, 4, ""), (4, 4, ""), (1, 2, "1 of 2 workers waits"), (5, 3, "1 of 3 workers waits for the "
+    "baseline's 5 runs (2 in a row)"), (1, 3, "2 of 3 workers wait for the baseline's run;")],
+)  # fmt: skip
+def test_workers_that_wait_for_the_baseline(count: int, concurrent: int, start: str) -> None:
+    note = waiting_note(count, concurrent)
+    assert note.startswith(start)
+    assert bool(note) == bool(start)
+
+
+def test_the_live_view_counts_what_it_is_given() -> None:
+    counted = Counted(
+        name="grid",
+        objective="final_val_accuracy",
+        epochs=EPOCHS,
+        trials=3,
+        baselines=2,
+        standing=lambda state: f"{len(state.trials)} runs have begun",
+        time_budget=30.0,
+    )
+    state = ledger(
+        [
+            record("baseline-seed0", "complete"),
+            record("trial-0000", "failed", 1, role="trial"),
+            record("trial-0001", None, 2, role="trial"),
+        ]
+    )
+    out = io.StringIO()
+    Console(file=out, width=120).print(render(counted, state, elapsed=10.0))
+    text = out.getvalue()
+    assert (
+        "grid  baseline 1/2 · 1 running · 0 done · 0 stopped early · 1 failed · 1 waiting" in text
+    )
+    # Ten epochs of twenty in ten seconds: what ended counts whole.
+    assert "0:10 so far · at most about 0:10 left" in text
+    assert "3 runs have begun" in text
+    [line] = [line for line in text.splitlines() if line.startswith("trial-0001")]
+    assert line.split()[:3] == ["trial-0001", f"2/{EPOCHS}", "0.2500"]
+    assert ended_line("final_val_accuracy", record("baseline-seed0", "failed", 1)) == (
+        "baseline-seed0 failed: why, 1 epochs final_val_accuracy 0.2500"
+    )

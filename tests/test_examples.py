@@ -1,0 +1,57 @@
+"""The scripts of ``examples/`` run as they stand."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def output(script: str, folder: Path) -> list[str]:
+    """The lines that a script prints, run in a folder of its own."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / script)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()
+
+
+def test_every_script_is_run_here_and_listed() -> None:
+    tests, listed = Path(__file__).read_text(), (ROOT / "examples" / "README.md").read_text()
+    for script in (ROOT / "examples").glob("*.py"):
+        assert f'"{script.name}"' in tests
+        assert f"]({script.name})" in listed
+
+
+def test_a_study_and_reading_it(tmp_path: Path) -> None:
+    lines = [line for line in output("study_from_python.py", tmp_path) if line.startswith("trial-")]
+    assert len(lines) == 4
+    assert (tmp_path / "studies" / "from-python" / "summary.json").exists()
+    read = output("read_results.py", tmp_path)
+    assert len([line for line in read if line.startswith("baseline, seed ")]) == 2
+    assert len([line for line in read if line.startswith("trial-")]) == 4
+    assert any(line.startswith("6 runs, ") for line in read)
+    assert [line.split()[0] for line in read[-5:]] == ["0", "1", "2", "3", "4"]
+
+
+def test_a_single_run(tmp_path: Path) -> None:
+    *epochs, last = output("single_run.py", tmp_path)
+    assert [line.split()[0] for line in epochs] == [str(epoch) for epoch in range(8)]
+    assert any("injecting" in line for line in epochs)
+    assert last.startswith("best epoch ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_grid(tmp_path: Path) -> None:
+    lines = [line for line in output("grid_from_python.py", tmp_path) if " complete " in line]
+    assert len(lines) == 4
+    assert (tmp_path / "studies" / "grid-from-python" / "experiment.json").exists()
