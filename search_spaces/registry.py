@@ -46,11 +46,7 @@ SPACES: tuple[str, ...] = tuple(sorted(module.name for module in iter_modules(sp
 
 @cache
 def get_space(name: str) -> SpaceSpec:
-    """The space called ``name``; its file is imported now.
-
-    Raises:
-        InputError: with the nearest name.
-    """
+    """The space called ``name``; its file is imported now."""
     if name not in SPACES:
         raise InputError(f"space = {name!r}: {nearest(name, SPACES)}")
     module = import_module(f"{spaces.__name__}.{name}")

@@ -197,11 +197,7 @@ class TrainConfig(FrozenConfig):
 
 
 def apply_overrides(config: TrainConfig, overrides: Mapping[str, Any]) -> TrainConfig:
-    """The configuration with some settings replaced, keyed by path (``"noise/patience"``).
-
-    Raises:
-        InputError: if a path or a value is wrong, or the result is no valid configuration.
-    """
+    """The configuration with some settings replaced, keyed by path (``"noise/patience"``)."""
     return parse_config(TrainConfig, merge(config.model_dump(mode="json"), nest(overrides)))
 
 

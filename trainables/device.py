@@ -34,9 +34,6 @@ def resolve_device(text: str, *, elsewhere: bool = False) -> str:
     Args:
         text: the device's name.
         elsewhere: runs are trained on other machines; whether those have GPUs is not known here.
-
-    Raises:
-        InputError: if the device is not there; it says what is.
     """
     match = _DEVICE.fullmatch(text)
     if match is None:
@@ -64,9 +61,6 @@ def parse_gpu_option(text: str) -> GpuOption:
     """The device that ``--gpu`` asks for: a number, ``cpu``, ``mps`` or ``auto``.
 
     Where there is no GPU at all, a number falls back to MPS or the CPU, with a note to be shown.
-
-    Raises:
-        InputError: for several GPUs, a GPU that is not among those there, or anything else.
     """
     wanted = text.strip().lower()
     if wanted == "cpu":

@@ -66,11 +66,7 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
 
 
 def run_preset(name: str) -> TrainConfig:
-    """The preset called ``name``.
-
-    Raises:
-        InputError: if there is none, with the nearest name.
-    """
+    """The preset called ``name``."""
     if name not in PRESETS:
         raise InputError(f"preset = {name!r}: {nearest(name, PRESETS)}")
     return PRESETS[name]()

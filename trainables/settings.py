@@ -95,11 +95,7 @@ def parse_config(
     where: str = "",
     options: Mapping[str, str] | None = None,
 ) -> Config:
-    """Validate ``values`` as a ``kind``; ``where`` and ``options`` are as in ``explain``.
-
-    Raises:
-        InputError: naming each wrong field, its value and what is allowed.
-    """
+    """Validate ``values`` as a ``kind``; ``where`` and ``options`` are as in ``explain``."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -107,11 +103,7 @@ def parse_config(
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
-    """Read a JSON or YAML file that holds one mapping.
-
-    Raises:
-        InputError: if the file is missing, is neither, or holds something else.
-    """
+    """Read a JSON or YAML file that holds one mapping."""
     values = read_document(path)
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected a mapping of settings, found {type(values).__name__}")

@@ -96,11 +96,7 @@ class DeviceData:
         return len(self._dataset.train_labels)
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Whole batches in an epoch; the images that are left over sit it out.
-
-        Raises:
-            InputError: if the training set is smaller than one batch.
-        """
+        """Whole batches in an epoch; the images that are left over sit it out."""
         if not 1 <= batch_size <= self.train_size:
             raise InputError(
                 f"data.batch_size = {batch_size}: the training set has {self.train_size} images; "
@@ -113,9 +109,6 @@ class DeviceData:
 
         Augmentation is torchvision's on images: the raw pixels are padded with zeros, cropped to
         32×32 at random, half of the crops are mirrored, and then normalised.
-
-        Raises:
-            InputError: if the training set is smaller than one batch.
         """
         steps = self.steps_per_epoch(batch_size)
         draws = draw_epoch(self.train_size, self._dataset.pad, self._dataset.flip, seed, epoch)

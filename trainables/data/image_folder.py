@@ -143,9 +143,6 @@ def load_folder(
         data_dir: the folder that holds ``train/<class>/`` and ``test/<class>/``.
         workers: processes that decode; 0 and 1 decode in this one.
         progress: called with (images decoded, images in all); not called on a cached read.
-
-    Raises:
-        InputError: as ``list_folder`` does, or if an image can't be read (named).
     """
     listing = list_folder(data_dir)
     if listing.others:
@@ -169,9 +166,6 @@ def decode_image(path: str | Path) -> bytes:
 
     Other sizes are resized, without keeping the aspect ratio: bilinear, averaging over the pixels
     that fall together when shrinking (PIL's resize does so by itself). 16-bit grey is scaled.
-
-    Raises:
-        InputError: naming the file, if it is not an image that can be read.
     """
     try:
         with Image.open(path) as image:

@@ -90,9 +90,6 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
     Args:
         config: which data set, and how to divide it.
         progress: called with (done, total) while the images of a folder are decoded.
-
-    Raises:
-        InputError: as ``check_data`` does; if an image or CIFAR's files are damaged.
     """
     source: Source = _module(config).read(config, progress)
     _check_classes(config, source.classes)

@@ -68,9 +68,6 @@ def check_torchvision_name(name: str, further: Iterable[str] = ()) -> None:
     Args:
         name: the classifier as the user wrote it.
         further: names that are allowed besides torchvision's.
-
-    Raises:
-        InputError: with the reason, or the nearest name.
     """
     offered = torchvision_names()
     if name in offered:
@@ -165,11 +162,7 @@ def _build_vgg(name: str, num_classes: int) -> nn.Module:
 
 
 def pretrained_weights(name: str) -> Any:
-    """torchvision's best weights for a model, not yet fetched.
-
-    Raises:
-        InputError: if torchvision has none.
-    """
+    """torchvision's best weights for a model, not yet fetched."""
     available = list(tv.get_model_weights(name))
     if not available:
         raise InputError(
@@ -180,11 +173,7 @@ def pretrained_weights(name: str) -> Any:
 
 
 def fetch_weights(name: str) -> dict[str, Tensor]:
-    """The tensors of torchvision's pre-trained model, from the cache or the network.
-
-    Raises:
-        InputError: if there are none, or they can't be fetched; it says from where to where.
-    """
+    """The tensors of torchvision's pre-trained model, from the cache or the network."""
     weights = pretrained_weights(name)
     try:
         state: dict[str, Tensor] = weights.get_state_dict(

@@ -53,9 +53,6 @@ def select_parameters(
     Args:
         named_parameters: as ``model.named_parameters()`` gives them.
         layers: fragments of names; none selects all.
-
-    Raises:
-        InputError: if a fragment is in no name; the message lists the names.
     """
     trainable = {name: p for name, p in named_parameters if p.requires_grad}
     for fragment in layers:
