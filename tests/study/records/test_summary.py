@@ -64,7 +64,7 @@ def trial(
 def ledger(*records: TrialRecord, tags: dict[str, str] | None = None) -> LedgerState:
     info = None
     if tags is not None:
-        info = StudyInfo("made-up", "uid", {}, (), "", tags, 0, None, None, None, 0)
+        info = StudyInfo("made-up", "uid", {}, "", tags, 0, None, None, 0)
     return LedgerState(info, {r.key: r for r in records})
 
 
