@@ -29,9 +29,7 @@ _URIS = ("storage", "tracking_uri", "address")
 class StudyFolder:
     """The files of one study under ``STORAGE/NAME``.
 
-    Attributes:
-        path: the local folder of its records.
-        remote: its place in an object store, if that is where it is kept.
+    Its records lie in the local folder ``path``; ``remote`` is its place in an object store.
     """
 
     path: Path
@@ -133,7 +131,6 @@ class StudyFolder:
             return parse_config(StudyConfig, dict(study.config), where=str(self.ledger))
 
     def check_same_study(self, wanted: StudyConfig) -> None:
-        """Refuse a name that is taken by a study with other settings."""
         if self.experiment.exists():
             raise InputError(
                 f"name = {wanted.name!r}: taken by an experiment in {self.path}; "
@@ -176,7 +173,6 @@ class StudyFolder:
             lock.release()
 
     def write_config(self, config: StudyConfig) -> None:
-        """Store the study's configuration, without the secrets that its URIs may hold."""
         write_json(self.config, public_values(config))
 
 
@@ -210,7 +206,6 @@ def _with_data(config: StudyConfig, update: dict[str, None], wanted: StudyConfig
 
 
 def find_studies(storage: Where) -> list[StudyFolder]:
-    """All studies under a storage, by name."""
     where = Storage.of(storage)
     if where.remote is not None:
         for name in folders(where.remote):
@@ -220,7 +215,6 @@ def find_studies(storage: Where) -> list[StudyFolder]:
 
 
 def storage_of(config: RunsConfig) -> Storage:
-    """Where a study's files are."""
     return Storage.of(config.storage, config.work_dir)
 
 

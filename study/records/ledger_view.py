@@ -32,9 +32,8 @@ class StudyInfo:
     Attributes:
         name, uid, config, asked: as in the last ``StudyEvent``.
         tags: all notes on the study, merged.
-        started: ms since 1970 of its first event.
+        started: ms since 1970.
         state: how it ended; None while it runs, or if its process died.
-        best: the best trial's key, once it has ended.
         resumed: how often it went on.
     """
 
@@ -89,7 +88,6 @@ class TrialRecord:
 
     @property
     def finished(self) -> bool:
-        """Whether it has ended, in whatever way."""
         return self.state is not None
 
 
@@ -97,11 +95,8 @@ class TrialRecord:
 class LedgerState:
     """Everything a ledger says, as of one moment.
 
-    Attributes:
-        study: the study itself; None before its first event.
-        trials: all runs by key, baselines included, in the order in which they began.
-        damage: lines that were skipped.
-        offset: how far the ledger was read, in bytes.
+    ``study`` is None before its first event. ``trials`` holds all runs by key, baselines included,
+    in the order in which they began.
     """
 
     study: StudyInfo | None
@@ -110,7 +105,6 @@ class LedgerState:
     offset: int = 0
 
     def by_role(self, role: str) -> tuple[TrialRecord, ...]:
-        """The runs of one role, in order."""
         return tuple(record for record in self.trials.values() if record.role == role)
 
 
@@ -216,8 +210,6 @@ class _StudySoFar:
 
 
 class _TrialSoFar:
-    """Mutable state of one run while events arrive."""
-
     def __init__(self, start: StartEvent) -> None:
         self.start = start
         self.rows: dict[int, EpochMetrics] = {}

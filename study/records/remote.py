@@ -52,7 +52,6 @@ def asking(remote: ObjectPath) -> Iterator[None]:
 
 
 def check_remote(remote: ObjectPath) -> None:
-    """Refuse an object store that does not answer."""
     try:
         with asking(remote):
             remote.exists()

@@ -63,13 +63,11 @@ class PlainView:
         """Nothing: steps are too many for lines."""
 
     def epoch(self, row: EpochMetrics, injection: Injection) -> None:
-        """Print the epoch's line."""
         watched = self._watched
         watched.add(row)
         self._console.print(epoch_line(watched, row, injection), soft_wrap=True, highlight=False)
 
     def note(self, text: str) -> None:
-        """Print it."""
         self._console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
@@ -88,13 +86,11 @@ class LiveView:
         self._live.update(self._render())
 
     def step(self, step: int, steps: int) -> None:
-        """Move the bars."""
         watched = self._watched
         watched.done = len(watched.history) + step / steps
         self._bars.update(self._steps, completed=step, total=steps)
 
     def epoch(self, row: EpochMetrics, injection: Injection) -> None:
-        """Redraw everything."""
         self._watched.add(row)
         self._watched.injection = injection
         self._bars.update(self._epochs, completed=len(self._watched.history))
@@ -103,7 +99,6 @@ class LiveView:
         self._live.update(self._render())
 
     def note(self, text: str) -> None:
-        """Print it above the dashboard."""
         self._live.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     def _render(self) -> RenderableType:
@@ -123,7 +118,6 @@ def watching(
 
 
 def epoch_line(watched: Watched, row: EpochMetrics, injection: Injection) -> str:
-    """An epoch in one line of plain text."""
     best = watched.best
     parts = [
         f"epoch {row.epoch + 1}/{watched.config.epochs}",
@@ -140,7 +134,6 @@ def epoch_line(watched: Watched, row: EpochMetrics, injection: Injection) -> str
 
 
 def noise_text(injection: Injection) -> str:
-    """The controller's decision for an epoch, in a few words."""
     if injection.injecting:
         by = f" by {'+'.join(injection.signals)}" if injection.signals else ""
         return f"{injection.kind} {injection.magnitude:.3g}{by}"
@@ -150,7 +143,6 @@ def noise_text(injection: Injection) -> str:
 
 
 def render(watched: Watched, bars: RenderableType, *, graphs: bool) -> RenderableType:
-    """The whole dashboard."""
     parts: list[RenderableType] = [
         Panel(bars, title=watched.title, title_align="left", border_style="cyan"),
         SideBySide(_metrics_panel(watched), _noise_panel(watched)),
@@ -170,7 +162,6 @@ class _TimeLeft(ProgressColumn):
         self._watched = watched
 
     def render(self, task: Task) -> Text:
-        """The time left of what the bar counts."""
         left = self._watched.seconds_left
         if task.description != "epochs":
             pace = (task.elapsed or 0.0) / task.completed if task.completed else None

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 class EpochLog:
     """The files with a line for each epoch; opening cuts off the epochs from ``start`` on.
 
-    Args:
-        files: the run.
-        classes: names of the classes.
-        start: the epoch that comes next.
-        per_layer: whether ``noise.jsonl`` has the norms of every layer.
+    ``per_layer``: whether ``noise.jsonl`` has the norms of every layer.
     """
 
     NAMES = ("epoch_metrics", "signals", "noise", "optimizer")
@@ -40,7 +36,6 @@ class EpochLog:
             self._files[name] = path.open("a", encoding="utf-8")
 
     def write(self, row: EpochMetrics, injection: Injection, details: "EpochDetails") -> None:
-        """Append what is known of one epoch to every file."""
         self._append("epoch_metrics", [self._metrics(row, details)])
         self._append(
             "signals",
@@ -59,7 +54,6 @@ class EpochLog:
         self._append("optimizer", [{"epoch": row.epoch, "lr": row.lr, **details.optimizer_norms}])
 
     def close(self) -> None:
-        """Close all files."""
         for file in self._files.values():
             file.close()
 

@@ -65,10 +65,8 @@ def noise_label(config: TrainConfig) -> str:
 class RunFiles:
     """Where the files of one run are.
 
-    Attributes:
-        folder: holds the weights and ``metrics/``.
-        name: the run's name, that of its folder under ``metrics/``.
-        save_as: the weights file's name, or None: the run's name with epoch and accuracy.
+    ``folder`` holds the weights and ``metrics/``, which has a folder of the run's name. ``save_as``
+    is the weights file's name; None: the run's name with epoch and accuracy.
     """
 
     folder: Path
@@ -126,7 +124,6 @@ class RunFiles:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has its result."""
         return self.final.exists()
 
     def results(self) -> list[Path]:
@@ -151,7 +148,6 @@ class RunFiles:
         return parse_config(TrainConfig, read_mapping(self.config), where=str(self.config))
 
     def check_writable(self) -> None:
-        """Refuse a folder that can't be written, without writing to it."""
         existing = self.folder.resolve()
         while not existing.exists():
             existing = existing.parent
@@ -198,11 +194,8 @@ class RunFiles:
     def begin(self, config: TrainConfig) -> str | None:
         """Start afresh: make room, and store the configuration.
 
-        An earlier run of this name is kept under another one, unless it is finished and had the
-        same settings, so that it would come out the same.
-
-        Returns:
-            A sentence about the earlier run, if it was kept.
+        An earlier run of this name is kept under another one, and a sentence about it returned,
+        unless it is finished and had the same settings, so that it would come out the same.
         """
         notice = self._make_room(config)
         self.metrics.mkdir(parents=True, exist_ok=True)
@@ -254,7 +247,6 @@ class RunFiles:
 
 
 def find_runs(folder: Path) -> list[RunFiles]:
-    """All runs under a checkpoint folder, by name."""
     return [
         RunFiles(folder, path.parent.name)
         for path in sorted((folder / "metrics").glob("*/config.json"))

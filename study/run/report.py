@@ -19,7 +19,6 @@ _MOST_CLASSES = 20
 
 
 def print_result(console: Console, result: "RunResult") -> None:
-    """Print a run's result, where its files are, and what to type next."""
     if result.diverged is not None:
         console.print(
             f"[red]training diverged in epoch {result.diverged + 1}[/]: a loss or norm is not "
@@ -35,7 +34,6 @@ def print_result(console: Console, result: "RunResult") -> None:
 
 
 def result_table(result: "RunResult") -> Table:
-    """The final evaluation and the course of training, side by side."""
     m = result.metrics
     table = Table(title=result.files.name, show_header=False, title_justify="left")
     table.add_column(style="dim")
@@ -66,7 +64,6 @@ def result_table(result: "RunResult") -> Table:
 
 
 def sharpness_text(metrics: Mapping[str, Any]) -> str:
-    """The drop of accuracy under weight noise, with its ε and number of draws."""
     return (
         f"accuracy falls by {percent(metrics['sharpness'])} under weight noise of "
         f"ε = {metrics['sharpness_epsilon']:g} (mean of {metrics['sharpness_draws']} draws)"
@@ -74,7 +71,6 @@ def sharpness_text(metrics: Mapping[str, Any]) -> str:
 
 
 def print_evaluation(console: Console, evaluation: "Evaluation") -> None:
-    """Print what a checkpoint achieves on a test set."""
     test, flatness = evaluation.test, evaluation.sharpness
     table = Table(title=str(evaluation.checkpoint), show_header=False, title_justify="left")
     table.add_column(style="dim")
@@ -106,7 +102,6 @@ def class_table(classes: Mapping[str, Mapping[str, float | None]]) -> Table:
 
 
 def next_commands(result: "RunResult") -> list[str]:
-    """Commands that make sense after a run."""
     folder = result.files.folder
     again = ["noise-train", "--config", str(result.files.config)]
     if folder != Path("checkpoints"):

@@ -85,13 +85,7 @@ class RunResult:
 
 
 class Interrupted(Exception):  # noqa: N818 (it is no error)
-    """The run was asked to stop, and left a checkpoint to go on from.
-
-    Attributes:
-        files: of the run.
-        epochs: complete epochs.
-        signal: the signal's number.
-    """
+    """The run was asked to stop, and left a checkpoint after as many complete ``epochs``."""
 
     def __init__(self, files: RunFiles, epochs: int, signal: int) -> None:
         super().__init__(f"interrupted after {epochs} epochs")
@@ -107,13 +101,9 @@ class DivergedError(RuntimeError):
 def train_run(config: TrainConfig, options: SingleRunOptions, console: Console) -> RunResult:
     """Train one run, or go on with it, and evaluate its best weights once on the test set.
 
-    Nothing is written before everything that can be wrong has been checked.
-
-    Raises:
-        InputError: for a mistake in the configuration or the options.
-        Interrupted: after SIGINT or SIGTERM.
-        DivergedError: if there are no weights to evaluate.
-        OSError: if a file can't be written; what was written before stays whole.
+    Nothing is written before everything that can be wrong has been checked. SIGINT and SIGTERM
+    raise ``Interrupted``, weights that can't be evaluated ``DivergedError``. After an ``OSError``,
+    what was written before is whole.
     """
     files = RunFiles.of(options.checkpoint_dir, config, options.save_as)
     files.check_writable()
@@ -129,8 +119,6 @@ def train_run(config: TrainConfig, options: SingleRunOptions, console: Console) 
 
 
 class _SingleRun:
-    """The run under way."""
-
     def __init__(
         self,
         config: TrainConfig,

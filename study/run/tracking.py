@@ -59,13 +59,11 @@ class LedgerTracking(Tracking):
             ledger.append(EpochsEvent(key, tuple(self._history[known:])))
 
     def epoch(self, row: EpochMetrics) -> None:
-        """Record the epoch, unless it was recorded before the run was interrupted."""
         self._history.append(row)
         if row.epoch >= self._known:
             self._ledger.append(EpochsEvent(self._key, (row,)))
 
     def end(self, metrics: Mapping[str, float], files: Sequence[Path], seconds: float) -> None:
-        """Record the result and the files."""
         for path in files:
             self._ledger.append(ArtifactEvent(self._key, str(path.resolve())))
         self._ledger.append(
@@ -80,7 +78,6 @@ class LedgerTracking(Tracking):
         )
 
     def failed(self, reason: str) -> None:
-        """Record why there is no result."""
         self._ledger.append(
             EndEvent(
                 key=self._key,
@@ -103,14 +100,9 @@ def tracking(
     history: Sequence[EpochMetrics],
     say: Callable[[str], None],
 ) -> Iterator[Tracking]:
-    """Track the run within, in the store at ``uri`` (None: not at all).
+    """Track the run within, in the store at ``uri`` (resolved; None: not at all).
 
-    Args:
-        uri: a tracking URI as ``resolve_uri`` gives it.
-        files: of the run.
-        config: of the run, resolved.
-        history: epochs that are done already.
-        say: for what the user should see.
+    ``history`` has the epochs that are done already.
     """
     if uri is None:
         yield Tracking()

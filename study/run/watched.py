@@ -24,8 +24,6 @@ GRAPH_COLUMNS = 40
 
 @dataclass
 class Watched:
-    """What is known of the run so far; both views draw from it."""
-
     config: TrainConfig
     title: str
     history: list[EpochMetrics] = field(default_factory=list)
@@ -44,7 +42,6 @@ class Watched:
         return watched
 
     def add(self, row: EpochMetrics) -> None:
-        """Take in a completed epoch."""
         self.history.append(row)
         self.done = float(len(self.history))
         if row.finite and is_better(row, self.best):

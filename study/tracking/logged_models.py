@@ -74,16 +74,8 @@ def log_external_model(
     """Say which model a run trained, in MLflow's own form, without storing its weights.
 
     MLflow calls a model external whose weights lie outside of it. A run's model is made once:
-    after a ``StoreUnavailableError`` the same call goes on with it.
-
-    Args:
-        connection: to MLflow.
-        experiment_id: the run's experiment.
-        run_id: the run.
-        name: of the model.
-        params, tags: text about it, at most as for runs.
-        metrics: its figures.
-        dataset: name and settings of the data set that they are from.
+    after a ``StoreUnavailableError`` the same call goes on with it. ``dataset``: name and settings
+    of the data set that the figures are from.
     """
     with connection.calling() as client:
         found = client.search_logged_models(
@@ -108,7 +100,6 @@ def new_model(
     tags: Mapping[str, str],
     params: Mapping[str, str],
 ) -> Any:
-    """Make a run's model, which is not ready yet."""
     return client.create_logged_model(
         experiment_id,
         name=name,

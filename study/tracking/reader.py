@@ -83,7 +83,6 @@ class Reader:
         self._deltas: dict[str, Delta] = {}
 
     def absorb(self, event: Event) -> None:
-        """Take in one event."""
         if isinstance(event, StudyEvent):
             self._study_began(event)
         elif isinstance(event, StudyEndEvent):
@@ -219,12 +218,9 @@ def _listened(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def metric_points(row: EpochMetrics, signals: tuple[str, ...], time: int) -> list[MetricPoint]:
-    """An epoch as MLflow's metrics: METHOD's statistics, and what the controller did.
+    """An epoch, the step, as MLflow's metrics: METHOD's statistics, and what the controller did.
 
-    Args:
-        row: the epoch; it is the step.
-        signals: the signals the run listens to; each is given as 0 or 1.
-        time: ms since 1970.
+    ``signals``, which the run listens to, are given as 0 or 1; ``time`` is in ms since 1970.
     """
     values: dict[str, float] = {name: getattr(row, name) for name in STATISTICS}
     values["noise_magnitude"] = row.noise_magnitude
@@ -255,7 +251,6 @@ def _text(value: Any) -> str:
 
 
 def redacted(value: Any) -> Any:
-    """A configuration without the secrets that its URIs may hold."""
     if isinstance(value, Mapping):
         return {key: redacted(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
