@@ -31,6 +31,7 @@ from mutants.mutate import Mutant, mutants_of, mutated
 ROOT = Path(__file__).parents[1]
 MODULES = {
     "trainables/noise/controller.py": ["tests/trainables/noise/test_controller.py"],
+    "trainables/noise/decay.py": ["tests/trainables/noise/test_controller.py"],
     "trainables/noise/signals.py": ["tests/trainables/noise/test_signals.py"],
     "trainables/noise/perturbations.py": ["tests/trainables/noise/test_perturbations.py"],
     "trainables/lr_schedule.py": ["tests/trainables/test_lr_schedule.py"],

@@ -91,6 +91,12 @@ def test_one_cycle_is_a_plain_cosine():
         cosine.step()
 
 
+def test_a_cycle_of_a_single_step_decays_too():
+    """Two epochs of one step, restarted after each: the peak falls from lr to the floor at once."""
+    rates = [lr_at(t, lr=0.1, steps_per_epoch=1, epochs=2, restart_period=1) for t in (0, 1)]
+    assert rates == pytest.approx([0.1, 1e-5])
+
+
 def test_the_rate_of_every_step_is_set_in_every_group():
     first, second = nn.Linear(2, 2), nn.Linear(2, 2)
     config = OptimizerConfig(lr=0.05, lr_restart_period=2)

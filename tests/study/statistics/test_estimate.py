@@ -195,3 +195,16 @@ def test_no_number_of_seeds_shows_nothing() -> None:
     )["a"]
     assert beyond.more_seeds is None
     assert f"not even {MAX_SEEDS:,} seeds" in beyond.sentence()
+
+
+def test_the_bootstrap_draws_as_often_and_from_the_seed_that_results_were_published_with() -> None:
+    found = estimate(ONE_TO_FIVE).bootstrap_interval
+    expected = stats.bootstrap(
+        (np.array(ONE_TO_FIVE),),
+        np.mean,
+        n_resamples=9999,
+        method="BCa",
+        rng=np.random.default_rng(20240229),
+    ).confidence_interval
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
