@@ -48,21 +48,14 @@ class Child:
         )
 
     def wait_until_ready(self) -> None:
-        """Wait until the function waits for ``start``."""
         self._line("READY")
 
     def start(self) -> None:
-        """Let the function go on."""
         assert self._process.stdin is not None
         self._process.stdin.write("GO\n")
         self._process.stdin.flush()
 
     def result(self) -> Any:
-        """Wait for the function's result.
-
-        Raises:
-            RuntimeError: if the process ended without one, with the end of what it said.
-        """
         result = json.loads(self._line(_MARK)[len(_MARK) :])
         self._process.communicate()
         return result
@@ -79,7 +72,6 @@ class Child:
 
 
 def call(target: str, *, ours: bool = True, threads: int = 1, **arguments: Any) -> Any:
-    """Run ``module:function(**arguments)`` in a process of its own."""
     return Child(target, arguments, ours=ours, threads=threads).result()
 
 
@@ -90,7 +82,6 @@ def wait_for_start() -> None:
 
 
 def main() -> None:
-    """Run the function that the command line names."""
     module, _, name = sys.argv[1].partition(":")
     result = getattr(importlib.import_module(module), name)(**json.loads(sys.argv[2]))
     print(f"\n{_MARK}{json.dumps(result)}", flush=True)

@@ -31,9 +31,6 @@ def _config(classifier: str, **fields: Any) -> TrainConfig:
     )
 
 
-# In child processes.
-
-
 def our_throughput(classifier: str, train: int, val: int, epochs: int) -> float:
     """Train some epochs, validation included; returns the seconds they took."""
     training = Training(_config(classifier), DeviceData(dataset(train, val), "cpu"))
@@ -77,11 +74,7 @@ def against_off(classifier: str, fields: dict[str, Any], steps: int, rounds: int
 
 
 def _interleaved(sides: list[Callable[[], object]], rounds: int) -> list[Pair]:
-    """CPU seconds of both sides, in turns; the first round only warms up.
-
-    One thread does all the work, so CPU time is what a quiet machine's clock would show, and what
-    else runs on this one disturbs it least.
-    """
+    """CPU seconds of both sides, in turns: one thread works, and other load disturbs it least."""
     pairs: list[Pair] = []
     for number in range(rounds + 1):
         took = []
@@ -93,9 +86,6 @@ def _interleaved(sides: list[Callable[[], object]], rounds: int) -> list[Pair]:
         if number:
             pairs.append((dict(took)[0], dict(took)[1]))
     return pairs
-
-
-# In the parent.
 
 
 def _conventional(classifier: str, options: Options) -> Measured:

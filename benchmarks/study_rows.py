@@ -214,7 +214,6 @@ def study_points(*, count: int, quick: bool) -> list[dict[str, Any]]:
 
 
 def our_study(*, points: list[dict[str, Any]], quick: bool) -> dict[str, float]:
-    """Run the configurations as a study of ours."""
     from study.api import run_study
     from study.config import StudyConfig
 
@@ -281,9 +280,6 @@ def _reported(row: Any) -> dict[str, float]:
     from benchmarks.replay import numbers_of
 
     return numbers_of(row.to_dict())
-
-
-# In the parent.
 
 
 def _trial_overhead(options: Options) -> Measured:
