@@ -74,7 +74,10 @@ def against_off(classifier: str, fields: dict[str, Any], steps: int, rounds: int
 
 
 def _interleaved(sides: list[Callable[[], object]], rounds: int) -> list[Pair]:
-    """CPU seconds of both sides, in turns: one thread works, and other load disturbs it least."""
+    """CPU seconds of both sides, in turns; the first round only warms up.
+
+    One thread does all the work, so other load on the machine disturbs CPU time least.
+    """
     pairs: list[Pair] = []
     for number in range(rounds + 1):
         took = []

@@ -35,7 +35,7 @@ from trainables.noise.signals import SIGNALS
 class CalibratedSpace:
     """A space as it stays for the whole study.
 
-    ``notes`` say for people what was set and left out; ``dropped`` has the signals left out, and why.
+    ``notes`` say for people what was set and left out; ``dropped`` has signals, and why.
     """
 
     distributions: Mapping[str, BaseDistribution]

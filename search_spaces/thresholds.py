@@ -110,7 +110,7 @@ class View:
         return scores
 
     def find(self, path: str, names: Sequence[str]) -> _Found:
-        """The range of a setting for all signals that it decides, or for one; the others are dropped."""
+        """The setting's range for all its signals, or for one of them; the others are dropped."""
         candidates = self._candidates(path, names)
         if len(candidates) == 0:
             return _Found(*_left_out({name: self._without_candidates(name) for name in names}))

@@ -58,7 +58,6 @@ class Training:
 
     Args:
         config: the run's configuration, its device resolved.
-        data: the data set on that device.
         detail: what to record besides ``EpochMetrics``.
     """
 
@@ -91,11 +90,9 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """Whether the epoch budget is used up."""
         return len(self.history) >= self.config.epochs
 
     def run_epoch(self, on_step: OnStep | None = None) -> EpochMetrics:
-        """Train and validate one epoch, and append its row to the history."""
         epoch = len(self.history)
         injection = self.controller.step(self.history)
         self.injection = injection
@@ -138,11 +135,7 @@ class Training:
         )
 
     def evaluate_best(self, part: Part) -> EvalResult:
-        """Evaluate the best weights on ``part`` (``val`` or ``test``); the current ones return.
-
-        Raises:
-            RuntimeError: if no epoch with finite statistics was completed.
-        """
+        """Evaluate the best weights on ``part`` (``val`` or ``test``); the current ones return."""
         if self.best is None:
             raise RuntimeError("no epoch with finite statistics was completed")
         current = clone_weights(self.model)
@@ -202,7 +195,6 @@ def train_epochs(training: Training, on_step: OnStep | None = None) -> Iterator[
     """Train until the epoch budget is used up, yielding each epoch's statistics.
 
     Args:
-        training: the run, fresh or loaded from a checkpoint.
         on_step: called after every optimiser step with (steps done, steps an epoch).
     """
     while not training.finished:
@@ -272,7 +264,6 @@ class _Epoch:
                 self.classes.add(logits, labels)
 
     def details(self, validation: EvalResult) -> EpochDetails:
-        """What ``Detail`` asks for, read from the device once."""
         training, detail, measured = self.training, self.training.detail, self.noise.measured
         return EpochDetails(
             validation=validation,

@@ -24,7 +24,6 @@ def lr_at(step: int, *, lr: float, steps_per_epoch: int, epochs: int, restart_pe
     The peak does not decay if there is one cycle only (E ≤ R) or lr is below 1e-5.
 
     Args:
-        step: the step t.
         lr: the peak of the first cycle.
         steps_per_epoch: S.
         epochs: E, the epoch budget.

@@ -52,7 +52,6 @@ class EpochMetrics:
 
     @property
     def injected(self) -> bool:
-        """Whether noise was injected in this epoch."""
         return self.noise_kind != "none"
 
     @property

@@ -66,11 +66,6 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
 
 
 def run_preset(name: str) -> TrainConfig:
-    """The preset called ``name``.
-
-    Raises:
-        InputError: if there is none, with the nearest name.
-    """
     if name not in PRESETS:
         raise InputError(f"preset = {name!r}: {nearest(name, PRESETS)}")
     return PRESETS[name]()

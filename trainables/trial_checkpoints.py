@@ -24,11 +24,7 @@ _SHARE_OF_TIME = 0.02
 
 
 class TrialCheckpoints:
-    """The checkpoints of one trial under a study's checkpoint folder.
-
-    Attributes:
-        problem: why the first one that was not written was not; empty if all were.
-    """
+    """``problem``: why the first checkpoint that was not written was not; empty if all were."""
 
     def __init__(self, root: Location, key: str) -> None:
         self._root = root
@@ -111,7 +107,6 @@ class TrialCheckpoints:
 
 
 def baseline_folder(root: Location, digest: str) -> Location:
-    """The folder of a baseline's checkpoints."""
     return root / f"baseline-{digest}"
 
 

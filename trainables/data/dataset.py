@@ -24,7 +24,6 @@ class Dataset:
         mean: of each channel, for normalisation, of pixels in [0, 1].
         std: likewise, the standard deviation.
         pad: zeros on each side of a training image, in pixels.
-        flip: whether training images are flipped at random.
     """
 
     train_images: Pixels

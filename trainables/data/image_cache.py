@@ -62,11 +62,7 @@ class FolderImages:
 
 
 def fingerprint(listing: FolderListing) -> str:
-    """A hash over every image's relative path, size in bytes and time of change in ns.
-
-    Raises:
-        InputError: naming a file that is not there (a link that leads nowhere).
-    """
+    """A hash over every image's relative path, size in bytes and time of change in ns."""
     digest = hashlib.blake2b(digest_size=16)
     root = str(listing.root)
     for name in listing.names:
@@ -92,7 +88,6 @@ _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def write_cache(path: Path, mark: str, images: FolderImages) -> None:
-    """Write header, arrays and checksum to a temporary file beside ``path``, then rename it."""
     header = {
         "format": _FORMAT,
         "fingerprint": mark,

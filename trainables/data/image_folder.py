@@ -57,12 +57,7 @@ def read(config: DataConfig, progress: Progress | None) -> Source:
 
 
 def list_folder(data_dir: str | Path) -> FolderListing:
-    """List a folder's classes and images without opening one.
-
-    Raises:
-        InputError: if the folder or a part is missing, a class folder is empty, there are fewer
-            than two classes, or train and test differ in their classes.
-    """
+    """List a folder's classes and images without opening one."""
     root = Path(data_dir)
     field = f"data.data_dir = {str(data_dir)!r}"
     if not root.is_dir():
@@ -120,7 +115,6 @@ def _list_part(folder: Path, field: str, others: list[str]) -> dict[str, tuple[s
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is visible in a folder."""
     try:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]
@@ -140,12 +134,8 @@ def load_folder(
     """Read a folder of images, from the cache if that is valid.
 
     Args:
-        data_dir: the folder that holds ``train/<class>/`` and ``test/<class>/``.
         workers: processes that decode; 0 and 1 decode in this one.
         progress: called with (images decoded, images in all); not called on a cached read.
-
-    Raises:
-        InputError: as ``list_folder`` does, or if an image can't be read (named).
     """
     listing = list_folder(data_dir)
     if listing.others:
@@ -169,9 +159,6 @@ def decode_image(path: str | Path) -> bytes:
 
     Other sizes are resized, without keeping the aspect ratio: bilinear, averaging over the pixels
     that fall together when shrinking (PIL's resize does so by itself). 16-bit grey is scaled.
-
-    Raises:
-        InputError: naming the file, if it is not an image that can be read.
     """
     try:
         with Image.open(path) as image:

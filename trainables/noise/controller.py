@@ -34,7 +34,6 @@ class Injection:
         magnitude: the noise's standard deviation σ, decay included; 0 for a clean epoch.
         severity: how bad the signal behind an adaptive injection is, in [0.5, 1]; otherwise 0.
         signals: the raised signals, in METHOD's order; none in warm-up and cooldown.
-        phase: what the controller is doing.
         cooldown_remaining: clean epochs that must still follow this one.
         raised_streak: consecutive epochs with a raised signal, this one included; 0 again from
             the epoch on that starts a cooldown.
@@ -54,7 +53,6 @@ class Injection:
 
     @property
     def injecting(self) -> bool:
-        """Whether this epoch is a noisy one."""
         return self.kind != "none"
 
 
@@ -78,15 +76,6 @@ class NoiseController:
     """
 
     def __init__(self, noise: NoiseConfig, epochs: int) -> None:
-        """Make a controller for a run.
-
-        Args:
-            noise: the settings.
-            epochs: the epoch budget, which the decay of the magnitude refers to.
-
-        Raises:
-            ValueError: if ``epochs`` is less than 1.
-        """
         if epochs < 1:
             raise ValueError(f"epochs = {epochs}: must be at least 1")
         self._noise = noise
@@ -95,11 +84,7 @@ class NoiseController:
         self._decided: tuple[Injection, ControllerState] | None = None
 
     def step(self, history: Sequence[EpochMetrics]) -> Injection:
-        """The decision for epoch ``len(history)``.
-
-        Args:
-            history: all epochs completed so far, from epoch 0 on.
-        """
+        """The decision for epoch ``len(history)``."""
         rows = list(history)
         if self._decided is None or rows[: len(self._seen)] != self._seen:
             self._seen = []
@@ -111,11 +96,7 @@ class NoiseController:
 
 
 def replay(history: Sequence[EpochMetrics], noise: NoiseConfig, epochs: int) -> Iterator[Injection]:
-    """Every decision that ``history`` determines, from epoch 0 on.
-
-    Yields:
-        The decision for each of the epochs 0 … ``len(history)`` that lie within the budget.
-    """
+    """The decisions for epochs 0 … ``len(history)``, as far as they lie within the budget."""
     state = ControllerState()
     for epoch in range(min(len(history) + 1, epochs)):
         injection, state = decide(noise, epochs, history, epoch, state)
@@ -130,8 +111,6 @@ def fork_epoch(history: Sequence[EpochMetrics], noise: NoiseConfig, epochs: int)
 
     Args:
         history: the baseline's epochs; the whole of them, or as many as there are.
-        noise: the trial's settings.
-        epochs: the epoch budget of both.
 
     Returns:
         The epoch, or None if noise does not begin within ``history`` and the budget.
@@ -152,10 +131,7 @@ def decide(
     """One decision: a pure function of the history and of the state after the decision before.
 
     Args:
-        noise: the settings.
-        epochs: the epoch budget.
         history: at least ``epoch`` completed epochs; later ones are not looked at.
-        epoch: the epoch that is about to begin.
         state: what the decision for ``epoch`` − 1 returned.
     """
     if epoch > 0:
@@ -242,7 +218,6 @@ def _clean(phase: Phase, state: ControllerState, readings: tuple[Reading, ...] =
 
 
 def _severity_of(kind: str, raised: Mapping[str, Reading]) -> float:
-    """The severity by the raised signal that asks for this kind of noise and measures one."""
     for name in severity_signals(kind):
         reading = raised.get(name)
         if reading is not None and reading.value is not None:

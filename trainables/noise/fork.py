@@ -97,7 +97,6 @@ def kept_epochs(first: int, epochs: int, size: int, budget: int) -> tuple[int, .
 
     Args:
         first: the first epoch at which any trial's noise may begin.
-        epochs: the epoch budget.
         size: bytes of one checkpoint.
         budget: bytes for all of them; if not even one fits, none is kept.
     """
