@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from study.tune.connect import WORKER_ENVIRONMENT
@@ -73,6 +73,15 @@ class Child:
 
 def call(target: str, *, ours: bool = True, threads: int = 1, **arguments: Any) -> Any:
     return Child(target, arguments, ours=ours, threads=threads).result()
+
+
+def together(children: Sequence[Child]) -> list[Any]:
+    """The results of processes that start at once."""
+    for child in children:
+        child.wait_until_ready()
+    for child in children:
+        child.start()
+    return [child.result() for child in children]
 
 
 def wait_for_start() -> None:

@@ -21,7 +21,7 @@ from torchvision import transforms
 from benchmarks.child import wait_for_start
 from benchmarks.images import MEAN, STD, raw_images
 from trainables.config import TrainConfig
-from trainables.lr_schedule import lr_at
+from trainables.lr_schedule import learning_rate
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import NoiseController
 from trainables.noise_config import NoiseConfig
@@ -116,14 +116,8 @@ class ConventionalRun:
         self.history: list[EpochMetrics] = []
 
     def _factor(self, step: int) -> float:
-        settings = self.config.optimizer
-        rate = lr_at(
-            step,
-            lr=settings.lr,
-            steps_per_epoch=len(self.train_loader),
-            epochs=self.config.epochs,
-            restart_period=settings.lr_restart_period,
-        )
+        settings, steps = self.config.optimizer, len(self.train_loader)
+        rate = learning_rate(settings, step, steps_per_epoch=steps, epochs=self.config.epochs)
         return rate / settings.lr
 
     def epochs(self) -> Iterator[EpochMetrics]:
@@ -187,11 +181,7 @@ class ConventionalRun:
             grad_norm=norms / steps,
             weight_update_norm=math.sqrt(update),
             lr=rate,
-            noise_kind=kind,
-            noise_magnitude=sigma,
-            noise_severity=injection.severity,
-            noise_phase=injection.phase,
-            signals=injection.signals,
+            **injection.recorded(),
         )
 
     def _noise_like(self, tensor: Tensor, sigma: float) -> Tensor:

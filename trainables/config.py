@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, field_validator, model_validator
 
 from trainables.data.registry import DATA_SETS
+from trainables.models.registry import BUILT_IN
 from trainables.noise_config import NoiseConfig
 from trainables.settings import FrozenConfig, Named, merge, nest, parse_config, setting
 
@@ -19,13 +20,9 @@ Split = Literal["holdout", "reference"]
 Precision = Literal["fp32", "bf16"]
 
 _CLASSIFIER_ALIASES = {
-    "babycnn": "BabyCNN",
-    "baby_cnn": "BabyCNN",
-    "tinycnn": "TinyCNN",
-    "tiny_cnn": "TinyCNN",
-    "simplecnn": "SimpleCNN",
-    "simple_cnn": "SimpleCNN",
-    "resnet18": "resnet18",
+    alias: name
+    for name in BUILT_IN
+    for alias in (name.lower(), name.lower().replace("cnn", "_cnn"))
 }
 
 

@@ -44,15 +44,12 @@ class Sharpness:
     Attributes:
         epsilon: size of the steps relative to each tensor's norm.
         mean_drop: mean of (accuracy − accuracy after a step); positive if steps harm.
-        std_drop: sample standard deviation over the draws; None for a single one.
         drops: each draw's drop.
     """
 
     epsilon: float
     draws: int
     mean_drop: float
-    std_drop: float | None
-    clean_accuracy: float
     drops: tuple[float, ...]
 
 
@@ -164,8 +161,6 @@ def sharpness(
         epsilon=epsilon,
         draws=draws,
         mean_drop=statistics.fmean(drops),
-        std_drop=statistics.stdev(drops) if draws > 1 else None,
-        clean_accuracy=clean,
         drops=tuple(drops),
     )
 

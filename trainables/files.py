@@ -8,7 +8,7 @@ from trainables.object_store import Location, ObjectPath
 
 
 def write_atomically(path: Location, content: bytes) -> None:
-    """Write a file whole: it is the old one or the new one, and the old one after an ``OSError``."""
+    """Write a file whole: it is the old one or the new one; the old one after an ``OSError``."""
     if isinstance(path, ObjectPath):
         path.write_bytes(content)
         return

@@ -93,6 +93,7 @@ class Training:
         return len(self.history) >= self.config.epochs
 
     def run_epoch(self, on_step: OnStep | None = None) -> EpochMetrics:
+        """Train and validate one epoch, and append its row to the history."""
         epoch = len(self.history)
         injection = self.controller.step(self.history)
         self.injection = injection
@@ -113,11 +114,7 @@ class Training:
             grad_norm=float(sums.norms.double().mean()),
             weight_update_norm=float(update_norm),
             lr=lr,
-            noise_kind=injection.kind,
-            noise_magnitude=injection.magnitude,
-            noise_severity=injection.severity,
-            noise_phase=injection.phase,
-            signals=injection.signals,
+            **injection.recorded(),
         )
         self.history.append(row)
         if row.finite and is_better(row, self.best.row if self.best else None):
@@ -135,7 +132,7 @@ class Training:
         )
 
     def evaluate_best(self, part: Part) -> EvalResult:
-        """Evaluate the best weights on ``part`` (``val`` or ``test``); the current ones return."""
+        """The best weights' result on ``part``; a RuntimeError if no epoch was finite."""
         if self.best is None:
             raise RuntimeError("no epoch with finite statistics was completed")
         current = clone_weights(self.model)

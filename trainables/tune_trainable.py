@@ -18,9 +18,10 @@ from ray import tune
 
 from trainables.checkpoint import CheckpointError, load_state, save_state
 from trainables.config import TrainConfig, apply_overrides
-from trainables.data.device_data import Dataset, DeviceData
+from trainables.data.dataset import Dataset
+from trainables.data.device_data import DeviceData
 from trainables.loop import Training
-from trainables.metrics import TEST_FIGURES, EpochMetrics, objective_values
+from trainables.metrics import NEVER_INFINITE, TEST_FIGURES, EpochMetrics, objective_values
 from trainables.noise.controller import fork_epoch
 from trainables.noise.fork import annotate, baseline_digest
 from trainables.object_store import Location, location
@@ -257,6 +258,5 @@ def _node_name() -> str:
 
 
 def diverged_because(row: EpochMetrics) -> str:
-    names = ("train_loss", "val_loss", "grad_norm", "weight_update_norm")
-    wrong = next(name for name in names if not math.isfinite(getattr(row, name)))
+    wrong = next(name for name in NEVER_INFINITE if not math.isfinite(getattr(row, name)))
     return f"diverged: {wrong} is {getattr(row, wrong)} in epoch {row.epoch}"

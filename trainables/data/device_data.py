@@ -13,22 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.data.dataset import Dataset
-from trainables.data.image_cache import SIZE, Labels, Pixels
-from trainables.data.image_sets import check_data, load_dataset, resolve_data
+from trainables.data.dataset import SIZE, Dataset, Labels, Pixels
 from trainables.errors import InputError
 from trainables.random_streams import generator
-
-__all__ = [
-    "EVAL_BATCH",
-    "Dataset",
-    "DeviceData",
-    "EpochDraws",
-    "check_data",
-    "draw_epoch",
-    "load_dataset",
-    "resolve_data",
-]
 
 Part = Literal["train", "val", "test"]
 Batch = tuple[Tensor, Tensor]

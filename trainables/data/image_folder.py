@@ -13,12 +13,9 @@ import numpy as np
 from PIL import Image
 
 from trainables.config import DataConfig
-from trainables.data.dataset import ClassCounts, Progress, Source
+from trainables.data.dataset import SIZE, ClassCounts, Pixels, Progress, Source
 from trainables.data.image_cache import (
-    SIZE,
-    FolderImages,
     FolderListing,
-    Pixels,
     cache_path,
     fingerprint,
     read_cache,
@@ -46,14 +43,7 @@ def class_counts(config: DataConfig) -> ClassCounts:
 
 
 def read(config: DataConfig, progress: Progress | None) -> Source:
-    folder = load_folder(str(config.data_dir), workers=config.workers, progress=progress)
-    return Source(
-        folder.train_images,
-        folder.train_labels,
-        folder.test_images,
-        folder.test_labels,
-        folder.classes,
-    )
+    return load_folder(str(config.data_dir), workers=config.workers, progress=progress)
 
 
 def list_folder(data_dir: str | Path) -> FolderListing:
@@ -130,7 +120,7 @@ def _some(names: Iterable[str], limit: int = 5) -> str:
 
 def load_folder(
     data_dir: str | Path, *, workers: int = 0, progress: Progress | None = None
-) -> FolderImages:
+) -> Source:
     """Read a folder of images, from the cache if that is valid.
 
     Args:
@@ -219,11 +209,11 @@ def _decoded_chunks(chunks: list[list[str]], workers: int) -> Iterator[bytes]:
         get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
-def _labelled(listing: FolderListing, images: Pixels) -> FolderImages:
+def _labelled(listing: FolderListing, images: Pixels) -> Source:
     train = [len(files) for files in listing.train]
     test = [len(files) for files in listing.test]
     numbers = np.arange(len(listing.classes), dtype=np.int64)
-    return FolderImages(
+    return Source(
         classes=listing.classes,
         train_images=images[: sum(train)],
         train_labels=np.repeat(numbers, train),

@@ -12,8 +12,16 @@ from typing import Any
 import numpy as np
 
 from trainables.config import DataConfig
-from trainables.data.dataset import ClassCounts, Dataset, Progress, Source, Triple
-from trainables.data.image_cache import SIZE, Labels, Pixels
+from trainables.data.dataset import (
+    SIZE,
+    ClassCounts,
+    Dataset,
+    Labels,
+    Pixels,
+    Progress,
+    Source,
+    Triple,
+)
 from trainables.data.registry import DATA_SETS
 from trainables.data.stratified import counts, drawn, held_out, kept
 from trainables.errors import InputError

@@ -7,6 +7,7 @@ a recorded history, without training, what it would do.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from trainables.metrics import EpochMetrics, Phase
 from trainables.noise.decay import decay
@@ -54,6 +55,16 @@ class Injection:
     @property
     def injecting(self) -> bool:
         return self.kind != "none"
+
+    def recorded(self) -> dict[str, Any]:
+        """What ``EpochMetrics`` has of it."""
+        return {
+            "noise_kind": self.kind,
+            "noise_magnitude": self.magnitude,
+            "noise_severity": self.severity,
+            "noise_phase": self.phase,
+            "signals": self.signals,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,18 +200,8 @@ def _react(
         severity_then = _severity_of("gradient", raised)
         cooldown = math.floor(noise.cooldown_min + severity_then * noise.cooldown_extra)
         state = replace(state, cooldown_remaining=cooldown, raised_streak=0, injection_streak=0)
-    injection = Injection(
-        kind=kind,
-        magnitude=sigma,
-        severity=how_bad,
-        signals=tuple(raised),
-        phase="injecting",
-        cooldown_remaining=state.cooldown_remaining,
-        raised_streak=state.raised_streak,
-        injection_streak=state.injection_streak,
-        readings=readings,
-    )
-    return injection, state
+    clean = _clean("injecting", state, readings)
+    return replace(clean, kind=kind, magnitude=sigma, severity=how_bad), state
 
 
 def _clean(phase: Phase, state: ControllerState, readings: tuple[Reading, ...] = ()) -> Injection:

@@ -29,21 +29,11 @@ class NoiseNorms:
     before: Tensor
     after: Tensor
 
-    @property
-    def global_before(self) -> Tensor:
-        """Norm of all tensors together before the noise, shape ()."""
-        return torch.linalg.vector_norm(self.before)
-
-    @property
-    def global_after(self) -> Tensor:
-        """Norm of all tensors together after the noise, shape ()."""
-        return torch.linalg.vector_norm(self.after)
-
 
 def select_parameters(
     named_parameters: Iterable[tuple[str, Parameter]], layers: Sequence[str] = ()
 ) -> dict[str, Parameter]:
-    """The trainable parameters that take part: those with any of ``layers`` in their name."""
+    """The trainable parameters with any of ``layers`` in their name; without layers, all."""
     trainable = {name: p for name, p in named_parameters if p.requires_grad}
     for fragment in layers:
         if not any(fragment in name for name in trainable):
@@ -106,47 +96,26 @@ class ParameterNoise:
         """
         return self._perturb(self._parameters, sigma, generator, norms=norms)
 
-    def add_to_weights(
-        self, sigma: float, generator: Generator, *, norms: bool = False
-    ) -> NoiseNorms | None:
-        """Add noise to the weights until ``restore_weights``; call it before the forward pass.
-
-        Enter no autocast region before: its cache of cast weights would not see the change.
-        Arguments and result as in ``perturb_weights``.
-        """
-        assert not self._weights_noisy, "the weights carry noise already: restore them first"
-        with torch.no_grad():
-            if self._clean is None:
-                self._clean = [torch.empty_like(p) for p in self._parameters]
-            if self._parameters:
-                torch_parts.copy_(self._clean, self._parameters)
-        measured = self.perturb_weights(sigma, generator, norms=norms)
-        self._weights_noisy = True
-        return measured
-
-    def restore_weights(self) -> None:
-        """Put back the weights as they were before ``add_to_weights``, bit for bit."""
-        assert self._weights_noisy, "the weights carry no noise"
-        assert self._clean is not None
-        with torch.no_grad():
-            if self._parameters:
-                torch_parts.copy_(self._parameters, self._clean)
-        self._weights_noisy = False
-
     @contextmanager
     def noisy_weights(
         self, sigma: float, generator: Generator, *, norms: bool = False
     ) -> Iterator[NoiseNorms | None]:
-        """``add_to_weights`` for the body (forward and backward), ``restore_weights`` after it.
+        """Noise on the weights for the body (forward and backward), then the old ones, bit for bit.
 
         The gradient is then taken at the perturbed point and applied to the clean one. The weights
-        are restored when the body raises, too.
+        are restored when the body raises, too. Enter no autocast region before: its cache of cast
+        weights would not see the change. Arguments and result as in ``perturb_weights``.
         """
-        measured = self.add_to_weights(sigma, generator, norms=norms)
+        assert not self._weights_noisy, "the weights carry noise already"
+        if self._clean is None:
+            self._clean = [torch.empty_like(p) for p in self._parameters]
+        torch_parts.copy_(self._clean, self._parameters)
+        self._weights_noisy = True
         try:
-            yield measured
+            yield self.perturb_weights(sigma, generator, norms=norms)
         finally:
-            self.restore_weights()
+            torch_parts.copy_(self._parameters, self._clean)
+            self._weights_noisy = False
 
     def _perturb(
         self,

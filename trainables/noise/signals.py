@@ -84,7 +84,8 @@ def stuck(epochs_without_best: int, last_loss: float, patience: int) -> Reading:
 def count_without_best(count: int, best: float, loss: float) -> tuple[int, float]:
     """Fold one more epoch's ``train_loss`` into the count that ``stuck`` is judged on.
 
-    A new best is strictly lower than every finite loss before it; a non-finite loss is none.
+    A new best is strictly lower than every finite loss before it; a non-finite loss is none. The
+    count starts with 0, the best with ``math.inf``.
     """
     if math.isfinite(loss) and loss < best:
         return 0, loss
