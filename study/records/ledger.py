@@ -254,8 +254,8 @@ class Chunk:
 
     events: tuple[Event, ...]
     offset: int
-    lines: int = 0
-    damage: tuple[Damage, ...] = ()
+    lines: int
+    damage: tuple[Damage, ...]
 
 
 def read_chunk(path: Path, offset: int = 0, *, max_bytes: int = _CHUNK) -> Chunk:

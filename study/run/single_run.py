@@ -30,7 +30,9 @@ from study.run.watched import Watched
 from study.tracking.addresses import resolve_uri
 from trainables.checkpoint import CheckpointError, load_state, save_state
 from trainables.config import TrainConfig
-from trainables.data.device_data import Dataset, DeviceData, load_dataset, resolve_data
+from trainables.data.dataset import Dataset
+from trainables.data.device_data import DeviceData
+from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.epoch_details import Detail
 from trainables.errors import InputError
 from trainables.loop import Training, train_epochs

@@ -25,9 +25,6 @@ def study_space(
         config: the study's configuration.
         folder: where the space is stored.
         baseline: the whole history of the baseline that trials run beside.
-
-    Raises:
-        InputError: if the stored space is damaged.
     """
     if config.configs is not None:
         return CalibratedSpace({})
@@ -39,11 +36,7 @@ def study_space(
 
 
 def check_stored_space(folder: StudyFolder) -> None:
-    """Refuse a study whose space can't be read, before anything is started or written.
-
-    Raises:
-        InputError: if it is damaged.
-    """
+    """Refuse a study whose space can't be read, before anything is started or written."""
     if folder.space.exists():
         _read(folder)
 

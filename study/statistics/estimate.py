@@ -80,7 +80,7 @@ def estimate(
     Args:
         differences: finite paired differences, shape (n,); see ``pair``.
         alpha: the intervals have confidence 1 − ``alpha``.
-        resamples: bootstrap resamples, drawn from a fixed seed; 0 leaves the bootstrap out.
+        resamples: bootstrap resamples, drawn from a fixed seed; below 2 the bootstrap is left out.
     """
     n = len(differences)
     if n == 0:
@@ -124,7 +124,7 @@ def _scaled(differences: Sequence[float]) -> tuple[Values, float]:
     assert np.isfinite(values).all(), "non-finite differences are left out by pair()"
     # A power of two: dividing by it changes no digit.
     unit = math.ldexp(1.0, math.frexp(float(np.abs(values).max()))[1] - 1)
-    return (values / unit, unit) if unit > 0 else (values, 1.0)
+    return values / unit, unit
 
 
 def _all_equal(values: Values) -> bool:
@@ -152,7 +152,7 @@ def _interval(interval: Any, unit: float) -> Interval | None:
 def _bootstrap_interval(
     values: Values, unit: float, alpha: float, resamples: int
 ) -> Interval | None:
-    if resamples < 1 or len(values) < 3:
+    if resamples < 2 or len(values) < 3:
         return None
     with warnings.catch_warnings():
         # Said by the missing interval.

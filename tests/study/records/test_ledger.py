@@ -204,6 +204,13 @@ def test_a_tail_of_zeros_is_cut(tmp_path: Path) -> None:
     assert len(read_ledger(path).trials["trial-0000"].history) == 1
 
 
+def test_a_single_torn_byte_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.write_bytes(b"{")
+    Ledger(path).close()
+    assert path.read_bytes() == b""
+
+
 def test_a_damaged_line_is_named_and_skipped(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

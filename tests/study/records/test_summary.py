@@ -62,10 +62,20 @@ def trial(
 
 
 def ledger(*records: TrialRecord, tags: dict[str, str] | None = None) -> LedgerState:
-    info = None
+    study = None
     if tags is not None:
-        info = StudyInfo("made-up", "uid", {}, "", tags, 0, None, None, 0)
-    return LedgerState(info, {r.key: r for r in records})
+        study = StudyInfo(
+            name="made-up",
+            uid="uid",
+            config={},
+            asked="",
+            tags=tags,
+            started=0,
+            state=None,
+            best=None,
+            resumed=0,
+        )
+    return LedgerState(study, {r.key: r for r in records})
 
 
 BASELINE = record("baseline-seed0", rows(0.5, 0.25, 0.625))
@@ -100,7 +110,7 @@ def test_differences_are_trial_minus_baseline_after_as_many_epochs(
 
 
 def test_without_a_baseline_there_is_no_difference() -> None:
-    assert differences_to_baseline(ACCURACY, record("t", rows(0.5)), None) == (None, None)
+    assert differences_to_baseline(ACCURACY.objective, record("t", rows(0.5)), None) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -649,3 +649,18 @@ def test_decisions_are_immutable_and_budgets_positive():
         NoiseController(NoiseConfig(), 1).step([]).magnitude = 1.0
     with pytest.raises(ValueError, match="epochs = 0"):
         NoiseController(NoiseConfig(), 0)
+
+
+def test_a_plan_is_followed_epoch_by_epoch():
+    plan = ((1, "weight", 0.25), (3, "gradient", 0.5))
+    noise = NoiseConfig(policy="planned", plan=plan)
+    seen = [(i.kind, i.magnitude, i.severity, i.signals, i.phase) for i in run(noise, rows(5))]
+    clean = ("none", 0.0, 0.0, (), "off")
+    assert seen == [
+        clean,
+        ("weight", 0.25, 0.0, (), "injecting"),
+        clean,
+        ("gradient", 0.5, 0.0, (), "injecting"),
+        clean,
+        clean,
+    ]

@@ -17,6 +17,7 @@ from trainables.noise.signals import (
     listening,
     low_weight_update,
     overfitting,
+    severity_signals,
     stuck,
     val_loss_plateau,
 )
@@ -269,3 +270,44 @@ def test_count_without_best_is_the_age_of_the_first_minimum(losses):
         count, best = count_without_best(count, best, loss)
     assert best == min(losses)
     assert count == len(losses) - 1 - losses.index(min(losses))
+
+
+def test_a_mean_whose_sum_overflows_is_still_their_mean():
+    reading = low_weight_update([1e308, 1.5e308], 1.3e308)
+    assert (reading.value, reading.raised) == (pytest.approx(1.25e308), True)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "sign_and_factor", "severity", "searched"),
+    [
+        ("grad_norm_plateau", (7, 7), (1.0, 1.0), True, (0.005, 0.5)),
+        ("low_weight_update", (7, 7), (1.0, 1.0), False, (0.0001, 1.0)),
+        # Epoch 0 is a best, and more than four epochs must follow it.
+        ("stuck", (1, 6), (-1.0, -1.0), False, None),
+        ("val_loss_plateau", (7, 7), (1.0, 1.0), True, (0.00001, 0.1)),
+        # Two changes need three epochs; what is compared with is a tenth of the setting.
+        ("overfitting", (3, 3), (-1.0, -0.1), False, None),
+    ],
+)
+def test_what_is_known_of_each_signal(name, epochs, sign_and_factor, severity, searched):
+    noise = NoiseConfig(window=7, patience=4, overfit_epochs=2)
+    signal = SIGNALS[name]
+    assert (signal.span(noise), signal.earliest(noise)) == epochs
+    assert (signal.sign, signal.factor) == sign_and_factor
+    assert signal.measures_severity is severity
+    assert signal.search_range == searched
+    without = noise.model_copy(update={"patience": None})
+    assert signal.earliest(without) == (None if name == "stuck" else epochs[1])
+
+
+def test_each_kind_of_noise_has_its_own_measure_of_severity():
+    assert severity_signals("gradient") == ["grad_norm_plateau"]
+    assert severity_signals("weight") == ["val_loss_plateau"]
+
+
+def test_epochs_from_before_a_long_span_do_not_hide_the_last_one():
+    """Overfitting looks back on five epochs, of which there are two; stuck on the last."""
+    noise = NoiseConfig(warmup_epochs=0, window=2, patience=0, overfit_epochs=4)
+    noise = noise.model_copy(update={"signals": ("stuck", "overfitting")})
+    readings = evaluate_signals(noise, healthy(9), 2, 1)
+    assert [(reading.value, reading.raised) for reading in readings] == [(1.0, True), (None, False)]
