@@ -7,12 +7,10 @@ DASH = "–"
 
 
 def number(value: float | None, form: str = ".4f") -> str:
-    """A number by Python's format; a dash for none."""
     return DASH if value is None else format(value, form)
 
 
 def signed(value: float | None) -> str:
-    """A difference, with its sign."""
     return number(value, "+.4f")
 
 

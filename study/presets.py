@@ -40,7 +40,6 @@ PRESETS: dict[str, Callable[[], StudyConfig]] = {"quickstart": quickstart, "cifa
 
 
 def get_preset(name: str) -> StudyConfig:
-    """The preset called ``name``."""
     if name not in PRESETS:
         raise InputError(f"preset = {name!r}: {nearest(name, PRESETS)}")
     return PRESETS[name]()
@@ -67,7 +66,6 @@ def with_one_cosine(values: dict[str, Any], *sources: object) -> dict[str, Any]:
 
 
 def _part(values: object, *path: str) -> object:
-    """The value at ``path`` in nested mappings; None where there is none."""
     for name in path:
         values = values.get(name) if isinstance(values, dict) else None
     return values

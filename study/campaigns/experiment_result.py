@@ -87,13 +87,10 @@ class TableRow(ResultPart):
 
     @property
     def spreads(self) -> dict[str, Spread]:
-        """Figures and differences together."""
         return {**self.figures, **self.differences}
 
 
 class FailedRun(ResultPart):
-    """A run that failed, and why."""
-
     key: str
     reason: str
 
@@ -235,7 +232,6 @@ def _table_row(group: Group, noise: str, runs: Sequence[RunRow]) -> TableRow:
 
 
 def spread(values: Sequence[float | None]) -> Spread:
-    """Mean and sample standard deviation of the known values."""
     known = [value for value in values if value is not None]
     return Spread(
         mean=fmean(known) if known else None,

@@ -12,7 +12,6 @@ def dispatch(
     commands: dict[str, tuple[Callable[[Sequence[str]], int], str]],
     words: Sequence[str],
 ) -> int:
-    """Hand the words after a subcommand's name to it."""
     if not words or words[0] in {"-h", "--help"}:
         width = max(map(len, commands))
         lines = [f"  {name:{width}}  {text}" for name, (_, text) in commands.items()]

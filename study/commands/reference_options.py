@@ -106,7 +106,6 @@ class ResolvedRun:
 
 
 def choose_policy(noise_type: str, stuck_only: bool, adaptive_off: bool) -> PolicyChoice:
-    """The policy that the reference's three switches mean."""
     if stuck_only and adaptive_off:
         raise InputError(
             "--noise-during-stuck-only and --disable-adaptive-flags contradict each other: "

@@ -93,7 +93,6 @@ RESUME_OPTIONS = SettingOptions(
 
 
 def resumed_config(arguments: Sequence[str]) -> StudyConfig:
-    """The configuration that a command line of ``noise-study resume`` means."""
     line = read_command_line(
         arguments,
         RESUME_OPTIONS,
@@ -117,12 +116,10 @@ def _more_trials(text: str) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """``noise-study run``."""
     return _run_to_the_end(study_config(arguments))
 
 
 def resume(arguments: Sequence[str]) -> int:
-    """``noise-study resume NAME``."""
     return _run_to_the_end(resumed_config(arguments))
 
 

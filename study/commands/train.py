@@ -86,7 +86,6 @@ class TrainOptions(ReferenceOptions):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
     return run_command(PROG, _train, arguments)
 
 

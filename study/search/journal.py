@@ -83,7 +83,6 @@ class BatchingJournal(JournalFileBackend):
         self._held: list[dict[str, Any]] | None = None
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write entries, or hold them back until the end of the batch."""
         if self._held is None:
             super().append_logs(logs)
         else:
@@ -130,7 +129,6 @@ def _is_entry(line: bytes) -> bool:
 
 
 def repair_or_replace_journal(path: Path) -> list[str]:
-    """Make Optuna's journal usable, or set it aside; returns what the user should know."""
     try:
         return [line] if (line := repair_journal(path).describe()) else []
     except InputError as error:

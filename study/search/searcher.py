@@ -137,7 +137,6 @@ class StudySearcher(Searcher):
         return tune_config(trial_key(trial.number), "trial", self._point(trial))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Remember the objective's value after this epoch."""
         self._tell_untold()
         self._note(self._number_of[trial_id], result)
 
@@ -172,7 +171,6 @@ class StudySearcher(Searcher):
     # What the study calls.
 
     def note_error(self, key: str, reason: str) -> None:
-        """Learn why a trial failed. Tune does not say it; ``ReasonCallback`` does."""
         self._reasons[key] = reason
 
     def finalise(self, records: Mapping[str, TrialRecord] | None = None) -> int:
@@ -222,7 +220,6 @@ class StudySearcher(Searcher):
                 self._study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
 
     def _tell_ended(self, records: Mapping[str, TrialRecord]) -> None:
-        """Tell Optuna of the trials that have ended by the ledger, but not by the journal."""
         for trial in self._trials(TrialState.RUNNING, TrialState.WAITING):
             record = records.get(trial_key(trial.number))
             if record is None or record.state is None:
@@ -283,13 +280,10 @@ class StudySearcher(Searcher):
 
 
 class ReasonCallback(tune.Callback):
-    """Tells a searcher why a trial failed."""
-
     def __init__(self, searcher: StudySearcher) -> None:
         self._searcher = searcher
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Read the reason while Tune still has it."""
         self._searcher.note_error(trial.config["key"], failure_reason(trial))
 
 

@@ -76,7 +76,6 @@ class Comparison:
         return None if self.seeds_needed is None else max(1, self.seeds_needed - self.estimate.n)
 
     def sentence(self) -> str:
-        """The verdict with its reasons, in one line of plain words."""
         parts = [_numbers(self), _how_many_more(self), _what_is_missing(self)]
         return f"{self.verdict}: " + "; ".join(part for part in parts if part)
 

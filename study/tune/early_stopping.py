@@ -149,7 +149,6 @@ class ForkAwareASHA(WarmWorkers):
                     self.rungs.judge(key, done, begins + 1 + grace, self._sign * value)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
-        """Stop the trial if it lags behind or has diverged."""
         if self._goes_on(trial.config["key"], result):
             return str(TrialScheduler.CONTINUE)
         self.stopped += 1

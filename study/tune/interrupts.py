@@ -25,7 +25,6 @@ class _Interrupts:
         self._first = first
 
     def take_over(self) -> dict[int, Any]:
-        """Handle the signals from now on; returns the handlers of before."""
         return {number: signal.signal(number, self._handle) for number in _SIGNALS}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -18,14 +18,11 @@ def tune_config(key: str, role: Role, overrides: Mapping[str, Any]) -> dict[str,
 
 
 class ListSearcher(Searcher):
-    """Hands out planned runs in order, and nothing else."""
-
     def __init__(self, runs: Sequence[PlannedRun]) -> None:
         super().__init__(metric=None, mode=None)
         self._waiting = list(runs)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next run's configuration, or that there is none left."""
         if not self._waiting:
             return str(Searcher.FINISHED)
         run = self._waiting.pop(0)

@@ -49,12 +49,10 @@ class _OpenRun:
 
     @property
     def budget(self) -> int:
-        """The epoch budget."""
         return int(self.start.config["epochs"])
 
     @property
     def history(self) -> list[EpochMetrics]:
-        """The epochs so far, in order."""
         return [self.rows[epoch] for epoch in sorted(self.rows)]
 
 
@@ -180,7 +178,6 @@ class LedgerCallback(tune.Callback):
 
     @_never_raise
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Close the ledger."""
         if self._ledger is not None:
             ledger, self._ledger = self._ledger, None
             ledger.close()
