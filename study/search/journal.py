@@ -22,13 +22,7 @@ from trainables.errors import InputError
 
 @dataclass(frozen=True)
 class JournalRepair:
-    """What ``repair_journal`` did.
-
-    Attributes:
-        entries: whole entries that the journal holds.
-        bytes_cut: length of the torn last line that was cut off; 0 if there was none.
-        lock_removed: whether a dead process had left its lock.
-    """
+    """What ``repair_journal`` did: ``entries`` are whole, ``bytes_cut`` is the torn last line's."""
 
     entries: int
     bytes_cut: int
@@ -50,9 +44,8 @@ class JournalRepair:
 def repair_journal(path: str | Path) -> JournalRepair:
     """Make a journal usable again. Call it under the study's lock, before the journal is opened.
 
-    Raises:
-        InputError: if an entry before the last is damaged, which no interruption explains: what
-            to give up is the user's decision.
+    If an entry before the last is damaged, no interruption explains it: what to give up is the
+    user's decision (InputError).
     """
     path = Path(path)
     lock_removed = _remove_locks(path)

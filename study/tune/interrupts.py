@@ -45,12 +45,9 @@ _current: _Interrupts | None = None
 
 @contextmanager
 def interruptible(first: str) -> Iterator[None]:
-    """Inside, the first interrupt raises KeyboardInterrupt and the second ends the process.
+    """Inside, the first interrupt says ``first`` and raises KeyboardInterrupt; the second ends all.
 
     It does nothing outside the main thread, the only one in which Python handles signals.
-
-    Args:
-        first: what the user is told after the first one.
     """
     global _current  # noqa: PLW0603
     if _current is not None or threading.current_thread() is not threading.main_thread():

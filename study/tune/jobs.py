@@ -17,7 +17,23 @@ def tune_config(key: str, role: Role, overrides: Mapping[str, Any]) -> dict[str,
     return {"key": key, "role": role, "overrides_json": json.dumps(dict(overrides))}
 
 
-class ListSearcher(Searcher):
+class StatelessSearcher(Searcher):
+    """Keeps nothing for Tune: a study goes on by its own records, not by Tune's snapshots."""
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
+    ) -> bool:
+        """Everything is known already."""
+        return True
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing is kept."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing was kept."""
+
+
+class ListSearcher(StatelessSearcher):
     def __init__(self, runs: Sequence[PlannedRun]) -> None:
         super().__init__(metric=None, mode=None)
         self._waiting = list(runs)
@@ -32,15 +48,3 @@ class ListSearcher(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Nothing to learn: the list is fixed."""
-
-    def set_search_properties(
-        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
-    ) -> bool:
-        """Accept whatever Tune was configured with."""
-        return True
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing is kept: a study goes on by its ledger, not by Tune's snapshots."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing was kept."""

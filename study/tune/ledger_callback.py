@@ -84,12 +84,8 @@ class LedgerCallback(tune.Callback):
     ) -> None:
         """Nothing is opened before ``setup``: Tune pickles callbacks.
 
-        Args:
-            path: the ledger.
-            describe: a trial's configuration (Tune's dictionary) → its start.
-            baselines: digest of a baseline → its whole history.
-            baseline_tests: digest of a baseline → its figures on the test set, if trials are
-                evaluated on the test set, too.
+        ``baselines`` and ``baseline_tests``: digest of a baseline → its whole history, and its
+        figures on the test set, if trials are evaluated there, too.
         """
         self.path = Path(path)
         self.error: Exception | None = None
@@ -105,11 +101,7 @@ class LedgerCallback(tune.Callback):
         return {**self.__dict__, "_ledger": None, "_runs": {}, "error": None}
 
     def setup(self, **info: Any) -> None:
-        """Open the ledger and recall what it says of unfinished trials.
-
-        Raises:
-            OSError: if the ledger can't be opened: better no training than none on record.
-        """
+        """Open the ledger (OSError: better no training than none on record) and recall it."""
         self._ledger = Ledger(self.path)
         for key, record in read_ledger(self.path).trials.items():
             if record.role == "baseline":
