@@ -217,9 +217,7 @@ def small() -> ExperimentConfig:
     train = quickstart().train
     noise = train.noise.model_copy(update={"policy": "on_stagnation"})
     return ExperimentConfig(
-        train=train.model_copy(update={"noise": noise}),
-        optimizers=("SGD", "Adam"),
-        seeds=(0, 1),
+        train=train.model_copy(update={"noise": noise}), optimizers=("SGD", "Adam"), seeds=(0, 1)
     )
 
 

@@ -11,13 +11,7 @@ from itertools import product
 from statistics import fmean, stdev
 from typing import Any
 
-from study.campaigns.experiment_grid import (
-    ExperimentConfig,
-    Group,
-    asked,
-    grid_run,
-    groups,
-)
+from study.campaigns.experiment_grid import ExperimentConfig, Group, asked, grid_run, groups
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import BASELINE
 from study.records.summary import CostSummary, ResultPart, cost_of, study_notes

@@ -6,12 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.campaigns.experiment_result import (
-    DIFFERENCES,
-    FIGURES,
-    ExperimentResult,
-    TableRow,
-)
+from study.campaigns.experiment_result import DIFFERENCES, FIGURES, ExperimentResult, TableRow
 from study.formats import exact, markdown_table, mean_sd
 from study.records.planned_run import BASELINE
 

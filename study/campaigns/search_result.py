@@ -139,10 +139,7 @@ def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None
     where = storage_of(config)
     given = Path(config.storage) if where.remote is None else where.folder
     name = [config.name, *where.words]
-    commands = [
-        ["noise-study", "ui", *where.words],
-        ["noise-analysis", "report", *name],
-    ]
+    commands = [["noise-study", "ui", *where.words], ["noise-analysis", "report", *name]]
     if summary.best:
         best = StudyFolder(given / config.name).best_config
         _print_command(console, "best configuration:", ["noise-train", "--config", str(best)])

@@ -8,9 +8,7 @@ PROG = "noise-study"
 
 
 def dispatch(
-    prog: str,
-    commands: dict[str, tuple[Callable[[Sequence[str]], int], str]],
-    words: Sequence[str],
+    prog: str, commands: dict[str, tuple[Callable[[Sequence[str]], int], str]], words: Sequence[str]
 ) -> int:
     if not words or words[0] in {"-h", "--help"}:
         width = max(map(len, commands))

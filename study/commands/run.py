@@ -79,10 +79,7 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
     if line.extra.configs:
         values["configs"] = read_configs(line.extra.configs)
     return parse_config(
-        StudyConfig,
-        values,
-        where=line.extra.config,
-        options=STUDY_OPTIONS.names_of(line.given),
+        StudyConfig, values, where=line.extra.config, options=STUDY_OPTIONS.names_of(line.given)
     )
 
 

@@ -89,8 +89,7 @@ class TestOptions:
         ),
     ] = None
     sharpness: Annotated[
-        bool,
-        option("--sharpness", help="also the drop of accuracy under noise on the weights"),
+        bool, option("--sharpness", help="also the drop of accuracy under noise on the weights")
     ] = False
     json: Annotated[bool, option("--json", help="print one JSON object on standard output")] = False
 

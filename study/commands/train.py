@@ -31,8 +31,7 @@ class TrainOptions(ReferenceOptions):
     """What is trained, how it is shown, and where it is stored."""
 
     preset: Annotated[
-        str,
-        option("--preset", help="settings to start from", value="{" + ",".join(PRESETS) + "}"),
+        str, option("--preset", help="settings to start from", value="{" + ",".join(PRESETS) + "}")
     ] = "readme"
     config: Annotated[
         str | None,

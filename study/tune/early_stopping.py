@@ -102,12 +102,7 @@ class ForkAwareASHA(WarmWorkers):
     """
 
     def __init__(
-        self,
-        objective: str,
-        *,
-        epochs: int,
-        grace_period: int,
-        reduction_factor: float = 3,
+        self, objective: str, *, epochs: int, grace_period: int, reduction_factor: float = 3
     ) -> None:
         """The rungs begin empty. While epochs grow by ``reduction_factor``, one in so many remains.
 

@@ -120,12 +120,7 @@ class LedgerCallback(tune.Callback):
 
     @_never_raise
     def on_trial_result(
-        self,
-        iteration: int,
-        trials: list[Trial],
-        trial: Trial,
-        result: dict[str, Any],
-        **info: Any,
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Record the epoch; before the first, record what the trial shares with its baseline."""
         if "epoch" not in result:
