@@ -141,7 +141,6 @@ class Campaign(ABC, Generic[Config, Result]):
         self.session.put_in_order()
 
     def opening(self, room: "Capacity") -> str:
-        """What is said before the first training."""
         return room.describe(self.config)
 
     def closing(self) -> None:
@@ -151,7 +150,6 @@ class Campaign(ABC, Generic[Config, Result]):
 
     @property
     def folder(self) -> StudyFolder:
-        """The campaign's files."""
         return self.session.folder
 
     def to_the_end(self) -> Result:
@@ -274,7 +272,6 @@ class Campaign(ABC, Generic[Config, Result]):
         return projector.flush(timeout=FLUSH_SECONDS_AWAY if away else FLUSH_SECONDS)
 
     def say_unsent(self) -> None:
-        """Say that MLflow lacks something."""
         self.session.say(
             f"MLflow does not have everything yet; it is kept, and sent by: {self.sends}"
         )
@@ -312,7 +309,6 @@ def _no_space_left(config: RunsConfig, again: str) -> Iterator[None]:
 
 
 def command(verb: str, config: RunsConfig) -> str:
-    """``noise-study VERB`` for a study."""
     return shlex.join(["noise-study", verb, config.name, *storage_of(config).words])
 
 

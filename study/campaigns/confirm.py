@@ -84,13 +84,11 @@ def run_confirm(
 
 
 def check_seeds(confirm: ConfirmConfig) -> None:
-    """Refuse seeds beyond the largest."""
     if confirm.fresh_seeds[-1] >= 2**63:
         raise InputError(f"seed = {confirm.fresh_seeds[-1]}: the fresh seeds end below 2**63")
 
 
 def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:
-    """What a confirmation asks, in a sentence."""
     seeds = confirm.fresh_seeds
     how = "in a sequential design, " if confirm.design else ""
     return (
@@ -113,11 +111,9 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
     before: ConfirmConfig | None
 
     def store(self) -> None:
-        """Store what is confirmed, beside the search's files."""
         write_json(config_file(self.begun.folder), self.begun.config.model_dump(mode="json"))
 
     def counted(self) -> Counted:
-        """Each configuration and its placebo on every seed, and the baseline."""
         confirm = self.begun.config
         return Counted(
             name=self.config.name,
@@ -144,7 +140,6 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         return replace(self.begun, state=self.session.state())
 
     def put_in_order(self) -> None:
-        """Record whose confirmation it is, and what was added to it."""
         super().put_in_order()
         self._record_origin()
         self._say_grown()
@@ -186,11 +181,9 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
     # The training: round by round, the baselines, the configurations, their placebos.
 
     def is_complete(self) -> bool:
-        """Whether every run that is wanted has ended."""
         return self._now().finished
 
     def opening(self, room: "Capacity") -> str:
-        """What is trained."""
         confirm = self.begun.config
         return (
             f"{self.config.name}: {', '.join(confirm.trials)} and their placebos "
@@ -214,7 +207,6 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
     # The end.
 
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Confirmation:
-        """Record the verdict."""
         now = self._now()
         verdict = ""  # One of an earlier end does not hold any more.
         if now.samples(DECIDING) and ended == "complete":

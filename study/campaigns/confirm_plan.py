@@ -104,7 +104,6 @@ def run_name(role: Role, trial: str) -> str:
 
 
 def run_key(role: Role, trial: str, seed: int) -> str:
-    """The key of a run of a confirmation."""
     return seeded_key(run_name(role, trial), seed)
 
 
@@ -114,7 +113,6 @@ def confirm_folder(folder: StudyFolder) -> StudyFolder:
 
 
 def config_file(folder: StudyFolder) -> Path:
-    """The stored configuration of a study's confirmation."""
     return confirm_folder(folder).path / "confirm_config.json"
 
 

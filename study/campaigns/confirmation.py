@@ -59,7 +59,6 @@ class Confirmation:
     state: LedgerState
 
     def record(self, role: Role, trial: str, seed: int) -> TrialRecord | None:
-        """A run, if it has begun."""
         return self.state.trials.get(run_key(role, trial, seed))
 
     def _ended(self, role: Role, trial: str, seed: int) -> bool:
@@ -107,7 +106,6 @@ class Confirmation:
         return [run for run in runs if run.key not in ended]
 
     def train_config(self, trial: str) -> TrainConfig:
-        """The configuration of a trial, as it was in the search."""
         return parse_config(TrainConfig, dict(self.search.trials[trial].config), where=trial)
 
     def _confirmed_noise(self, trial: str, seed: int) -> dict[str, Any] | None:
@@ -191,16 +189,13 @@ class Confirmation:
 
     @cached_property
     def promised(self) -> dict[str, TrialSummary]:
-        """Trial → what the search said of it."""
         return {t.trial_id: t for t in best_trials(self.study, self.search)}
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to train."""
         return not any(self.missing(role) for role in ROLES)
 
     def failed(self) -> list[TrialRecord]:
-        """The runs that failed."""
         return [record for record in self.state.trials.values() if record.state == "failed"]
 
 

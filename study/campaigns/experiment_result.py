@@ -11,13 +11,7 @@ from itertools import product
 from statistics import fmean, stdev
 from typing import Any
 
-from study.campaigns.experiment_grid import (
-    ExperimentConfig,
-    Group,
-    asked,
-    grid_run,
-    groups,
-)
+from study.campaigns.experiment_grid import ExperimentConfig, Group, asked, grid_run, groups
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import BASELINE
 from study.records.summary import CostSummary, ResultPart, cost_of, study_notes
@@ -87,13 +81,10 @@ class TableRow(ResultPart):
 
     @property
     def spreads(self) -> dict[str, Spread]:
-        """Figures and differences together."""
         return {**self.figures, **self.differences}
 
 
 class FailedRun(ResultPart):
-    """A run that failed, and why."""
-
     key: str
     reason: str
 
@@ -235,7 +226,6 @@ def _table_row(group: Group, noise: str, runs: Sequence[RunRow]) -> TableRow:
 
 
 def spread(values: Sequence[float | None]) -> Spread:
-    """Mean and sample standard deviation of the known values."""
     known = [value for value in values if value is not None]
     return Spread(
         mean=fmean(known) if known else None,

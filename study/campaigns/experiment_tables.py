@@ -6,12 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.campaigns.experiment_result import (
-    DIFFERENCES,
-    FIGURES,
-    ExperimentResult,
-    TableRow,
-)
+from study.campaigns.experiment_result import DIFFERENCES, FIGURES, ExperimentResult, TableRow
 from study.formats import exact, markdown_table, mean_sd
 from study.records.planned_run import BASELINE
 
@@ -45,7 +40,6 @@ def to_csv(result: ExperimentResult) -> str:
 
 
 def to_markdown(result: ExperimentResult) -> str:
-    """The table for people to read and pass on, with what failed below it."""
     heading, rows = _cells(result, " ± ")
     left = len(heading) - len(_SHOWN) - 1
     lines = [
@@ -77,7 +71,6 @@ def _legend(result: ExperimentResult) -> list[str]:
 
 
 def cost_line(result: ExperimentResult) -> str:
-    """What the experiment cost, in a sentence."""
     cost = result.cost
     share = "" if cost.trained_share is None else f" ({cost.trained_share:.0%})"
     return (
@@ -158,7 +151,6 @@ def _longest_word(text: str) -> int:
 
 
 def print_experiment(console: Console, result: ExperimentResult) -> None:
-    """Print the table, what failed, and what it cost."""
     console.print(result_table(result))
     for line in _legend(result):
         console.print(line, style="dim", highlight=False)

@@ -54,8 +54,6 @@ class Counted:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a study is, computed from its ledger."""
-
     waiting: int
     running: tuple[TrialRecord, ...]
     counts: dict[str, int]
@@ -99,7 +97,6 @@ def render(counted: Counted, state: LedgerState, elapsed: float) -> RenderableTy
 
 
 def headline(counted: Counted, now: Progress) -> str:
-    """Counts in words."""
     return (
         f"baseline {now.baseline_done}/{counted.baselines} · {len(now.running)} running · "
         f"{now.counts['complete']} done · {now.counts['pruned']} stopped early · "
@@ -108,7 +105,6 @@ def headline(counted: Counted, now: Progress) -> str:
 
 
 def best_so_far(config: StudyConfig, state: LedgerState) -> str:
-    """Best so far against the baseline, in words."""
     summary = summarise(config, state)
     complete = [t for t in summary.trials if t.state == "complete"]
     if not summary.baseline:
@@ -179,14 +175,12 @@ class _Follower(threading.Thread):
         self._told: set[str] = set()
 
     def run(self) -> None:
-        """Follow the ledger."""
         try:
             self._terminal() if self._console.is_terminal else self._plain()
         except Exception:
             log.exception("the live view stopped; the study goes on")
 
     def stop(self) -> None:
-        """Draw a last time and end."""
         self._over.set()
         self.join(timeout=10)
 

@@ -19,7 +19,6 @@ _EXPLAINED = 3
 
 
 def print_result(console: Console, config: StudyConfig, summary: Summary) -> None:
-    """Print the baseline, the best trials, what it cost, and what to type next."""
     _print_baseline(console, config, summary)
     if summary.trials:
         console.print(result_table(config, summary))
@@ -70,7 +69,6 @@ def _row(config: StudyConfig, trial: TrialSummary) -> list[str]:
 
 
 def _print_settings(console: Console, config: StudyConfig, summary: Summary) -> None:
-    """What the best trials changed, and why others failed."""
     complete = [t for t in summary.trials if t.state == "complete"]
     for trial in ranked(config, complete)[:_EXPLAINED]:
         console.print(
@@ -141,10 +139,7 @@ def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None
     where = storage_of(config)
     given = Path(config.storage) if where.remote is None else where.folder
     name = [config.name, *where.words]
-    commands = [
-        ["noise-study", "ui", *where.words],
-        ["noise-analysis", "report", *name],
-    ]
+    commands = [["noise-study", "ui", *where.words], ["noise-analysis", "report", *name]]
     if summary.best:
         best = StudyFolder(given / config.name).best_config
         _print_command(console, "best configuration:", ["noise-train", "--config", str(best)])

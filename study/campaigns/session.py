@@ -33,17 +33,14 @@ class Session:
         self.console = console
 
     def append(self, *events: Event) -> None:
-        """Write events to the ledger."""
         with Ledger(self.folder.ledger) as ledger:
             for event in events:
                 ledger.append(event)
 
     def state(self) -> LedgerState:
-        """Everything that the ledger says now."""
         return read_ledger(self.folder.ledger)
 
     def say(self, line: str) -> None:
-        """Tell the user."""
         log.info(line)
         if self.console is not None:
             self.console.print(line, highlight=False, soft_wrap=True)
@@ -65,7 +62,6 @@ class Session:
             self.note(line)
 
     def begin(self, *, objectives: tuple[str, ...], asked: str) -> None:
-        """Record that this process begins, or goes on with, the runs."""
         known = self.state().study
         self.append(
             StudyEvent(

@@ -55,7 +55,6 @@ class ConfirmOptions(StudyName):
 
 
 def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
-    """The study and the confirmation that a command line means."""
     line = read_command_line(
         arguments,
         CONFIRM_SETTINGS,
@@ -74,7 +73,6 @@ def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """``noise-study confirm NAME``."""
     study, wanted = read_confirm(arguments)
     console = Console()
     print_verdicts(console, run_confirm(study, wanted, console=console))
@@ -82,7 +80,6 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def print_verdicts(console: Console, found: Confirmation) -> None:
-    """Print a sentence for each configuration, what failed, and what to type next."""
     console.print("[bold]test accuracy, beside the baseline of the same seed:[/]")
     for trial, comparison in by_verdict(found).items():
         console.print(f"  {trial} {escape(comparison.sentence())}", soft_wrap=True, highlight=False)

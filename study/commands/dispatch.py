@@ -8,11 +8,8 @@ PROG = "noise-study"
 
 
 def dispatch(
-    prog: str,
-    commands: dict[str, tuple[Callable[[Sequence[str]], int], str]],
-    words: Sequence[str],
+    prog: str, commands: dict[str, tuple[Callable[[Sequence[str]], int], str]], words: Sequence[str]
 ) -> int:
-    """Hand the words after a subcommand's name to it."""
     if not words or words[0] in {"-h", "--help"}:
         width = max(map(len, commands))
         lines = [f"  {name:{width}}  {text}" for name, (_, text) in commands.items()]

@@ -89,7 +89,6 @@ def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, Experim
 
 
 def run(arguments: Sequence[str]) -> int:
-    """``noise-study experiment``."""
     config, options = read_experiment(arguments)
     if options.print_config:
         print(f"{PROG}: {config.name}: {size(config)}", file=sys.stderr)

@@ -24,10 +24,7 @@ class SyncOptions(StudyName):
     tracking_uri: Annotated[
         str,
         option(
-            "--tracking-uri",
-            help="MLflow tracking URI",
-            value="URI",
-            default="the study's own",
+            "--tracking-uri", help="MLflow tracking URI", value="URI", default="the study's own"
         ),
     ] = ""
 
@@ -61,10 +58,7 @@ class UiOptions(StorageOptions):
     tracking_uri: Annotated[
         str,
         option(
-            "--tracking-uri",
-            help="MLflow tracking URI",
-            value="URI",
-            default="STORAGE/mlflow.db",
+            "--tracking-uri", help="MLflow tracking URI", value="URI", default="STORAGE/mlflow.db"
         ),
     ] = ""
     port: Annotated[int, option("--port", help="port on 127.0.0.1", value="INT")] = 5000

@@ -79,10 +79,7 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
     if line.extra.configs:
         values["configs"] = read_configs(line.extra.configs)
     return parse_config(
-        StudyConfig,
-        values,
-        where=line.extra.config,
-        options=STUDY_OPTIONS.names_of(line.given),
+        StudyConfig, values, where=line.extra.config, options=STUDY_OPTIONS.names_of(line.given)
     )
 
 
@@ -93,7 +90,6 @@ RESUME_OPTIONS = SettingOptions(
 
 
 def resumed_config(arguments: Sequence[str]) -> StudyConfig:
-    """The configuration that a command line of ``noise-study resume`` means."""
     line = read_command_line(
         arguments,
         RESUME_OPTIONS,
@@ -117,12 +113,10 @@ def _more_trials(text: str) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """``noise-study run``."""
     return _run_to_the_end(study_config(arguments))
 
 
 def resume(arguments: Sequence[str]) -> int:
-    """``noise-study resume NAME``."""
     return _run_to_the_end(resumed_config(arguments))
 
 

@@ -145,7 +145,6 @@ def positional(value: str, help: str) -> Any:
 
 
 def _default(defaults: BaseModel | str, path: str) -> object:
-    """The default of the setting at ``path`` (``"noise/patience"``)."""
     value: Any = defaults
     if isinstance(defaults, BaseModel):
         for part in path.split("/"):
@@ -225,7 +224,6 @@ def _tyro_field(path: str, option: Option, field: FieldInfo) -> tuple[str, Any, 
 
 
 def _plain(field: FieldInfo, long: str, value: Any) -> Any:
-    """What a command line gave, as the configuration reads it."""
     if isinstance(value, bool):
         return value
     if isinstance(value, tuple):

@@ -11,14 +11,12 @@ from study.commands.run import resume, run
 
 
 def experiment(arguments: Sequence[str]) -> int:
-    """``noise-study experiment``."""
     from study.commands.experiment import run
 
     return run(arguments)
 
 
 def confirm(arguments: Sequence[str]) -> int:
-    """``noise-study confirm``."""
     from study.commands.confirm import run
 
     return run(arguments)
@@ -37,7 +35,6 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
 
 
 def main(arguments: Any = None) -> int:
-    """The command line; returns the exit code."""
     return run_command(PROG, lambda words: dispatch(PROG, COMMANDS, words), arguments)
 
 

@@ -89,13 +89,11 @@ class TestOptions:
         ),
     ] = None
     sharpness: Annotated[
-        bool,
-        option("--sharpness", help="also the drop of accuracy under noise on the weights"),
+        bool, option("--sharpness", help="also the drop of accuracy under noise on the weights")
     ] = False
     json: Annotated[bool, option("--json", help="print one JSON object on standard output")] = False
 
     def settings(self) -> dict[str, Any]:
-        """The settings that were given, by path."""
         named = {
             "classifier": "model/classifier",
             "dataset": "data/dataset",
@@ -117,7 +115,6 @@ class TestOptions:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
     return run_command(PROG, _test, arguments)
 
 

@@ -31,8 +31,7 @@ class TrainOptions(ReferenceOptions):
     """What is trained, how it is shown, and where it is stored."""
 
     preset: Annotated[
-        str,
-        option("--preset", help="settings to start from", value="{" + ",".join(PRESETS) + "}"),
+        str, option("--preset", help="settings to start from", value="{" + ",".join(PRESETS) + "}")
     ] = "readme"
     config: Annotated[
         str | None,
@@ -86,7 +85,6 @@ class TrainOptions(ReferenceOptions):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
     return run_command(PROG, _train, arguments)
 
 
