@@ -1,4 +1,4 @@
-"""A picture of forking, from a real study, as docs/forking.png: python forking_picture.py [NAME]."""
+"""The picture of forking, docs/forking.png, from a real study: python forking_picture.py [NAME]."""
 
 import math
 import sys
