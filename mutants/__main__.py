@@ -35,7 +35,10 @@ MODULES = {
     "trainables/noise/signals.py": ["tests/trainables/noise/test_signals.py"],
     "trainables/noise/perturbations.py": ["tests/trainables/noise/test_perturbations.py"],
     "trainables/lr_schedule.py": ["tests/trainables/test_lr_schedule.py"],
-    "search_spaces/thresholds.py": ["tests/search_spaces/test_calibration.py"],
+    "search_spaces/thresholds.py": [
+        "tests/search_spaces/test_thresholds.py",
+        "tests/search_spaces/test_calibration.py",
+    ],
     "study/statistics/paired.py": ["tests/study/statistics/test_paired.py"],
     "study/statistics/estimate.py": ["tests/study/statistics/test_estimate.py"],
     "study/statistics/comparison.py": ["tests/study/statistics/test_comparison.py"],

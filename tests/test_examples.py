@@ -40,6 +40,8 @@ def test_a_study_and_reading_it(tmp_path: Path) -> None:
     assert len([line for line in read if line.startswith("trial-")]) == 4
     assert any(line.startswith("6 runs, ") for line in read)
     assert [line.split()[0] for line in read[-5:]] == ["0", "1", "2", "3", "4"]
+    output("forking_picture.py", tmp_path)
+    assert (tmp_path / "forking.png").stat().st_size < 150_000
 
 
 def test_a_single_run(tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ def resolve_device(text: str, *, elsewhere: bool = False) -> str:
     ``auto`` is a GPU if there is one, else MPS, else the CPU.
 
     Args:
-        text: the device's name.
         elsewhere: runs are trained on other machines; whether those have GPUs is not known here.
     """
     match = _DEVICE.fullmatch(text)

@@ -23,7 +23,7 @@ from study.statistics.comparison import Verdict
 from trainables.checkpoint import CheckpointError, load_state
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
-from trainables.data.device_data import load_dataset, resolve_data
+from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics, is_better
 from trainables.models.registry import build_model

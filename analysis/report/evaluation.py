@@ -26,7 +26,8 @@ from study.run.evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
 from study.statistics.paired import paired_differences
 from trainables.checkpoint import CheckpointError, decode
 from trainables.config import TrainConfig
-from trainables.data.device_data import DeviceData, load_dataset
+from trainables.data.device_data import DeviceData
+from trainables.data.image_sets import load_dataset
 from trainables.errors import InputError
 from trainables.evaluation import evaluate, sharpness
 from trainables.models.registry import build_model, to_memory_format

@@ -13,7 +13,8 @@ from study.checks import check_train
 from study.run.results import per_class
 from study.run.weights_file import Weights, load_into
 from trainables.config import TrainConfig
-from trainables.data.device_data import EVAL_BATCH, DeviceData, load_dataset, resolve_data
+from trainables.data.device_data import EVAL_BATCH, DeviceData
+from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.device import set_up_torch
 from trainables.evaluation import EvalResult, Sharpness, evaluate, sharpness
 from trainables.models.registry import build_model, to_memory_format

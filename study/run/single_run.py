@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from study.checks import check_train
 from study.records.json_files import plain, write_json
-from study.run.dashboard import RunView, watching
+from study.run.dashboard import LiveView, PlainView, watching
 from study.run.epoch_log import EpochLog
 from study.run.evaluation import evaluate_test_set, measure_sharpness
 from study.run.files import UNNAMED, RunFiles, noise_label
@@ -30,7 +30,9 @@ from study.run.watched import Watched
 from study.tracking.addresses import resolve_uri
 from trainables.checkpoint import CheckpointError, load_state, save_state
 from trainables.config import TrainConfig
-from trainables.data.device_data import Dataset, DeviceData, load_dataset, resolve_data
+from trainables.data.dataset import Dataset
+from trainables.data.device_data import DeviceData
+from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.epoch_details import Detail
 from trainables.errors import InputError
 from trainables.loop import Training, train_epochs
@@ -217,7 +219,7 @@ class _SingleRun:
                 complete = len(training.history)
                 raise Interrupted(self.files, complete, stop.signal) from None
 
-    def _epoch_done(self, row: EpochMetrics, log: EpochLog, view: RunView) -> None:
+    def _epoch_done(self, row: EpochMetrics, log: EpochLog, view: PlainView | LiveView) -> None:
         training = self.training
         assert training.injection is not None
         assert training.details is not None

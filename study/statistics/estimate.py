@@ -77,8 +77,8 @@ def estimate(
 ) -> Estimate:
     """Estimate the mean of finite paired differences and test it against 0; see ``pair``.
 
-    The intervals have confidence 1 − ``alpha``. The bootstrap has a fixed seed; 0 resamples leave
-    it out.
+    The intervals have confidence 1 − ``alpha``. The bootstrap has a fixed seed; below 2 resamples
+    it is left out.
     """
     n = len(differences)
     if n == 0:
@@ -122,7 +122,7 @@ def _scaled(differences: Sequence[float]) -> tuple[Values, float]:
     assert np.isfinite(values).all(), "non-finite differences are left out by pair()"
     # A power of two: dividing by it changes no digit.
     unit = math.ldexp(1.0, math.frexp(float(np.abs(values).max()))[1] - 1)
-    return (values / unit, unit) if unit > 0 else (values, 1.0)
+    return values / unit, unit
 
 
 def _all_equal(values: Values) -> bool:
@@ -150,7 +150,7 @@ def _interval(interval: Any, unit: float) -> Interval | None:
 def _bootstrap_interval(
     values: Values, unit: float, alpha: float, resamples: int
 ) -> Interval | None:
-    if resamples < 1 or len(values) < 3:
+    if resamples < 2 or len(values) < 3:
         return None
     with warnings.catch_warnings():
         # Said by the missing interval.

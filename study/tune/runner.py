@@ -20,7 +20,7 @@ from study.tune.interrupts import handed_to_tune
 from study.tune.lost_nodes import ForgiveLostNodes
 from study.tune.ray_patches import fit
 from trainables.config import TrainConfig
-from trainables.data.device_data import Dataset
+from trainables.data.dataset import Dataset
 from trainables.tune_trainable import NoiseTrainable, TrialSpec, data_key
 
 

@@ -29,8 +29,6 @@ class PretrainedReport:
     """What ``load_pretrained`` did.
 
     Attributes:
-        classifier: the model's name.
-        loaded: names of the tensors that were loaded.
         skipped: name → reason, of the tensors in the file or in the model that were not.
     """
 
@@ -39,7 +37,6 @@ class PretrainedReport:
     skipped: dict[str, str]
 
     def summary(self) -> str:
-        """One line for the user."""
         rest = ", ".join(f"{name} ({reason})" for name, reason in self.skipped.items())
         return (
             f"pre-trained weights of {self.classifier}: {len(self.loaded)} tensors loaded; "
@@ -48,7 +45,6 @@ class PretrainedReport:
 
 
 def _networks() -> "dict[str, type[nn.Module]]":
-    """The classifiers of ``networks.py`` by name."""
     from torch import nn
 
     from trainables.models import networks
@@ -83,7 +79,6 @@ def build_model(name: str, num_classes: int) -> "nn.Module":
     Args:
         name: a class of ``networks.py``, a torchvision classifier, or a user's own as
             ``package.module:function``, called with ``num_classes``.
-        num_classes: length of the logits.
     """
     if ":" in name:
         return _build_own(name, num_classes)
@@ -126,7 +121,6 @@ def load_pretrained(model: "nn.Module", name: str) -> PretrainedReport:
 
     Args:
         model: what ``build_model(name, …)`` returned; changed in place.
-        name: its name.
     """
     check_pretrained(name)
     from trainables.models.torchvision_models import fetch_weights
@@ -182,7 +176,6 @@ def _shape(tensor: "torch.Tensor") -> str:
 
 
 def _build_own(name: str, num_classes: int) -> "nn.Module":
-    """Build a user's own classifier and try it on two images."""
     function = _own_function(name)
     import torch
     from torch import nn

@@ -63,12 +63,7 @@ def torchvision_names() -> tuple[str, ...]:
 
 
 def check_torchvision_name(name: str, further: Iterable[str] = ()) -> None:
-    """Refuse a name that can't be built.
-
-    Args:
-        name: the classifier as the user wrote it.
-        further: names that are allowed besides torchvision's.
-    """
+    """Refuse a name that can't be built; ``further`` names are allowed, too."""
     offered = torchvision_names()
     if name in offered:
         return
@@ -105,7 +100,6 @@ def build_torchvision(name: str, num_classes: int) -> nn.Module:
 
 
 def _family(name: str, families: Mapping[str, Any]) -> str | None:
-    """The family that ``name`` begins with."""
     return next((family for family in families if name.startswith(family)), None)
 
 

@@ -2,12 +2,13 @@
 
 import math
 from itertools import takewhile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import optimize, stats
 
 from study.statistics import estimate as module
 from study.statistics.comparison import Verdict, compare
@@ -198,13 +199,48 @@ def test_no_number_of_seeds_shows_nothing() -> None:
 
 
 def test_the_bootstrap_draws_as_often_and_from_the_seed_that_results_were_published_with() -> None:
-    found = estimate(ONE_TO_FIVE).bootstrap_interval
+    values = [0.13, -0.41, 0.77, 1.93, 0.051, -0.29, 0.617]
+    found = estimate(values).bootstrap_interval
     expected = stats.bootstrap(
-        (np.array(ONE_TO_FIVE),),
+        (np.array(values),),
         np.mean,
         n_resamples=9999,
         method="BCa",
         rng=np.random.default_rng(20240229),
     ).confidence_interval
     assert found is not None
-    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=1e-12)
+
+
+def test_ten_thousand_seeds_are_the_most_that_are_asked_for() -> None:
+    just = optimize.brentq(lambda effect: power(10_000, effect) - 0.8, 0.02, 0.04, xtol=1e-15)
+    assert required_seeds(just * (1 + 1e-6)) == 10_000
+    assert required_seeds(just * (1 - 1e-6)) is None
+
+
+def test_a_rank_test_can_reject_at_its_smallest_p_and_not_without_two() -> None:
+    six = [*ONE_TO_FIVE, 6.0]
+    assert estimate(six, alpha=2**-5).wilcoxon_can_reject
+    assert not estimate(six, alpha=2**-5.01).wilcoxon_can_reject
+    assert not estimate([]).wilcoxon_can_reject
+    assert not estimate([0.5], alpha=1.0).wilcoxon_can_reject
+
+
+def test_an_interval_with_an_open_end_is_none() -> None:
+    assert module._interval(SimpleNamespace(low=-1.0, high=0.5), 2.0) == module.Interval(-2.0, 1.0)
+    assert module._interval(SimpleNamespace(low=-math.inf, high=0.5), 1.0) is None
+    assert module._interval(SimpleNamespace(low=0.5, high=math.nan), 1.0) is None
+
+
+def test_the_smallest_numbers_there_are_do_not_vanish() -> None:
+    found = estimate([5e-324, 0.0, 0.0])
+    assert found.p_t == pytest.approx(estimate([1.0, 0.0, 0.0]).p_t)
+    assert found.effect_size == pytest.approx(1 / math.sqrt(3))
+
+
+def test_a_bootstrap_needs_two_resamples_and_three_seeds() -> None:
+    values = [0.1, 0.5, -0.3, 0.7]
+    found = [estimate(values, resamples=count).bootstrap_interval for count in (0, 1, 2)]
+    assert [interval is None for interval in found] == [True, True, False]
+    assert estimate(values[:2]).bootstrap_interval is None
+    assert estimate(values[:3]).bootstrap_interval is not None

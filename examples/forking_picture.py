@@ -1,9 +1,8 @@
-"""A picture that explains forking, made from a real study: ``docs/forking.png`` of the README.
-
-``save_figure(forking_chart(load_study(STORAGE, NAME)), Path("docs/forking.png"))`` draws it.
-"""
+"""The picture of forking, docs/forking.png, from a real study: python forking_picture.py [NAME]."""
 
 import math
+import sys
+from pathlib import Path
 
 from analysis.charts.chart import (
     BLUE,
@@ -18,7 +17,8 @@ from analysis.charts.chart import (
     Panel,
     Points,
 )
-from analysis.reading import StudyView
+from analysis.charts.draw_static import save_figure
+from analysis.reading import StudyView, load_study
 from study.records.ledger_view import TrialRecord
 from trainables.errors import InputError
 
@@ -98,3 +98,8 @@ def _distance(record: TrialRecord, baseline: TrialRecord) -> float:
     ]
     ratios = [abs(math.log(a / b)) for a, b in pairs if 0 < a < math.inf and 0 < b < math.inf]
     return max(ratios, default=0.0)
+
+
+if __name__ == "__main__":
+    study = load_study("studies", sys.argv[1] if len(sys.argv) > 1 else "from-python")
+    save_figure(forking_chart(study), Path("forking.png"))
