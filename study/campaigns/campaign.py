@@ -59,12 +59,10 @@ class Phase:
 
     Attributes:
         runs: which trainings, where they are known beforehand.
-        searcher: what hands out trainings that are not.
-        samples: how many of them.
+        searcher: what hands out trainings that are not; ``samples`` of them.
         spec: what the Trainable is told in this phase alone, fields of ``TrialSpec``.
         callbacks: who else than the ledger listens.
-        scheduler: stops trials early; None: nothing does.
-        time_budget: seconds; None: no limit.
+        time_budget: seconds.
         needed: whether all of ``runs``, or any of them, must be complete to go on.
         remedy: what to do where they are not.
         at_end: done when the trainings are over, however they ended.
@@ -94,8 +92,6 @@ class Campaign(ABC, Generic[Config, Result]):
     """One process's part of a campaign, from the lock to the result.
 
     Attributes:
-        config: how the runs are carried out, and the base run.
-        session: the campaign's ledger, and MLflow beside it.
         images: each data set, with a run that trains on it.
         objectives: what its tables show first.
         asked: what it asks, in a sentence.
@@ -279,13 +275,7 @@ class Campaign(ABC, Generic[Config, Result]):
 
 @contextmanager
 def held(config: RunsConfig, folder: StudyFolder, again: str = SAME_COMMAND) -> Iterator[None]:
-    """Hold what a campaign needs: the cluster, the folder's lock, the handling of interrupts.
-
-    Args:
-        config: what runs.
-        folder: where it is recorded.
-        again: the command that goes on with it.
-    """
+    """Hold what a campaign needs: the cluster, the folder's lock, the handling of interrupts."""
     stopping = interruptible(
         f"{config.name}: stopping; what is finished is kept. Once more ends it at once"
     )

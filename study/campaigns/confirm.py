@@ -50,11 +50,7 @@ def run_confirm(
         confirm: how many configurations and seeds.
         console: where to show progress; None: nowhere.
 
-    Returns:
-        What the ledgers say at the end; ``noise-analysis confirm`` reads the same.
-
     Raises:
-        InputError: for bad input, before anything is started or written.
         InterruptedStudyError: after Ctrl-C; finished and unfinished runs are kept.
         StudyFailedError: if runs could not be trained or recorded.
     """
@@ -102,9 +98,7 @@ def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:
 class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
     """The best of a search, the placebo of each and the baseline, on fresh seeds.
 
-    Attributes:
-        begun: the confirmation as its ledger was when this process began.
-        before: how it was configured until now; None: it is new.
+    ``begun``: as its ledger was when this process began; ``before``: how it was configured.
     """
 
     begun: Confirmation
@@ -141,18 +135,12 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
 
     def put_in_order(self) -> None:
         super().put_in_order()
-        self._record_origin()
-        self._say_grown()
-
-    def _record_origin(self) -> None:
         begun, known = self.begun, self.begun.search.study
         origin = {"confirms": begun.study.name, "confirms_id": known.uid if known else ""}
         self.session.append(
             NoteEvent(None, origin), ArtifactEvent(None, config_file(begun.folder).name)
         )
-
-    def _say_grown(self) -> None:
-        before, confirm = self.before, self.begun.config
+        before, confirm = self.before, begun.config
         if before is None:
             return
         if confirm.seeds > before.seeds and self.session.state().trials:

@@ -76,11 +76,7 @@ class ConfirmConfig(FrozenConfig):
 
 
 def parse_seeds(text: str, *, sequential: bool) -> tuple[int, int | None]:
-    """Read ``--seeds``: ``5``, or ``5..20`` for a sequential design.
-
-    Returns:
-        The most seeds, and those at the first look (None without a sequential design).
-    """
+    """Read ``--seeds``, ``5`` or ``5..20``: the most, and those at a sequential first look."""
     first, dots, last = text.partition("..")
     numbers = [first, last] if dots else [first]
     if not all(number.strip().isdecimal() for number in numbers):
@@ -119,22 +115,15 @@ def config_file(folder: StudyFolder) -> Path:
 def stored_confirmation(folder: StudyFolder) -> ConfirmConfig | None:
     """The configuration of a confirmation that was begun; None if there is none."""
     path = config_file(folder)
-    return (
-        parse_config(ConfirmConfig, read_mapping(path), where=str(path)) if path.exists() else None
-    )
+    if not path.exists():
+        return None
+    return parse_config(ConfirmConfig, read_mapping(path), where=str(path))
 
 
 def planned_confirmation(
     study: StudyConfig, search: LedgerState, wanted: ConfirmConfig, stored: ConfirmConfig | None
 ) -> ConfirmConfig:
-    """The confirmation to be run: its trials chosen, its seeds fresh, what was begun kept.
-
-    Args:
-        study: the study's configuration.
-        search: its ledger.
-        wanted: how many trials and seeds.
-        stored: the confirmation as it was begun earlier, if it was.
-    """
+    """The confirmation to be run: its trials chosen, its seeds fresh, what was begun kept."""
     best = [trial.trial_id for trial in best_trials(study, search)]
     if not best:
         raise InputError(

@@ -42,15 +42,7 @@ from trainables.settings import parse_config
 
 @dataclass(frozen=True)
 class Confirmation:
-    """A confirmation as the ledgers say it is, at one moment.
-
-    Attributes:
-        folder: the study's files.
-        study: the study's configuration.
-        search: what the search's ledger says.
-        config: what is confirmed.
-        state: what the confirmation's own ledger says.
-    """
+    """A confirmation at one moment, as the search's ledger and its own (``state``) say it is."""
 
     folder: StudyFolder
     study: StudyConfig
@@ -236,12 +228,8 @@ def first_noise(configs: Sequence[TrainConfig]) -> int | None:
 
     None if that is always the very first: then no baseline needs to keep a checkpoint.
     """
-    earliest: list[int] = []
-    for config in configs:
-        noise = config.noise
-        if noise.policy == "on_stagnation":
-            earliest.append(max(noise.warmup_epochs, noise.window))
-    return min(earliest, default=None)
+    noises = [config.noise for config in configs if config.noise.policy == "on_stagnation"]
+    return min((max(noise.warmup_epochs, noise.window) for noise in noises), default=None)
 
 
 def by_verdict(confirmation: Confirmation) -> dict[str, Comparison]:

@@ -56,11 +56,7 @@ def run_experiment(
         console: where to show progress; None: nowhere.
         retry_failed: run again what has failed, too.
 
-    Returns:
-        The result, as it is written to ``STORAGE/NAME/experiment.json``.
-
     Raises:
-        InputError: for bad input, before anything is started or written.
         InterruptedStudyError: after Ctrl-C; finished and unfinished runs are kept.
         StudyFailedError: if the records could not be written.
     """
@@ -234,8 +230,5 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
 
 def result_files(folder: StudyFolder) -> tuple[Path, Path, Path]:
     """Where the result is: for people, as a table, and with every run."""
-    return (
-        folder.path / "experiment.md",
-        folder.path / "experiment.csv",
-        folder.path / "experiment.json",
-    )
+    path = folder.path / "experiment"
+    return path.with_suffix(".md"), path.with_suffix(".csv"), path.with_suffix(".json")

@@ -44,11 +44,7 @@ def run_study(config: StudyConfig, *, console: Console | None = None) -> Summary
         config: the study. Its pinned baseline is ``config.train`` without noise.
         console: where to show progress; None: nowhere.
 
-    Returns:
-        The summary, as it is written to ``STORAGE/NAME/summary.json``.
-
     Raises:
-        InputError: for bad input, before anything is started or written.
         InterruptedStudyError: after Ctrl-C; finished and unfinished trials are kept.
         StudyFailedError: if there is no baseline to compare with.
     """

@@ -105,9 +105,6 @@ def connected(config: RunsConfig) -> Iterator[None]:
     """Stay connected to a cluster, after what can't work on it is refused; else nothing.
 
     On this machine Ray is started when there is something to run.
-
-    Raises:
-        InputError: with the remedy; nothing has been written.
     """
     if address_of(config) is None:
         yield
@@ -122,12 +119,8 @@ def connected(config: RunsConfig) -> Iterator[None]:
 def copied(folder: StudyFolder, config: RunsConfig, say: Callable[[str], None]) -> Iterator[None]:
     """Copy the records to the object store in which the study is kept, if that is so.
 
-    They are copied while the body runs, after each end of a trial, and when it has ended.
-
-    Args:
-        folder: the study's files; the caller holds the lock.
-        config: the study.
-        say: for what the user should see.
+    They are copied while the body runs, after each end of a trial, and when it has ended. The
+    caller holds the folder's lock.
     """
     if folder.remote is None:
         yield

@@ -12,7 +12,7 @@ from study.api import run_confirm
 from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds
 from study.campaigns.confirmation import Confirmation, by_verdict
 from study.campaigns.resume import resumed
-from study.commands.dispatch import PROG
+from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
@@ -59,7 +59,7 @@ def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
         arguments,
         CONFIRM_SETTINGS,
         ConfirmOptions,
-        prog=f"{PROG} confirm",
+        prog=f"{NOISE_STUDY} confirm",
         description="Train the best configurations of a study, the placebo of each (its noise at "
         "random epochs) and the baseline on fresh seeds, and evaluate them on the test set. An "
         "interrupted confirmation is continued by the same command.",

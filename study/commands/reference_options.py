@@ -123,11 +123,7 @@ def resolve_run(
 ) -> ResolvedRun:
     """Combine a preset, a configuration file and single options to one valid configuration.
 
-    Args:
-        preset: name of the preset below everything else.
-        config_file: JSON or YAML file with some or all settings, or None.
-        given: settings given on the command line, by path.
-        reference: the options that settings are derived from.
+    ``given`` are settings by path; others are derived from the ``reference``'s options.
     """
     from_file = {} if config_file is None else read_mapping(config_file)
     return combine(run_preset(preset), from_file, config_file or "", given, reference)

@@ -15,7 +15,7 @@ from trainables.presets import readme
 if TYPE_CHECKING:
     from study.run.weights_file import Weights
 
-PROG = "noise-test"
+NOISE_TEST = "noise-test"
 _DESCRIPTION = (
     "Evaluate a checkpoint on the test set: loss, accuracy, and each class. A checkpoint of "
     "noise-train knows its data set and model; a bare state dict needs --classifier."
@@ -115,11 +115,11 @@ class TestOptions:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return run_command(PROG, _test, arguments)
+    return run_command(NOISE_TEST, _test, arguments)
 
 
 def _test(arguments: Sequence[str]) -> int:
-    options = read_arguments(TestOptions, arguments, prog=PROG, description=_DESCRIPTION)
+    options = read_arguments(TestOptions, arguments, prog=NOISE_TEST, description=_DESCRIPTION)
     if options.checkpoint is None:
         raise InputError("--checkpoint is missing: give the weights file to evaluate")
     batch_size = options.images_a_batch
