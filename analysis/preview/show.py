@@ -6,23 +6,8 @@ from itertools import groupby
 
 from rich.table import Table
 
-from analysis.charts.chart import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    RED,
-    SIGNAL_COLOURS,
-    Band,
-    Blocks,
-    Chart,
-    Line,
-    Mark,
-    Panel,
-    Rule,
-    span_text,
-    spans,
-)
+from analysis.charts.chart import Band, Blocks, Chart, Line, Mark, Panel, Rule, span_text, spans
+from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, RED, SIGNAL_COLOURS
 from analysis.preview.compute import Preview
 from study.formats import DASH, number
 from trainables.noise.controller import Injection
