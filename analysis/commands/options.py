@@ -44,7 +44,6 @@ class StoreOptions(StorageOptions):
     ] = ""
 
     def load(self, name: str) -> "StudyView":
-        """The study of that name."""
         from analysis.reading import load_study
 
         return load_study(self.where, name)
@@ -66,7 +65,6 @@ class StudyOptions(StoreOptions):
     ] = ""
 
     def folder(self, default: Path) -> Path:
-        """Where results go."""
         return Path(self.out).expanduser() if self.out else default
 
 

@@ -157,10 +157,7 @@ def _signals_panel(preview: Preview) -> Panel:
     colours = {**SIGNAL_COLOURS, "noise": RED, "cooldown": GREY}
     marks: list[Mark] = [
         Blocks(
-            rows,
-            [(row, start - 0.5, stop + 0.5) for start, stop in by_row[row]],
-            row,
-            colours[row],
+            rows, [(row, start - 0.5, stop + 0.5) for start, stop in by_row[row]], row, colours[row]
         )
         for row in rows
     ]
