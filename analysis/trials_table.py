@@ -19,9 +19,7 @@ _DTYPES: dict[type, str] = {str: "string", int: "Int64", float: "float64", bool:
 class TrialsTable:
     """All trials and baselines of a study, a row each: the content of CSV and Parquet.
 
-    Attributes:
-        columns: name → type of its cells; a cell may be None.
-        rows: cells in the order of ``columns``.
+    ``columns``: name → type of its cells, any of which may be None.
     """
 
     columns: Mapping[str, type]
@@ -99,8 +97,7 @@ def _columns(view: StudyView, rows: Sequence[Mapping[str, Cell]]) -> dict[str, t
     )
     columns: dict[str, type] = {**_FIXED, **numbers}
     for path in sorted({name for row in rows for name in row} - set(columns)):
-        kinds = {type(row[path]) for row in rows if row.get(path) is not None}
-        columns[path] = _common(kinds)
+        columns[path] = _common({type(row[path]) for row in rows if row.get(path) is not None})
     return columns
 
 

@@ -1,23 +1,12 @@
-"""The picture of forking, docs/forking.png, from a real study: python forking_picture.py [NAME]."""
+"""A picture of forking from a real study, as in the guide: python forking_picture.py [NAME]."""
 
 import math
 import sys
 from pathlib import Path
 
-from analysis.charts.chart import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    RED,
-    Blocks,
-    Chart,
-    Line,
-    Panel,
-    Points,
-)
+from analysis.charts.chart import Blocks, Chart, Line, Panel, Points
 from analysis.charts.draw_static import save_figure
+from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED
 from analysis.reading import StudyView, load_study
 from study.records.ledger_view import TrialRecord
 from trainables.errors import InputError

@@ -40,7 +40,6 @@ class StoreOptions(StorageOptions):
     ] = ""
 
     def load(self, name: str) -> "StudyView":
-        """The study of that name."""
         from analysis.reading import load_study
 
         return load_study(self.where, name)
@@ -62,7 +61,6 @@ class StudyOptions(StoreOptions):
     ] = ""
 
     def folder(self, default: Path) -> Path:
-        """Where results go."""
         return Path(self.out).expanduser() if self.out else default
 
 

@@ -125,13 +125,7 @@ def report(options: ReportOptions) -> int:
 
     view = options.load(options.name)
     folder = options.folder(view.folder.path)
-    paths = write_report(
-        view,
-        folder,
-        files=options.pictures,
-        evaluated=options.evaluate,
-        say=tell,
-    )
+    paths = write_report(view, folder, files=options.pictures, evaluated=options.evaluate, say=tell)
     for path in paths:
         print(path)
     said = attach_report(view, options.tracking_uri or None, paths[0])

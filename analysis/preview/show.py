@@ -6,23 +6,8 @@ from itertools import groupby
 
 from rich.table import Table
 
-from analysis.charts.chart import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    RED,
-    SIGNAL_COLOURS,
-    Band,
-    Blocks,
-    Chart,
-    Line,
-    Mark,
-    Panel,
-    Rule,
-    span_text,
-    spans,
-)
+from analysis.charts.chart import Band, Blocks, Chart, Line, Mark, Panel, Rule, span_text, spans
+from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, RED, SIGNAL_COLOURS
 from analysis.preview.compute import Preview
 from study.formats import DASH, number
 from trainables.noise.controller import Injection
@@ -172,10 +157,7 @@ def _signals_panel(preview: Preview) -> Panel:
     colours = {**SIGNAL_COLOURS, "noise": RED, "cooldown": GREY}
     marks: list[Mark] = [
         Blocks(
-            rows,
-            [(row, start - 0.5, stop + 0.5) for start, stop in by_row[row]],
-            row,
-            colours[row],
+            rows, [(row, start - 0.5, stop + 0.5) for start, stop in by_row[row]], row, colours[row]
         )
         for row in rows
     ]
