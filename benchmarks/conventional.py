@@ -163,7 +163,7 @@ class ConventionalRun:
     def _backward(
         self, images: Tensor, labels: Tensor, kind: str, sigma: float
     ) -> tuple[Tensor, Tensor, float]:
-        """The gradient of a batch, with noise; logits, loss, the gradient's norm before the noise."""
+        """A batch's gradient with noise: logits, loss, and its norm before the noise."""
         batch, targets = images, labels
         clean: list[Tensor] = []
         if kind == "input":
