@@ -133,35 +133,11 @@ class ConventionalRun:
         losses, norms, correct, seen = 0.0, 0.0, 0, 0
         steps = 0
         for images, labels in self.train_loader:
-            batch, targets = images, labels
-            clean: list[Tensor] = []
-            if kind == "input":
-                batch = batch + self._noise_like(batch, sigma)
-            elif kind == "label":
-                random = torch.rand(len(labels)) < min(sigma, 0.5)
-                targets = torch.where(random, torch.randint(10, labels.shape), labels)
-            elif kind == "weight":
-                clean = [parameter.detach().clone() for parameter in self.model.parameters()]
-                with torch.no_grad():
-                    for parameter in self.model.parameters():
-                        parameter.add_(self._noise_like(parameter, sigma))
-            self.optimizer.zero_grad()
-            logits = self.model(batch)
-            loss = F.cross_entropy(logits, targets)
-            loss.backward()  # type: ignore[no-untyped-call]
-            with torch.no_grad():
-                for parameter, value in zip(self.model.parameters(), clean, strict=False):
-                    parameter.copy_(value)
-            total = 0.0
-            for parameter in self.model.parameters():
-                if parameter.grad is not None:
-                    total += parameter.grad.norm().item() ** 2
-                    if kind == "gradient":
-                        parameter.grad.add_(self._noise_like(parameter.grad, sigma))
+            logits, loss, norm = self._backward(images, labels, kind, sigma)
             self.optimizer.step()
             rate = self.optimizer.param_groups[0]["lr"]
             self.scheduler.step()
-            norms += math.sqrt(total)
+            norms += norm
             losses += loss.item() * len(labels)
             correct += int((logits.argmax(1) == labels).sum().item())
             seen += len(labels)
@@ -183,6 +159,37 @@ class ConventionalRun:
             lr=rate,
             **injection.recorded(),
         )
+
+    def _backward(
+        self, images: Tensor, labels: Tensor, kind: str, sigma: float
+    ) -> tuple[Tensor, Tensor, float]:
+        """A batch's gradient with noise: logits, loss, and its norm before the noise."""
+        batch, targets = images, labels
+        clean: list[Tensor] = []
+        if kind == "input":
+            batch = batch + self._noise_like(batch, sigma)
+        elif kind == "label":
+            random = torch.rand(len(labels)) < min(sigma, 0.5)
+            targets = torch.where(random, torch.randint(10, labels.shape), labels)
+        elif kind == "weight":
+            clean = [parameter.detach().clone() for parameter in self.model.parameters()]
+            with torch.no_grad():
+                for parameter in self.model.parameters():
+                    parameter.add_(self._noise_like(parameter, sigma))
+        self.optimizer.zero_grad()
+        logits = self.model(batch)
+        loss = F.cross_entropy(logits, targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for parameter, value in zip(self.model.parameters(), clean, strict=False):
+                parameter.copy_(value)
+        total = 0.0
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                total += parameter.grad.norm().item() ** 2
+                if kind == "gradient":
+                    parameter.grad.add_(self._noise_like(parameter.grad, sigma))
+        return logits, loss, math.sqrt(total)
 
     def _noise_like(self, tensor: Tensor, sigma: float) -> Tensor:
         noise: NoiseConfig = self.config.noise

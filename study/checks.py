@@ -23,9 +23,7 @@ from trainables.settings import read_document
 def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
     """Check one run's configuration against this machine; returns it with its device resolved.
 
-    Args:
-        config: the run.
-        elsewhere: it is trained on a cluster, whose GPUs this machine need not have.
+    ``elsewhere``: it is trained on a cluster, whose GPUs this machine need not have.
     """
     check_classifier(config.model.classifier)
     if config.model.download_weights:

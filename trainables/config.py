@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, field_validator, model_validator
 
 from trainables.data.registry import DATA_SETS
-from trainables.models.registry import BUILT_IN
 from trainables.noise_config import NoiseConfig
 from trainables.settings import FrozenConfig, Named, merge, nest, parse_config, setting
 
@@ -21,7 +20,7 @@ Precision = Literal["fp32", "bf16"]
 
 _CLASSIFIER_ALIASES = {
     alias: name
-    for name in BUILT_IN
+    for name in ("BabyCNN", "TinyCNN", "SimpleCNN", "resnet18")
     for alias in (name.lower(), name.lower().replace("cnn", "_cnn"))
 }
 

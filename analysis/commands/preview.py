@@ -9,7 +9,8 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
-from analysis.commands.options import PROG, BaselineSeed, StoreOptions, subcommand, tell
+from analysis.commands.options import PROG, BaselineSeed, StoreOptions, tell
+from study.commands.dispatch import subcommand
 from study.commands.options import read_command_line
 from study.commands.places import Name
 from study.commands.settings import SettingOptions, option, positional
@@ -180,7 +181,7 @@ class SharesOptions(StoreOptions):
     n: Annotated[int, option("--n", help="configurations sampled", value="INT")] = 1000
 
 
-@subcommand(SharesOptions)
+@subcommand(f"{PROG} shares", SharesOptions)
 def shares(options: SharesOptions) -> int:
     """Sample a space's configurations and say from a study's baseline, without training, how
     many never inject, how many at once, and when the others begin: for the space as it is

@@ -50,11 +50,7 @@ def run_confirm(
         confirm: how many configurations and seeds.
         console: where to show progress; None: nowhere.
 
-    Returns:
-        What the ledgers say at the end; ``noise-analysis confirm`` reads the same.
-
     Raises:
-        InputError: for bad input, before anything is started or written.
         InterruptedStudyError: after Ctrl-C; finished and unfinished runs are kept.
         StudyFailedError: if runs could not be trained or recorded.
     """
@@ -84,13 +80,11 @@ def run_confirm(
 
 
 def check_seeds(confirm: ConfirmConfig) -> None:
-    """Refuse seeds beyond the largest."""
     if confirm.fresh_seeds[-1] >= 2**63:
         raise InputError(f"seed = {confirm.fresh_seeds[-1]}: the fresh seeds end below 2**63")
 
 
 def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:
-    """What a confirmation asks, in a sentence."""
     seeds = confirm.fresh_seeds
     how = "in a sequential design, " if confirm.design else ""
     return (
@@ -104,20 +98,16 @@ def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:
 class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
     """The best of a search, the placebo of each and the baseline, on fresh seeds.
 
-    Attributes:
-        begun: the confirmation as its ledger was when this process began.
-        before: how it was configured until now; None: it is new.
+    ``begun``: as its ledger was when this process began; ``before``: how it was configured.
     """
 
     begun: Confirmation
     before: ConfirmConfig | None
 
     def store(self) -> None:
-        """Store what is confirmed, beside the search's files."""
         write_json(config_file(self.begun.folder), self.begun.config.model_dump(mode="json"))
 
     def counted(self) -> Counted:
-        """Each configuration and its placebo on every seed, and the baseline."""
         confirm = self.begun.config
         return Counted(
             name=self.config.name,
@@ -144,20 +134,13 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         return replace(self.begun, state=self.session.state())
 
     def put_in_order(self) -> None:
-        """Record whose confirmation it is, and what was added to it."""
         super().put_in_order()
-        self._record_origin()
-        self._say_grown()
-
-    def _record_origin(self) -> None:
         begun, known = self.begun, self.begun.search.study
         origin = {"confirms": begun.study.name, "confirms_id": known.uid if known else ""}
         self.session.append(
             NoteEvent(None, origin), ArtifactEvent(None, config_file(begun.folder).name)
         )
-
-    def _say_grown(self) -> None:
-        before, confirm = self.before, self.begun.config
+        before, confirm = self.before, begun.config
         if before is None:
             return
         if confirm.seeds > before.seeds and self.session.state().trials:
@@ -186,11 +169,9 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
     # The training: round by round, the baselines, the configurations, their placebos.
 
     def is_complete(self) -> bool:
-        """Whether every run that is wanted has ended."""
         return self._now().finished
 
     def opening(self, room: "Capacity") -> str:
-        """What is trained."""
         confirm = self.begun.config
         return (
             f"{self.config.name}: {', '.join(confirm.trials)} and their placebos "
@@ -214,7 +195,6 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
     # The end.
 
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Confirmation:
-        """Record the verdict."""
         now = self._now()
         verdict = ""  # One of an earlier end does not hold any more.
         if now.samples(DECIDING) and ended == "complete":

@@ -15,8 +15,6 @@ from study.records.summary import Summary
 from trainables.errors import InputError
 from trainables.object_store import Location
 
-_FINAL = "final.ckpt"
-
 
 def studies_table(storage: Where) -> Table:
     """A line a study: state, trials, best, when."""
@@ -49,9 +47,8 @@ def _row(folder: StudyFolder) -> list[str]:
     state = read_ledger(folder.ledger)
     ended = sum(record.finished for record in state.by_role("trial"))
     summary = _summary(folder)
-    best = (
-        next((t for t in summary.trials if t.trial_id == summary.best), None) if summary else None
-    )
+    trials = summary.trials if summary else []
+    best = next((t for t in trials if summary and t.trial_id == summary.best), None)
     paired = best.paired_difference if best else None
     return [
         config.name,

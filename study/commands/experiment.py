@@ -19,7 +19,7 @@ from study.campaigns.experiment_grid import (
     small,
 )
 from study.campaigns.experiment_tables import print_experiment
-from study.commands.dispatch import PROG
+from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
 from study.commands.settings import SettingOptions, option
 from study.presets import with_one_cosine
@@ -67,7 +67,7 @@ def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, Experim
         arguments,
         EXPERIMENT_OPTIONS,
         ExperimentOptions,
-        prog=f"{PROG} experiment",
+        prog=f"{NOISE_STUDY} experiment",
         description="Train a grid of classifiers, optimizers, momenta, learning rates and subsets "
         "with each distribution of the noise, each group beside its pinned baseline, on each seed. "
         "An interrupted experiment is continued by the same command.",
@@ -89,10 +89,9 @@ def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, Experim
 
 
 def run(arguments: Sequence[str]) -> int:
-    """``noise-study experiment``."""
     config, options = read_experiment(arguments)
     if options.print_config:
-        print(f"{PROG}: {config.name}: {size(config)}", file=sys.stderr)
+        print(f"{NOISE_STUDY}: {config.name}: {size(config)}", file=sys.stderr)
         print(config.model_dump_json(indent=2))
         return 0
     console = Console()
@@ -105,6 +104,9 @@ def run(arguments: Sequence[str]) -> int:
     for path in result_files(StudyFolder.of(where, config.name)):
         console.print(f"  {path}", soft_wrap=True, highlight=False)
     if len(result.failed) == len(result.runs):
-        print(f"{PROG}: every run failed, the first: {result.failed[0].reason}", file=sys.stderr)
+        print(
+            f"{NOISE_STUDY}: every run failed, the first: {result.failed[0].reason}",
+            file=sys.stderr,
+        )
         return 1
     return 0

@@ -50,7 +50,8 @@ class RemoteCopy:
         self._lost = False
 
     def start(self) -> None:
-        self._offset = _size(self._local / LEDGER)
+        ledger = self._local / LEDGER
+        self._offset = ledger.stat().st_size if ledger.exists() else 0
         self._thread = threading.Thread(target=self._follow, name="storage-copy", daemon=True)
         self._thread.start()
 
@@ -153,10 +154,3 @@ def _snapshot(database: Path) -> bytes:
         ):
             source.backup(target)
         return copy.read_bytes()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

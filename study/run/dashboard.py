@@ -1,24 +1,16 @@
 """What a single run shows while it trains: a dashboard, or without a terminal a line an epoch.
 
-A view is told of steps and epochs by the loop that it watches and changes nothing in it.
+A view is told of steps (``step`` of the epoch's ``steps``, from 1) and epochs by the loop that it
+watches, and changes nothing in it.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
+from rich import progress
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -37,19 +29,6 @@ _PHASES = {
     "injecting": "injecting noise",
     "cooldown": "cooldown: no noise",
 }
-
-
-class RunView(Protocol):
-    """Watches a run."""
-
-    def step(self, step: int, steps: int) -> None:
-        """An optimiser step is done: ``step`` of the epoch's ``steps``, counted from 1."""
-
-    def epoch(self, row: EpochMetrics, injection: Injection) -> None:
-        """An epoch is done."""
-
-    def note(self, text: str) -> None:
-        """Something to tell the user."""
 
 
 class PlainView:
@@ -152,7 +131,7 @@ def render(watched: Watched, bars: RenderableType, *, graphs: bool) -> Renderabl
     return Group(*parts)
 
 
-class _TimeLeft(ProgressColumn):
+class _TimeLeft(progress.ProgressColumn):
     """Time left of the whole run and of the epoch under way, from the pace of their steps."""
 
     max_refresh = 0.5
@@ -161,7 +140,7 @@ class _TimeLeft(ProgressColumn):
         super().__init__()
         self._watched = watched
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: progress.Task) -> Text:
         left = self._watched.seconds_left
         if task.description != "epochs":
             pace = (task.elapsed or 0.0) / task.completed if task.completed else None
@@ -169,12 +148,12 @@ class _TimeLeft(ProgressColumn):
         return Text("" if left is None else f"{duration(left)} left", style="cyan")
 
 
-def _progress(watched: Watched) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
+def _progress(watched: Watched) -> progress.Progress:
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=None),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
         _TimeLeft(watched),
         expand=True,
     )
@@ -189,11 +168,10 @@ def _labelled() -> Table:
 
 def _metrics_panel(watched: Watched) -> Panel:
     table = _labelled()
-    row = watched.history[-1] if watched.history else None
-    if row is None:
+    if not watched.history:
         table.add_row("epoch", "the first one is under way")
         return Panel(table, title="metrics", title_align="left")
-    best = watched.best
+    row, best = watched.history[-1], watched.best
     gap = f"gap {row.train_accuracy - row.val_accuracy:+.2%}"
     found = f"[bold]{best.val_accuracy:.2%}[/] in epoch {best.epoch + 1}" if best else "–"
     table.add_row("training", f"loss {row.train_loss:.4f}   accuracy {row.train_accuracy:.2%}")

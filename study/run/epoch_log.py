@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,19 +38,9 @@ class EpochLog:
 
     def write(self, row: EpochMetrics, injection: Injection, details: "EpochDetails") -> None:
         self._append("epoch_metrics", [self._metrics(row, details)])
-        self._append(
-            "signals",
-            [
-                {
-                    "epoch": row.epoch,
-                    "signal": reading.name,
-                    "value": reading.value,
-                    "threshold": reading.threshold,
-                    "raised": reading.raised,
-                }
-                for reading in injection.readings
-            ],
-        )
+        readings = [asdict(reading) for reading in injection.readings]
+        lines = [{"epoch": row.epoch, "signal": known.pop("name"), **known} for known in readings]
+        self._append("signals", lines)
         self._append("noise", [self._noise(row, injection, details)])
         self._append("optimizer", [{"epoch": row.epoch, "lr": row.lr, **details.optimizer_norms}])
 

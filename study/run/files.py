@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.records.file_lock import LockHeldError, take
 from study.records.json_files import plain, write_json
+from study.records.named_file import NamedFile
 from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
@@ -73,6 +74,13 @@ class RunFiles:
     name: str
     save_as: str | None = None
 
+    config = NamedFile("config.json", under="metrics")
+    state = NamedFile("last.ckpt", under="metrics")  # The checkpoint that the run goes on from.
+    ledger = NamedFile("tracking.jsonl", under="metrics")  # What goes to MLflow, if anything does.
+    final = NamedFile("final_metrics.json", under="metrics")  # The result, flat.
+    per_class = NamedFile("test_per_class.json", under="metrics")
+    lr_plot = NamedFile("lr_schedule.png", under="metrics")
+
     @classmethod
     def of(cls, folder: str | Path, config: TrainConfig, save_as: str = UNNAMED) -> "RunFiles":
         """The files of a run; nothing is written."""
@@ -91,36 +99,6 @@ class RunFiles:
     def metrics(self) -> Path:
         """The run's own folder."""
         return self.folder / "metrics" / self.name
-
-    @property
-    def config(self) -> Path:
-        """The run's whole configuration."""
-        return self.metrics / "config.json"
-
-    @property
-    def state(self) -> Path:
-        """The checkpoint that the run goes on from."""
-        return self.metrics / "last.ckpt"
-
-    @property
-    def ledger(self) -> Path:
-        """What goes to MLflow, if anything does."""
-        return self.metrics / "tracking.jsonl"
-
-    @property
-    def final(self) -> Path:
-        """The result, flat."""
-        return self.metrics / "final_metrics.json"
-
-    @property
-    def per_class(self) -> Path:
-        """The result on each class of the test set."""
-        return self.metrics / "test_per_class.json"
-
-    @property
-    def lr_plot(self) -> Path:
-        """The learning-rate schedule, drawn."""
-        return self.metrics / "lr_schedule.png"
 
     @property
     def finished(self) -> bool:

@@ -35,9 +35,7 @@ def print_result(console: Console, result: "RunResult") -> None:
 
 def result_table(result: "RunResult") -> Table:
     m = result.metrics
-    table = Table(title=result.files.name, show_header=False, title_justify="left")
-    table.add_column(style="dim")
-    table.add_column()
+    table = _labelled(result.files.name)
     table.add_row(
         "test set, best weights", f"[bold]{m['test_accuracy']:.2%}[/]   loss {m['test_loss']:.4f}"
     )
@@ -63,6 +61,13 @@ def result_table(result: "RunResult") -> Table:
     return table
 
 
+def _labelled(title: str) -> Table:
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(style="dim")
+    table.add_column()
+    return table
+
+
 def sharpness_text(metrics: Mapping[str, Any]) -> str:
     return (
         f"accuracy falls by {percent(metrics['sharpness'])} under weight noise of "
@@ -72,9 +77,7 @@ def sharpness_text(metrics: Mapping[str, Any]) -> str:
 
 def print_evaluation(console: Console, evaluation: "Evaluation") -> None:
     test, flatness = evaluation.test, evaluation.sharpness
-    table = Table(title=str(evaluation.checkpoint), show_header=False, title_justify="left")
-    table.add_column(style="dim")
-    table.add_column()
+    table = _labelled(str(evaluation.checkpoint))
     table.add_row("accuracy", f"[bold]{test.accuracy:.2%}[/]   {test.correct} of {test.total}")
     table.add_row("loss", f"{test.loss:.4f}")
     values = evaluation.to_dict()

@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from study.checks import check_train
 from study.records.json_files import plain, write_json
-from study.run.dashboard import RunView, watching
+from study.run.dashboard import LiveView, PlainView, watching
 from study.run.epoch_log import EpochLog
 from study.run.evaluation import evaluate_test_set, measure_sharpness
 from study.run.files import UNNAMED, RunFiles, noise_label
@@ -219,7 +219,7 @@ class _SingleRun:
                 complete = len(training.history)
                 raise Interrupted(self.files, complete, stop.signal) from None
 
-    def _epoch_done(self, row: EpochMetrics, log: EpochLog, view: RunView) -> None:
+    def _epoch_done(self, row: EpochMetrics, log: EpochLog, view: PlainView | LiveView) -> None:
         training = self.training
         assert training.injection is not None
         assert training.details is not None

@@ -1,4 +1,4 @@
-"""What a dashboard shows of a run: the curves so far, and how much room it takes."""
+"""What both views of a run draw from: the curves so far, and the time left."""
 
 import time
 from collections.abc import Sequence
@@ -7,19 +7,6 @@ from dataclasses import dataclass, field
 from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics, is_better
 from trainables.noise.controller import Injection
-
-GRAPH_LINES = range(7, 13)
-"""Heights of a graph that can be read, the panel round it not counted."""
-
-NARROW = 100
-"""Below so many columns the panels stand one under the other."""
-
-OTHER_LINES = 16
-OTHER_LINES_NARROW = 23
-"""Lines of the dashboard that are no graphs; a terminal of 80×24 has room for them."""
-
-GRAPH_COLUMNS = 40
-"""The least width of a graph, its panel included."""
 
 
 @dataclass

@@ -21,7 +21,6 @@ class Node(NamedTuple):
 
     @property
     def name(self) -> str:
-        """For people."""
         return f"{self.host} ({self.id[:8]})"
 
 
@@ -37,7 +36,6 @@ def alive_nodes() -> list[Node]:
 
 
 def several_nodes() -> bool:
-    """Whether Ray is connected to a cluster of more than one node."""
     return len(alive_nodes()) > 1
 
 

@@ -49,12 +49,10 @@ class _OpenRun:
 
     @property
     def budget(self) -> int:
-        """The epoch budget."""
         return int(self.start.config["epochs"])
 
     @property
     def history(self) -> list[EpochMetrics]:
-        """The epochs so far, in order."""
         return [self.rows[epoch] for epoch in sorted(self.rows)]
 
 
@@ -86,12 +84,8 @@ class LedgerCallback(tune.Callback):
     ) -> None:
         """Nothing is opened before ``setup``: Tune pickles callbacks.
 
-        Args:
-            path: the ledger.
-            describe: a trial's configuration (Tune's dictionary) → its start.
-            baselines: digest of a baseline → its whole history.
-            baseline_tests: digest of a baseline → its figures on the test set, if trials are
-                evaluated on the test set, too.
+        ``baselines`` and ``baseline_tests``: digest of a baseline → its whole history, and its
+        figures on the test set, if trials are evaluated there, too.
         """
         self.path = Path(path)
         self.error: Exception | None = None
@@ -107,11 +101,7 @@ class LedgerCallback(tune.Callback):
         return {**self.__dict__, "_ledger": None, "_runs": {}, "error": None}
 
     def setup(self, **info: Any) -> None:
-        """Open the ledger and recall what it says of unfinished trials.
-
-        Raises:
-            OSError: if the ledger can't be opened: better no training than none on record.
-        """
+        """Open the ledger (OSError: better no training than none on record) and recall it."""
         self._ledger = Ledger(self.path)
         for key, record in read_ledger(self.path).trials.items():
             if record.role == "baseline":
@@ -130,12 +120,7 @@ class LedgerCallback(tune.Callback):
 
     @_never_raise
     def on_trial_result(
-        self,
-        iteration: int,
-        trials: list[Trial],
-        trial: Trial,
-        result: dict[str, Any],
-        **info: Any,
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Record the epoch; before the first, record what the trial shares with its baseline."""
         if "epoch" not in result:
@@ -180,7 +165,6 @@ class LedgerCallback(tune.Callback):
 
     @_never_raise
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Close the ledger."""
         if self._ledger is not None:
             ledger, self._ledger = self._ledger, None
             ledger.close()

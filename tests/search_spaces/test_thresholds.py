@@ -1,7 +1,7 @@
 """Thresholds from a baseline: limits and choices by hand, and whole ranges as they have been."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from search_spaces.calibration import calibrate
 from search_spaces.registry import get_space
 from search_spaces.thresholds import View, _at_least, _Table, _widest
 from tests.search_spaces.test_calibration import BASE, history
+from trainables.noise.signals import SIGNALS
 
 
 def table(
@@ -79,8 +80,10 @@ def test_shares_in_words() -> None:
         ([table([[2, 6], [4, 8]], never=[0.2, 0.2])], None),
         # Every signal that the range serves must allow it.
         ([table([[2, 6], [4, 8]]), table([[5, 5], [5, 5]], never=[0.0, 0.5])], slice(0, 1)),
-        # Equal ones: the first. Forks that never begin don't spread.
+        # Equal ones: the first.
         ([table([[7, 7, 7]], never=[0.0, 0.9, 0.0])], slice(0, 1)),
+        # What never begins spreads nothing: of the first 0.08 + 1/3, of the last 1/3.
+        ([table([[7, 5, 7], [8, 5, 10]], never=[0.0, 0.9, 0.08])], slice(0, 1)),
     ],
 )
 def test_the_range_that_spreads_the_forks_widest(
@@ -175,3 +178,49 @@ def test_a_shorter_history_than_the_budget_ends_with_itself() -> None:
     assert View(space, BASE, history(12))._epochs == 13
     assert View(space, BASE, history(30))._epochs == 30
     assert math.isinf(View(space, BASE, history(12))._score(2)["stuck"][1])
+
+
+def test_the_first_epoch_may_stay_the_best() -> None:
+    view = View({}, BASE, history(8, train_loss=lambda p: 0.1 + p))
+    assert view._score(2)["stuck"].tolist() == [math.inf, math.inf, -1, -2, -3, -4, -5, -6, -7]
+
+
+def test_windows_that_reach_into_the_warm_up_do_not_count() -> None:
+    box = {"noise/warmup_epochs": IntDistribution(5, 9), "noise/window": IntDistribution(2, 2)}
+    assert len(View(box, BASE, history(12))._pooled("low_weight_update")) == 13 - 5
+    box = {"noise/warmup_epochs": IntDistribution(1, 1), "noise/window": IntDistribution(4, 4)}
+    assert len(View(box, BASE, history(12))._pooled("low_weight_update")) == 13 - 4
+
+
+@pytest.mark.parametrize(
+    ("epochs", "grad_norm", "name", "why"),
+    [
+        (12, lambda p: 1 + p, "grad_norm_plateau", "raises it always, whatever the threshold"),
+        (2, lambda p: 1 + p, "grad_norm_plateau", "raises it always, whatever the threshold"),
+        (12, lambda p: 0.0, "grad_norm_plateau", "the baseline never raises it"),
+        (12, lambda p: 1.0, "overfitting", "the baseline never raises it"),
+    ],
+)
+def test_why_there_is_nothing_to_try(
+    epochs: int, grad_norm: Callable[[float], float], name: str, why: str
+) -> None:
+    """A rising norm, even in a single window; one that vanishes; losses that never rise."""
+    path = SIGNALS[name].path
+    box = {path: FloatDistribution(1e-5, 1.0), "noise/window": IntDistribution(2, 2)}
+    base = BASE.model_copy(
+        update={"noise": BASE.noise.model_copy(update={"warmup_epochs": 0, "overfit_epochs": 1})}
+    )
+    rows = history(epochs, grad_norm=grad_norm, jitter=0)
+    assert why in View(box, base, rows).find(path, [name]).dropped[name]
+
+
+def test_a_signal_with_a_range_of_its_own_may_be_left_out() -> None:
+    path = "noise/plateau_delta"
+    view = View({path: FloatDistribution(1e-5, 1.0)}, BASE, history())
+    allowed = table([[6, 7], [7, 8]])
+    tables = {"val_loss_plateau": allowed, "overfitting": allowed}
+    found = view._chosen(path, ("val_loss_plateau",), np.array([0.125, 0.25]), tables)
+    assert found.dropped == {
+        "overfitting": f"no range of {path} serves both it and val_loss_plateau"
+    }
+    assert found.ranges == {path: FloatDistribution(0.125, 0.25, log=True)}

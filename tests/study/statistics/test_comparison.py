@@ -1,6 +1,7 @@
 """Verdicts: families of configurations, and studies with a known true effect."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scipy import stats
 from study.statistics.comparison import Verdict, compare, winners_curse
 from study.statistics.estimate import ALPHA, estimate, power, required_seeds
 from study.statistics.paired import pair
-from tests.support.differences import ONE_TO_FIVE, sample, verdict
+from tests.support.differences import DESIGN, ONE_TO_FIVE, sample, verdict
 
 # No case, however degenerate, may leak a warning of numpy or scipy.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -84,6 +85,39 @@ def test_sentences_say_what_matters() -> None:
     assert weak.startswith("too few seeds to tell: mean paired difference +0.05 over 3 seeds")
     assert f"{found['weak'].more_seeds} more seeds would show" in weak
     assert "without seed 3" in weak
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        ([0.0, 0.0], Verdict.NO_DIFFERENCE),
+        ([0.0], Verdict.TOO_FEW),
+        ([0.25] * 5, Verdict.TOO_FEW),  # 2/32
+        ([0.25] * 6, Verdict.BETTER),
+        ([1.0, -1.0, 1.0, -1.0], Verdict.TOO_FEW),  # nothing in the mean, but a spread
+    ],
+)
+def test_without_a_spread_or_a_mean(differences: list[float], expected: Verdict) -> None:
+    assert verdict(differences) == expected
+
+
+def test_before_the_first_look_nothing_is_said() -> None:
+    comparison = compare({"a": sample([0.0] * 3)}, higher_is_better=True, design=DESIGN)["a"]
+    assert (comparison.verdict, comparison.level) == (Verdict.TOO_FEW, 0.0)
+
+
+def test_a_p_at_its_level_is_enough() -> None:
+    """Six equal differences: 2/64, exactly."""
+    six = {"a": sample([0.25] * 6)}
+    at = compare(six, higher_is_better=True, alpha=2**-5)["a"]
+    assert (at.verdict, at.p_t_holm) == (Verdict.BETTER, 2**-5)
+    assert compare(six, higher_is_better=True, alpha=2**-5.01)["a"].verdict == Verdict.TOO_FEW
+
+
+def test_more_seeds_are_at_least_one() -> None:
+    found = compare({"a": sample([1.0, -0.5, 0.8])}, higher_is_better=True)["a"]
+    for needed, more in ((2, 1), (3, 1), (4, 1), (5, 2), (None, None)):
+        assert replace(found, seeds_needed=needed).more_seeds == more
 
 
 FLOATS = st.floats(-1e150, 1e150) | st.sampled_from([0.0, 0.1, 0.2, math.nan, math.inf, 5e-324])

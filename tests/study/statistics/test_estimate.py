@@ -173,6 +173,7 @@ def test_power_and_seeds_as_in_the_tables() -> None:
     assert required_seeds(-0.5) == 34
     assert required_seeds(0.5, alpha=0.05 / 3) > 34  # type: ignore[operator]
     assert power(1, 5.0) == 0
+    assert required_seeds(100.0) == 2
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 40, 1000, MAX_SEEDS])
