@@ -96,8 +96,8 @@ def _draw_panel(axes: Any, panel: Panel, named: dict[str, Any]) -> None:
 def _set_ticks(axis: Any, ticks: Ticks, log: bool) -> None:
     from matplotlib.ticker import NullFormatter
 
-    if ticks:
-        axis.set_ticks(*zip(*ticks, strict=True))
+    if ticks or log:
+        axis.set_ticks([at for at, _ in ticks], [text for _, text in ticks])
     if log:
         axis.set_minor_formatter(NullFormatter())
 

@@ -83,7 +83,6 @@ class PreviewOptions(StoreOptions):
 
 
 def preview(arguments: Sequence[str]) -> int:
-    """``noise-analysis preview``: what settings would do on a recorded baseline."""
     line = read_command_line(
         arguments,
         NOISE_OPTIONS,
@@ -98,7 +97,7 @@ def preview(arguments: Sequence[str]) -> int:
 
     options = line.extra
     view, baseline = _history(options)
-    base = _settings_below(options, view, baseline)
+    base = baseline.config.noise if view is None else _settings_below(options, view)
     from_file: Any = {}
     if options.config:
         file = read_noise_file(options.config, options.entry, baseline.config)
@@ -128,25 +127,18 @@ def _history(options: PreviewOptions) -> "tuple[StudyView | None, BaselineHistor
     return view, study_baseline(view, options.baseline_seed)
 
 
-def _settings_below(
-    options: PreviewOptions, view: "StudyView | None", baseline: "BaselineHistory"
-) -> Any:
-    if view is None:
-        return baseline.config.noise
-    if not options.trial:
+def _settings_below(options: PreviewOptions, view: "StudyView") -> Any:
+    name = options.trial
+    if not name:
         return view.config.train.noise
-    return view.train_config(_trial_key(view, options.trial)).noise
-
-
-def _trial_key(view: "StudyView", name: str) -> str:
     if name == "best":
         if view.best is None:
             raise InputError(f"--trial = best: study {view.name!r} has no complete trial yet")
-        return view.best.trial_id
+        name = view.best.trial_id
     known = [record.key for record in view.state.by_role("trial")]
     if name not in known:
         raise InputError(f"--trial = {name!r}: {nearest(name, known)}")
-    return name
+    return view.train_config(name).noise
 
 
 def _preview_path(options: PreviewOptions, view: "StudyView | None") -> Path:

@@ -124,10 +124,8 @@ def verdict(view: StudyView) -> list[str]:
     spread = band.high - band.low
     if gain <= 0:
         first = f"No trial beats the baseline of its seed (the best, {best.trial_id}: {-gain:.4f}"
-        return [
-            f"{first} behind)." if gain else f"{first} behind, i.e. equal).",
-            band.sentence() + ".",
-        ]
+        equal = "" if gain else ", i.e. equal"
+        return [f"{first} behind{equal}).", band.sentence() + "."]
     if len(band.values) < 2:
         where = "whose range is not known from one seed"
     else:
@@ -221,6 +219,5 @@ def outcome(record: TrialRecord) -> str:
     """How a trial ended, never-injected told apart."""
     if record.state == "complete" and record.first_injection_epoch is None:
         return "never injected"
-    return {"complete": "complete", "pruned": "stopped early", "failed": "failed"}.get(
-        str(record.state), "unfinished"
-    )
+    known = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
+    return known.get(str(record.state), "unfinished")

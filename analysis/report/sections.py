@@ -127,15 +127,12 @@ def _adaptivity(view: StudyView) -> Section:
     if records and not any(map(is_adaptive, records)):
         return Section("adaptivity", title, ("The noise is static: no signal decides about it.",))
     found = [adaptivity(record) for record in records if is_adaptive(record)][:_NAMED]
-    static = [each.key for each in found if each.is_static]
-    notes = (
-        (
-            f"{', '.join(static)}: a signal was raised nearly all the time. Such noise is static "
-            "after a warm-up, whatever its settings are called.",
-        )
-        if static
-        else ()
+    static = ", ".join(each.key for each in found if each.is_static)
+    note = (
+        f"{static}: a signal was raised nearly all the time. Such noise is static after a warm-up, "
+        "whatever its settings are called."
     )
+    notes = (note,) if static else ()
     lines = tuple(each.sentence() for each in found)
     return Section(
         "adaptivity", title, lines, notes, _only(chart), "No adaptive trial is complete yet."
