@@ -41,7 +41,11 @@ if TYPE_CHECKING:
 
 
 def run_confirm(
-    study: StudyConfig, confirm: ConfirmConfig, *, console: Console | None = None
+    study: StudyConfig,
+    confirm: ConfirmConfig,
+    *,
+    console: Console | None = None,
+    fetched: bool = False,
 ) -> Confirmation:
     """Confirm the best configurations of a study on fresh seeds, or go on with it.
 
@@ -49,13 +53,16 @@ def run_confirm(
         study: the study as it is stored (``study.campaigns.resume.resumed``).
         confirm: how many configurations and seeds.
         console: where to show progress; None: nowhere.
+        fetched: the study's records were just brought from its object store (``resumed``).
 
     Raises:
         InterruptedStudyError: after Ctrl-C; finished and unfinished runs are kept.
         StudyFailedError: if runs could not be trained or recorded.
     """
     study = check_study(study)
-    folder = StudyFolder.fetched(storage_of(study), study.name)
+    folder = StudyFolder.of(storage_of(study), study.name)
+    if not fetched:
+        folder.fetch()
     search = read_ledger(folder.ledger)
     confirm = planned_confirmation(study, search, confirm, stored_confirmation(folder))
     check_seeds(confirm)

@@ -75,7 +75,7 @@ def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
 def run(arguments: Sequence[str]) -> int:
     study, wanted = read_confirm(arguments)
     console = Console()
-    print_verdicts(console, run_confirm(study, wanted, console=console))
+    print_verdicts(console, run_confirm(study, wanted, console=console, fetched=True))
     return 0
 
 

@@ -117,11 +117,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def resume(arguments: Sequence[str]) -> int:
-    return _run_to_the_end(resumed_config(arguments))
+    return _run_to_the_end(resumed_config(arguments), fetched=True)
 
 
-def _run_to_the_end(config: StudyConfig) -> int:
+def _run_to_the_end(config: StudyConfig, *, fetched: bool = False) -> int:
     console = Console()
-    summary = run_study(config, console=console)
+    summary = run_study(config, console=console, fetched=fetched)
     print_result(console, config, summary)
     return 0
