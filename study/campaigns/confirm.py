@@ -65,7 +65,8 @@ def run_confirm(
         folder.fetch()
     search = read_ledger(folder.ledger)
     confirm = planned_confirmation(study, search, confirm, stored_confirmation(folder))
-    check_seeds(confirm)
+    if confirm.fresh_seeds[-1] >= 2**63:
+        raise InputError(f"seed = {confirm.fresh_seeds[-1]}: the fresh seeds end below 2**63")
     [dataset] = read_images([("reading images", study.train.data)], console)
     home = confirm_folder(folder)
     # In MLflow it stands beside the search, not among its trials.
@@ -84,11 +85,6 @@ def run_confirm(
             begun=Confirmation(folder, study, search, confirm, read_ledger(home.ledger)),
             before=before,
         ).to_the_end()
-
-
-def check_seeds(confirm: ConfirmConfig) -> None:
-    if confirm.fresh_seeds[-1] >= 2**63:
-        raise InputError(f"seed = {confirm.fresh_seeds[-1]}: the fresh seeds end below 2**63")
 
 
 def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:

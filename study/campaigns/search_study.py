@@ -1,8 +1,6 @@
 """Studies from Python: ``run_study(StudyConfig(...))`` does what the command does.
 
-The order of events: everything that can be refused is refused; the data set is read; the study is
-locked, and what an earlier process left is put in order; the pinned baseline is trained; the search
-runs; the result is computed from the ledger. Each step skips what the ledger says is done.
+The pinned baseline is trained, then the search runs. Each step skips what the ledger says is done.
 """
 
 import time
