@@ -1,0 +1,1 @@
+"""Studies looked at: reports, tables, exports, previews. Nothing here trains."""

@@ -20,9 +20,7 @@ class BestDifference:
     """The best trial's paired difference, and what is known of its uncertainty.
 
     Attributes:
-        key: the trial's.
         difference: trial − baseline of the same seed, in the objective's unit.
-        gain: the same in the better direction: positive is better.
         seeds: seeds that the configuration and the baseline were both trained on.
         mean: mean paired difference over these seeds.
         interval: 95 % Student interval of the mean; None for a single seed.
@@ -31,14 +29,12 @@ class BestDifference:
 
     key: str
     difference: float
-    gain: float
     seeds: int
     mean: float
     interval: tuple[float, float] | None
     reach: float | None
 
     def text(self) -> str:
-        """For a table's cell."""
         if self.interval is not None:
             low, high = self.interval
             return f"{self.mean:+.4f} [{low:+.4f}, {high:+.4f}] (n = {self.seeds} seeds)"
@@ -51,15 +47,10 @@ class StudyLine:
     """One study in a comparison.
 
     Attributes:
-        name, model, dataset, space, objective: what it is.
-        epochs: its epoch budget.
         trials, complete: ended trials, and complete ones among them.
         baseline: mean of the baseline's objective over its seeds; None while there is none.
         baseline_seeds: how many seeds that is.
-        best: the best trial's difference; None while there is none.
-        importances: of the settings.
-        cost: what it has cost.
-        missing: what an unfinished study lacks.
+        missing: what an unfinished study lacks, in sentences.
     """
 
     name: str
@@ -79,7 +70,6 @@ class StudyLine:
 
 
 def compare_studies(views: Sequence[StudyView]) -> list[StudyLine]:
-    """One line for each study, in the order given."""
     names = [view.name for view in views]
     if len(views) < 2 or len(set(names)) < len(names):
         raise InputError(f"compare {' '.join(names)}: name two or more different studies")
@@ -88,17 +78,15 @@ def compare_studies(views: Sequence[StudyView]) -> list[StudyLine]:
 
 def differing(lines: Sequence[StudyLine]) -> list[str]:
     """What must be borne in mind when the studies' figures are put beside one another."""
-    asides = []
-    for attribute, text in (
-        ("objective", "objectives"),
-        ("dataset", "data sets"),
-        ("model", "classifiers"),
-        ("epochs", "epoch budgets"),
-        ("space", "search spaces"),
-        ("complete", "numbers of complete trials"),
-    ):
-        if len({getattr(line, attribute) for line in lines}) > 1:
-            asides.append(text)
+    texts = {
+        "objective": "objectives",
+        "dataset": "data sets",
+        "model": "classifiers",
+        "epochs": "epoch budgets",
+        "space": "search spaces",
+        "complete": "numbers of complete trials",
+    }
+    asides = [text for name, text in texts.items() if len({getattr(x, name) for x in lines}) > 1]
     if not asides:
         return []
     return [
@@ -140,7 +128,6 @@ def _best(view: StudyView, baseline: Sequence[float]) -> BestDifference | None:
     return BestDifference(
         key=best.trial_id,
         difference=sign * gain,
-        gain=gain,
         seeds=found.n,
         mean=sign * gain if found.mean is None else found.mean,
         interval=None if interval is None else (interval.low, interval.high),

@@ -27,13 +27,7 @@ METRICS_FILE = "epoch_metrics.jsonl"
 
 @dataclass(frozen=True)
 class StudyView:
-    """A study as its files say it is, at one moment.
-
-    Attributes:
-        folder: its files.
-        config: its configuration.
-        state: what its ledger says.
-    """
+    """A study as its files say it is, at one moment."""
 
     folder: StudyFolder
     config: StudyConfig
@@ -41,12 +35,10 @@ class StudyView:
 
     @property
     def name(self) -> str:
-        """The study's name."""
         return self.config.name
 
     @cached_property
     def summary(self) -> Summary:
-        """The result so far."""
         return summarise(self.config, self.state)
 
     @cached_property
@@ -74,11 +66,9 @@ class StudyView:
 
     @property
     def over(self) -> bool:
-        """Whether the study has come to its end."""
         return self.state.study is not None and self.state.study.state == "complete"
 
     def train_config(self, key: str) -> TrainConfig:
-        """The configuration that a run was trained with."""
         return parse_config(TrainConfig, dict(self.state.trials[key].config), where=key)
 
     def missing(self) -> list[str]:
@@ -109,7 +99,6 @@ class StudyView:
 
 
 def load_study(storage: Where, name: str) -> StudyView:
-    """Read a study, whatever state it is in."""
     folder = open_study(storage, name)
     config = folder.stored_config()
     assert config is not None
@@ -122,7 +111,6 @@ class BaselineHistory:
 
     Attributes:
         source: where they come from, for people.
-        config: the configuration of the run they come from.
         rows: the epochs, from 0 on, up to the run's own first noisy epoch.
         noisy_from: the run's first noisy epoch, if it was no baseline.
     """
@@ -134,7 +122,6 @@ class BaselineHistory:
 
     @property
     def epochs(self) -> int:
-        """The epoch budget."""
         return self.config.epochs
 
 
@@ -167,9 +154,8 @@ def run_baseline(folder: str | Path) -> BaselineHistory:
     path = folder / METRICS_FILE
     if not path.is_file():
         raise InputError(f"{folder}: no run's folder, {METRICS_FILE} is missing")
-    config = parse_config(
-        TrainConfig, read_mapping(folder / "config.json"), where=str(folder / "config.json")
-    )
+    file = folder / "config.json"
+    config = parse_config(TrainConfig, read_mapping(file), where=str(file))
     rows = _read_rows(path)
     noisy = next((row.epoch for row in rows if row.injected), None)
     return BaselineHistory(f"run {folder.name}", config, rows[:noisy], noisy)
@@ -177,9 +163,7 @@ def run_baseline(folder: str | Path) -> BaselineHistory:
 
 def _read_rows(path: Path) -> tuple[EpochMetrics, ...]:
     rows: list[EpochMetrics] = []
-    *lines, torn = path.read_text(encoding="utf-8").split("\n")
-    if torn:
-        lines.append(torn)
+    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     for number, line in enumerate(lines):
         try:
             row = _row(json.loads(line))

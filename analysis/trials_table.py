@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.reading import StudyView
 from study.records.planned_run import baseline_key
+from study.records.summary import by_objective
 from trainables.metrics import OBJECTIVES, STATISTICS
 
 Cell = str | float | int | bool | None
@@ -19,9 +20,7 @@ _DTYPES: dict[type, str] = {str: "string", int: "Int64", float: "float64", bool:
 class TrialsTable:
     """All trials and baselines of a study, a row each: the content of CSV and Parquet.
 
-    Attributes:
-        columns: name → type of its cells; a cell may be None.
-        rows: cells in the order of ``columns``.
+    ``columns``: name → type of its cells, any of which may be None.
     """
 
     columns: Mapping[str, type]
@@ -56,12 +55,10 @@ def trials_table(view: StudyView) -> TrialsTable:
             "seconds": record.seconds,
         }
         trial = ended.get(record.key)
-        row["never_injected"] = trial.never_injected if trial else None
         if trial is not None:
-            paired = trial.paired_difference
-            pairs = paired if isinstance(paired, list) else [paired]
-            names = view.config.objective
-            row |= {f"difference_{name}": value for name, value in zip(names, pairs, strict=False)}
+            row["never_injected"] = trial.never_injected
+            pairs = zip(view.config.objective, by_objective(trial.paired_difference), strict=False)
+            row |= {f"difference_{name}": value for name, value in pairs}
             row["difference_final_val_accuracy"] = trial.final_val_accuracy_difference
         summarised = trial or pinned.get(record.key)
         if summarised is not None:
@@ -93,14 +90,10 @@ _FIXED: dict[str, type] = {
 
 def _columns(view: StudyView, rows: Sequence[Mapping[str, Cell]]) -> dict[str, type]:
     """The same columns whatever has happened so far; then the settings that trials change."""
-    differences = [f"difference_{name}" for name in view.config.objective]
-    numbers = dict.fromkeys(
-        [*differences, "difference_final_val_accuracy", *OBJECTIVES, *STATISTICS], float
-    )
-    columns: dict[str, type] = {**_FIXED, **numbers}
+    differences = [f"difference_{name}" for name in (*view.config.objective, "final_val_accuracy")]
+    columns = _FIXED | dict.fromkeys([*differences, *OBJECTIVES, *STATISTICS], float)
     for path in sorted({name for row in rows for name in row} - set(columns)):
-        kinds = {type(row[path]) for row in rows if row.get(path) is not None}
-        columns[path] = _common(kinds)
+        columns[path] = _common({type(row[path]) for row in rows if row.get(path) is not None})
     return columns
 
 

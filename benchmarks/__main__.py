@@ -18,7 +18,6 @@ MODULES = ("loop_rows", "tracking_rows", "study_rows", "memory_rows", "gpu_rows"
 
 
 def benchmarks() -> dict[str, Benchmark]:
-    """All rows by name, in the order in which they are run."""
     found = [
         benchmark
         for module in MODULES
@@ -54,7 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(chosen: Sequence[Benchmark], options: Options, folder: Path, order: Sequence[str]) -> int:
-    """Measure the rows; each is written as soon as it is there, beside those of other runs."""
     failed = 0
     for benchmark in chosen:
         if benchmark.needs_gpu and not _gpu():
@@ -81,7 +79,6 @@ def run(chosen: Sequence[Benchmark], options: Options, folder: Path, order: Sequ
 
 
 def write(row: dict[str, Any], folder: Path, order: Sequence[str]) -> None:
-    """Put a row among those that are there, in the order of the suite."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.json"
     rows = {r["name"]: r for r in json.loads(path.read_text())} if path.exists() else {}

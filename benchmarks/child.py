@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from study.tune.connect import WORKER_ENVIRONMENT
@@ -48,21 +48,14 @@ class Child:
         )
 
     def wait_until_ready(self) -> None:
-        """Wait until the function waits for ``start``."""
         self._line("READY")
 
     def start(self) -> None:
-        """Let the function go on."""
         assert self._process.stdin is not None
         self._process.stdin.write("GO\n")
         self._process.stdin.flush()
 
     def result(self) -> Any:
-        """Wait for the function's result.
-
-        Raises:
-            RuntimeError: if the process ended without one, with the end of what it said.
-        """
         result = json.loads(self._line(_MARK)[len(_MARK) :])
         self._process.communicate()
         return result
@@ -79,8 +72,16 @@ class Child:
 
 
 def call(target: str, *, ours: bool = True, threads: int = 1, **arguments: Any) -> Any:
-    """Run ``module:function(**arguments)`` in a process of its own."""
     return Child(target, arguments, ours=ours, threads=threads).result()
+
+
+def together(children: Sequence[Child]) -> list[Any]:
+    """The results of processes that start at once."""
+    for child in children:
+        child.wait_until_ready()
+    for child in children:
+        child.start()
+    return [child.result() for child in children]
 
 
 def wait_for_start() -> None:
@@ -90,7 +91,6 @@ def wait_for_start() -> None:
 
 
 def main() -> None:
-    """Run the function that the command line names."""
     module, _, name = sys.argv[1].partition(":")
     result = getattr(importlib.import_module(module), name)(**json.loads(sys.argv[2]))
     print(f"\n{_MARK}{json.dumps(result)}", flush=True)

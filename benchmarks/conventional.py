@@ -21,7 +21,7 @@ from torchvision import transforms
 from benchmarks.child import wait_for_start
 from benchmarks.images import MEAN, STD, raw_images
 from trainables.config import TrainConfig
-from trainables.lr_schedule import lr_at
+from trainables.lr_schedule import learning_rate
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import NoiseController
 from trainables.noise_config import NoiseConfig
@@ -36,14 +36,11 @@ class BabyCNN(nn.Module):
         self.fc1 = nn.Linear(8 * 16 * 16, 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of images."""
         logits: Tensor = self.fc1(F.max_pool2d(F.relu(self.conv1(images)), 2).flatten(1))
         return logits
 
 
 class TinyCNN(nn.Module):
-    """The method's network, as one writes it down."""
-
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 32, 3, padding=1)
@@ -52,7 +49,6 @@ class TinyCNN(nn.Module):
         self.fc2 = nn.Linear(128, 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of images."""
         maps = F.max_pool2d(F.relu(self.conv1(images)), 2)
         maps = F.max_pool2d(F.relu(self.conv2(maps)), 2)
         logits: Tensor = self.fc2(F.relu(self.fc1(maps.flatten(1))))
@@ -120,24 +116,16 @@ class ConventionalRun:
         self.history: list[EpochMetrics] = []
 
     def _factor(self, step: int) -> float:
-        settings = self.config.optimizer
-        rate = lr_at(
-            step,
-            lr=settings.lr,
-            steps_per_epoch=len(self.train_loader),
-            epochs=self.config.epochs,
-            restart_period=settings.lr_restart_period,
-        )
+        settings, steps = self.config.optimizer, len(self.train_loader)
+        rate = learning_rate(settings, step, steps_per_epoch=steps, epochs=self.config.epochs)
         return rate / settings.lr
 
     def epochs(self) -> Iterator[EpochMetrics]:
-        """Train and validate, epoch by epoch."""
         while len(self.history) < self.config.epochs:
             self.history.append(self.run_epoch())
             yield self.history[-1]
 
     def run_epoch(self, max_steps: int | None = None) -> EpochMetrics:
-        """One epoch of training and the validation after it."""
         injection = self.controller.step(self.history)
         kind, sigma = injection.kind, injection.magnitude
         before = [parameter.detach().clone() for parameter in self.model.parameters()]
@@ -145,35 +133,11 @@ class ConventionalRun:
         losses, norms, correct, seen = 0.0, 0.0, 0, 0
         steps = 0
         for images, labels in self.train_loader:
-            batch, targets = images, labels
-            clean: list[Tensor] = []
-            if kind == "input":
-                batch = batch + self._noise_like(batch, sigma)
-            elif kind == "label":
-                random = torch.rand(len(labels)) < min(sigma, 0.5)
-                targets = torch.where(random, torch.randint(10, labels.shape), labels)
-            elif kind == "weight":
-                clean = [parameter.detach().clone() for parameter in self.model.parameters()]
-                with torch.no_grad():
-                    for parameter in self.model.parameters():
-                        parameter.add_(self._noise_like(parameter, sigma))
-            self.optimizer.zero_grad()
-            logits = self.model(batch)
-            loss = F.cross_entropy(logits, targets)
-            loss.backward()  # type: ignore[no-untyped-call]
-            with torch.no_grad():
-                for parameter, value in zip(self.model.parameters(), clean, strict=False):
-                    parameter.copy_(value)
-            total = 0.0
-            for parameter in self.model.parameters():
-                if parameter.grad is not None:
-                    total += parameter.grad.norm().item() ** 2
-                    if kind == "gradient":
-                        parameter.grad.add_(self._noise_like(parameter.grad, sigma))
+            logits, loss, norm = self._backward(images, labels, kind, sigma)
             self.optimizer.step()
             rate = self.optimizer.param_groups[0]["lr"]
             self.scheduler.step()
-            norms += math.sqrt(total)
+            norms += norm
             losses += loss.item() * len(labels)
             correct += int((logits.argmax(1) == labels).sum().item())
             seen += len(labels)
@@ -193,12 +157,39 @@ class ConventionalRun:
             grad_norm=norms / steps,
             weight_update_norm=math.sqrt(update),
             lr=rate,
-            noise_kind=kind,
-            noise_magnitude=sigma,
-            noise_severity=injection.severity,
-            noise_phase=injection.phase,
-            signals=injection.signals,
+            **injection.recorded(),
         )
+
+    def _backward(
+        self, images: Tensor, labels: Tensor, kind: str, sigma: float
+    ) -> tuple[Tensor, Tensor, float]:
+        """A batch's gradient with noise: logits, loss, and its norm before the noise."""
+        batch, targets = images, labels
+        clean: list[Tensor] = []
+        if kind == "input":
+            batch = batch + self._noise_like(batch, sigma)
+        elif kind == "label":
+            random = torch.rand(len(labels)) < min(sigma, 0.5)
+            targets = torch.where(random, torch.randint(10, labels.shape), labels)
+        elif kind == "weight":
+            clean = [parameter.detach().clone() for parameter in self.model.parameters()]
+            with torch.no_grad():
+                for parameter in self.model.parameters():
+                    parameter.add_(self._noise_like(parameter, sigma))
+        self.optimizer.zero_grad()
+        logits = self.model(batch)
+        loss = F.cross_entropy(logits, targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for parameter, value in zip(self.model.parameters(), clean, strict=False):
+                parameter.copy_(value)
+        total = 0.0
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                total += parameter.grad.norm().item() ** 2
+                if kind == "gradient":
+                    parameter.grad.add_(self._noise_like(parameter.grad, sigma))
+        return logits, loss, math.sqrt(total)
 
     def _noise_like(self, tensor: Tensor, sigma: float) -> Tensor:
         noise: NoiseConfig = self.config.noise
@@ -214,7 +205,6 @@ class ConventionalRun:
 
     @torch.no_grad()
     def validate(self) -> tuple[float, float]:
-        """Mean loss and accuracy over the validation set."""
         self.model.eval()
         loss, correct, seen = 0.0, 0, 0
         for images, labels in self.val_loader:

@@ -1,51 +1,41 @@
 """Several trials on one GPU, against as many bare loops; needs a CUDA GPU."""
 
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 
-from benchmarks.child import Child
+from benchmarks.child import Child, together, wait_for_start
 from benchmarks.images import dataset
+from benchmarks.loop_rows import BATCH, make_config
 from benchmarks.rows import Benchmark, Measured, Options
-from trainables.config import TrainConfig
-
-BATCH = 256
-
-
-def _training(classifier: str, deterministic: bool, train: int) -> Any:
-    from trainables.data.device_data import DeviceData
-    from trainables.loop import Training
-
-    config = TrainConfig.model_validate(
-        {
-            "model": {"classifier": classifier},
-            "data": {"batch_size": BATCH},
-            "optimizer": {"lr": 0.01},
-            "epochs": 10_000,
-            "device": "cuda",
-            "precision": "bf16",
-            "deterministic": deterministic,
-        }
-    )
-    return Training(config, DeviceData(dataset(train, train // 10), "cuda"))
+from trainables.data.device_data import DeviceData
+from trainables.device import autocast
+from trainables.loop import Training
 
 
-def our_epochs(*, classifier: str, train: int, epochs: int, trials: int) -> float:
-    """Seconds of some epochs of one of ``trials`` concurrent runs, validation included."""
-    from benchmarks.child import wait_for_start
+def _training(classifier: str, train: int) -> Training:
+    on_gpu = {"device": "cuda", "precision": "bf16", "deterministic": False}
+    data = DeviceData(dataset(train, train // 10), "cuda")
+    return Training(make_config(classifier, **on_gpu), data)
 
-    torch.cuda.set_per_process_memory_fraction(1 / trials)
-    training = _training(classifier, deterministic=False, train=train)
-    training.run_epoch()
+
+def _seconds(epoch: Callable[[], object], epochs: int) -> float:
+    epoch()
     torch.cuda.synchronize()
     wait_for_start()
     began = time.perf_counter()
     for _ in range(epochs):
-        training.run_epoch()
+        epoch()
     torch.cuda.synchronize()
     return time.perf_counter() - began
+
+
+def our_epochs(*, classifier: str, train: int, epochs: int, trials: int) -> float:
+    """Seconds of some epochs of one of ``trials`` concurrent runs, validation included."""
+    torch.cuda.set_per_process_memory_fraction(1 / trials)
+    return _seconds(_training(classifier, train).run_epoch, epochs)
 
 
 def bare_epochs(*, classifier: str, train: int, epochs: int, trials: int) -> float:
@@ -53,11 +43,8 @@ def bare_epochs(*, classifier: str, train: int, epochs: int, trials: int) -> flo
 
     Order, crops and flips are drawn on the GPU; there are no statistics and no validation.
     """
-    from benchmarks.child import wait_for_start
-    from trainables.device import autocast
-
     torch.cuda.set_per_process_memory_fraction(1 / trials)
-    bare = _training(classifier, deterministic=False, train=train)
+    bare = _training(classifier, train)
     images = torch.randn(train, 3, 32, 32, device="cuda").to(
         torch.bfloat16, memory_format=torch.channels_last
     )
@@ -78,14 +65,7 @@ def bare_epochs(*, classifier: str, train: int, epochs: int, trials: int) -> flo
             torch.nn.functional.cross_entropy(logits.float(), labels[index]).backward()  # type: ignore[no-untyped-call]
             bare.optimizer.step()
 
-    epoch()
-    torch.cuda.synchronize()
-    wait_for_start()
-    began = time.perf_counter()
-    for _ in range(epochs):
-        epoch()
-    torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return _seconds(epoch, epochs)
 
 
 def _gpu(classifier: str, trials: int, options: Options) -> Measured:
@@ -98,11 +78,7 @@ def _gpu(classifier: str, trials: int, options: Options) -> Measured:
         rates = []
         for name in ("our_epochs", "bare_epochs"):
             children = [Child(f"benchmarks.gpu_rows:{name}", arguments) for _ in range(trials)]
-            for child in children:
-                child.wait_until_ready()
-            for child in children:
-                child.start()
-            rates.append(sum(images / child.result() for child in children))
+            rates.append(sum(images / took for took in together(children)))
         pairs.append((rates[0], rates[1]))
     name = torch.cuda.get_device_name()
     return Measured(pairs, f"{trials} at once on one {name}, bf16, validation in ours only")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from benchmarks.child import Child, call, wait_for_start
+from benchmarks.child import Child, call, together, wait_for_start
 from benchmarks.images import dataset
 from benchmarks.rows import Benchmark, Goal, Measured, Options, Pair, cores
 from trainables.config import TrainConfig
@@ -19,7 +19,7 @@ from trainables.loop import Training
 BATCH = 256
 
 
-def _config(classifier: str, **fields: Any) -> TrainConfig:
+def make_config(classifier: str, **fields: Any) -> TrainConfig:
     return TrainConfig.model_validate(
         {
             "model": {"classifier": classifier},
@@ -31,13 +31,10 @@ def _config(classifier: str, **fields: Any) -> TrainConfig:
     )
 
 
-# In child processes.
-
-
 def our_throughput(classifier: str, train: int, val: int, epochs: int) -> float:
     """Train some epochs, validation included; returns the seconds they took."""
-    training = Training(_config(classifier), DeviceData(dataset(train, val), "cpu"))
-    warm = Training(_config(classifier), DeviceData(dataset(3 * BATCH, BATCH), "cpu"))
+    training = Training(make_config(classifier), DeviceData(dataset(train, val), "cpu"))
+    warm = Training(make_config(classifier), DeviceData(dataset(3 * BATCH, BATCH), "cpu"))
     warm.run_epoch()
     wait_for_start()
     began = time.perf_counter()
@@ -61,7 +58,7 @@ def bare_epoch(training: Training, images: torch.Tensor, labels: torch.Tensor, s
 def against_bare(classifier: str, steps: int, rounds: int) -> list[Pair]:
     """(images a second of our training, of bare steps), by rounds, in this process."""
     data = DeviceData(dataset(steps * BATCH, 10), "cpu")
-    ours, bare = Training(_config(classifier), data), Training(_config(classifier), data)
+    ours, bare = Training(make_config(classifier), data), Training(make_config(classifier), data)
     images, labels = next(iter(data.train_batches(0, 0, BATCH)))
     seconds = _interleaved(
         [ours.run_epoch, lambda: bare_epoch(bare, images, labels, steps)], rounds
@@ -72,15 +69,17 @@ def against_bare(classifier: str, steps: int, rounds: int) -> list[Pair]:
 def against_off(classifier: str, fields: dict[str, Any], steps: int, rounds: int) -> list[Pair]:
     """(seconds of an epoch with ``fields`` set, of one without), by rounds, in this process."""
     data = DeviceData(dataset(steps * BATCH, 10), "cpu")
-    ours, other = Training(_config(classifier, **fields), data), Training(_config(classifier), data)
+    ours, other = (
+        Training(make_config(classifier, **fields), data),
+        Training(make_config(classifier), data),
+    )
     return _interleaved([ours.run_epoch, other.run_epoch], rounds)
 
 
 def _interleaved(sides: list[Callable[[], object]], rounds: int) -> list[Pair]:
     """CPU seconds of both sides, in turns; the first round only warms up.
 
-    One thread does all the work, so CPU time is what a quiet machine's clock would show, and what
-    else runs on this one disturbs it least.
+    One thread does all the work, so other load on the machine disturbs CPU time least.
     """
     pairs: list[Pair] = []
     for number in range(rounds + 1):
@@ -95,9 +94,6 @@ def _interleaved(sides: list[Callable[[], object]], rounds: int) -> list[Pair]:
     return pairs
 
 
-# In the parent.
-
-
 def _conventional(classifier: str, options: Options) -> Measured:
     train, val = (4 * BATCH, BATCH) if options.quick else (50_000, 5_000)
     epochs = 1
@@ -109,7 +105,7 @@ def _conventional(classifier: str, options: Options) -> Measured:
             Child("benchmarks.loop_rows:our_throughput", shared | {"epochs": epochs})
             for _ in range(cores())
         ]
-        seconds = _together(children)
+        seconds = together(children)
         others: dict[int, float] = {}
         for workers in (0,) if options.quick else (0, 1, 2):
             arguments = shared | {
@@ -120,7 +116,7 @@ def _conventional(classifier: str, options: Options) -> Measured:
             }
             target = "benchmarks.conventional:throughput"
             other = Child(target, arguments, ours=False, threads=cores())
-            (others[workers],) = _together([other])
+            (others[workers],) = together([other])
         winner = max(others, key=others.__getitem__)
         best.append(winner)
         pairs.append((sum(trained / took for took in seconds), others[winner]))
@@ -130,14 +126,6 @@ def _conventional(classifier: str, options: Options) -> Measured:
         f"threads, best of 0 to 2 workers (by rounds: {', '.join(map(str, best))}). What is left "
         f"to gain beside the network's own arithmetic, loop_vs_bare_{classifier[:4].lower()} shows",
     )
-
-
-def _together(children: list[Child]) -> list[Any]:
-    for child in children:
-        child.wait_until_ready()
-    for child in children:
-        child.start()
-    return [child.result() for child in children]
 
 
 def _bare(classifier: str, options: Options) -> Measured:

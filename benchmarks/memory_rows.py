@@ -15,11 +15,7 @@ from trainables.config import TrainConfig
 
 
 def proportional_set_size(pid: int) -> float:
-    """MB of a process: its own memory, and of what is shared its share.
-
-    Raises:
-        OSError: where there is no ``/proc/PID/smaps_rollup`` (not Linux).
-    """
+    """MB of a process on Linux: its own memory, and of what is shared its share."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
     assert found is not None
@@ -50,9 +46,7 @@ def _sizes(quick: bool) -> tuple[int, int]:
 def ours(*, quick: bool) -> dict[str, float]:
     """MB of the second of two concurrent trials, beyond a worker that has imported torch and Ray.
 
-    ``data`` is what of it lies in the object store.
-
-    Trials are the project's own, as Tune makes them: an actor with the data set's reference.
+    ``data`` is what of it lies in the object store. Tune makes trials as actors, too.
     """
     import ray
     from ray import tune

@@ -65,13 +65,11 @@ class ReplayTrainable(tune.Trainable):  # type: ignore[misc]
     """Stands in the place of the project's Trainable: same arguments, same reports, no training."""
 
     def setup(self, config: dict[str, Any], spec: TrialSpec | None = None) -> None:
-        """Take the trial's configuration."""
         assert spec is not None
         self._epochs = TrainConfig.model_validate_json(spec.base).epochs
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take another trial."""
         self._key: str = new_config["key"]
         text = json.dumps([new_config["role"], new_config["overrides_json"]])
         self._curve = curve(text, self._epochs)
@@ -79,7 +77,6 @@ class ReplayTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Report the next epoch."""
         self._done += 1
         return result_of(self._curve[: self._done], self._key, self._epochs)
 

@@ -17,17 +17,11 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True)
 class Options:
-    """How much is measured.
+    """How much is measured; ``quick`` shows that everything runs, and nothing else."""
 
-    Attributes:
-        rounds: interleaved rounds of each comparison.
-        quick: tiny sizes, which show that everything runs, and nothing else.
-        scale_trials: trials of the large study in ``scale_trials``.
-    """
-
-    rounds: int = 5
+    rounds: int = 5  # interleaved, of each comparison
     quick: bool = False
-    scale_trials: int = 3000
+    scale_trials: int = 3000  # of the large study in the row of that name
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,6 @@ class Goal:
     of: Literal["ratio", "ours"] = "ratio"
 
     def met(self, ratio: float, ours: float) -> bool:
-        """Whether a figure reaches the goal."""
         figure = ratio if self.of == "ratio" else ours
         return figure >= self.bound if self.sense == ">=" else figure <= self.bound
 
@@ -61,12 +54,9 @@ class Benchmark:
     """One row to be measured.
 
     Attributes:
-        name: the row's name.
         unit: of ``ours`` and ``other``.
         goal: None for rows that only inform.
         ratio: ``ours/other`` or ``other/ours``, so that it reads as the goal does.
-        measure: does the rounds.
-        needs_gpu: skipped where there is none.
     """
 
     name: str
@@ -78,7 +68,6 @@ class Benchmark:
 
 
 def to_row(benchmark: Benchmark, measured: Measured, options: Options) -> dict[str, Any]:
-    """The row as it is written to ``results.json``."""
     ratios = [
         ours / other if benchmark.ratio == "ours/other" else other / ours
         for ours, other in measured.pairs
@@ -144,7 +133,6 @@ def cores() -> int:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a Markdown table, the notes below it."""
     return "\n".join(_table_lines(rows)) + "\n"
 
 

@@ -141,7 +141,7 @@ def _stock_tuner(train: Any, storage: Path, trials: int, configs: Any = None) ->
 
     from search_spaces.registry import get_space
 
-    search: dict[str, Any] = {"num_samples": trials}
+    options: dict[str, Any] = {}
     if configs is None:
         base = _replay_config(str(storage), trials, early_stopping=False).train
         space = {
@@ -149,16 +149,12 @@ def _stock_tuner(train: Any, storage: Path, trials: int, configs: Any = None) ->
             path.replace("/", "."): distribution
             for path, distribution in get_space("adaptive_noise").distributions(base).items()
         }
-        search["search_alg"] = OptunaSearch(space, metric="best_val_accuracy", mode="max")
+        goal = {"metric": "best_val_accuracy", "mode": "max"}
+        options = {**goal, "num_samples": trials, "search_alg": OptunaSearch(space, **goal)}
     return tune.Tuner(
         tune.with_resources(train, {"cpu": 1}),
         param_space={"index": tune.grid_search(configs)} if configs is not None else None,
-        tune_config=tune.TuneConfig(
-            metric=None if configs is None else "best_val_accuracy",
-            mode=None if configs is None else "max",
-            max_concurrent_trials=cores(),
-            **(search if configs is None else {}),
-        ),
+        tune_config=tune.TuneConfig(max_concurrent_trials=cores(), **options),
         run_config=tune.RunConfig(
             name="stock",
             storage_path=str(storage),
@@ -214,7 +210,6 @@ def study_points(*, count: int, quick: bool) -> list[dict[str, Any]]:
 
 
 def our_study(*, points: list[dict[str, Any]], quick: bool) -> dict[str, float]:
-    """Run the configurations as a study of ours."""
     from study.api import run_study
     from study.config import StudyConfig
 
@@ -230,12 +225,8 @@ def our_study(*, points: list[dict[str, Any]], quick: bool) -> dict[str, float]:
         )
         summary = run_study(config)
         failed = [trial for trial in summary.trials if trial.state == "failed"]
-        return {"failed": len(failed), "best": _best_accuracy(summary)}
-
-
-def _best_accuracy(summary: Any) -> float:
-    values = [trial.metrics.get("best_val_accuracy") or 0.0 for trial in summary.trials]
-    return max(values, default=0.0)
+        values = [trial.metrics.get("best_val_accuracy") or 0.0 for trial in summary.trials]
+        return {"failed": len(failed), "best": max(values, default=0.0)}
 
 
 def stock_study(*, points: list[dict[str, Any]], quick: bool) -> dict[str, float]:
@@ -250,6 +241,7 @@ def stock_study(*, points: list[dict[str, Any]], quick: bool) -> dict[str, float
 
     def train(config: Mapping[str, Any]) -> None:
         from benchmarks.conventional import ConventionalRun
+        from benchmarks.replay import numbers_of
 
         run_config = apply_overrides(base, config["index"])
         dataset = load_dataset(DataConfig.model_validate(base.data.model_dump()))
@@ -263,7 +255,7 @@ def stock_study(*, points: list[dict[str, Any]], quick: bool) -> dict[str, float
         best = 0.0
         for row in run.epochs():
             best = max(best, row.val_accuracy)
-            tune.report({**_reported(row), "best_val_accuracy": best})
+            tune.report({**numbers_of(row.to_dict()), "best_val_accuracy": best})
 
     ray.init(address="local", include_dashboard=False, log_to_driver=False)
     configs = [{"noise/policy": "on_stagnation", **point} for point in points]
@@ -275,15 +267,6 @@ def stock_study(*, points: list[dict[str, Any]], quick: bool) -> dict[str, float
     failed = len(results.errors)
     ray.shutdown()
     return {"failed": failed, "best": max(values)}
-
-
-def _reported(row: Any) -> dict[str, float]:
-    from benchmarks.replay import numbers_of
-
-    return numbers_of(row.to_dict())
-
-
-# In the parent.
 
 
 def _trial_overhead(options: Options) -> Measured:

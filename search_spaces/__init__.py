@@ -1,0 +1,1 @@
+"""Which settings are searched, and where: spaces, and ranges read off the baseline."""

@@ -46,7 +46,6 @@ class Timing:
     """The largest values of the settings that decide when the first noise begins and ends.
 
     Attributes:
-        warmup, window, trigger, injection: in epochs.
         patience: epochs; negative if signal ``stuck`` could not be raised in time.
         begin: the last epoch before which the first signal is raised.
     """
@@ -118,12 +117,7 @@ _BY_SEVERITY: Mapping[str, list[str]] = {
 def with_effect(
     space: Mapping[str, BaseDistribution], noise: NoiseConfig
 ) -> dict[str, BaseDistribution]:
-    """A space without the settings that have no effect at any of its points.
-
-    Args:
-        space: distributions by path.
-        noise: the base's settings, for the signals if the space does not search them.
-    """
+    """A space without what has no effect; ``noise`` has the signals if it searches none."""
     choices = space.get("noise/signals")
     listened = (
         {name for names in signal_sets(choices.choices) for name in names}

@@ -35,10 +35,7 @@ from trainables.noise.signals import SIGNALS
 class CalibratedSpace:
     """A space as it stays for the whole study.
 
-    Attributes:
-        distributions: the space, keyed by config path.
-        notes: what was set and what was left out, in sentences for people.
-        dropped: signals that were left out, and why.
+    ``notes`` say for people what was set and left out; ``dropped`` has signals, and why.
     """
 
     distributions: Mapping[str, BaseDistribution]
@@ -46,7 +43,6 @@ class CalibratedSpace:
     dropped: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON types, for the study's records."""
         return {
             "distributions": {
                 path: distribution_to_json(distribution)
@@ -58,7 +54,6 @@ class CalibratedSpace:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "CalibratedSpace":
-        """The inverse of ``to_json``."""
         return cls(
             distributions={
                 path: json_to_distribution(text) for path, text in values["distributions"].items()
@@ -78,11 +73,6 @@ def calibrate(
     epochs at which noise would begin. The range kept is the one that spreads them widest while few
     enough settings never inject, or inject at once; early forks, which cost most, count against it.
     A signal without such a range is left out.
-
-    Args:
-        space: the space.
-        base: the base configuration.
-        history: the whole history of its baseline.
     """
     box = space.distributions(base)
     choices = box.get("noise/signals")
@@ -114,6 +104,5 @@ def _narrowed(
     kept: Sequence[SignalSet],
     base: TrainConfig,
 ) -> dict[str, BaseDistribution]:
-    """The space with its ranges and signals replaced, and without what then has no effect."""
     replaced = {path: ranges.get(path, distribution) for path, distribution in box.items()}
     return with_effect({**replaced, "noise/signals": signal_choices(kept)}, base.noise)

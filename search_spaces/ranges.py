@@ -20,10 +20,8 @@ def magnitudes(scaling: Scaling) -> FloatDistribution:
 
 
 def schedules() -> CategoricalDistribution:
-    """Every decay of the magnitude."""
     return CategoricalDistribution(tuple(DECAYS))
 
 
 def noise_distributions() -> CategoricalDistribution:
-    """Every distribution of the noise."""
     return CategoricalDistribution(get_args(Distribution))

@@ -25,10 +25,7 @@ if TYPE_CHECKING:  # the names of the spaces are known without Optuna
 
 @dataclass(frozen=True)
 class SpaceSpec:
-    """A search space: its name, the policy of its trials, one sentence, the function itself.
-
-    ``distributions`` raises an ``InputError`` if the epoch budget is too small for the space.
-    """
+    """``distributions`` raises an ``InputError`` if the epoch budget is too small for the space."""
 
     name: str
     policy: Policy
@@ -36,7 +33,6 @@ class SpaceSpec:
     distributions: "Callable[[TrainConfig], dict[str, BaseDistribution]]"
 
     def overrides(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        """What a trial at ``point`` changes in the base configuration: the point and the policy."""
         return {"noise/policy": self.policy, **point}
 
 
@@ -46,11 +42,7 @@ SPACES: tuple[str, ...] = tuple(sorted(module.name for module in iter_modules(sp
 
 @cache
 def get_space(name: str) -> SpaceSpec:
-    """The space called ``name``; its file is imported now.
-
-    Raises:
-        InputError: with the nearest name.
-    """
+    """The space called ``name``; its file is imported now."""
     if name not in SPACES:
         raise InputError(f"space = {name!r}: {nearest(name, SPACES)}")
     module = import_module(f"{spaces.__name__}.{name}")
@@ -65,8 +57,6 @@ def first_possible_injection(
     """The earliest epoch at which any point of a space lets noise begin, whatever training does.
 
     Args:
-        space: the space.
-        base: the base configuration.
         distributions: the space's distributions if they differ from ``space.distributions(base)``,
             as those of a calibrated space do.
     """

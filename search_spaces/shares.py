@@ -18,14 +18,11 @@ class ForkShares:
     """When the noise of a space's sampled configurations begins, by the baseline's history.
 
     Attributes:
-        n: configurations sampled.
-        never: share whose noise never begins.
         at_first: share whose noise begins at the first epoch at which it could.
         forks: fork epoch at the quantiles 0, 0.1, 0.25, 0.5, 0.75, 0.9 and 1 of those that
             inject; empty if none does.
         trained: share of all epochs that would be trained, the rest being the baseline's.
         first_possible: the earliest epoch at which any point of the space lets noise begin.
-        epochs: the epoch budget.
     """
 
     n: int
@@ -37,7 +34,6 @@ class ForkShares:
     epochs: int
 
     def describe(self) -> str:
-        """One line."""
         spread = (
             f"the others begin at epochs {self.forks[0]} to {self.forks[-1]}, half of them "
             f"between {self.forks[2]} and {self.forks[4]}"
@@ -63,11 +59,6 @@ def shares(
     """Sample ``n`` configurations and see from the baseline's history when their noise begins.
 
     Args:
-        space: the space.
-        base: the base configuration.
-        history: the baseline's whole history.
-        n: how many configurations.
-        seed: of the sample.
         distributions: those of a calibrated space; default: the space's own.
     """
     box = space.distributions(base) if distributions is None else distributions

@@ -24,7 +24,6 @@ _TIMINGS = 256
 _LEVELS = 30
 _QUANTILES = (0.02, 0.98)
 
-
 _TIMING_PATHS = ("noise/warmup_epochs", "noise/window", "noise/trigger_epochs")
 
 
@@ -37,8 +36,6 @@ class _Timing:
 
 @dataclass(frozen=True)
 class _Found:
-    """What became of one setting and of the signals it decides."""
-
     notes: Sequence[str]
     dropped: Mapping[str, str]
     ranges: Mapping[str, BaseDistribution] = field(default_factory=dict)
@@ -49,7 +46,6 @@ class _Table:
     """When noise would begin by one signal alone: rows are timings, columns candidate values.
 
     Attributes:
-        forks: the epoch; the budget if it never begins.
         never, at_first: by candidate, the share of timings by which it never begins, or begins at
             the first epoch at which it could.
     """
@@ -102,11 +98,7 @@ class View:
     def _score(self, window: int) -> dict[str, Floats]:
         """Each signal's score before each epoch; infinite where it can't be raised."""
         noise = self._base.noise.model_copy(
-            update={
-                "signals": tuple(SIGNALS),
-                "window": window,
-                "warmup_epochs": 0,
-            }
+            update={"signals": tuple(SIGNALS), "window": window, "warmup_epochs": 0}
         )
         scores = {name: np.full(self._epochs, np.inf) for name in SIGNALS}
         count, best = 0, math.inf
@@ -118,10 +110,7 @@ class View:
         return scores
 
     def find(self, path: str, names: Sequence[str]) -> _Found:
-        """The range of a setting for the signals that it decides: for all of them, or for one.
-
-        A signal that the range does not serve is dropped; all are if there is none.
-        """
+        """The setting's range for all its signals, or for one of them; the others are dropped."""
         candidates = self._candidates(path, names)
         if len(candidates) == 0:
             return _Found(*_left_out({name: self._without_candidates(name) for name in names}))
@@ -130,8 +119,7 @@ class View:
         for served in dict.fromkeys([tuple(names), *alone]):
             chosen = _widest([tables[name] for name in served], self._epochs)
             if chosen is not None:
-                values = candidates[chosen]
-                return self._chosen(path, served, values, tables)
+                return self._chosen(path, served, candidates[chosen], tables)
         return _Found(*_left_out({name: table.why_not() for name, table in tables.items()}))
 
     def _without_candidates(self, name: str) -> str:
@@ -140,11 +128,7 @@ class View:
         return "the baseline never raises it"
 
     def _chosen(
-        self,
-        path: str,
-        served: Sequence[str],
-        values: Floats,
-        tables: Mapping[str, _Table],
+        self, path: str, served: Sequence[str], values: Floats, tables: Mapping[str, _Table]
     ) -> _Found:
         low, high = float(values[0]), float(values[-1])
         distribution: BaseDistribution = (
@@ -203,7 +187,6 @@ class View:
         return _Table(forks, (forks == self._epochs).mean(0), (forks == first).mean(0))
 
     def _forks(self, name: str, timing: _Timing, levels: Floats) -> Ints:
-        """The epoch at which noise would begin, by level."""
         raised = self._scores[timing.window][name] < levels[:, None]
         raised[:, : timing.warmup] = False
         streak = raised.copy()

@@ -178,7 +178,6 @@ class StudyConfig(RunsConfig):
 
     @property
     def multi_objective(self) -> bool:
-        """Whether two objectives are searched together."""
         return len(self.objective) > 1
 
     @property

@@ -7,12 +7,10 @@ DASH = "–"
 
 
 def number(value: float | None, form: str = ".4f") -> str:
-    """A number by Python's format; a dash for none."""
     return DASH if value is None else format(value, form)
 
 
 def signed(value: float | None) -> str:
-    """A difference, with its sign."""
     return number(value, "+.4f")
 
 
@@ -65,13 +63,7 @@ def duration(seconds: float) -> str:
 def markdown_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], alignment: str = ""
 ) -> str:
-    """A table in Markdown.
-
-    Args:
-        header: the columns' names.
-        rows: cells; a ``|`` in one is escaped.
-        alignment: a letter a column, ``l`` or ``r`` (default: all left).
-    """
+    """``alignment``: a letter a column, ``l`` or ``r`` (default: all left)."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -40,24 +40,18 @@ PRESETS: dict[str, Callable[[], StudyConfig]] = {"quickstart": quickstart, "cifa
 
 
 def get_preset(name: str) -> StudyConfig:
-    """The preset called ``name``."""
     if name not in PRESETS:
         raise InputError(f"preset = {name!r}: {nearest(name, PRESETS)}")
     return PRESETS[name]()
 
 
 def with_one_cosine(values: dict[str, Any], *sources: object) -> dict[str, Any]:
-    """One cosine over the budget, unless a source says otherwise.
+    """One cosine over the budget, unless one of the sources (a file, the options) says otherwise.
 
-    A budget that ends in the middle of a cosine is a trap.
-
-    Args:
-        values: a configuration that holds a run's as ``train``, not yet validated.
-        sources: what was given of it, by a file or by options.
+    A budget that ends in the middle of a cosine is a trap. ``values`` are not yet validated.
     """
-    if any(
-        _part(given, "train", "optimizer", "lr_restart_period") is not None for given in sources
-    ):
+    period = ("train", "optimizer", "lr_restart_period")
+    if any(_part(given, *period) is not None for given in sources):
         return values
     epochs = _part(values, "train", "epochs")
     # A wrong budget is answered for itself, and not for a period that nobody asked for, too.
@@ -67,7 +61,6 @@ def with_one_cosine(values: dict[str, Any], *sources: object) -> dict[str, Any]:
 
 
 def _part(values: object, *path: str) -> object:
-    """The value at ``path`` in nested mappings; None where there is none."""
     for name in path:
         values = values.get(name) if isinstance(values, dict) else None
     return values

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.trained_studies import write_study
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -40,6 +42,13 @@ def test_a_study_and_reading_it(tmp_path: Path) -> None:
     assert len([line for line in read if line.startswith("trial-")]) == 4
     assert any(line.startswith("6 runs, ") for line in read)
     assert [line.split()[0] for line in read[-5:]] == ["0", "1", "2", "3", "4"]
+
+
+def test_a_picture_of_forking(tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    write_study(tmp_path / "studies", "from-python")
+    output("forking_picture.py", tmp_path)
+    assert (tmp_path / "forking.png").stat().st_size < 150_000
 
 
 def test_a_single_run(tmp_path: Path) -> None:

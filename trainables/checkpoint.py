@@ -32,11 +32,7 @@ def encode(state: dict[str, Any]) -> bytes:
 
 
 def decode(content: bytes, *, where: str = "checkpoint") -> dict[str, Any]:
-    """The inverse of ``encode``; tensors come back on the CPU.
-
-    Raises:
-        CheckpointError: if the content is damaged or something else.
-    """
+    """The inverse of ``encode``, on the CPU; a ``CheckpointError`` if damaged or something else."""
     header = len(_MAGIC) + _DIGEST_BYTES
     if not content.startswith(_MAGIC) or len(content) < header:
         raise CheckpointError(f"{where}: not a checkpoint of this project, or cut short")
@@ -55,11 +51,7 @@ def save_state(path: Location, state: dict[str, Any]) -> int:
 
 
 def load_state(path: Location) -> dict[str, Any]:
-    """Read a checkpoint.
-
-    Raises:
-        CheckpointError: if it is missing, damaged or something else.
-    """
+    """Read a checkpoint; a ``CheckpointError`` if it is missing, damaged or something else."""
     try:
         content = path.read_bytes()
     except OSError as error:

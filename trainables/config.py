@@ -19,13 +19,9 @@ Split = Literal["holdout", "reference"]
 Precision = Literal["fp32", "bf16"]
 
 _CLASSIFIER_ALIASES = {
-    "babycnn": "BabyCNN",
-    "baby_cnn": "BabyCNN",
-    "tinycnn": "TinyCNN",
-    "tiny_cnn": "TinyCNN",
-    "simplecnn": "SimpleCNN",
-    "simple_cnn": "SimpleCNN",
-    "resnet18": "resnet18",
+    alias: name
+    for name in ("BabyCNN", "TinyCNN", "SimpleCNN", "resnet18")
+    for alias in (name.lower(), name.lower().replace("cnn", "_cnn"))
 }
 
 
@@ -109,8 +105,6 @@ def _canonical_classifier(value: object) -> object:
 
 
 class ModelConfig(FrozenConfig):
-    """Which classifier is trained."""
-
     classifier: Annotated[str, BeforeValidator(_canonical_classifier)] = setting(
         "BabyCNN",
         "BabyCNN, TinyCNN, SimpleCNN, resnet18, another torchvision classifier, "
@@ -128,8 +122,6 @@ class ModelConfig(FrozenConfig):
 
 
 class OptimizerConfig(FrozenConfig):
-    """Optimiser and learning-rate schedule."""
-
     optimizer: Annotated[OptimizerName, Named(get_args(OptimizerName), any_case=True)] = setting(
         "SGD", "SGD (Nesterov when momentum > 0) or Adam", option="--optimizer", short="-o"
     )
@@ -197,11 +189,7 @@ class TrainConfig(FrozenConfig):
 
 
 def apply_overrides(config: TrainConfig, overrides: Mapping[str, Any]) -> TrainConfig:
-    """The configuration with some settings replaced, keyed by path (``"noise/patience"``).
-
-    Raises:
-        InputError: if a path or a value is wrong, or the result is no valid configuration.
-    """
+    """The configuration with some settings replaced, keyed by path (``"noise/patience"``)."""
     return parse_config(TrainConfig, merge(config.model_dump(mode="json"), nest(overrides)))
 
 

@@ -32,11 +32,7 @@ def resolve_device(text: str, *, elsewhere: bool = False) -> str:
     ``auto`` is a GPU if there is one, else MPS, else the CPU.
 
     Args:
-        text: the device's name.
         elsewhere: runs are trained on other machines; whether those have GPUs is not known here.
-
-    Raises:
-        InputError: if the device is not there; it says what is.
     """
     match = _DEVICE.fullmatch(text)
     if match is None:
@@ -64,9 +60,6 @@ def parse_gpu_option(text: str) -> GpuOption:
     """The device that ``--gpu`` asks for: a number, ``cpu``, ``mps`` or ``auto``.
 
     Where there is no GPU at all, a number falls back to MPS or the CPU, with a note to be shown.
-
-    Raises:
-        InputError: for several GPUs, a GPU that is not among those there, or anything else.
     """
     wanted = text.strip().lower()
     if wanted == "cpu":

@@ -31,8 +31,6 @@ class NoiseRecord:
 
 @dataclass(frozen=True)
 class EpochDetails:
-    """Records of one epoch besides its ``EpochMetrics``, as asked for by ``Detail``."""
-
     validation: EvalResult
     train_per_class: list[tuple[float, float] | None] | None = None
     noise: NoiseRecord | None = None
@@ -49,7 +47,6 @@ class Sums:
 
     @classmethod
     def empty(cls, steps: int, device: torch.device) -> "Sums":
-        """Zeros for an epoch of ``steps`` steps."""
         return cls(
             losses=torch.zeros(steps, device=device),
             norms=torch.zeros(steps, device=device),

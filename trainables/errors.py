@@ -11,10 +11,7 @@ class InputError(ValueError):
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Say what is allowed instead of ``name``, with the nearest choice first.
-
-    The comparison ignores case, as people do.
-    """
+    """Say what is allowed instead of ``name``, with the nearest choice, in any case, first."""
     options = sorted(choices)
     by_lower = {option.lower(): option for option in options}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
@@ -28,7 +25,6 @@ def explain(
     """Render a pydantic error as one line for each field: path, value, what is allowed.
 
     Args:
-        error: what pydantic raised.
         where: the name of a file, put before each line about a setting that no option gave.
         options: setting path (``"noise/patience"``) → the option it was given by, to be named too.
     """

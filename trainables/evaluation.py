@@ -25,8 +25,6 @@ class EvalResult:
     Attributes:
         loss: mean cross-entropy over the samples, in nats.
         accuracy: correct / total, in [0, 1].
-        correct: samples whose largest logit is their label's.
-        total: samples.
         per_class_accuracy: by class; None for a class without a sample. Empty if not asked for.
         per_class_loss: mean cross-entropy by class, likewise.
     """
@@ -45,18 +43,13 @@ class Sharpness:
 
     Attributes:
         epsilon: size of the steps relative to each tensor's norm.
-        draws: number of steps.
         mean_drop: mean of (accuracy − accuracy after a step); positive if steps harm.
-        std_drop: sample standard deviation over the draws; None for a single one.
-        clean_accuracy: accuracy without a step.
         drops: each draw's drop.
     """
 
     epsilon: float
     draws: int
     mean_drop: float
-    std_drop: float | None
-    clean_accuracy: float
     drops: tuple[float, ...]
 
 
@@ -74,12 +67,7 @@ def evaluate(
         model: returns logits (B, num_classes).
         batches: images (B, 3, 32, 32) and labels (B,) on the model's device; together at least
             one sample.
-        num_classes: number of classes.
         precision: of the forward pass; the loss is computed in fp32 and summed in fp64.
-        per_class: also by class.
-
-    Raises:
-        ValueError: if there is no sample.
     """
     samples = _Samples()
     with _eval_mode(model), torch.inference_mode():
@@ -118,7 +106,7 @@ class _Samples:
         self._columns: tuple[Tensor, ...] = ()
 
     def add(self, *values: Tensor) -> None:
-        """Append one batch: tensors of the same length (B,), in the same order each time."""
+        """Append one batch: tensors (B,), in the same order each time."""
         end = self.total + len(values[0])
         if not self._columns:
             self._columns = tuple(value.new_empty(max(_FIRST_SAMPLES, end)) for value in values)
@@ -129,7 +117,6 @@ class _Samples:
         self.total = end
 
     def columns(self) -> tuple[Tensor, ...]:
-        """All samples (N,) of each."""
         return tuple(column[: self.total] for column in self._columns)
 
 
@@ -150,16 +137,10 @@ def sharpness(
     they were, bit for bit.
 
     Args:
-        model: returns logits (B, num_classes).
         make_batches: called once for each of the ``draws`` + 1 evaluations, see ``evaluate``.
-        num_classes: number of classes.
         epsilon: ε ≥ 0.
         draws: steps to average over, at least 1.
         seed: of the steps' own generator; they are drawn on the CPU, the same for every device.
-        precision: of the forward pass.
-
-    Raises:
-        ValueError: if ``epsilon`` or ``draws`` is out of bounds, or there is no sample.
     """
     if not (math.isfinite(epsilon) and epsilon >= 0):
         raise ValueError(f"epsilon = {epsilon}: must be a finite number, at least 0")
@@ -180,8 +161,6 @@ def sharpness(
         epsilon=epsilon,
         draws=draws,
         mean_drop=statistics.fmean(drops),
-        std_drop=statistics.stdev(drops) if draws > 1 else None,
-        clean_accuracy=clean,
         drops=tuple(drops),
     )
 
@@ -200,7 +179,6 @@ def _eval_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _stepped(model: nn.Module, epsilon: float, generator: torch.Generator) -> Iterator[None]:
-    """The model one random step away, within."""
     parameters = list(model.parameters())
     clean = [parameter.detach().clone() for parameter in parameters]
     try:

@@ -8,11 +8,7 @@ from trainables.object_store import Location, ObjectPath
 
 
 def write_atomically(path: Location, content: bytes) -> None:
-    """Write ``content`` to ``path`` so that the file is the old one or the new one, never a part.
-
-    Raises:
-        OSError: if the disk is full or the folder can't be written; the old file stays.
-    """
+    """Write a file whole: it is the old one or the new one; the old one after an ``OSError``."""
     if isinstance(path, ObjectPath):
         path.write_bytes(content)
         return

@@ -58,7 +58,6 @@ class Training:
 
     Args:
         config: the run's configuration, its device resolved.
-        data: the data set on that device.
         detail: what to record besides ``EpochMetrics``.
     """
 
@@ -91,7 +90,6 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """Whether the epoch budget is used up."""
         return len(self.history) >= self.config.epochs
 
     def run_epoch(self, on_step: OnStep | None = None) -> EpochMetrics:
@@ -116,11 +114,7 @@ class Training:
             grad_norm=float(sums.norms.double().mean()),
             weight_update_norm=float(update_norm),
             lr=lr,
-            noise_kind=injection.kind,
-            noise_magnitude=injection.magnitude,
-            noise_severity=injection.severity,
-            noise_phase=injection.phase,
-            signals=injection.signals,
+            **injection.recorded(),
         )
         self.history.append(row)
         if row.finite and is_better(row, self.best.row if self.best else None):
@@ -138,11 +132,7 @@ class Training:
         )
 
     def evaluate_best(self, part: Part) -> EvalResult:
-        """Evaluate the best weights on ``part`` (``val`` or ``test``); the current ones return.
-
-        Raises:
-            RuntimeError: if no epoch with finite statistics was completed.
-        """
+        """The best weights' result on ``part``; a RuntimeError if no epoch was finite."""
         if self.best is None:
             raise RuntimeError("no epoch with finite statistics was completed")
         current = clone_weights(self.model)
@@ -202,7 +192,6 @@ def train_epochs(training: Training, on_step: OnStep | None = None) -> Iterator[
     """Train until the epoch budget is used up, yielding each epoch's statistics.
 
     Args:
-        training: the run, fresh or loaded from a checkpoint.
         on_step: called after every optimiser step with (steps done, steps an epoch).
     """
     while not training.finished:
@@ -272,7 +261,6 @@ class _Epoch:
                 self.classes.add(logits, labels)
 
     def details(self, validation: EvalResult) -> EpochDetails:
-        """What ``Detail`` asks for, read from the device once."""
         training, detail, measured = self.training, self.training.detail, self.noise.measured
         return EpochDetails(
             validation=validation,

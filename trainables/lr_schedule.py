@@ -15,40 +15,23 @@ LR_FLOOR = 1e-6
 """The learning rate at the bottom of every cycle."""
 
 
-def lr_at(step: int, *, lr: float, steps_per_epoch: int, epochs: int, restart_period: int) -> float:
-    """The learning rate of optimiser step ``step``, counted from 0.
-
-    With T0 = R·S and T_decay = (⌈E/R⌉ − 1)·R·S, the start of the last cycle:
-    η_max(t) = lr − min(1, t/T_decay)·(lr − 1e-5) and
-    η(t) = 1e-6 + ½(η_max(t) − 1e-6)(1 + cos(π·(t mod T0)/T0)).
-    The peak does not decay if there is one cycle only (E ≤ R) or lr is below 1e-5.
-
-    Args:
-        step: the step t.
-        lr: the peak of the first cycle.
-        steps_per_epoch: S.
-        epochs: E, the epoch budget.
-        restart_period: R, epochs of one cycle.
-    """
-    cycle = restart_period * steps_per_epoch
-    decay_steps = (epochs - 1) // restart_period * cycle  # ⌈E/R⌉ − 1 = ⌊(E − 1)/R⌋
-    peak = lr
-    if decay_steps > 0 and lr >= PEAK_FLOOR:
-        peak = lr - min(1.0, step / decay_steps) * (lr - PEAK_FLOOR)
-    return LR_FLOOR + 0.5 * (peak - LR_FLOOR) * (1.0 + math.cos(math.pi * (step % cycle) / cycle))
-
-
 def learning_rate(
     config: OptimizerConfig, step: int, *, steps_per_epoch: int, epochs: int
 ) -> float:
-    """The learning rate that a run's settings give optimiser step ``step``, counted from 0."""
-    return lr_at(
-        step,
-        lr=config.lr,
-        steps_per_epoch=steps_per_epoch,
-        epochs=epochs,
-        restart_period=config.lr_restart_period,
-    )
+    """The learning rate of optimiser step ``step``, t, counted from 0.
+
+    With lr the peak of the first cycle, R = ``lr_restart_period`` the epochs of a cycle, S the
+    steps of an epoch, E the epoch budget, T0 = R·S and T_decay = (⌈E/R⌉ − 1)·R·S, the start of the
+    last cycle: η_max(t) = lr − min(1, t/T_decay)·(lr − 1e-5) and
+    η(t) = 1e-6 + ½(η_max(t) − 1e-6)(1 + cos(π·(t mod T0)/T0)).
+    The peak does not decay if there is one cycle only (E ≤ R) or lr is below 1e-5.
+    """
+    cycle = config.lr_restart_period * steps_per_epoch
+    decay_steps = (epochs - 1) // config.lr_restart_period * cycle  # ⌈E/R⌉ − 1 = ⌊(E − 1)/R⌋
+    peak = config.lr
+    if decay_steps > 0 and peak >= PEAK_FLOOR:
+        peak -= min(1.0, step / decay_steps) * (peak - PEAK_FLOOR)
+    return LR_FLOOR + 0.5 * (peak - LR_FLOOR) * (1.0 + math.cos(math.pi * (step % cycle) / cycle))
 
 
 def set_learning_rate(

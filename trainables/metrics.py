@@ -15,6 +15,10 @@ GAP_EPOCHS = 10
 """Epochs that the objective ``generalization_gap`` is averaged over."""
 
 
+NEVER_INFINITE = ("train_loss", "val_loss", "grad_norm", "weight_update_norm")
+"""Statistics that are finite numbers unless training has diverged."""
+
+
 @dataclass(frozen=True, slots=True)
 class EpochMetrics:
     """Statistics of one completed epoch.
@@ -52,16 +56,11 @@ class EpochMetrics:
 
     @property
     def injected(self) -> bool:
-        """Whether noise was injected in this epoch."""
         return self.noise_kind != "none"
 
     @property
     def finite(self) -> bool:
-        """Whether training has not diverged: losses and norms are finite numbers."""
-        return all(
-            math.isfinite(value)
-            for value in (self.train_loss, self.val_loss, self.grad_norm, self.weight_update_norm)
-        )
+        return all(math.isfinite(getattr(self, name)) for name in NEVER_INFINITE)
 
 
 STATISTICS: tuple[str, ...] = (

@@ -171,10 +171,7 @@ class NoiseConfig(FrozenConfig):
         return self
 
     def earliest_injection(self) -> int | None:
-        """The first epoch in which noise could begin, whatever training does.
-
-        Returns None if it never could (policy ``off``, or no listened signal can ever be raised).
-        """
+        """The first epoch in which noise could begin, whatever training does; None: never."""
         if self.policy == "off":
             return None
         if self.policy == "always":

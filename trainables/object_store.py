@@ -20,8 +20,6 @@ _WHOLE_UPLOADS = frozenset({"s3", "gcs", "abfs"})
 
 
 class ObjectStat(NamedTuple):
-    """What ``ObjectPath.stat`` tells."""
-
     st_size: int
 
 
@@ -55,40 +53,30 @@ class ObjectPath:
 
     @property
     def name(self) -> str:
-        """The last name."""
         return self.parts[-1] if self.parts else ""
 
     @property
     def stem(self) -> str:
-        """The last name without its suffix."""
         return PurePosixPath(self.name).stem
 
     @property
     def parent(self) -> "ObjectPath":
-        """The folder that it is in."""
         return ObjectPath(self.root, self.parts[:-1])
 
     def exists(self) -> bool:
-        """Whether there is an object or a folder here."""
         return bool(self._info().type.name != "NotFound")
 
     def is_dir(self) -> bool:
-        """Whether this is a folder."""
         return bool(self._info().type.name == "Directory")
 
     def stat(self) -> ObjectStat:
-        """Its size in bytes.
-
-        Raises:
-            FileNotFoundError: if there is none.
-        """
+        """Its size in bytes, or FileNotFoundError."""
         info = self._info()
         if not info.is_file:
             raise FileNotFoundError(f"{self}: not there")
         return ObjectStat(int(info.size))
 
     def read_bytes(self) -> bytes:
-        """The whole object."""
         system, path = self._opened()
         # As a file, not as a stream, it knows its size and is read in one request; a stream makes
         # one for every 256 KB.
@@ -111,23 +99,16 @@ class ObjectPath:
         system.move(temporary, path)
 
     def replace(self, target: "ObjectPath") -> None:
-        """Move it to ``target``."""
         system, path = self._opened()
         system.move(path, target._opened()[1])
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Remove the object.
-
-        Raises:
-            FileNotFoundError: if there is none, unless ``missing_ok``.
-        """
         system, path = self._opened()
         if missing_ok and not self.exists():
             return
         system.delete_file(path)
 
     def rmdir(self) -> None:
-        """Remove the folder."""
         system, path = self._opened()
         system.delete_dir(path)
 
@@ -142,7 +123,6 @@ class ObjectPath:
                 yield self / name
 
     def folders(self) -> Iterator["ObjectPath"]:
-        """The folders directly below."""
         for name, info in self._below(deep=False):
             if not info.is_file:
                 yield self / name
@@ -175,7 +155,6 @@ class ObjectPath:
 
 @cache
 def _open(root: str) -> tuple[Any, str]:
-    """The file system of a URI and the path in it."""
     from pyarrow import ArrowException
     from pyarrow.fs import FileSystem
 
@@ -196,5 +175,4 @@ Location = Path | ObjectPath
 
 
 def location(text: str) -> Location:
-    """The place that a path or a URI means."""
     return ObjectPath(text) if is_uri(text) else Path(text)

@@ -9,7 +9,7 @@ there is one.
 
 from collections.abc import Callable
 
-from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig, apply_overrides
+from trainables.config import DataConfig, ModelConfig, TrainConfig, apply_overrides
 from trainables.errors import InputError, nearest
 from trainables.noise_config import NoiseConfig
 
@@ -19,7 +19,6 @@ def readme() -> TrainConfig:
     return TrainConfig(
         data=DataConfig(dataset="cifar10", data_dir="./data/cifar10"),
         model=ModelConfig(classifier="resnet18"),
-        optimizer=OptimizerConfig(),
         noise=NoiseConfig(policy="on_stagnation"),
         epochs=100,
         device="auto",
@@ -66,11 +65,6 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
 
 
 def run_preset(name: str) -> TrainConfig:
-    """The preset called ``name``.
-
-    Raises:
-        InputError: if there is none, with the nearest name.
-    """
     if name not in PRESETS:
         raise InputError(f"preset = {name!r}: {nearest(name, PRESETS)}")
     return PRESETS[name]()

@@ -7,14 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    JsonValue,
-    ValidationError,
-)
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, JsonValue, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
@@ -67,13 +60,10 @@ def setting(
     """A pydantic field with its command-line spelling.
 
     Args:
-        default: the field's default.
-        help: one sentence for ``--help`` and the README's table.
         option: the long option if it is not the field's name with dashes, e.g. ``--wd``.
         short: the short option, e.g. ``-b``.
         later: for a setting that is added when studies are recorded already: at its default it
             does not show in their digests, which stay what they are.
-        bounds: pydantic's bounds (``gt``, ``ge``, ``le`` …).
     """
     named = {"option": option, "short": short, "later": later}
     extra: dict[str, JsonValue] = {key: value for key, value in named.items() if value}
@@ -81,7 +71,6 @@ def setting(
 
 
 def came_later(field: FieldInfo) -> bool:
-    """Whether a setting was made with ``later``."""
     return isinstance(field.json_schema_extra, dict) and "later" in field.json_schema_extra
 
 
@@ -95,11 +84,7 @@ def parse_config(
     where: str = "",
     options: Mapping[str, str] | None = None,
 ) -> Config:
-    """Validate ``values`` as a ``kind``; ``where`` and ``options`` are as in ``explain``.
-
-    Raises:
-        InputError: naming each wrong field, its value and what is allowed.
-    """
+    """Validate ``values`` as a ``kind``; ``where`` and ``options`` are as in ``explain``."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -107,11 +92,7 @@ def parse_config(
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
-    """Read a JSON or YAML file that holds one mapping.
-
-    Raises:
-        InputError: if the file is missing, is neither, or holds something else.
-    """
+    """Read a JSON or YAML file that holds one mapping."""
     values = read_document(path)
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected a mapping of settings, found {type(values).__name__}")

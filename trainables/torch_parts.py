@@ -41,8 +41,10 @@ def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def copy_(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
-    """tensor = other, in place."""
-    torch._foreach_copy_(list(tensors), list(others))
+    """tensor = other, in place and without a gradient."""
+    if tensors:
+        with torch.no_grad():
+            torch._foreach_copy_(list(tensors), list(others))
 
 
 def subtract_(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:

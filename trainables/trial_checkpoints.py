@@ -10,6 +10,7 @@ The root is a folder that all workers see, or a place in an object store.
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from trainables.checkpoint import encode, save_state
@@ -24,11 +25,7 @@ _SHARE_OF_TIME = 0.02
 
 
 class TrialCheckpoints:
-    """The checkpoints of one trial under a study's checkpoint folder.
-
-    Attributes:
-        problem: why the first one that was not written was not; empty if all were.
-    """
+    """``problem``: why the first checkpoint that was not written was not; empty if all were."""
 
     def __init__(self, root: Location, key: str) -> None:
         self._root = root
@@ -66,25 +63,21 @@ class TrialCheckpoints:
         if self._cost and started - self._last_written < self._cost / _SHARE_OF_TIME:
             return
         last = self._folder / "last.ckpt"
-        try:
+        with self._survived(last):
             content = encode(state)
             if last.exists():
-                _move(last, self._folder / "previous.ckpt")
+                # The two are of one kind, which only the types don't say.
+                last.replace(self._folder / "previous.ckpt")  # type: ignore[arg-type]
             write_atomically(last, content)
-        except OSError as error:
-            self._not_written(last, error)
         self._last_written = time.monotonic()
         self._cost = self._last_written - started
 
     def save_final(self, state: dict[str, Any]) -> None:
         """Write the finished run and drop what a failure would have needed."""
-        try:
+        with self._survived(self._folder / "final.ckpt"):
             save_state(self._folder / "final.ckpt", state)
-        except OSError as error:
-            self._not_written(self._folder / "final.ckpt", error)
-            return
-        for name in ("last.ckpt", "previous.ckpt"):
-            _remove(self._folder / name)
+            for name in ("last.ckpt", "previous.ckpt"):
+                _remove(self._folder / name)
 
     def save_for_forks(
         self, state: dict[str, Any], digest: str, *, done: int, epochs: int, first: int, budget: int
@@ -98,20 +91,22 @@ class TrialCheckpoints:
         content = encode(state)
         if done not in kept_epochs(first, epochs, len(content), budget):
             return
-        try:
+        with self._survived(path):
             write_atomically(path, content)
-        except OSError as error:
-            self._not_written(path, error)
 
-    def _not_written(self, path: Location, error: OSError) -> None:
-        log.warning("%s: not written, training goes on without it: %s", path, error)
-        lines = (error.strerror or str(error)).splitlines() or [type(error).__name__]
-        # The first one tells; more of them would say the same in other words.
-        self.problem = self.problem or f"{path.name} not written ({lines[0]}): trained on without"
+    @contextmanager
+    def _survived(self, path: Location) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            log.warning("%s: not written, training goes on without it: %s", path, error)
+            lines = (error.strerror or str(error)).splitlines() or [type(error).__name__]
+            # The first one tells; more of them would say the same in other words.
+            problem = f"{path.name} not written ({lines[0]}): trained on without"
+            self.problem = self.problem or problem
 
 
 def baseline_folder(root: Location, digest: str) -> Location:
-    """The folder of a baseline's checkpoints."""
     return root / f"baseline-{digest}"
 
 
@@ -122,11 +117,6 @@ def _exists(path: Location) -> bool:
     except OSError as error:
         log.warning("%s: can't be looked for: %s", path, error)
         return False
-
-
-def _move(path: Location, target: Location) -> None:
-    # The two are of one kind, which only the types don't say.
-    path.replace(target)  # type: ignore[arg-type]
 
 
 def _remove(path: Location) -> None:

@@ -18,9 +18,10 @@ from ray import tune
 
 from trainables.checkpoint import CheckpointError, load_state, save_state
 from trainables.config import TrainConfig, apply_overrides
-from trainables.data.device_data import Dataset, DeviceData
+from trainables.data.dataset import Dataset
+from trainables.data.device_data import DeviceData
 from trainables.loop import Training
-from trainables.metrics import TEST_FIGURES, EpochMetrics, objective_values
+from trainables.metrics import NEVER_INFINITE, TEST_FIGURES, EpochMetrics, objective_values
 from trainables.noise.controller import fork_epoch
 from trainables.noise.fork import annotate, baseline_digest
 from trainables.object_store import Location, location
@@ -41,7 +42,6 @@ class TrialSpec:
         checkpoint_root: folder or URI of the study's checkpoints, reachable from every worker.
         datasets: data settings (``data_key``) → reference of the ``Dataset`` in Ray's object store.
         baselines: digest of a baseline (``baseline_digest``) → its whole history.
-        fork: whether trials start from their baseline's checkpoints.
         grace: epochs after the first injection in which a trial is not judged.
         fork_first: the first epoch at which any trial's noise may begin; a baseline keeps no
             earlier checkpoint. None: baselines keep none.
@@ -52,7 +52,6 @@ class TrialSpec:
             weights by validation. A search never asks for it.
         baseline_tests: digest of a baseline → its figures on the test set, which are also those of
             a trial that never injects.
-        tell_node: whether reports say on which node they were made.
     """
 
     base: str
@@ -84,7 +83,6 @@ class NoiseTrainable(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any], spec: TrialSpec | None = None) -> None:
-        """Store the configuration; the work begins in the first ``step``."""
         if spec is None:
             raise ValueError("bind a TrialSpec with tune.with_parameters")
         self._spec = spec
@@ -200,7 +198,6 @@ class NoiseTrainable(tune.Trainable):
             )
 
     def _forked_from(self, training: Training) -> bool:
-        """Whether this run is a baseline that trials fork from."""
         seed = self._spec.fork_seed
         is_theirs = seed is None or seed == training.config.seed
         return self._role == "baseline" and self._spec.fork and is_theirs
@@ -237,13 +234,11 @@ class NoiseTrainable(tune.Trainable):
         return dict(zip(TEST_FIGURES, (found.accuracy, found.loss), strict=True))
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
-        """Write the run's whole state into ``checkpoint_dir``, as Tune asks for it."""
         if self._training is not None:
             save_state(Path(checkpoint_dir) / "trial.ckpt", self._state(self._training))
         return None
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Go on from what ``save_checkpoint`` wrote."""
         path = Path(checkpoint) / "trial.ckpt"
         if not path.exists():
             return
@@ -258,13 +253,10 @@ class NoiseTrainable(tune.Trainable):
 
 
 def _node_name() -> str:
-    """The node that this worker runs on, as Ray's own pages name it."""
     context = ray.get_runtime_context()
     return f"{ray.util.get_node_ip_address()} {context.get_node_id()[:8]}"
 
 
 def diverged_because(row: EpochMetrics) -> str:
-    """Which statistic of a diverged epoch is no finite number."""
-    names = ("train_loss", "val_loss", "grad_norm", "weight_update_norm")
-    wrong = next(name for name in names if not math.isfinite(getattr(row, name)))
+    wrong = next(name for name in NEVER_INFINITE if not math.isfinite(getattr(row, name)))
     return f"diverged: {wrong} is {getattr(row, wrong)} in epoch {row.epoch}"

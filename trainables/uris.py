@@ -11,7 +11,6 @@ _SECRET_QUERY = re.compile(
 
 
 def is_uri(text: str) -> bool:
-    """Whether a text is a URI, not a plain path."""
     return _URI.match(text) is not None
 
 

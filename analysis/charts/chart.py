@@ -7,22 +7,12 @@ the interactive form in a report. So both show the same.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Literal
 
-from trainables.noise.signals import SIGNALS
+from analysis.charts.looks import Dash, Symbol
 
-# Okabe and Ito's palette, told apart by people of all kinds of colour vision, without its yellow
-# and black, which vanish on a light and on a dark page.
-BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-SKY, PINK, GREY = "#56B4E9", "#CC79A7", "#888888"
-SIGNAL_COLOURS = dict(
-    zip(SIGNALS, cycle((BLUE, SKY, GREEN, ORANGE, PINK, "#882255", "#999933")), strict=False)
-)
-"""Red is the noise's own. The last two are Tol's wine and olive, for further signals."""
-
-Dash = Literal["solid", "dash", "dot"]
-Symbol = Literal["circle", "x", "square", "diamond", "triangle-up"]
+Axis = Literal["x", "y"]
+Ticks = tuple[tuple[float, str], ...]
 
 
 @dataclass(frozen=True)
@@ -41,8 +31,6 @@ class Line:
 
 @dataclass(frozen=True)
 class Points:
-    """Single points."""
-
     x: Sequence[float | str]
     y: Sequence[float]
     name: str
@@ -83,7 +71,7 @@ class Band:
     name: str
     colour: str
     opacity: float = 0.18
-    axis: Literal["x", "y"] = "x"
+    axis: Axis = "x"
 
 
 @dataclass(frozen=True)
@@ -93,7 +81,7 @@ class Rule:
     at: float
     name: str
     colour: str
-    axis: Literal["x", "y"] = "y"
+    axis: Axis = "y"
     dash: Dash = "dash"
 
 
@@ -110,9 +98,17 @@ class Panel:
     x_log: bool = False
     y_log: bool = False
     x_range: tuple[float, float] | None = None
-    x_ticks: tuple[tuple[float, str], ...] = ()
-    y_ticks: tuple[tuple[float, str], ...] = ()
+    x_ticks: Ticks = ()
+    y_ticks: Ticks = ()
     height: float = 1.0
+
+    def ticks(self, axis: Axis) -> Ticks:
+        """Those given; else, on a logarithmic axis, a few that suit the marks."""
+        given, log = (self.x_ticks, self.x_log) if axis == "x" else (self.y_ticks, self.y_log)
+        if given or not log:
+            return given
+        values = (value for mark in self.marks for value in getattr(mark, axis, ()))
+        return log_ticks(float(value) for value in values if value is not None)
 
 
 @dataclass(frozen=True)
@@ -121,8 +117,6 @@ class Chart:
 
     Attributes:
         key: its file name, without an ending.
-        title: what it shows.
-        panels: its axes, in reading order.
         columns: panels beside one another; with 1 they share the x axis.
         caption: how to read it, for people.
     """
@@ -135,16 +129,13 @@ class Chart:
 
     @property
     def rows(self) -> int:
-        """Panels one above the other."""
         return -(-len(self.panels) // self.columns)
 
 
-def log_ticks(values: Iterable[float], most: int = 4) -> tuple[tuple[float, str], ...]:
+def log_ticks(values: Iterable[float], most: int = 4) -> Ticks:
     """A few round ticks for a logarithmic axis, written out: 0.02, not 2 over a power of ten.
 
-    Args:
-        values: what is shown; those that are not positive are left out.
-        most: how many ticks fit.
+    Values that are not positive are left out.
     """
     known = [value for value in values if value > 0 and math.isfinite(value)]
     if not known:

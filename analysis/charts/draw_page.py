@@ -4,21 +4,9 @@ Every figure takes its colours for text and lines from the page, so that one pag
 dark. Bands and rules are shapes; an invisible point each gives them a place in the legend.
 """
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
-from analysis.charts.chart import (
-    Band,
-    Bars,
-    Blocks,
-    Chart,
-    Line,
-    Mark,
-    Panel,
-    Points,
-    Rule,
-    log_ticks,
-)
+from analysis.charts.chart import Band, Bars, Blocks, Chart, Line, Mark, Panel, Points, Rule, Ticks
 
 _ROW = 190
 _GAP = 62
@@ -76,35 +64,30 @@ def _x_axis(panel: Panel, number: str, linked: bool) -> Figure:
     if linked and number:
         axis["matches"] = "x"
     if panel.x_log:
-        axis |= _log_axis(value for mark in panel.marks for value in getattr(mark, "x", ()))
+        axis["type"] = "log"
     if panel.x_range:
         axis["range"] = list(panel.x_range)
-    return axis | _ticks(panel.x_ticks)
+    return axis | _ticks(panel.ticks("x"))
 
 
 def _y_axis(panel: Panel) -> Figure:
     axis: Figure = {"title": {"text": panel.y}, "automargin": True, "zeroline": False}
     if panel.y_log:
-        axis |= _log_axis(value for mark in panel.marks for value in getattr(mark, "y", ()))
-    rows = next((mark.rows for mark in panel.marks if isinstance(mark, Blocks)), None)
-    bars = next((mark.labels for mark in panel.marks if isinstance(mark, Bars)), None)
-    if rows or bars:
-        labels = list(rows or bars or ())
+        axis["type"] = "log"
+    rows = [list(mark.rows) for mark in panel.marks if isinstance(mark, Blocks)]
+    bars = [list(mark.labels) for mark in panel.marks if isinstance(mark, Bars)]
+    labels = next(filter(None, (*rows, *bars)), [])
+    if labels:
         axis |= {
             "type": "category",
             "categoryorder": "array",
             "categoryarray": labels,
             "range": [len(labels) - 0.5, -0.5],
         }
-    return axis | _ticks(panel.y_ticks)
+    return axis | _ticks(panel.ticks("y"))
 
 
-def _log_axis(values: Iterable[Any]) -> Figure:
-    numbers = (float(value) for value in values if value is not None)
-    return {"type": "log", **_ticks(log_ticks(numbers))}
-
-
-def _ticks(ticks: tuple[tuple[float, str], ...]) -> Figure:
+def _ticks(ticks: Ticks) -> Figure:
     if not ticks:
         return {}
     return {"tickvals": [at for at, _ in ticks], "ticktext": [text for _, text in ticks]}
@@ -126,43 +109,23 @@ def _add(mark: Mark, number: str, data: list[Any], shapes: list[Any], named: set
 
 
 def _trace(mark: Line | Points | Bars | Blocks) -> Figure:
-    match mark:
-        case Line():
-            return {
-                "type": "scatter",
-                "mode": "lines" if len(mark.x) > 1 else "markers",
-                "x": list(mark.x),
-                "y": list(mark.y),
-                "line": {"color": mark.colour, "width": mark.width, "dash": mark.dash},
-                "opacity": mark.opacity,
-            }
-        case Points():
-            return {
-                "type": "scatter",
-                "mode": "markers",
-                "x": list(mark.x),
-                "y": list(mark.y),
-                "text": list(mark.labels),
-                "marker": {"symbol": mark.symbol, "size": mark.size, "color": mark.colour},
-            }
-        case Bars():
-            return {
-                "type": "bar",
-                "orientation": "h",
-                "x": list(mark.values),
-                "y": list(mark.labels),
-                "marker": {"color": mark.colour},
-            }
-        case Blocks():
-            return {
-                "type": "bar",
-                "orientation": "h",
-                "base": [start for _, start, _ in mark.spans],
-                "x": [stop - start for _, start, stop in mark.spans],
-                "y": [row for row, _, _ in mark.spans],
-                "marker": {"color": mark.colour},
-                "hoverinfo": "y",
-            }
+    if isinstance(mark, (Line, Points)):
+        curve: Figure = {"type": "scatter", "x": list(mark.x), "y": list(mark.y)}
+        if isinstance(mark, Line):
+            look = {"color": mark.colour, "width": mark.width, "dash": mark.dash}
+            mode = "lines" if len(mark.x) > 1 else "markers"
+            return curve | {"mode": mode, "line": look, "opacity": mark.opacity}
+        look = {"symbol": mark.symbol, "size": mark.size, "color": mark.colour}
+        return curve | {"mode": "markers", "text": list(mark.labels), "marker": look}
+    bars: Figure = {"type": "bar", "orientation": "h", "marker": {"color": mark.colour}}
+    if isinstance(mark, Bars):
+        return bars | {"x": list(mark.values), "y": list(mark.labels)}
+    return bars | {
+        "base": [start for _, start, _ in mark.spans],
+        "x": [stop - start for _, start, stop in mark.spans],
+        "y": [row for row, _, _ in mark.spans],
+        "hoverinfo": "y",
+    }
 
 
 def _shape(mark: Band | Rule, number: str) -> Figure:
@@ -177,8 +140,8 @@ def _shape(mark: Band | Rule, number: str) -> Figure:
         f"{across}1": 1,
     }
     if isinstance(mark, Rule):
-        line: Mapping[str, Any] = {"color": mark.colour, "width": 1.4, "dash": mark.dash}
-        return {"type": "line", "line": line, **shape}
+        look = {"color": mark.colour, "width": 1.4, "dash": mark.dash}
+        return {"type": "line", "line": look, **shape}
     return {
         "type": "rect",
         "layer": "below",

@@ -2,22 +2,11 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.charts.chart import (
-    Band,
-    Bars,
-    Blocks,
-    Chart,
-    Line,
-    Mark,
-    Panel,
-    Points,
-    Rule,
-    log_ticks,
-)
+from analysis.charts.chart import Band, Bars, Blocks, Chart, Line, Mark, Panel, Points, Rule, Ticks
 
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _SYMBOLS = {"circle": "o", "x": "x", "square": "s", "diamond": "D", "triangle-up": "^"}
@@ -46,7 +35,6 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def draw(chart: Chart) -> Any:
-    """The chart as a matplotlib figure."""
     from matplotlib.figure import Figure
 
     heights = [
@@ -90,30 +78,28 @@ def _draw_panel(axes: Any, panel: Panel, named: dict[str, Any]) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
     if panel.x_log:
         axes.set_xscale("log")
-        _set_log_ticks(axes.xaxis, (x for mark in panel.marks for x in getattr(mark, "x", ())))
     if panel.y_log:
         axes.set_yscale("log")
-        _set_log_ticks(axes.yaxis, (y for mark in panel.marks for y in getattr(mark, "y", ())))
+    _set_ticks(axes.xaxis, panel.ticks("x"), panel.x_log)
+    _set_ticks(axes.yaxis, panel.ticks("y"), panel.y_log)
     if panel.x_range:
         axes.set_xlim(*panel.x_range)
     if panel.x_ticks:
-        axes.set_xticks([at for at, _ in panel.x_ticks], [text for _, text in panel.x_ticks])
         many = sum(len(text) for _, text in panel.x_ticks) > 60
         for label in axes.get_xticklabels():
             label.set(rotation=35 if many else 15, ha="right", rotation_mode="anchor")
-    if panel.y_ticks:
-        axes.set_yticks([at for at, _ in panel.y_ticks], [text for _, text in panel.y_ticks])
     axes.grid(alpha=0.25)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
 
-def _set_log_ticks(axis: Any, values: Iterable[Any]) -> None:
+def _set_ticks(axis: Any, ticks: Ticks, log: bool) -> None:
     from matplotlib.ticker import NullFormatter
 
-    ticks = log_ticks(float(value) for value in values if value is not None)
-    axis.set_ticks([at for at, _ in ticks], [text for _, text in ticks])
-    axis.set_minor_formatter(NullFormatter())
+    if ticks or log:
+        axis.set_ticks([at for at, _ in ticks], [text for _, text in ticks])
+    if log:
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _draw_mark(axes: Any, mark: Mark) -> Any:
@@ -143,13 +129,9 @@ def _draw_mark(axes: Any, mark: Mark) -> Any:
             axes.set_yticks(range(len(rows)), mark.rows)
             axes.set_ylim(len(rows) - 0.5, -0.5)
             return handle
-        case Band() | Rule():
-            return _draw_across(axes, mark)
-
-
-def _draw_across(axes: Any, mark: Band | Rule) -> Any:
-    if isinstance(mark, Band):
-        shade = axes.axvspan if mark.axis == "x" else axes.axhspan
-        return shade(mark.start, mark.stop, color=mark.colour, alpha=mark.opacity, linewidth=0)
-    rule = axes.axvline if mark.axis == "x" else axes.axhline
-    return rule(mark.at, color=mark.colour, linestyle=_DASHES[mark.dash], linewidth=1.4)
+        case Band():
+            shade = axes.axvspan if mark.axis == "x" else axes.axhspan
+            return shade(mark.start, mark.stop, color=mark.colour, alpha=mark.opacity, linewidth=0)
+        case Rule():
+            rule = axes.axvline if mark.axis == "x" else axes.axhline
+            return rule(mark.at, color=mark.colour, linestyle=_DASHES[mark.dash], linewidth=1.4)

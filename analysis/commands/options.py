@@ -1,12 +1,10 @@
 """What the subcommands of ``noise-analysis`` share: options, and how they are read."""
 
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
-from study.commands.options import read_arguments
 from study.commands.places import Name, StorageOptions
 from study.commands.settings import option
 
@@ -14,8 +12,6 @@ if TYPE_CHECKING:
     from analysis.reading import StudyView
 
 PROG = "noise-analysis"
-
-Options = TypeVar("Options")
 
 BaselineSeed = Annotated[
     int | None,
@@ -44,7 +40,6 @@ class StoreOptions(StorageOptions):
     ] = ""
 
     def load(self, name: str) -> "StudyView":
-        """The study of that name."""
         from analysis.reading import load_study
 
         return load_study(self.where, name)
@@ -66,24 +61,7 @@ class StudyOptions(StoreOptions):
     ] = ""
 
     def folder(self, default: Path) -> Path:
-        """Where results go."""
         return Path(self.out).expanduser() if self.out else default
-
-
-def subcommand(
-    kind: type[Options],
-) -> Callable[[Callable[[Options], int]], Callable[[Sequence[str]], int]]:
-    """Make a function of options a subcommand of its name; ``--help`` says its docstring."""
-
-    def reading(run: Callable[[Options], int]) -> Callable[[Sequence[str]], int]:
-        def command(words: Sequence[str]) -> int:
-            about = " ".join((run.__doc__ or "").split())
-            prog = f"{PROG} {run.__name__}"
-            return run(read_arguments(kind, words, prog=prog, description=about))
-
-        return command
-
-    return reading
 
 
 def tell(line: str) -> None:

@@ -9,7 +9,8 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
-from analysis.commands.options import PROG, BaselineSeed, StoreOptions, subcommand, tell
+from analysis.commands.options import PROG, BaselineSeed, StoreOptions, tell
+from study.commands.dispatch import subcommand
 from study.commands.options import read_command_line
 from study.commands.places import Name
 from study.commands.settings import SettingOptions, option, positional
@@ -82,7 +83,6 @@ class PreviewOptions(StoreOptions):
 
 
 def preview(arguments: Sequence[str]) -> int:
-    """``noise-analysis preview``: what settings would do on a recorded baseline."""
     line = read_command_line(
         arguments,
         NOISE_OPTIONS,
@@ -97,7 +97,7 @@ def preview(arguments: Sequence[str]) -> int:
 
     options = line.extra
     view, baseline = _history(options)
-    base = _settings_below(options, view, baseline)
+    base = baseline.config.noise if view is None else _settings_below(options, view)
     from_file: Any = {}
     if options.config:
         file = read_noise_file(options.config, options.entry, baseline.config)
@@ -127,25 +127,18 @@ def _history(options: PreviewOptions) -> "tuple[StudyView | None, BaselineHistor
     return view, study_baseline(view, options.baseline_seed)
 
 
-def _settings_below(
-    options: PreviewOptions, view: "StudyView | None", baseline: "BaselineHistory"
-) -> Any:
-    if view is None:
-        return baseline.config.noise
-    if not options.trial:
+def _settings_below(options: PreviewOptions, view: "StudyView") -> Any:
+    name = options.trial
+    if not name:
         return view.config.train.noise
-    return view.train_config(_trial_key(view, options.trial)).noise
-
-
-def _trial_key(view: "StudyView", name: str) -> str:
     if name == "best":
         if view.best is None:
             raise InputError(f"--trial = best: study {view.name!r} has no complete trial yet")
-        return view.best.trial_id
+        name = view.best.trial_id
     known = [record.key for record in view.state.by_role("trial")]
     if name not in known:
         raise InputError(f"--trial = {name!r}: {nearest(name, known)}")
-    return name
+    return view.train_config(name).noise
 
 
 def _preview_path(options: PreviewOptions, view: "StudyView | None") -> Path:
@@ -188,7 +181,7 @@ class SharesOptions(StoreOptions):
     n: Annotated[int, option("--n", help="configurations sampled", value="INT")] = 1000
 
 
-@subcommand(SharesOptions)
+@subcommand(f"{PROG} shares", SharesOptions)
 def shares(options: SharesOptions) -> int:
     """Sample a space's configurations and say from a study's baseline, without training, how
     many never inject, how many at once, and when the others begin: for the space as it is

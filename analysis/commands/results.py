@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
-from analysis.commands.options import StoreOptions, StudyOptions, subcommand, tell
+from analysis.commands.options import PROG, StoreOptions, StudyOptions, tell
+from study.commands.dispatch import subcommand
 from study.commands.settings import option, positional
 from trainables.errors import InputError
 
@@ -50,7 +51,7 @@ class ExportOptions(StudyOptions):
     ] = ""
 
 
-@subcommand(ExportOptions)
+@subcommand(f"{PROG} export", ExportOptions)
 def export(options: ExportOptions) -> int:
     """Write the best run configurations (JSON and YAML, for noise-train --config; each is
     loaded again), all trials as CSV and Parquet, and the result as a table in Markdown and
@@ -114,7 +115,7 @@ class ReportOptions(StudyOptions):
     ] = True
 
 
-@subcommand(ReportOptions)
+@subcommand(f"{PROG} report", ReportOptions)
 def report(options: ReportOptions) -> int:
     """Write report.html, one file that opens offline, and its pictures as PNG and SVG. Works
     for running, interrupted and finished studies.
@@ -124,13 +125,7 @@ def report(options: ReportOptions) -> int:
 
     view = options.load(options.name)
     folder = options.folder(view.folder.path)
-    paths = write_report(
-        view,
-        folder,
-        files=options.pictures,
-        evaluated=options.evaluate,
-        say=tell,
-    )
+    paths = write_report(view, folder, files=options.pictures, evaluated=options.evaluate, say=tell)
     for path in paths:
         print(path)
     said = attach_report(view, options.tracking_uri or None, paths[0])
@@ -150,7 +145,7 @@ class CompareOptions(StoreOptions):
     ] = ()
 
 
-@subcommand(CompareOptions)
+@subcommand(f"{PROG} compare", CompareOptions)
 def compare(options: CompareOptions) -> int:
     """Put studies side by side: the best paired difference, the importance of the settings, the
     cost.
@@ -169,7 +164,7 @@ def compare(options: CompareOptions) -> int:
     return 0
 
 
-@subcommand(StudyOptions)
+@subcommand(f"{PROG} confirm", StudyOptions)
 def confirm(options: StudyOptions) -> int:
     """Say from the fresh seeds of noise-study confirm whether the best configurations beat the
     baseline and their placebos; writes confirm.json and confirm.md.

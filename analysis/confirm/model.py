@@ -9,7 +9,6 @@ class MetricComparison(ResultPart):
     """One metric of one comparison; differences keep their sign, whatever is better.
 
     Attributes:
-        metric: its name.
         better: ``higher`` or ``lower``.
         n: seeds on which both runs are complete.
         mean_difference, std: of the paired differences.
@@ -71,13 +70,11 @@ class ConfirmedTrial(ResultPart):
     """A configuration, compared three ways.
 
     Attributes:
-        trial: its key.
         rank: its place in the search, from 1.
         overrides: what it changes in the base configuration.
         against_baseline: configuration − baseline, by metric.
         placebo: placebo − baseline; empty if it can have no placebo.
         against_placebo: configuration − placebo; likewise.
-        search: what the search promised.
         sentences: the verdict, the placebo's and the winner's curse, in words.
     """
 
@@ -104,14 +101,13 @@ class ConfirmReport(ResultPart):
     """``confirm.json``.
 
     Attributes:
-        study: the study's name.
         deciding: the metric that the verdicts rest on.
         alpha: error level of each family of comparisons.
         seeds: the fresh seeds used so far.
         looks: numbers of seeds at which a sequential design looks; None: all seeds at once.
         finished: whether nothing is left to train.
-        baseline: its figures by metric.
-        trials: the configurations, in the order in which they were chosen.
+        baseline: by metric.
+        trials: in the order in which they were chosen.
         missing: what an unfinished confirmation lacks, in sentences.
         notes: what the reader has to know.
     """

@@ -29,11 +29,8 @@ def confirm_report(confirmation: Confirmation) -> ConfirmReport:
     against_baseline = _by_metric(confirmation, "confirm", "baseline")
     placebo = _by_metric(confirmation, "placebo", "baseline")
     against_placebo = _by_metric(confirmation, "confirm", "placebo")
-    used = [
-        s
-        for s in confirmation.config.fresh_seeds
-        if confirmation.record("baseline", "", s) is not None
-    ]
+    fresh = confirmation.config.fresh_seeds
+    used = [s for s in fresh if confirmation.record("baseline", "", s) is not None]
     ranks = {trial: rank for rank, trial in enumerate(confirmation.promised, start=1)}
 
     def confirmed(trial: str) -> ConfirmedTrial:

@@ -23,13 +23,7 @@ _ENDINGS = (".json", ".yaml")
 
 
 def chosen_trials(view: StudyView, top: int, pareto: bool) -> list[TrialSummary]:
-    """The trials whose configurations are wanted, from best to worst.
-
-    Args:
-        view: the study.
-        top: so many of the best complete trials by the first objective.
-        pareto: instead the Pareto front of a study with two objectives.
-    """
+    """From best to worst: ``top`` complete trials by the first objective, or the Pareto front."""
     if top < 1:
         raise InputError(f"--top = {top}: at least 1")
     if pareto and not view.config.multi_objective:
@@ -76,11 +70,7 @@ def write_config(config: TrainConfig, path: Path) -> None:
 
 
 def export_study(
-    view: StudyView,
-    folder: Path,
-    *,
-    top: int = 3,
-    pareto: bool = False,
+    view: StudyView, folder: Path, *, top: int = 3, pareto: bool = False
 ) -> list[Path]:
     """Write everything into ``folder``: ``configs/``, ``trials.csv``, ``.parquet``, ``table.*``.
 
@@ -93,8 +83,7 @@ def export_study(
     result = result_table(view)
     (folder / "table.md").write_text(to_markdown(result), encoding="utf-8")
     (folder / "table.tex").write_text(to_latex(result), encoding="utf-8")
-    names = ("trials.csv", "trials.parquet", "table.md", "table.tex")
-    paths = [folder / name for name in names]
+    paths = [folder / n for n in ("trials.csv", "trials.parquet", "table.md", "table.tex")]
     if not view.complete and not pareto:
         return paths
     return [*export_configs(view, chosen_trials(view, top, pareto), folder / "configs"), *paths]

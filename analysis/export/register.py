@@ -8,7 +8,7 @@ import statistics as stats
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from study.statistics.comparison import Verdict
 from trainables.checkpoint import CheckpointError, load_state
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
-from trainables.data.device_data import load_dataset, resolve_data
+from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics, is_better
 from trainables.models.registry import build_model
@@ -39,14 +39,7 @@ _EXAMPLES = 8
 
 @dataclass(frozen=True)
 class Winner:
-    """Which trial is a study's winner, and whether it beats the baseline.
-
-    Attributes:
-        key: the trial's.
-        beats: whether it does.
-        reason: why, in a sentence.
-        metrics: the figures that say so.
-    """
+    """Which trial is a study's winner, and whether it beats the baseline, with the reasons."""
 
     key: str
     beats: bool
@@ -99,7 +92,6 @@ def _searched(view: StudyView) -> Winner:
 
 
 def check_winner(view: StudyView, name: str, *, force: bool) -> Winner:
-    """The winner, if it may be registered."""
     if not name.strip() or set(name) & set("/:"):
         raise InputError(f"--register = {name!r}: give a name without / and :")
     winner = find_winner(view)
@@ -121,10 +113,7 @@ class PixelClassifier(nn.Module):
     shift: Tensor
 
     def __init__(
-        self,
-        network: nn.Module,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
+        self, network: nn.Module, mean: tuple[float, float, float], std: tuple[float, float, float]
     ) -> None:
         super().__init__()
         self.network = network
@@ -142,13 +131,7 @@ class PixelClassifier(nn.Module):
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """A trial's best weights by validation.
-
-    Attributes:
-        source: the file they are from.
-        weights: by name, on the CPU.
-        epoch: after which epoch they were taken.
-    """
+    """A trial's best weights by validation, on the CPU; ``epoch``: after which they were taken."""
 
     source: Location
     weights: Mapping[str, Tensor]
@@ -219,8 +202,7 @@ def register_winner(
         weights_file: a .pth file of the winner's; empty: the checkpoint that the study kept.
 
     Raises:
-        InputError: as ``check_winner``; or the weights are not there, the study is not in
-            MLflow, or the model that MLflow gives back predicts something else.
+        InputError: also if the model that MLflow gives back predicts something else.
         StoreUnavailableError: if MLflow doesn't answer.
     """
     from study.tracking.registry import register_model
@@ -242,11 +224,7 @@ def register_winner(
 
 
 def _to_log(
-    view: StudyView,
-    winner: Winner,
-    config: TrainConfig,
-    dataset: Dataset,
-    trained: TrainedWeights,
+    view: StudyView, winner: Winner, config: TrainConfig, dataset: Dataset, trained: TrainedWeights
 ) -> "ModelToLog":
     from study.tracking.registry import ModelToLog
 
@@ -277,7 +255,7 @@ def _to_log(
         params=params,
         tags=tags,
         metrics={**_figures(view.state.trials[winner.key].history), **winner.metrics},
-        dataset=(config.data.dataset, _settings(data)),
+        dataset=(config.data.dataset, data.model_dump(mode="json")),
         description=description,
     )
 
@@ -292,8 +270,3 @@ def _figures(history: tuple[EpochMetrics, ...]) -> dict[str, float]:
         return {}
     names = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
     return {name: getattr(best, name) for name in names}
-
-
-def _settings(data: Any) -> dict[str, Any]:
-    settings: dict[str, Any] = data.model_dump(mode="json")
-    return settings

@@ -14,14 +14,7 @@ if TYPE_CHECKING:  # MLflow takes seconds; a study that is not in it never needs
 
 @dataclass(frozen=True)
 class StudyRuns:
-    """Where MLflow keeps a study.
-
-    Attributes:
-        store: the store.
-        experiment: the experiment's id.
-        parent: the parent run's id.
-        runs: trial key → its run's id.
-    """
+    """Where MLflow keeps a study: ids of the experiment and its parent run; trial → run's id."""
 
     store: "MlflowStore"
     experiment: str
@@ -43,11 +36,7 @@ def tracking_uri(view: StudyView, given: str | None) -> str:
 
 
 def find_runs(view: StudyView, given: str | None) -> StudyRuns | None:
-    """The study's runs in MLflow; None if it is not there.
-
-    Raises:
-        StoreUnavailableError: if the store doesn't answer.
-    """
+    """The study's runs in MLflow, None if it is not there; or StoreUnavailableError."""
     from study.tracking.addresses import artifact_root
     from study.tracking.store import MlflowStore
     from study.tracking.types import STUDY_RUN
@@ -70,8 +59,7 @@ def find_runs(view: StudyView, given: str | None) -> StudyRuns | None:
 def attach_report(view: StudyView, given: str | None, report: Path) -> str:
     """Put a report beside the study's parent run in MLflow, whose description links to it.
 
-    Returns:
-        What became of it, in a sentence; empty if the study is not in MLflow.
+    Returns what became of it, in a sentence; empty if the study is not in MLflow.
     """
     from study.tracking.types import NOTE_TAG, StoreRefusedError, StoreUnavailableError
 

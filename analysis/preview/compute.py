@@ -22,7 +22,6 @@ class SignalPreview:
     """One signal that is listened to, over the epochs that are known.
 
     Attributes:
-        name: the signal.
         threshold: what it is compared with.
         raised: the epochs before which it is raised.
         evaluated: how many epochs it was evaluated before.
@@ -61,12 +60,9 @@ class Preview:
 
     Attributes:
         source: whose history it is.
-        noise: the settings.
-        epochs: the epoch budget.
         history: the baseline's recorded epochs.
         decisions: one for each epoch from 0 on that is known.
         fork: the first noisy epoch; None if noise does not begin within what is known.
-        signals: the signals listened to.
         cooldown: the first cooldown; None without a fork, or where there is none.
     """
 
@@ -86,21 +82,14 @@ class Preview:
 
     @property
     def injection(self) -> Injection | None:
-        """The first injection."""
         return None if self.fork is None else self.decisions[self.fork]
 
     def sentences(self) -> list[str]:
-        """The answer, for people."""
         return [*_beginning(self), *_after(self)]
 
 
 def preview(baseline: BaselineHistory, noise: NoiseConfig) -> Preview:
-    """See from a baseline's history what settings would do.
-
-    Args:
-        baseline: its recorded epochs; the whole of them, or as many as there are.
-        noise: the settings.
-    """
+    """See from a baseline's history, or as much as is recorded, what settings would do."""
     if noise.policy == "off":
         raise InputError(
             "noise.policy = 'off': there is no noise to preview; "

@@ -15,14 +15,9 @@ from trainables.settings import read_mapping
 
 @dataclass(frozen=True)
 class SpaceForks:
-    """A space's sampled configurations on one baseline.
+    """A space's sampled configurations on one baseline, before and after calibration.
 
-    Attributes:
-        space: the space's name.
-        source: whose baseline it is.
-        before: of the space as it is written.
-        after: of the calibrated one.
-        notes: what calibration set and left out.
+    ``source``: whose baseline it is; ``notes``: what calibration set and left out.
     """
 
     space: str
@@ -37,11 +32,7 @@ def space_forks(
 ) -> SpaceForks:
     """Sample ``n`` configurations of a space before and after calibration. No training.
 
-    Args:
-        view: the study whose settings are the base.
-        baseline: the baseline's history.
-        space: the space's name; default: the study's own, with the calibration it searched with.
-        n: configurations sampled.
+    ``space``: None is the study's own, with the calibration it searched with.
     """
     name = space or view.config.space
     spec = get_space(name)

@@ -24,10 +24,7 @@ def read_noise_file(path: str, entry: int | None, baseline: TrainConfig) -> Nois
     A whole run configuration, a part of one, noise settings alone (``{"patience": 3}``), overrides
     by path (``{"noise/patience": 3}``), or a list of such entries, as ``--configs`` takes.
 
-    Args:
-        path: JSON or YAML.
-        entry: which one of a list, from 0.
-        baseline: the configuration of the baseline, which only noise may differ from.
+    ``entry``: which one of a list, from 0; ``baseline``: which only noise may differ from.
     """
     content = read_document(path)
     if isinstance(content, list):
@@ -89,10 +86,9 @@ def resolve_noise(
     A base without noise becomes adaptive, unless file or options say something else.
 
     Args:
-        base: what is below.
-        from_file: noise settings by name.
-        given: settings by path (``noise/patience``), as options gave them.
-        options: setting path → option, for messages.
+        from_file: by name.
+        given: by path (``noise/patience``), as options gave them.
+        options: path → option, for messages.
         where: the file's name, for messages.
     """
     values = base.model_dump(mode="json")

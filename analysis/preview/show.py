@@ -6,23 +6,8 @@ from itertools import groupby
 
 from rich.table import Table
 
-from analysis.charts.chart import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    RED,
-    SIGNAL_COLOURS,
-    Band,
-    Blocks,
-    Chart,
-    Line,
-    Mark,
-    Panel,
-    Rule,
-    span_text,
-    spans,
-)
+from analysis.charts.chart import Band, Blocks, Chart, Line, Mark, Panel, Rule, span_text, spans
+from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, RED, SIGNAL_COLOURS
 from analysis.preview.compute import Preview
 from study.formats import DASH, number
 from trainables.noise.controller import Injection
@@ -100,6 +85,7 @@ _STATISTICS = (
 def preview_chart(preview: Preview) -> Chart:
     """The statistics with the raised signals as bands, the fork, and the unknown part greyed."""
     raised = {signal.name: signal.raised for signal in preview.signals}
+    reach = (-0.5, preview.epochs - 0.5)
     panels = []
     for axis, statistics in _STATISTICS:
         marks: list[Mark] = [
@@ -115,12 +101,12 @@ def preview_chart(preview: Preview) -> Chart:
                 (*marks, *_borders(preview)),
                 x="",
                 y=axis,
-                x_range=_x_range(preview),
+                x_range=reach,
                 y_log=_spans_decades(preview, list(statistics)),
                 height=0.75,
             )
         )
-    panels.append(_signals_panel(preview))
+    panels.append(_signals_panel(preview, reach))
     return Chart(
         key="preview",
         title=" ".join([preview.source + ":", *preview.sentences()[:1]]),
@@ -158,46 +144,38 @@ def _borders(preview: Preview) -> list[Mark]:
     return marks
 
 
-def _x_range(preview: Preview) -> tuple[float, float]:
-    return (-0.5, preview.epochs - 0.5)
-
-
-def _signals_panel(preview: Preview) -> Panel:
-    rows = (*(signal.name for signal in preview.signals), "noise", "cooldown")
-    by_row: dict[str, list[tuple[int, int]]] = {s.name: spans(s.raised) for s in preview.signals}
-    by_row["noise"] = spans([e for e, d in enumerate(preview.decisions) if d.injecting])
-    by_row["cooldown"] = spans(
-        [e for e, d in enumerate(preview.decisions) if d.phase == "cooldown"]
-    )
+def _signals_panel(preview: Preview, reach: tuple[float, float]) -> Panel:
+    by_row = {name: spans(epochs) for name, epochs in _marked(preview).items()}
     colours = {**SIGNAL_COLOURS, "noise": RED, "cooldown": GREY}
     marks: list[Mark] = [
-        Blocks(
-            rows,
-            [(row, start - 0.5, stop + 0.5) for start, stop in by_row[row]],
-            row,
-            colours[row],
-        )
-        for row in rows
+        Blocks(tuple(by_row), [(row, a - 0.5, b + 0.5) for a, b in found], row, colours[row])
+        for row, found in by_row.items()
     ]
-    return Panel(
-        (*marks, *_borders(preview)), y="raised before", x_range=_x_range(preview), height=0.9
-    )
+    return Panel((*marks, *_borders(preview)), y="raised before", x_range=reach, height=0.9)
+
+
+def _marked(preview: Preview) -> dict[str, list[int]]:
+    """The epochs before which each signal is raised, those with noise, and those of cooldowns."""
+    known = list(enumerate(preview.decisions))
+    return {signal.name: list(signal.raised) for signal in preview.signals} | {
+        "noise": [epoch for epoch, decided in known if decided.injecting],
+        "cooldown": [epoch for epoch, decided in known if decided.phase == "cooldown"],
+    }
 
 
 def terminal_picture(preview: Preview, width: int = 90) -> str:
     """The preview as text with ANSI colours: curves, and a line for each signal."""
-    label = max(len(name) for name in (*(signal.name for signal in preview.signals), "cooldown"))
+    marked = _marked(preview)
+    label = max(map(len, marked))
     columns = max(20, width - label - 2)
     parts = [
         _terminal_curves(preview, axis, names, width)
         for axis, names in (("loss", ("train_loss", "val_loss")), ("grad_norm", ("grad_norm",)))
     ]
-    noisy = {epoch for epoch, decided in enumerate(preview.decisions) if decided.injecting}
-    cooling = {e for e, decided in enumerate(preview.decisions) if decided.phase == "cooldown"}
-    rows = [(signal.name, set(signal.raised), "█") for signal in preview.signals]
+    signs = {"noise": "▲", "cooldown": "▼"}
     lines = [
-        f"{name:>{label}} {_strip(preview, epochs, columns, sign)}"
-        for name, epochs, sign in (*rows, ("noise", noisy, "▲"), ("cooldown", cooling, "▼"))
+        f"{name:>{label}} {_strip(preview, set(epochs), columns, signs.get(name, '█'))}"
+        for name, epochs in marked.items()
     ]
     shown = min(columns, preview.epochs) * _wide(preview, columns)
     lines.append(f"{'epoch':>{label}} 0{preview.epochs - 1:>{max(1, shown - 1)}}")

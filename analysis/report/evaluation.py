@@ -26,7 +26,8 @@ from study.run.evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
 from study.statistics.paired import paired_differences
 from trainables.checkpoint import CheckpointError, decode
 from trainables.config import TrainConfig
-from trainables.data.device_data import DeviceData, load_dataset
+from trainables.data.device_data import DeviceData
+from trainables.data.image_sets import load_dataset
 from trainables.errors import InputError
 from trainables.evaluation import evaluate, sharpness
 from trainables.models.registry import build_model, to_memory_format
@@ -54,10 +55,6 @@ class PairedFigures:
     """The best trial beside its baseline.
 
     Attributes:
-        key: the trial's.
-        part: which images.
-        seeds: on which seeds.
-        classes: names of the classes.
         runs: for each seed the baseline's figures and the trial's.
     """
 
@@ -90,7 +87,6 @@ class PairedFigures:
         return found
 
     def sentences(self) -> list[str]:
-        """For people."""
         changes = sorted(self.by_class(), key=lambda item: item[1])
         lines = [self.source]
         if changes:
@@ -121,10 +117,7 @@ class PairedFigures:
 def paired_figures(view: StudyView, cache: Path, say: Say) -> PairedFigures | str:
     """Evaluate the best trial and its baseline, or say why that can't be done.
 
-    Args:
-        view: the study.
-        cache: the file that keeps what was computed.
-        say: told what takes time.
+    ``cache``: the file that keeps what was computed; ``say`` is told what takes time.
     """
     wanted = _wanted(view)
     if isinstance(wanted, str):
@@ -189,11 +182,7 @@ class _Evaluator:
         self._data: DeviceData | None = None
 
     def pairs(self, wanted: _Wanted) -> PairedFigures:
-        """All figures that are wanted.
-
-        Raises:
-            CheckpointError: if a checkpoint is missing or damaged.
-        """
+        """All figures that are wanted; or CheckpointError, for one missing or damaged."""
         runs = tuple(
             (self._figures(baseline, wanted), self._figures(trial, wanted))
             for baseline, trial in wanted.checkpoints.values()

@@ -9,7 +9,7 @@ from functools import cached_property
 from analysis.reading import StudyView
 from study.records.ledger_view import TrialRecord
 from study.records.summary import TrialSummary
-from trainables.metrics import EpochMetrics, objective_value
+from trainables.metrics import EpochMetrics
 
 STATIC_SHARE = 0.9
 """Share of epochs with a signal from which on adaptive noise is static in all but name."""
@@ -20,11 +20,9 @@ class Adaptivity:
     """How adaptive a trial's noise really was.
 
     Attributes:
-        key: the trial's.
         listening: epochs past the warm-up and outside cooldowns.
         raised: those of them with any signal raised.
         by_signal: signal → those with it raised.
-        noisy: epochs with noise.
     """
 
     key: str
@@ -40,11 +38,9 @@ class Adaptivity:
 
     @property
     def is_static(self) -> bool:
-        """Whether a signal was raised nearly all the time."""
         return self.share is not None and self.share >= STATIC_SHARE
 
     def sentence(self) -> str:
-        """What the share means."""
         if self.share is None:
             return f"{self.key}: the signals were never listened to."
         text = (
@@ -73,7 +69,6 @@ def adaptivity(record: TrialRecord) -> Adaptivity:
 
 
 def is_adaptive(record: TrialRecord) -> bool:
-    """Whether signals decide about the run's noise."""
     return bool(record.config.get("noise", {}).get("policy") == "on_stagnation")
 
 
@@ -82,8 +77,7 @@ class BaselineBand:
     """The baseline's objective over its seeds.
 
     Attributes:
-        objective: its name.
-        values: seed → value.
+        values: (seed, value).
         own: the value on the trials' seed; None while there is none.
     """
 
@@ -93,16 +87,13 @@ class BaselineBand:
 
     @property
     def low(self) -> float:
-        """The lowest value over the seeds."""
         return min(value for _, value in self.values)
 
     @property
     def high(self) -> float:
-        """The highest value over the seeds."""
         return max(value for _, value in self.values)
 
     def sentence(self) -> str:
-        """n, mean and spread."""
         numbers = [value for _, value in self.values]
         spread = f", standard deviation {stats.stdev(numbers):.4f}" if len(numbers) > 1 else ""
         return (
@@ -114,14 +105,9 @@ class BaselineBand:
 def baseline_band(view: StudyView, index: int = 0) -> BaselineBand | None:
     """The baseline's values of an objective; None while no baseline is complete."""
     name = view.config.objective[index]
-    values = []
-    for baseline in view.summary.baseline:
-        value = baseline.metrics.get(name)
-        if value is not None:
-            values.append((baseline.seed, value))
-    if not values:
-        return None
-    return BaselineBand(name, tuple(values), dict(values).get(view.config.seeds[0]))
+    found = ((baseline.seed, baseline.metrics.get(name)) for baseline in view.summary.baseline)
+    values = tuple((seed, value) for seed, value in found if value is not None)
+    return BaselineBand(name, values, dict(values).get(view.config.seeds[0])) if values else None
 
 
 def verdict(view: StudyView) -> list[str]:
@@ -138,10 +124,8 @@ def verdict(view: StudyView) -> list[str]:
     spread = band.high - band.low
     if gain <= 0:
         first = f"No trial beats the baseline of its seed (the best, {best.trial_id}: {-gain:.4f}"
-        return [
-            f"{first} behind)." if gain else f"{first} behind, i.e. equal).",
-            band.sentence() + ".",
-        ]
+        equal = "" if gain else ", i.e. equal"
+        return [f"{first} behind{equal}).", band.sentence() + "."]
     if len(band.values) < 2:
         where = "whose range is not known from one seed"
     else:
@@ -168,12 +152,9 @@ def better_by(view: StudyView, trial: TrialSummary, index: int = 0) -> float | N
 
 @dataclass(frozen=True)
 class Cost:
-    """What the study cost.
+    """What the study cost, in epochs; the trials' but for ``baseline_epochs``.
 
     Attributes:
-        baseline_epochs: epochs trained for the baselines.
-        trained: epochs trained for trials.
-        reported: epochs that trials reported.
         shared: reported without training: the baselines' own (saved by forking).
         stopped: epochs of the budget that trials stopped early did not need.
         failed: epochs trained for trials that failed.
@@ -189,7 +170,6 @@ class Cost:
     seconds: float
 
     def sentences(self) -> list[str]:
-        """For people."""
         share = f" ({self.trained / self.reported:.0%})" if self.reported else ""
         return [
             f"Trials reported {self.reported} epochs, of which {self.trained}{share} were trained; "
@@ -235,23 +215,9 @@ class Report:
         return self.view.state.trials[first.trial_id] if first else None
 
 
-def better_so_far(view: StudyView, name: str) -> list[tuple[int, str, float, str]]:
-    """Trials in their order: number, key, value of an objective, and how it ended."""
-    found = []
-    for record in sorted(view.state.by_role("trial"), key=lambda r: r.key):
-        if not record.history:
-            continue
-        value = objective_value(name, record.history)
-        if math.isfinite(value):
-            number = int(record.key.rpartition("-")[2])
-            found.append((number, record.key, value, outcome(record)))
-    return found
-
-
 def outcome(record: TrialRecord) -> str:
     """How a trial ended, never-injected told apart."""
     if record.state == "complete" and record.first_injection_epoch is None:
         return "never injected"
-    return {"complete": "complete", "pruned": "stopped early", "failed": "failed"}.get(
-        str(record.state), "unfinished"
-    )
+    known = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
+    return known.get(str(record.state), "unfinished")

@@ -28,7 +28,6 @@ class Importances:
     """Importances of the searched settings for one objective.
 
     Attributes:
-        objective: its name.
         trials: complete trials that they rest on.
         fanova, ped_anova: path → share, in fANOVA's order; empty where it can't be computed.
         warning: why not to trust them; empty if there is no reason.
@@ -79,9 +78,8 @@ def importances(view: StudyView, index: int = 0) -> Importances:
         )
         return Importances(name, len(points), {}, {}, why)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        direction="maximize" if view.config.modes[index] == "max" else "minimize"
-    )
+    higher = view.config.modes[index] == "max"
+    study = optuna.create_study(direction="maximize" if higher else "minimize")
     for params, value in points:
         study.add_trial(
             create_trial(state=TrialState.COMPLETE, params=params, distributions=space, value=value)

@@ -134,12 +134,10 @@ class Page:
         self._figures: dict[str, object] = {}
 
     def section(self, key: str, title: str) -> None:
-        """Begin a section."""
         self._sections.append((key, title))
         self._parts.append(f'<h2 id="{html.escape(key)}">{html.escape(title)}</h2>')
 
     def text(self, *lines: str, soft: bool = False) -> None:
-        """Add paragraphs."""
         look = ' class="soft"' if soft else ""
         self._parts += [f"<p{look}>{html.escape(line)}</p>" for line in lines if line]
 
@@ -148,11 +146,9 @@ class Page:
         self._parts += [f'<p class="note">{html.escape(line)}</p>' for line in lines if line]
 
     def code(self, text: str) -> None:
-        """Add preformatted text."""
         self._parts.append(f"<pre>{html.escape(text)}</pre>")
 
     def chart(self, chart: Chart) -> None:
-        """Add a picture with its caption."""
         found = figures(chart)
         if chart.title != self._sections[-1][1]:
             self._parts.append(f"<h3>{html.escape(chart.title)}</h3>")
@@ -163,10 +159,8 @@ class Page:
             label = html.escape(chart.title)
             # A height of its own: the page doesn't move when the picture is drawn.
             height = f'style="height:{figure["layout"]["height"]}px"'
-            self._parts.append(
-                f'<div class="plot" id="{name}" {height} role="img" aria-label="{label}">'
-            )
-            self._parts.append("</div>")
+            look = f'{height} role="img" aria-label="{label}"'
+            self._parts.append(f'<div class="plot" id="{name}" {look}></div>')
         self._parts.append("</div>")
         self.text(chart.caption, soft=True)
 
@@ -193,7 +187,6 @@ class Page:
             )
 
     def html(self) -> str:
-        """The whole file."""
         from plotly.offline import get_plotlyjs
 
         title = html.escape(self._title)

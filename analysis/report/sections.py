@@ -36,10 +36,8 @@ class Section:
     """A section of the report, before it is laid out.
 
     Attributes:
-        key, title: its name in links, and its heading.
-        lines: sentences.
+        key: its name in links.
         notes: sentences that nobody should miss.
-        charts: its pictures.
         missing: what to say if there is no picture; empty if none is expected.
     """
 
@@ -52,12 +50,7 @@ class Section:
 
 
 def sections(view: StudyView, figures: PairedFigures | str = NOT_EVALUATED) -> list[Section]:
-    """All sections with pictures, computed from what there is.
-
-    Args:
-        view: the study.
-        figures: accuracy by class and sharpness, or why there are none.
-    """
+    """All sections; ``figures``: accuracy by class and sharpness, or why there are none."""
     report = Report(view)
     found = [importances(view, index) for index in range(len(view.config.objective))]
     none = "No trial is complete yet."
@@ -134,15 +127,12 @@ def _adaptivity(view: StudyView) -> Section:
     if records and not any(map(is_adaptive, records)):
         return Section("adaptivity", title, ("The noise is static: no signal decides about it.",))
     found = [adaptivity(record) for record in records if is_adaptive(record)][:_NAMED]
-    static = [each.key for each in found if each.is_static]
-    notes = (
-        (
-            f"{', '.join(static)}: a signal was raised nearly all the time. Such noise is static "
-            "after a warm-up, whatever its settings are called.",
-        )
-        if static
-        else ()
+    static = ", ".join(each.key for each in found if each.is_static)
+    note = (
+        f"{static}: a signal was raised nearly all the time. Such noise is static after a warm-up, "
+        "whatever its settings are called."
     )
+    notes = (note,) if static else ()
     lines = tuple(each.sentence() for each in found)
     return Section(
         "adaptivity", title, lines, notes, _only(chart), "No adaptive trial is complete yet."
@@ -206,7 +196,6 @@ def _public_config(view: StudyView) -> object:
 
 
 def versions() -> dict[str, str]:
-    """Python's and the main packages' versions here."""
     found = {"Python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -224,12 +213,9 @@ def write_report(
     evaluated: bool = True,
     say: Say = lambda _: None,
 ) -> list[Path]:
-    """Write ``report.html`` into ``folder``, and the pictures into ``folder/report``.
+    """Write ``report.html`` into ``folder``, with ``files`` its pictures into ``folder/report``.
 
     Args:
-        view: the study, in whatever state.
-        folder: where to; it is made.
-        files: whether to write the pictures as PNG and SVG, too.
         evaluated: whether to evaluate the weights of the best trial and its baseline by class.
         say: told what takes time.
 
@@ -237,15 +223,9 @@ def write_report(
         The files, the report first.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    figures: PairedFigures | str = NOT_EVALUATED
-    if evaluated:
-        figures = paired_figures(view, folder / CACHE_FILE, say)
+    figures = paired_figures(view, folder / CACHE_FILE, say) if evaluated else NOT_EVALUATED
     parts = sections(view, figures)
     path = folder / "report.html"
     path.write_text(build_page(view, parts).html(), encoding="utf-8")
-    paths = [path]
-    if files:
-        for part in parts:
-            for chart in part.charts:
-                paths += save_chart(chart, folder / "report")
-    return paths
+    charts = [chart for part in parts for chart in part.charts] if files else []
+    return [path, *(saved for chart in charts for saved in save_chart(chart, folder / "report"))]

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from analysis.charts.chart import BLUE, ORANGE, Bars, Chart, Panel, Points
+from analysis.charts.chart import Bars, Chart, Panel, Points, Ticks
+from analysis.charts.looks import BLUE, ORANGE
 from analysis.reading import StudyView
 from analysis.report.importance import Importances, searched
 from study.formats import setting_name
@@ -54,7 +55,7 @@ def _slice(view: StudyView, path: str, distribution: BaseDistribution) -> Panel:
     name = view.config.objective[0]
     trials = [trial for trial in view.complete[::-1] if path in trial.overrides]
     values = [trial.overrides[path] for trial in trials]
-    ticks: tuple[tuple[float, str], ...] = ()
+    ticks: Ticks = ()
     if isinstance(distribution, CategoricalDistribution):
         choices = list(distribution.choices)
         ticks = tuple((float(i), _cut(str(choice))) for i, choice in enumerate(choices))

@@ -3,41 +3,15 @@
 import math
 from collections.abc import Sequence
 
-from analysis.charts.chart import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    RED,
-    SIGNAL_COLOURS,
-    SKY,
-    Band,
-    Bars,
-    Blocks,
-    Chart,
-    Line,
-    Mark,
-    Panel,
-    Points,
-    Rule,
-    Symbol,
-    spans,
-)
+from analysis.charts.chart import Band, Bars, Blocks, Chart, Line, Mark, Panel, Points, Rule, spans
+from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED, SIGNAL_COLOURS, SKY, Symbol
 from analysis.reading import StudyView
 from analysis.report.evaluation import PairedFigures, largest_changes
-from analysis.report.figures import (
-    Report,
-    adaptivity,
-    baseline_band,
-    better_so_far,
-    is_adaptive,
-    outcome,
-)
+from analysis.report.figures import Report, adaptivity, baseline_band, is_adaptive, outcome
 from study.formats import settings_text
 from study.records.ledger_view import TrialRecord
-from study.records.summary import pareto_front
-from trainables.metrics import objective_value
+from study.records.summary import TrialSummary, pareto_front
+from trainables.metrics import EpochMetrics, objective_value
 
 _SHOWN = 15
 
@@ -70,11 +44,7 @@ def adaptivity_chart(view: StudyView, shown: int = 3) -> Chart | None:
                 height=0.25 + 0.13 * len(labels),
             )
         )
-    return Chart(
-        "adaptivity",
-        "How adaptive the noise of the best trials was",
-        tuple(panels),
-    )
+    return Chart("adaptivity", "How adaptive the noise of the best trials was", tuple(panels))
 
 
 def ranking_chart(view: StudyView) -> Chart | None:
@@ -96,16 +66,10 @@ def ranking_chart(view: StudyView) -> Chart | None:
             if not chosen:
                 continue
             colour, symbol = OUTCOMES["never injected" if never else "complete"]
-            marks.append(
-                Points(
-                    [t.metrics[name] or 0.0 for t in chosen],
-                    [-float(keys.index(t.trial_id)) for t in chosen],
-                    label,
-                    colour,
-                    symbol,
-                    labels=[settings_text(t.overrides) for t in chosen],
-                )
-            )
+            values = [t.metrics[name] or 0.0 for t in chosen]
+            places = [-float(keys.index(t.trial_id)) for t in chosen]
+            labels = [settings_text(t.overrides) for t in chosen]
+            marks.append(Points(values, places, label, colour, symbol, labels=labels))
         ticks = tuple((-float(rank), key) for rank, key in enumerate(keys))
         panels.append(Panel(tuple(marks), x=name, y_ticks=ticks, height=0.4 + 0.12 * len(best)))
     return Chart(
@@ -129,25 +93,9 @@ def curves_chart(report: Report) -> Chart | None:
         ("val_loss", "validation loss"),
         ("train_loss", "training loss"),
     ):
-        marks: list[Mark] = [*shade]
-        marks.append(
-            Line(
-                [row.epoch for row in baseline],
-                [_finite(getattr(row, name)) for row in baseline],
-                "baseline",
-                GREY,
-                "dash",
-            )
-        )
+        marks: list[Mark] = [*shade, Line(*_curve(baseline, name), "baseline", GREY, "dash")]
         if best:
-            marks.append(
-                Line(
-                    [row.epoch for row in best.history],
-                    [_finite(getattr(row, name)) for row in best.history],
-                    best.key,
-                    BLUE,
-                )
-            )
+            marks.append(Line(*_curve(best.history, name), best.key, BLUE))
         both = [getattr(row, name) for row in (*baseline, *(best.history if best else ()))]
         panels.append(
             Panel(tuple(marks), y=axis, y_log=_is_steep(both) and "loss" in name, height=0.8)
@@ -160,6 +108,12 @@ def curves_chart(report: Report) -> Chart | None:
         caption="Shaded: epochs with noise, and cooldowns. Left of the line both are the same "
         "training, bit for bit: the trial was forked there.",
     )
+
+
+def _curve(rows: Sequence[EpochMetrics], name: str) -> tuple[list[float], list[float | None]]:
+    """Epochs and values; None, a gap, for what is not finite."""
+    values = (getattr(row, name) for row in rows)
+    return [row.epoch for row in rows], [v if math.isfinite(v) else None for v in values]
 
 
 def _is_steep(values: Sequence[float]) -> bool:
@@ -213,11 +167,24 @@ def noise_chart(report: Report) -> Chart | None:
     )
 
 
+def _in_order(view: StudyView, name: str) -> list[tuple[int, str, float, str]]:
+    """Trials in their order: number, key, value of an objective, and how it ended."""
+    found = []
+    for record in sorted(view.state.by_role("trial"), key=lambda r: r.key):
+        if not record.history:
+            continue
+        value = objective_value(name, record.history)
+        if math.isfinite(value):
+            number = int(record.key.rpartition("-")[2])
+            found.append((number, record.key, value, outcome(record)))
+    return found
+
+
 def history_chart(view: StudyView) -> Chart | None:
     """The objective of every trial in its order, and the best complete one so far."""
     panels = []
     for index, name in enumerate(view.config.objective):
-        found = better_so_far(view, name)
+        found = _in_order(view, name)
         if not found:
             return None
         marks: list[Mark] = []
@@ -261,30 +228,19 @@ def gap_chart(view: StudyView) -> Chart | None:
     both = view.config.model_copy(update={"objective": (accuracy, gap)})
     pairs = [t.model_copy(update={"value": [t.metrics[accuracy], t.metrics[gap]]}) for t in trials]
     front = sorted(pareto_front(both, pairs), key=lambda t: t.metrics[gap] or 0.0)
-    marks: list[Mark] = [
-        Line(
-            [t.metrics[gap] or 0.0 for t in front],
-            [t.metrics[accuracy] for t in front],
-            "Pareto front",
-            ORANGE,
-        )
-    ]
+
+    def places(of: Sequence[TrialSummary]) -> tuple[list[float], list[float]]:
+        return [t.metrics[gap] or 0.0 for t in of], [t.metrics[accuracy] or 0.0 for t in of]
+
+    marks: list[Mark] = [Line(*places(front), "Pareto front", ORANGE)]
     for how, (colour, symbol) in OUTCOMES.items():
         chosen = [t for t in trials if outcome(view.state.trials[t.trial_id]) == how]
         if chosen:
-            marks.append(
-                Points(
-                    [t.metrics[gap] or 0.0 for t in chosen],
-                    [t.metrics[accuracy] or 0.0 for t in chosen],
-                    how,
-                    colour,
-                    symbol,
-                    labels=[t.trial_id for t in chosen],
-                )
-            )
-    pinned = [objective_pair(r) for r in view.baselines.values() if r.state == "complete"]
+            keys = [t.trial_id for t in chosen]
+            marks.append(Points(*places(chosen), how, colour, symbol, labels=keys))
+    pinned = [r.history for r in view.baselines.values() if r.state == "complete"]
     if pinned:
-        gaps, accuracies = zip(*pinned, strict=True)
+        gaps, accuracies = ([objective_value(n, rows) for rows in pinned] for n in (gap, accuracy))
         marks.append(Points(gaps, accuracies, "baseline, each seed", GREY, "diamond", 10))
     return Chart(
         "accuracy_gap",
@@ -309,13 +265,3 @@ def classes_chart(found: PairedFigures) -> Chart | None:
     title = f"{found.key} − baseline: accuracy by class, {part}{left_out}"
     panel = Panel(marks, x="difference of accuracy", height=0.3 + 0.13 * len(changes))
     return Chart("classes", title, (panel,))
-
-
-def objective_pair(record: TrialRecord) -> tuple[float, float]:
-    """A run's generalisation gap and best validation accuracy."""
-    rows = record.history
-    return objective_value("generalization_gap", rows), objective_value("best_val_accuracy", rows)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

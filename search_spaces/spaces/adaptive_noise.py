@@ -13,11 +13,7 @@ _WEIGHT_RATIO = (0.01, 1.0)
 
 
 def distributions(base: TrainConfig) -> dict[str, BaseDistribution]:
-    """Everything about adaptive noise: strength, signals, thresholds, timing, cooldown.
-
-    The settings of signals that ``base`` does not listen to, and other settings without effect,
-    are left out.
-    """
+    """Settings without effect, as those of signals not in ``base``, are left out."""
     timing, sets = fit("adaptive_noise", base, SIGNAL_SETS)
     epochs = base.epochs
     shortest_warmup = min(epochs // 20, timing.warmup)

@@ -11,10 +11,7 @@ DESCRIPTION = "noise in every epoch: kind, magnitude, schedule and distribution"
 
 
 def distributions(base: TrainConfig) -> dict[str, BaseDistribution]:
-    """Kind, magnitude (log), schedule and distribution.
-
-    Noise begins in the first epoch and lasts as long as training does: any budget is large enough.
-    """
+    """Noise lasts as long as training does: any budget is large enough."""
     return {
         "noise/kind": CategoricalDistribution(tuple(NOISE_KINDS)),
         "noise/magnitude": magnitudes(base.noise.scaling),

@@ -50,12 +50,10 @@ class DescribeRun:
     """Tells the ledger what a Trainable's configuration means; it pickles with the callback."""
 
     def __init__(self, base: TrainConfig, policy: str) -> None:
-        """Take the base configuration and the policy of its trials."""
         self._base = base.model_dump_json()
         self._policy = policy
 
     def __call__(self, tune_config: Mapping[str, Any]) -> StartEvent:
-        """The start of the run that ``tune_config`` configures."""
         overrides = json.loads(tune_config["overrides_json"])
         base = TrainConfig.model_validate_json(self._base)
         config = apply_overrides(base, {"noise/policy": self._policy, **overrides})

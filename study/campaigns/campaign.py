@@ -59,12 +59,10 @@ class Phase:
 
     Attributes:
         runs: which trainings, where they are known beforehand.
-        searcher: what hands out trainings that are not.
-        samples: how many of them.
+        searcher: what hands out trainings that are not; ``samples`` of them.
         spec: what the Trainable is told in this phase alone, fields of ``TrialSpec``.
         callbacks: who else than the ledger listens.
-        scheduler: stops trials early; None: nothing does.
-        time_budget: seconds; None: no limit.
+        time_budget: seconds.
         needed: whether all of ``runs``, or any of them, must be complete to go on.
         remedy: what to do where they are not.
         at_end: done when the trainings are over, however they ended.
@@ -94,8 +92,6 @@ class Campaign(ABC, Generic[Config, Result]):
     """One process's part of a campaign, from the lock to the result.
 
     Attributes:
-        config: how the runs are carried out, and the base run.
-        session: the campaign's ledger, and MLflow beside it.
         images: each data set, with a run that trains on it.
         objectives: what its tables show first.
         asked: what it asks, in a sentence.
@@ -141,7 +137,6 @@ class Campaign(ABC, Generic[Config, Result]):
         self.session.put_in_order()
 
     def opening(self, room: "Capacity") -> str:
-        """What is said before the first training."""
         return room.describe(self.config)
 
     def closing(self) -> None:
@@ -151,7 +146,6 @@ class Campaign(ABC, Generic[Config, Result]):
 
     @property
     def folder(self) -> StudyFolder:
-        """The campaign's files."""
         return self.session.folder
 
     def to_the_end(self) -> Result:
@@ -228,7 +222,7 @@ class Campaign(ABC, Generic[Config, Result]):
     def _spec(
         self, phase: Phase, state: LedgerState, datasets: "dict[str, ray.ObjectRef]"
     ) -> "TrialSpec":
-        from study.tune.capacity import several_nodes
+        from study.tune.capacity import alive_nodes
         from study.tune.runner import gpu_memory_fraction
         from trainables.tune_trainable import TrialSpec
 
@@ -244,7 +238,7 @@ class Campaign(ABC, Generic[Config, Result]):
             baseline_tests=baseline_tests(state),
             fork=self.config.fork == "auto",
             memory_fraction=gpu_memory_fraction(self.config),
-            tell_node=several_nodes(),
+            tell_node=len(alive_nodes()) > 1,
             **phase.spec,
         )
 
@@ -274,7 +268,6 @@ class Campaign(ABC, Generic[Config, Result]):
         return projector.flush(timeout=FLUSH_SECONDS_AWAY if away else FLUSH_SECONDS)
 
     def say_unsent(self) -> None:
-        """Say that MLflow lacks something."""
         self.session.say(
             f"MLflow does not have everything yet; it is kept, and sent by: {self.sends}"
         )
@@ -282,13 +275,7 @@ class Campaign(ABC, Generic[Config, Result]):
 
 @contextmanager
 def held(config: RunsConfig, folder: StudyFolder, again: str = SAME_COMMAND) -> Iterator[None]:
-    """Hold what a campaign needs: the cluster, the folder's lock, the handling of interrupts.
-
-    Args:
-        config: what runs.
-        folder: where it is recorded.
-        again: the command that goes on with it.
-    """
+    """Hold what a campaign needs: the cluster, the folder's lock, the handling of interrupts."""
     stopping = interruptible(
         f"{config.name}: stopping; what is finished is kept. Once more ends it at once"
     )
@@ -312,7 +299,6 @@ def _no_space_left(config: RunsConfig, again: str) -> Iterator[None]:
 
 
 def command(verb: str, config: RunsConfig) -> str:
-    """``noise-study VERB`` for a study."""
     return shlex.join(["noise-study", verb, config.name, *storage_of(config).words])
 
 

@@ -41,7 +41,11 @@ if TYPE_CHECKING:
 
 
 def run_confirm(
-    study: StudyConfig, confirm: ConfirmConfig, *, console: Console | None = None
+    study: StudyConfig,
+    confirm: ConfirmConfig,
+    *,
+    console: Console | None = None,
+    fetched: bool = False,
 ) -> Confirmation:
     """Confirm the best configurations of a study on fresh seeds, or go on with it.
 
@@ -49,20 +53,20 @@ def run_confirm(
         study: the study as it is stored (``study.campaigns.resume.resumed``).
         confirm: how many configurations and seeds.
         console: where to show progress; None: nowhere.
-
-    Returns:
-        What the ledgers say at the end; ``noise-analysis confirm`` reads the same.
+        fetched: the study's records were just brought from its object store (``resumed``).
 
     Raises:
-        InputError: for bad input, before anything is started or written.
         InterruptedStudyError: after Ctrl-C; finished and unfinished runs are kept.
         StudyFailedError: if runs could not be trained or recorded.
     """
     study = check_study(study)
-    folder = StudyFolder.fetched(storage_of(study), study.name)
+    folder = StudyFolder.of(storage_of(study), study.name)
+    if not fetched:
+        folder.fetch()
     search = read_ledger(folder.ledger)
     confirm = planned_confirmation(study, search, confirm, stored_confirmation(folder))
-    check_seeds(confirm)
+    if confirm.fresh_seeds[-1] >= 2**63:
+        raise InputError(f"seed = {confirm.fresh_seeds[-1]}: the fresh seeds end below 2**63")
     [dataset] = read_images([("reading images", study.train.data)], console)
     home = confirm_folder(folder)
     # In MLflow it stands beside the search, not among its trials.
@@ -83,14 +87,7 @@ def run_confirm(
         ).to_the_end()
 
 
-def check_seeds(confirm: ConfirmConfig) -> None:
-    """Refuse seeds beyond the largest."""
-    if confirm.fresh_seeds[-1] >= 2**63:
-        raise InputError(f"seed = {confirm.fresh_seeds[-1]}: the fresh seeds end below 2**63")
-
-
 def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:
-    """What a confirmation asks, in a sentence."""
     seeds = confirm.fresh_seeds
     how = "in a sequential design, " if confirm.design else ""
     return (
@@ -104,20 +101,16 @@ def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:
 class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
     """The best of a search, the placebo of each and the baseline, on fresh seeds.
 
-    Attributes:
-        begun: the confirmation as its ledger was when this process began.
-        before: how it was configured until now; None: it is new.
+    ``begun``: as its ledger was when this process began; ``before``: how it was configured.
     """
 
     begun: Confirmation
     before: ConfirmConfig | None
 
     def store(self) -> None:
-        """Store what is confirmed, beside the search's files."""
         write_json(config_file(self.begun.folder), self.begun.config.model_dump(mode="json"))
 
     def counted(self) -> Counted:
-        """Each configuration and its placebo on every seed, and the baseline."""
         confirm = self.begun.config
         return Counted(
             name=self.config.name,
@@ -144,20 +137,13 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         return replace(self.begun, state=self.session.state())
 
     def put_in_order(self) -> None:
-        """Record whose confirmation it is, and what was added to it."""
         super().put_in_order()
-        self._record_origin()
-        self._say_grown()
-
-    def _record_origin(self) -> None:
         begun, known = self.begun, self.begun.search.study
         origin = {"confirms": begun.study.name, "confirms_id": known.uid if known else ""}
         self.session.append(
             NoteEvent(None, origin), ArtifactEvent(None, config_file(begun.folder).name)
         )
-
-    def _say_grown(self) -> None:
-        before, confirm = self.before, self.begun.config
+        before, confirm = self.before, begun.config
         if before is None:
             return
         if confirm.seeds > before.seeds and self.session.state().trials:
@@ -186,11 +172,9 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
     # The training: round by round, the baselines, the configurations, their placebos.
 
     def is_complete(self) -> bool:
-        """Whether every run that is wanted has ended."""
         return self._now().finished
 
     def opening(self, room: "Capacity") -> str:
-        """What is trained."""
         confirm = self.begun.config
         return (
             f"{self.config.name}: {', '.join(confirm.trials)} and their placebos "
@@ -214,7 +198,6 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
     # The end.
 
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Confirmation:
-        """Record the verdict."""
         now = self._now()
         verdict = ""  # One of an earlier end does not hold any more.
         if now.samples(DECIDING) and ended == "complete":

@@ -76,11 +76,7 @@ class ConfirmConfig(FrozenConfig):
 
 
 def parse_seeds(text: str, *, sequential: bool) -> tuple[int, int | None]:
-    """Read ``--seeds``: ``5``, or ``5..20`` for a sequential design.
-
-    Returns:
-        The most seeds, and those at the first look (None without a sequential design).
-    """
+    """Read ``--seeds``, ``5`` or ``5..20``: the most, and those at a sequential first look."""
     first, dots, last = text.partition("..")
     numbers = [first, last] if dots else [first]
     if not all(number.strip().isdecimal() for number in numbers):
@@ -104,7 +100,6 @@ def run_name(role: Role, trial: str) -> str:
 
 
 def run_key(role: Role, trial: str, seed: int) -> str:
-    """The key of a run of a confirmation."""
     return seeded_key(run_name(role, trial), seed)
 
 
@@ -114,29 +109,21 @@ def confirm_folder(folder: StudyFolder) -> StudyFolder:
 
 
 def config_file(folder: StudyFolder) -> Path:
-    """The stored configuration of a study's confirmation."""
     return confirm_folder(folder).path / "confirm_config.json"
 
 
 def stored_confirmation(folder: StudyFolder) -> ConfirmConfig | None:
     """The configuration of a confirmation that was begun; None if there is none."""
     path = config_file(folder)
-    return (
-        parse_config(ConfirmConfig, read_mapping(path), where=str(path)) if path.exists() else None
-    )
+    if not path.exists():
+        return None
+    return parse_config(ConfirmConfig, read_mapping(path), where=str(path))
 
 
 def planned_confirmation(
     study: StudyConfig, search: LedgerState, wanted: ConfirmConfig, stored: ConfirmConfig | None
 ) -> ConfirmConfig:
-    """The confirmation to be run: its trials chosen, its seeds fresh, what was begun kept.
-
-    Args:
-        study: the study's configuration.
-        search: its ledger.
-        wanted: how many trials and seeds.
-        stored: the confirmation as it was begun earlier, if it was.
-    """
+    """The confirmation to be run: its trials chosen, its seeds fresh, what was begun kept."""
     best = [trial.trial_id for trial in best_trials(study, search)]
     if not best:
         raise InputError(

@@ -42,15 +42,7 @@ from trainables.settings import parse_config
 
 @dataclass(frozen=True)
 class Confirmation:
-    """A confirmation as the ledgers say it is, at one moment.
-
-    Attributes:
-        folder: the study's files.
-        study: the study's configuration.
-        search: what the search's ledger says.
-        config: what is confirmed.
-        state: what the confirmation's own ledger says.
-    """
+    """A confirmation at one moment, as the search's ledger and its own (``state``) say it is."""
 
     folder: StudyFolder
     study: StudyConfig
@@ -59,7 +51,6 @@ class Confirmation:
     state: LedgerState
 
     def record(self, role: Role, trial: str, seed: int) -> TrialRecord | None:
-        """A run, if it has begun."""
         return self.state.trials.get(run_key(role, trial, seed))
 
     def _ended(self, role: Role, trial: str, seed: int) -> bool:
@@ -107,7 +98,6 @@ class Confirmation:
         return [run for run in runs if run.key not in ended]
 
     def train_config(self, trial: str) -> TrainConfig:
-        """The configuration of a trial, as it was in the search."""
         return parse_config(TrainConfig, dict(self.search.trials[trial].config), where=trial)
 
     def _confirmed_noise(self, trial: str, seed: int) -> dict[str, Any] | None:
@@ -191,16 +181,13 @@ class Confirmation:
 
     @cached_property
     def promised(self) -> dict[str, TrialSummary]:
-        """Trial → what the search said of it."""
         return {t.trial_id: t for t in best_trials(self.study, self.search)}
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to train."""
         return not any(self.missing(role) for role in ROLES)
 
     def failed(self) -> list[TrialRecord]:
-        """The runs that failed."""
         return [record for record in self.state.trials.values() if record.state == "failed"]
 
 
@@ -241,12 +228,8 @@ def first_noise(configs: Sequence[TrainConfig]) -> int | None:
 
     None if that is always the very first: then no baseline needs to keep a checkpoint.
     """
-    earliest: list[int] = []
-    for config in configs:
-        noise = config.noise
-        if noise.policy == "on_stagnation":
-            earliest.append(max(noise.warmup_epochs, noise.window))
-    return min(earliest, default=None)
+    noises = [config.noise for config in configs if config.noise.policy == "on_stagnation"]
+    return min((max(noise.warmup_epochs, noise.window) for noise in noises), default=None)
 
 
 def by_verdict(confirmation: Confirmation) -> dict[str, Comparison]:

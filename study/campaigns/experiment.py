@@ -56,11 +56,7 @@ def run_experiment(
         console: where to show progress; None: nowhere.
         retry_failed: run again what has failed, too.
 
-    Returns:
-        The result, as it is written to ``STORAGE/NAME/experiment.json``.
-
     Raises:
-        InputError: for bad input, before anything is started or written.
         InterruptedStudyError: after Ctrl-C; finished and unfinished runs are kept.
         StudyFailedError: if the records could not be written.
     """
@@ -141,11 +137,9 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
     retry_failed: bool
 
     def store(self) -> None:
-        """Store the experiment's configuration."""
         write_json(self.folder.experiment, public_values(self.config))
 
     def counted(self) -> Counted:
-        """The runs with noise, and the baselines of all groups."""
         config = self.config
         return Counted(
             name=config.name,
@@ -168,7 +162,6 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
     # The training: all baselines, then all runs with noise.
 
     def is_complete(self) -> bool:
-        """Whether every run has ended, and none that failed is to be run again."""
         return self._to_run() == ([], [])
 
     def _to_run(self) -> tuple[list[PlannedRun], list[PlannedRun]]:
@@ -186,7 +179,6 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
         return wanted(baselines(self.config)), wanted(noisy_runs(self.config))
 
     def opening(self, room: "Capacity") -> str:
-        """How many runs there are to train."""
         config = self.config
         first, second = self._to_run()
         return (
@@ -195,7 +187,6 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
         )
 
     def phases(self, room: "Capacity") -> Iterator[Phase]:
-        """All baselines, then all runs with noise. A baseline that fails stops no other group."""
         config, noise = self.config, self.config.train.noise
         first, second = self._to_run()
         spec = {
@@ -239,8 +230,5 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
 
 def result_files(folder: StudyFolder) -> tuple[Path, Path, Path]:
     """Where the result is: for people, as a table, and with every run."""
-    return (
-        folder.path / "experiment.md",
-        folder.path / "experiment.csv",
-        folder.path / "experiment.json",
-    )
+    path = folder.path / "experiment"
+    return path.with_suffix(".md"), path.with_suffix(".csv"), path.with_suffix(".json")

@@ -145,7 +145,6 @@ class Group:
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """What the group changes in the base configuration, by path."""
         values: dict[str, Any] = {
             "model/classifier": self.classifier,
             "optimizer/optimizer": self.optimizer,
@@ -174,14 +173,12 @@ def groups(config: ExperimentConfig) -> tuple[Group, ...]:
 
 
 def baselines(config: ExperimentConfig) -> tuple[PlannedRun, ...]:
-    """The pinned baselines: one a group and seed."""
     return tuple(
         grid_run(group, BASELINE, seed) for group, seed in product(groups(config), config.seeds)
     )
 
 
 def noisy_runs(config: ExperimentConfig) -> tuple[PlannedRun, ...]:
-    """The runs with noise: one a group, distribution and seed."""
     return tuple(
         grid_run(group, noise, seed)
         for group, noise, seed in product(groups(config), config.distributions, config.seeds)
@@ -189,7 +186,6 @@ def noisy_runs(config: ExperimentConfig) -> tuple[PlannedRun, ...]:
 
 
 def size(config: ExperimentConfig) -> str:
-    """How much an experiment is, in words."""
     return (
         f"{len(groups(config))} groups, {len(baselines(config))} baselines and "
         f"{len(noisy_runs(config))} runs with noise, {config.train.epochs} epochs each"
@@ -207,7 +203,6 @@ def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def asked(config: ExperimentConfig) -> str:
-    """What an experiment asks, in a sentence."""
     train, noise = config.train, config.train.noise
     kind = "adaptive noise" if noise.policy == "on_stagnation" else f"static {noise.kind} noise"
     return (
@@ -222,9 +217,7 @@ def small() -> ExperimentConfig:
     train = quickstart().train
     noise = train.noise.model_copy(update={"policy": "on_stagnation"})
     return ExperimentConfig(
-        train=train.model_copy(update={"noise": noise}),
-        optimizers=("SGD", "Adam"),
-        seeds=(0, 1),
+        train=train.model_copy(update={"noise": noise}), optimizers=("SGD", "Adam"), seeds=(0, 1)
     )
 
 
@@ -245,7 +238,6 @@ PRESETS: dict[str, Callable[[], ExperimentConfig]] = {"small": small, "paper": p
 
 
 def experiment_preset(name: str) -> ExperimentConfig:
-    """The preset called ``name``."""
     if name not in PRESETS:
         raise InputError(f"preset = {name!r}: {nearest(name, PRESETS)}")
     return PRESETS[name]()

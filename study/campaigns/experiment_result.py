@@ -7,31 +7,18 @@ validation accuracy to the pinned baseline of the same group and seed.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import product
 from statistics import fmean, stdev
-from typing import Any
 
-from study.campaigns.experiment_grid import (
-    ExperimentConfig,
-    Group,
-    asked,
-    grid_run,
-    groups,
-)
+from study.campaigns.experiment_grid import ExperimentConfig, Group, asked, grid_run, groups
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import BASELINE
 from study.records.summary import CostSummary, ResultPart, cost_of, study_notes
 from study.statistics.paired import paired_differences
 from trainables.metrics import EpochMetrics
 
-FIGURES: tuple[str, ...] = (
-    "train_accuracy",
-    "val_accuracy",
-    "train_loss",
-    "val_loss",
-    "gap",
-    "best_val_accuracy",
-)
+FIGURES = ("train_accuracy", "val_accuracy", "train_loss", "val_loss", "gap", "best_val_accuracy")
 """The figures of a run; ``gap`` is training accuracy − validation accuracy."""
 
 DIFFERENCES: Mapping[str, str] = {
@@ -87,13 +74,10 @@ class TableRow(ResultPart):
 
     @property
     def spreads(self) -> dict[str, Spread]:
-        """Figures and differences together."""
         return {**self.figures, **self.differences}
 
 
 class FailedRun(ResultPart):
-    """A run that failed, and why."""
-
     key: str
     reason: str
 
@@ -122,13 +106,7 @@ class ExperimentResult(ResultPart):
 def report(
     config: ExperimentConfig, state: LedgerState, run_ids: Mapping[str, str] | None = None
 ) -> ExperimentResult:
-    """The result as far as the ledger holds it.
-
-    Args:
-        config: the experiment.
-        state: the ledger's content.
-        run_ids: MLflow's run id by key, as far as known.
-    """
+    """The result as far as the ledger holds it; ``run_ids`` are MLflow's by key, if known."""
     rows = [
         _run_row(group, noise, seed, state, run_ids or {})
         for noises in ((BASELINE,), config.distributions)
@@ -172,7 +150,7 @@ def _run_row(
     return RunRow(
         key=key,
         run_id=run_ids.get(key),
-        **_of_group(group),
+        **asdict(group),
         noise=noise,
         seed=seed,
         state=ended or "unfinished",
@@ -183,16 +161,6 @@ def _run_row(
         figures=figures_of(history),
         differences=_differences(record, baseline),
     )
-
-
-def _of_group(group: Group) -> dict[str, Any]:
-    return {
-        "classifier": group.classifier,
-        "optimizer": group.optimizer,
-        "momentum": group.momentum,
-        "lr": group.lr,
-        "subset": group.subset,
-    }
 
 
 def _differences(
@@ -215,14 +183,14 @@ def _table(config: ExperimentConfig, runs: Sequence[RunRow]) -> list[TableRow]:
 
 
 def _in(group: Group, run: RunRow) -> bool:
-    return all(getattr(run, name) == value for name, value in _of_group(group).items())
+    return all(getattr(run, name) == value for name, value in asdict(group).items())
 
 
 def _table_row(group: Group, noise: str, runs: Sequence[RunRow]) -> TableRow:
     states = [run.state for run in runs]
     complete = [run for run in runs if run.state == "complete"]
     return TableRow(
-        **_of_group(group),
+        **asdict(group),
         noise=noise,
         complete=len(complete),
         failed=states.count("failed"),
@@ -235,7 +203,6 @@ def _table_row(group: Group, noise: str, runs: Sequence[RunRow]) -> TableRow:
 
 
 def spread(values: Sequence[float | None]) -> Spread:
-    """Mean and sample standard deviation of the known values."""
     known = [value for value in values if value is not None]
     return Spread(
         mean=fmean(known) if known else None,

@@ -6,17 +6,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.campaigns.experiment_result import (
-    DIFFERENCES,
-    FIGURES,
-    ExperimentResult,
-    TableRow,
-)
+from study.campaigns.experiment_result import DIFFERENCES, FIGURES, ExperimentResult, TableRow
 from study.formats import exact, markdown_table, mean_sd
 from study.records.planned_run import BASELINE
 
-_SHOWN = ("train_accuracy", "val_accuracy", "train_loss", "val_loss", "gap", "difference")
-_HEADINGS = {
+_SHOWN = {
     "train_accuracy": "train acc.",
     "val_accuracy": "val. acc.",
     "train_loss": "train loss",
@@ -45,7 +39,6 @@ def to_csv(result: ExperimentResult) -> str:
 
 
 def to_markdown(result: ExperimentResult) -> str:
-    """The table for people to read and pass on, with what failed below it."""
     heading, rows = _cells(result, " ± ")
     left = len(heading) - len(_SHOWN) - 1
     lines = [
@@ -53,7 +46,7 @@ def to_markdown(result: ExperimentResult) -> str:
         "",
         result.asked,
         "",
-        *_legend(result),
+        _legend(result),
         "",
         markdown_table(heading, rows, "l" * left + "r" * (len(heading) - left)),
     ]
@@ -66,18 +59,17 @@ def to_markdown(result: ExperimentResult) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _legend(result: ExperimentResult) -> list[str]:
+def _legend(result: ExperimentResult) -> str:
     text = (
         "Figures of the last epoch, losses in nats. gap: training − validation accuracy; "
         "− baseline: validation accuracy beside the same training without noise."
     )
     if any(row.complete > 1 for row in result.table):
         text += " Means over n seeds ± standard deviation; differences are paired by seed."
-    return [text]
+    return text
 
 
 def cost_line(result: ExperimentResult) -> str:
-    """What the experiment cost, in a sentence."""
     cost = result.cost
     share = "" if cost.trained_share is None else f" ({cost.trained_share:.0%})"
     return (
@@ -98,7 +90,7 @@ def _cells(result: ExperimentResult, between: str) -> tuple[list[str], list[list
     }
     if len({row.subset for row in result.table}) < 2:
         del columns["subset"]
-    heading = [*columns, *(_HEADINGS[name] for name in _SHOWN)]
+    heading = [*columns, *_SHOWN.values()]
     rows = [
         [
             *(column(row) for column in columns.values()),
@@ -158,10 +150,8 @@ def _longest_word(text: str) -> int:
 
 
 def print_experiment(console: Console, result: ExperimentResult) -> None:
-    """Print the table, what failed, and what it cost."""
     console.print(result_table(result))
-    for line in _legend(result):
-        console.print(line, style="dim", highlight=False)
+    console.print(_legend(result), style="dim", highlight=False)
     if result.failed:
         console.print(f"[bold red]{len(result.failed)} runs failed:[/]")
         for run in result.failed:

@@ -21,7 +21,7 @@ from rich.text import Text
 from study.config import StudyConfig
 from study.formats import duration
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord
-from study.records.summary import TrialSummary, differences_to_baseline, ranked, summarise, value_of
+from study.records.summary import by_objective, differences_to_baseline, ranked, summarise, value_of
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +31,10 @@ _PLAIN_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Counted:
-    """What the view counts, and what it says of the result so far.
+    """What the view counts, and what it says of the result so far (``standing``, in a line).
 
-    Attributes:
-        name: whose view it is.
-        objective: the value that is shown of each run.
-        epochs: every run's budget.
-        trials: how many runs there shall be, besides the baselines.
-        baselines: how many baselines.
-        standing: the result so far, in a line.
-        time_budget: seconds; None: no limit.
+    ``epochs`` is every run's budget, ``trials`` are the runs besides the baselines, and the
+    ``time_budget`` is in seconds.
     """
 
     name: str
@@ -54,8 +48,6 @@ class Counted:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a study is, computed from its ledger."""
-
     waiting: int
     running: tuple[TrialRecord, ...]
     counts: dict[str, int]
@@ -99,7 +91,6 @@ def render(counted: Counted, state: LedgerState, elapsed: float) -> RenderableTy
 
 
 def headline(counted: Counted, now: Progress) -> str:
-    """Counts in words."""
     return (
         f"baseline {now.baseline_done}/{counted.baselines} · {len(now.running)} running · "
         f"{now.counts['complete']} done · {now.counts['pruned']} stopped early · "
@@ -108,18 +99,17 @@ def headline(counted: Counted, now: Progress) -> str:
 
 
 def best_so_far(config: StudyConfig, state: LedgerState) -> str:
-    """Best so far against the baseline, in words."""
     summary = summarise(config, state)
     complete = [t for t in summary.trials if t.state == "complete"]
     if not summary.baseline:
         return "the pinned baseline is being trained"
     name = config.objective[0]
-    mine = _first(summary.baseline[0].value)
+    [mine, *_] = by_objective(summary.baseline[0].value)
     text = f"baseline {name} {mine:.4f}" if mine is not None else "baseline without a value"
     if not complete:
         return text
-    best: TrialSummary = ranked(config, complete)[0]
-    value, paired = _first(best.value), _first(best.paired_difference)
+    best = ranked(config, complete)[0]
+    value, paired = (by_objective(v)[0] for v in (best.value, best.paired_difference))
     if value is None or paired is None:
         return text
     return f"{text} · best so far {value:.4f} ({paired:+.4f}, {best.trial_id})"
@@ -135,8 +125,9 @@ def _running(counted: Counted, state: LedgerState) -> Table:
         if record.state is not None:
             continue
         last = record.history[-1] if record.history else None
-        value = _first(value_of(shown, record.history))
-        paired = _first(differences_to_baseline(shown, record, baselines.get(record.baseline))[0])
+        value = by_objective(value_of(shown, record.history))[0]
+        beside = differences_to_baseline(shown, record, baselines.get(record.baseline))[0]
+        paired = by_objective(beside)[0]
         table.add_row(
             record.key,
             f"{len(record.history)}/{counted.epochs}",
@@ -150,10 +141,6 @@ def _running(counted: Counted, state: LedgerState) -> Table:
 
 def _noise(phase: str, kind: str, magnitude: float) -> str:
     return f"{kind} {magnitude:.3g}" if kind != "none" else phase.replace("_", "-")
-
-
-def _first(value: float | list[float] | None) -> float | None:
-    return value[0] if isinstance(value, list) else value
 
 
 def time_left(now: Progress, elapsed: float, time_budget: float | None) -> str:
@@ -179,14 +166,12 @@ class _Follower(threading.Thread):
         self._told: set[str] = set()
 
     def run(self) -> None:
-        """Follow the ledger."""
         try:
             self._terminal() if self._console.is_terminal else self._plain()
         except Exception:
             log.exception("the live view stopped; the study goes on")
 
     def stop(self) -> None:
-        """Draw a last time and end."""
         self._over.set()
         self.join(timeout=10)
 
@@ -221,7 +206,7 @@ class _Follower(threading.Thread):
 
 def ended_line(objective: str, record: TrialRecord) -> str:
     """One plain line for a run that has ended."""
-    value = _first(value_of((objective,), record.history))
+    value = by_objective(value_of((objective,), record.history))[0]
     paired = record.paired_difference.get(objective)
     shown = "" if value is None else f" {objective} {value:.4f}"
     beside = "" if paired is None else f" ({paired:+.4f} to its baseline)"

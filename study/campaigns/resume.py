@@ -15,11 +15,8 @@ def resumed(
 ) -> StudyConfig:
     """The configuration with which a stored study goes on.
 
-    Args:
-        storage: where the studies are.
-        name: the study's name.
-        changes: settings that shall be different, by path; only some may (``MAY_CHANGE``).
-        more_trials: trials to add to those that the study was to have.
+    ``changes`` are settings by path, of which only some may differ (``MAY_CHANGE``);
+    ``more_trials`` are added to those that the study was to have.
     """
     where = Storage.of(storage)
     folder = open_study(where, name)

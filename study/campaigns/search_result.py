@@ -1,6 +1,7 @@
 """What a study shows on the terminal: the table at its end and the next commands."""
 
 import shlex
+from collections import Counter
 from pathlib import Path
 
 from rich import box
@@ -19,7 +20,6 @@ _EXPLAINED = 3
 
 
 def print_result(console: Console, config: StudyConfig, summary: Summary) -> None:
-    """Print the baseline, the best trials, what it cost, and what to type next."""
     _print_baseline(console, config, summary)
     if summary.trials:
         console.print(result_table(config, summary))
@@ -42,14 +42,12 @@ def result_table(config: StudyConfig, summary: Summary, shown: int = _SHOWN) -> 
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    table.add_column("trial", no_wrap=True)
-    table.add_column("state", no_wrap=True)
+    for name in ("trial", "state"):
+        table.add_column(name, no_wrap=True)
     for name in config.objective:
         table.add_column(name.replace("_", " "), justify="right", min_width=9)
-    table.add_column("difference", justify="right", no_wrap=True)
-    table.add_column("final", justify="right", no_wrap=True)
-    table.add_column("trained", justify="right", no_wrap=True)
-    table.add_column("from", justify="right", no_wrap=True)
+    for name in ("difference", "final", "trained", "from"):
+        table.add_column(name, justify="right", no_wrap=True)
     for trial in (ranked(config, complete) + ranked(config, rest))[:shown]:
         table.add_row(*_row(config, trial), style="" if trial.state == "complete" else "dim")
     return table
@@ -70,7 +68,6 @@ def _row(config: StudyConfig, trial: TrialSummary) -> list[str]:
 
 
 def _print_settings(console: Console, config: StudyConfig, summary: Summary) -> None:
-    """What the best trials changed, and why others failed."""
     complete = [t for t in summary.trials if t.state == "complete"]
     for trial in ranked(config, complete)[:_EXPLAINED]:
         console.print(
@@ -141,16 +138,18 @@ def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None
     where = storage_of(config)
     given = Path(config.storage) if where.remote is None else where.folder
     name = [config.name, *where.words]
-    commands = [
-        ["noise-study", "ui", *where.words],
-        ["noise-analysis", "report", *name],
-    ]
+    commands = [["noise-study", "ui", *where.words], ["noise-analysis", "report", *name]]
     if summary.best:
         best = StudyFolder(given / config.name).best_config
         _print_command(console, "best configuration:", ["noise-train", "--config", str(best)])
         commands.append(["noise-study", "confirm", *name])
     elif config.configs is None:
         commands.append(["noise-study", "resume", *name, "--trials", f"+{config.trials}"])
+    print_next(console, *commands)
+
+
+def print_next(console: Console, *commands: list[str]) -> None:
+    """Print commands to be copied, each on a line that nothing breaks."""
     console.print("[bold]next:[/]")
     for command in commands:
         _print_command(console, " ", command)
@@ -161,7 +160,5 @@ def _print_command(console: Console, before: str, words: list[str]) -> None:
 
 
 def _states(summary: Summary) -> str:
-    counts: dict[str, int] = {}
-    for trial in summary.trials:
-        counts[trial.state] = counts.get(trial.state, 0) + 1
+    counts = Counter(trial.state for trial in summary.trials)
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))

@@ -1,8 +1,6 @@
 """Studies from Python: ``run_study(StudyConfig(...))`` does what the command does.
 
-The order of events: everything that can be refused is refused; the data set is read; the study is
-locked, and what an earlier process left is put in order; the pinned baseline is trained; the search
-runs; the result is computed from the ledger. Each step skips what the ledger says is done.
+The pinned baseline is trained, then the search runs. Each step skips what the ledger says is done.
 """
 
 import time
@@ -37,24 +35,25 @@ if TYPE_CHECKING:
     from study.tune.early_stopping import ForkAwareASHA
 
 
-def run_study(config: StudyConfig, *, console: Console | None = None) -> Summary:
+def run_study(
+    config: StudyConfig, *, console: Console | None = None, fetched: bool = False
+) -> Summary:
     """Run a study, or go on with it, to its end.
 
     Args:
         config: the study. Its pinned baseline is ``config.train`` without noise.
         console: where to show progress; None: nowhere.
-
-    Returns:
-        The summary, as it is written to ``STORAGE/NAME/summary.json``.
+        fetched: the study's records were just brought from its object store (``resumed``).
 
     Raises:
-        InputError: for bad input, before anything is started or written.
         InterruptedStudyError: after Ctrl-C; finished and unfinished trials are kept.
         StudyFailedError: if there is no baseline to compare with.
     """
     began = time.monotonic()
     config = check_study(config)
-    folder = StudyFolder.fetched(storage_of(config), config.name)
+    folder = StudyFolder.of(storage_of(config), config.name)
+    if not fetched:
+        folder.fetch()
     folder.check_same_study(config)
     check_stored_space(folder)
     [dataset] = read_images([("reading images", config.train.data)], console)
@@ -88,14 +87,12 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
     # The frame.
 
     def store(self) -> None:
-        """Store the study's configuration."""
         # Before MLflow is imported in its thread, as Ray.
         import study.search.searcher  # noqa: F401
 
         self.folder.write_config(self.config)
 
     def counted(self) -> Counted:
-        """All trials, and the baseline's seeds."""
         config = self.config
         return Counted(
             name=config.name,
@@ -108,7 +105,6 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         )
 
     def put_in_order(self) -> None:
-        """Repair Optuna's journal, too."""
         from study.search.journal import repair_or_replace_journal
 
         for line in repair_or_replace_journal(self.folder.journal):
@@ -116,7 +112,6 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         super().put_in_order()
 
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Summary:
-        """Write the summary and the winner's configuration."""
         state = self.session.state()
         summary = summarise(self.config, state)
         best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
@@ -135,11 +130,9 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
     # The training: the baseline, then the search.
 
     def is_complete(self) -> bool:
-        """Whether the baseline is complete and as many trials as wanted have ended."""
         return not missing_baselines(self.config, self.session.state()) and not self._missing()
 
     def phases(self, room: "Capacity") -> Iterator[Phase]:
-        """The baseline's seeds, then the search."""
         runs = missing_baselines(self.config, self.session.state())
         if runs:
             idle = waiting_note(len(runs), room.concurrent)
@@ -300,7 +293,6 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 
 
 def asked(config: StudyConfig) -> str:
-    """What a study asks, in a sentence."""
     train = config.train
     what = get_space(config.space).description
     return (

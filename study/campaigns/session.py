@@ -33,17 +33,14 @@ class Session:
         self.console = console
 
     def append(self, *events: Event) -> None:
-        """Write events to the ledger."""
         with Ledger(self.folder.ledger) as ledger:
             for event in events:
                 ledger.append(event)
 
     def state(self) -> LedgerState:
-        """Everything that the ledger says now."""
         return read_ledger(self.folder.ledger)
 
     def say(self, line: str) -> None:
-        """Tell the user."""
         log.info(line)
         if self.console is not None:
             self.console.print(line, highlight=False, soft_wrap=True)
@@ -65,7 +62,6 @@ class Session:
             self.note(line)
 
     def begin(self, *, objectives: tuple[str, ...], asked: str) -> None:
-        """Record that this process begins, or goes on with, the runs."""
         known = self.state().study
         self.append(
             StudyEvent(
@@ -109,9 +105,6 @@ def connected(config: RunsConfig) -> Iterator[None]:
     """Stay connected to a cluster, after what can't work on it is refused; else nothing.
 
     On this machine Ray is started when there is something to run.
-
-    Raises:
-        InputError: with the remedy; nothing has been written.
     """
     if address_of(config) is None:
         yield
@@ -126,12 +119,8 @@ def connected(config: RunsConfig) -> Iterator[None]:
 def copied(folder: StudyFolder, config: RunsConfig, say: Callable[[str], None]) -> Iterator[None]:
     """Copy the records to the object store in which the study is kept, if that is so.
 
-    They are copied while the body runs, after each end of a trial, and when it has ended.
-
-    Args:
-        folder: the study's files; the caller holds the lock.
-        config: the study.
-        say: for what the user should see.
+    They are copied while the body runs, after each end of a trial, and when it has ended. The
+    caller holds the folder's lock.
     """
     if folder.remote is None:
         yield

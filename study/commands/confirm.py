@@ -1,6 +1,5 @@
 """``noise-study confirm``: the best configurations on fresh seeds, beside baseline and placebo."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,7 +11,8 @@ from study.api import run_confirm
 from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds
 from study.campaigns.confirmation import Confirmation, by_verdict
 from study.campaigns.resume import resumed
-from study.commands.dispatch import PROG
+from study.campaigns.search_result import print_next
+from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
@@ -55,12 +55,11 @@ class ConfirmOptions(StudyName):
 
 
 def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
-    """The study and the confirmation that a command line means."""
     line = read_command_line(
         arguments,
         CONFIRM_SETTINGS,
         ConfirmOptions,
-        prog=f"{PROG} confirm",
+        prog=f"{NOISE_STUDY} confirm",
         description="Train the best configurations of a study, the placebo of each (its noise at "
         "random epochs) and the baseline on fresh seeds, and evaluate them on the test set. An "
         "interrupted confirmation is continued by the same command.",
@@ -74,15 +73,13 @@ def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """``noise-study confirm NAME``."""
     study, wanted = read_confirm(arguments)
     console = Console()
-    print_verdicts(console, run_confirm(study, wanted, console=console))
+    print_verdicts(console, run_confirm(study, wanted, console=console, fetched=True))
     return 0
 
 
 def print_verdicts(console: Console, found: Confirmation) -> None:
-    """Print a sentence for each configuration, what failed, and what to type next."""
     console.print("[bold]test accuracy, beside the baseline of the same seed:[/]")
     for trial, comparison in by_verdict(found).items():
         console.print(f"  {trial} {escape(comparison.sentence())}", soft_wrap=True, highlight=False)
@@ -90,8 +87,6 @@ def print_verdicts(console: Console, found: Confirmation) -> None:
         console.print(f"[red]{record.key} failed[/]: {escape(record.reason)}", soft_wrap=True)
     for note in study_notes(found.state):
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
-    words = [found.study.name, *storage_of(found.study).words]
-    console.print("[bold]next:[/]")
-    for command in (["noise-analysis", "confirm"], ["noise-study", "ui"]):
-        rest = words if "confirm" in command else words[1:]
-        console.print(f"  {shlex.join([*command, *rest])}", soft_wrap=True, highlight=False)
+    where = storage_of(found.study).words
+    verdict = ["noise-analysis", "confirm", found.study.name, *where]
+    print_next(console, verdict, [NOISE_STUDY, "ui", *where])

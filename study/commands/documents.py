@@ -28,7 +28,6 @@ value, is turned off by `no-` before its name, as in `--no-early-stopping`.
 
 
 def options_document() -> str:
-    """The whole of docs/options.md."""
     parts = [_HEAD]
     for command, listed in commands().items():
         parts.append(f"## {command}\n\n{listed.description}\n\n{options_table(listed.options)}\n")
@@ -56,7 +55,6 @@ def _listed(main: Callable[[list[str]], int], words: list[str]) -> OptionsListed
 
 
 def options_table(options: Iterable[Option]) -> str:
-    """Options as a Markdown table."""
     rows = []
     for option in options:
         name = f"`{option.long} {option.value}`".replace(" `", "`")
@@ -66,7 +64,6 @@ def options_table(options: Iterable[Option]) -> str:
 
 
 def _escaped(cell: str) -> str:
-    """Words that are no HTML; names in backquotes are taken as they are."""
     return cell if cell.startswith("`") else cell.replace("<", "\\<")
 
 

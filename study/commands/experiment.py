@@ -1,6 +1,5 @@
 """``noise-study experiment``: a grid of runs, each group beside its pinned baseline."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from study.campaigns.experiment_grid import (
     small,
 )
 from study.campaigns.experiment_tables import print_experiment
-from study.commands.dispatch import PROG
+from study.campaigns.search_result import print_next
+from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
 from study.commands.settings import SettingOptions, option
 from study.presets import with_one_cosine
@@ -67,7 +67,7 @@ def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, Experim
         arguments,
         EXPERIMENT_OPTIONS,
         ExperimentOptions,
-        prog=f"{PROG} experiment",
+        prog=f"{NOISE_STUDY} experiment",
         description="Train a grid of classifiers, optimizers, momenta, learning rates and subsets "
         "with each distribution of the noise, each group beside its pinned baseline, on each seed. "
         "An interrupted experiment is continued by the same command.",
@@ -89,22 +89,22 @@ def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, Experim
 
 
 def run(arguments: Sequence[str]) -> int:
-    """``noise-study experiment``."""
     config, options = read_experiment(arguments)
     if options.print_config:
-        print(f"{PROG}: {config.name}: {size(config)}", file=sys.stderr)
+        print(f"{NOISE_STUDY}: {config.name}: {size(config)}", file=sys.stderr)
         print(config.model_dump_json(indent=2))
         return 0
     console = Console()
     result = run_experiment(config, console=console, retry_failed=options.retry_failed)
     print_experiment(console, result)
-    console.print("[bold]next:[/]")
     where = storage_of(config)
-    words = shlex.join(["noise-study", "ui", *where.words])
-    console.print(f"  {words}", soft_wrap=True, highlight=False)
+    print_next(console, [NOISE_STUDY, "ui", *where.words])
     for path in result_files(StudyFolder.of(where, config.name)):
         console.print(f"  {path}", soft_wrap=True, highlight=False)
     if len(result.failed) == len(result.runs):
-        print(f"{PROG}: every run failed, the first: {result.failed[0].reason}", file=sys.stderr)
+        print(
+            f"{NOISE_STUDY}: every run failed, the first: {result.failed[0].reason}",
+            file=sys.stderr,
+        )
         return 1
     return 0

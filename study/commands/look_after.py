@@ -2,14 +2,12 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from rich.console import Console
 
-from study.commands.dispatch import PROG
-from study.commands.options import read_arguments
+from study.commands.dispatch import NOISE_STUDY, subcommand
 from study.commands.places import StorageOptions, StudyName
 from study.commands.settings import option
 from study.records.remote import DATABASE
@@ -24,29 +22,21 @@ class SyncOptions(StudyName):
     tracking_uri: Annotated[
         str,
         option(
-            "--tracking-uri",
-            help="MLflow tracking URI",
-            value="URI",
-            default="the study's own",
+            "--tracking-uri", help="MLflow tracking URI", value="URI", default="the study's own"
         ),
     ] = ""
 
 
-def sync(arguments: Sequence[str]) -> int:
-    """``noise-study sync NAME``: send to MLflow what it could not take while the study ran."""
-    options = read_arguments(
-        SyncOptions,
-        arguments,
-        prog=f"{PROG} sync",
-        description="Send to MLflow what it could not take while the study ran.",
-    )
+@subcommand(f"{NOISE_STUDY} sync", SyncOptions)
+def sync(options: SyncOptions) -> int:
+    """Send to MLflow what it could not take while the study ran."""
     from study.api import sync_study
 
     report = sync_study(options.where, options.name, options.tracking_uri or None)
     if report.error is not None:
         print(
-            f"{PROG}: MLflow can't be written to ({report.error}); {report.behind} bytes and "
-            f"{report.files_left} files wait to be sent. Try again later",
+            f"{NOISE_STUDY}: MLflow can't be written to ({report.error}); {report.behind} bytes "
+            f"and {report.files_left} files wait to be sent. Try again later",
             file=sys.stderr,
         )
         return 1
@@ -61,23 +51,15 @@ class UiOptions(StorageOptions):
     tracking_uri: Annotated[
         str,
         option(
-            "--tracking-uri",
-            help="MLflow tracking URI",
-            value="URI",
-            default="STORAGE/mlflow.db",
+            "--tracking-uri", help="MLflow tracking URI", value="URI", default="STORAGE/mlflow.db"
         ),
     ] = ""
     port: Annotated[int, option("--port", help="port on 127.0.0.1", value="INT")] = 5000
 
 
-def ui(arguments: Sequence[str]) -> int:
-    """``noise-study ui``: MLflow on 127.0.0.1 with the studies' store."""
-    options = read_arguments(
-        UiOptions,
-        arguments,
-        prog=f"{PROG} ui",
-        description="Open MLflow on 127.0.0.1 with the studies' store.",
-    )
+@subcommand(f"{NOISE_STUDY} ui", UiOptions)
+def ui(options: UiOptions) -> int:
+    """Open MLflow on 127.0.0.1 with the studies' store."""
     from study.tracking.addresses import resolve_uri
     from study.tracking.ui import serve_ui
 
@@ -85,7 +67,7 @@ def ui(arguments: Sequence[str]) -> int:
     storage = where.folder
     uri = resolve_uri(options.tracking_uri or None, storage)
     if where.remote is not None and not (options.tracking_uri or (storage / DATABASE).exists()):
-        words = shlex.join([PROG, "sync", "NAME", *where.words])
+        words = shlex.join([NOISE_STUDY, "sync", "NAME", *where.words])
         raise InputError(
             f"storage = {where.shown}: MLflow on this machine knows no study of it yet; fill it "
             f"from a study's records with: {words}"
@@ -99,28 +81,18 @@ def ui(arguments: Sequence[str]) -> int:
     return serve_ui(uri, storage, port=options.port)
 
 
-def list_studies(arguments: Sequence[str]) -> int:
-    """``noise-study list``: a line a study."""
-    options = read_arguments(
-        StorageOptions,
-        arguments,
-        prog=f"{PROG} list",
-        description="List the studies under a storage folder.",
-    )
+@subcommand(f"{NOISE_STUDY} list", StorageOptions)
+def list_studies(options: StorageOptions) -> int:
+    """List the studies under a storage folder."""
     from study.campaigns.housekeeping import studies_table
 
     Console().print(studies_table(options.where))
     return 0
 
 
-def clean(arguments: Sequence[str]) -> int:
-    """``noise-study clean NAME``: remove checkpoints that nothing needs."""
-    options = read_arguments(
-        StudyName,
-        arguments,
-        prog=f"{PROG} clean",
-        description="Remove the checkpoints that nothing needs any more, and say how much.",
-    )
+@subcommand(f"{NOISE_STUDY} clean", StudyName)
+def clean(options: StudyName) -> int:
+    """Remove the checkpoints that nothing needs any more, and say how much."""
     from study.campaigns.housekeeping import clean_study
 
     print(clean_study(options.where, options.name))

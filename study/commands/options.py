@@ -38,12 +38,7 @@ Extra = TypeVar("Extra")
 
 
 class OptionsListed(Exception):  # noqa: N818
-    """What a command reads its words as.
-
-    Attributes:
-        description: what ``--help`` says first.
-        options: all options, in the order of the help.
-    """
+    """What a command reads its words as: what ``--help`` says first, and all options in order."""
 
     def __init__(self, description: str, options: Sequence[Option]) -> None:
         super().__init__(description)
@@ -67,17 +62,9 @@ def read_command_line(
     prog: str,
     description: str,
 ) -> CommandLine[Extra]:
-    """Read a command line of generated options and a command's own.
+    """Read a command line of generated options and a command's own, as ``read_arguments`` does.
 
-    Args:
-        arguments: the words after the command's name.
-        settings: the generated options.
-        extra: a frozen dataclass, readable by tyro, whose fields all have defaults.
-        prog: the command as typed, e.g. ``noise-study run``.
-        description: what ``--help`` says first.
-
-    Raises:
-        SystemExit: after ``--help`` (0), or if an option's value is missing (2).
+    ``extra`` is a frozen dataclass, readable by tyro, whose fields all have defaults.
     """
     groups = {"command": extra, **settings.groups}
     command = dataclasses.make_dataclass(
@@ -97,8 +84,8 @@ def read_arguments(
 ) -> Extra:
     """Read ``arguments`` as a dataclass for tyro, with this project's answer to unknown options.
 
-    Raises:
-        SystemExit: after ``--help`` (0), or if an option's value is missing (2).
+    ``prog`` is the command as typed, e.g. ``noise-study run``. SystemExit comes after ``--help``
+    (0), or if an option's value is missing (2).
     """
     if tuple(arguments) == LIST_OPTIONS:
         raise OptionsListed(description, written_options(command))
@@ -162,20 +149,7 @@ def written_options(command: type) -> list[Option]:
         if dataclasses.is_dataclass(annotation):
             options += written_options(annotation)  # type: ignore[arg-type]
             continue
-        given = described(annotation)
-        options.append(
-            Option(
-                long=given.metavar if given.name is None else f"--{given.name}",
-                short=next((alias for alias in given.aliases if not alias.startswith("--")), None),
-                value="" if given.name is None else given.metavar,
-                default=(
-                    default_text(field.default)
-                    if given.default is None
-                    else given.default.removeprefix("(default: ").removesuffix(")")
-                ),
-                help=given.help,
-            )
-        )
+        options.append(described(annotation, default_text(field.default)))
     return options
 
 

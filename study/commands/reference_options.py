@@ -106,7 +106,6 @@ class ResolvedRun:
 
 
 def choose_policy(noise_type: str, stuck_only: bool, adaptive_off: bool) -> PolicyChoice:
-    """The policy that the reference's three switches mean."""
     if stuck_only and adaptive_off:
         raise InputError(
             "--noise-during-stuck-only and --disable-adaptive-flags contradict each other: "
@@ -120,18 +119,11 @@ def choose_policy(noise_type: str, stuck_only: bool, adaptive_off: bool) -> Poli
 
 
 def resolve_run(
-    preset: str,
-    config_file: str | None,
-    given: Mapping[str, Any],
-    reference: ReferenceOptions,
+    preset: str, config_file: str | None, given: Mapping[str, Any], reference: ReferenceOptions
 ) -> ResolvedRun:
     """Combine a preset, a configuration file and single options to one valid configuration.
 
-    Args:
-        preset: name of the preset below everything else.
-        config_file: JSON or YAML file with some or all settings, or None.
-        given: settings given on the command line, by path.
-        reference: the options that settings are derived from.
+    ``given`` are settings by path; others are derived from the ``reference``'s options.
     """
     from_file = {} if config_file is None else read_mapping(config_file)
     return combine(run_preset(preset), from_file, config_file or "", given, reference)
@@ -158,9 +150,7 @@ def combine(
         changes["noise/plan"] = []
     _derive_device(changes, reference.gpu, notices)
     config = parse_config(
-        TrainConfig,
-        merge(values, nest(changes)),
-        options=RUN_SETTINGS.names_of(given),
+        TrainConfig, merge(values, nest(changes)), options=RUN_SETTINGS.names_of(given)
     )
     return ResolvedRun(config, tuple(notices))
 

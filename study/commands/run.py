@@ -10,7 +10,7 @@ from study.api import run_study
 from study.campaigns.resume import resumed
 from study.campaigns.search_result import print_result
 from study.checks import read_configs
-from study.commands.dispatch import PROG
+from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
@@ -63,14 +63,14 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
         arguments,
         STUDY_OPTIONS,
         SearchOptions,
-        prog=f"{PROG} run",
+        prog=f"{NOISE_STUDY} run",
         description="Search for noise settings that beat the same training without noise, beside "
         "a pinned baseline.",
     )
     if str(line.given.get("trials", "")).startswith("+"):
         raise InputError(
-            f"trials (--trials) = {line.given['trials']}: {PROG} resume NAME --trials +N adds to "
-            "a study; here give how many there shall be"
+            f"trials (--trials) = {line.given['trials']}: {NOISE_STUDY} resume NAME --trials +N "
+            "adds to a study; here give how many there shall be"
         )
     preset = get_preset(line.extra.preset).model_dump(mode="json")
     from_file = read_mapping(line.extra.config) if line.extra.config else {}
@@ -79,10 +79,7 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
     if line.extra.configs:
         values["configs"] = read_configs(line.extra.configs)
     return parse_config(
-        StudyConfig,
-        values,
-        where=line.extra.config,
-        options=STUDY_OPTIONS.names_of(line.given),
+        StudyConfig, values, where=line.extra.config, options=STUDY_OPTIONS.names_of(line.given)
     )
 
 
@@ -93,41 +90,33 @@ RESUME_OPTIONS = SettingOptions(
 
 
 def resumed_config(arguments: Sequence[str]) -> StudyConfig:
-    """The configuration that a command line of ``noise-study resume`` means."""
     line = read_command_line(
         arguments,
         RESUME_OPTIONS,
         StudyName,
-        prog=f"{PROG} resume",
+        prog=f"{NOISE_STUDY} resume",
         description="Go on with a study that was interrupted, or extend one that is finished "
         "(--trials +50). Where an option is not given, the study's own setting holds.",
     )
-    given = dict(line.given)
-    more = 0
-    trials = given.get("trials", "")
-    if trials.startswith("+"):
-        more = _more_trials(given.pop("trials"))
+    given, more = dict(line.given), 0
+    if given.get("trials", "").startswith("+"):
+        text = given.pop("trials")
+        if not text[1:].isdecimal():
+            raise InputError(f"trials (--trials) = {text!r}: a whole number, or +N for N more")
+        more = int(text)
     return resumed(line.extra.where, line.extra.name, given, more_trials=more)
 
 
-def _more_trials(text: str) -> int:
-    if not text[1:].isdecimal():
-        raise InputError(f"trials (--trials) = {text!r}: a whole number, or +N for N more")
-    return int(text)
-
-
 def run(arguments: Sequence[str]) -> int:
-    """``noise-study run``."""
     return _run_to_the_end(study_config(arguments))
 
 
 def resume(arguments: Sequence[str]) -> int:
-    """``noise-study resume NAME``."""
-    return _run_to_the_end(resumed_config(arguments))
+    return _run_to_the_end(resumed_config(arguments), fetched=True)
 
 
-def _run_to_the_end(config: StudyConfig) -> int:
+def _run_to_the_end(config: StudyConfig, *, fetched: bool = False) -> int:
     console = Console()
-    summary = run_study(config, console=console)
+    summary = run_study(config, console=console, fetched=fetched)
     print_result(console, config, summary)
     return 0

@@ -28,12 +28,8 @@ THE_STUDYS = "the study's own"
 class Option:
     """One option, as the help and docs/options.md show it.
 
-    Attributes:
-        long: the long name with its dashes; what stands for the value of an argument without.
-        short: the short name with its dash, or None.
-        value: what stands for its value (``INT``), empty for a switch.
-        default: the default as text.
-        help: one sentence.
+    The names have their dashes; ``long`` is what stands for the value of an argument without.
+    ``value`` is what stands for its value (``INT``), empty for a switch.
     """
 
     long: str
@@ -103,8 +99,7 @@ class SettingOptions:
     def given(self, parsed: object) -> dict[str, Any]:
         """The settings that the command line gave, by path, as text still to be validated.
 
-        Args:
-            parsed: the parsed command, with one attribute for each of ``groups``.
+        ``parsed`` is the parsed command, with one attribute for each of ``groups``.
         """
         values = {
             name: value
@@ -122,11 +117,7 @@ class SettingOptions:
 def option(*names: str, help: str, value: str | None = None, default: str | None = None) -> Any:
     """Names and help of a hand-written option: ``Annotated[str, option("--gpu", "-g", …)]``.
 
-    Args:
-        names: the long name first, then any others, with their dashes.
-        help: one sentence.
-        value: what stands for the value.
-        default: the default as the help shall show it, if not the field's own.
+    The long name comes first; ``value`` stands for the value, ``default`` for the field's own.
     """
     long, *others = names
     return tyro.conf.arg(
@@ -145,7 +136,6 @@ def positional(value: str, help: str) -> Any:
 
 
 def _default(defaults: BaseModel | str, path: str) -> object:
-    """The default of the setting at ``path`` (``"noise/patience"``)."""
     value: Any = defaults
     if isinstance(defaults, BaseModel):
         for part in path.split("/"):
@@ -225,7 +215,6 @@ def _tyro_field(path: str, option: Option, field: FieldInfo) -> tuple[str, Any, 
 
 
 def _plain(field: FieldInfo, long: str, value: Any) -> Any:
-    """What a command line gave, as the configuration reads it."""
     if isinstance(value, bool):
         return value
     if isinstance(value, tuple):

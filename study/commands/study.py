@@ -4,21 +4,19 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from study.commands.dispatch import PROG, dispatch
+from study.commands.dispatch import NOISE_STUDY, dispatch
 from study.commands.look_after import clean, list_studies, sync, ui
 from study.commands.options import run_command
 from study.commands.run import resume, run
 
 
 def experiment(arguments: Sequence[str]) -> int:
-    """``noise-study experiment``."""
     from study.commands.experiment import run
 
     return run(arguments)
 
 
 def confirm(arguments: Sequence[str]) -> int:
-    """``noise-study confirm``."""
     from study.commands.confirm import run
 
     return run(arguments)
@@ -37,8 +35,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
 
 
 def main(arguments: Any = None) -> int:
-    """The command line; returns the exit code."""
-    return run_command(PROG, lambda words: dispatch(PROG, COMMANDS, words), arguments)
+    return run_command(NOISE_STUDY, lambda words: dispatch(NOISE_STUDY, COMMANDS, words), arguments)
 
 
 if __name__ == "__main__":

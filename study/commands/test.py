@@ -15,7 +15,7 @@ from trainables.presets import readme
 if TYPE_CHECKING:
     from study.run.weights_file import Weights
 
-PROG = "noise-test"
+NOISE_TEST = "noise-test"
 _DESCRIPTION = (
     "Evaluate a checkpoint on the test set: loss, accuracy, and each class. A checkpoint of "
     "noise-train knows its data set and model; a bare state dict needs --classifier."
@@ -89,13 +89,11 @@ class TestOptions:
         ),
     ] = None
     sharpness: Annotated[
-        bool,
-        option("--sharpness", help="also the drop of accuracy under noise on the weights"),
+        bool, option("--sharpness", help="also the drop of accuracy under noise on the weights")
     ] = False
     json: Annotated[bool, option("--json", help="print one JSON object on standard output")] = False
 
     def settings(self) -> dict[str, Any]:
-        """The settings that were given, by path."""
         named = {
             "classifier": "model/classifier",
             "dataset": "data/dataset",
@@ -117,12 +115,11 @@ class TestOptions:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(PROG, _test, arguments)
+    return run_command(NOISE_TEST, _test, arguments)
 
 
 def _test(arguments: Sequence[str]) -> int:
-    options = read_arguments(TestOptions, arguments, prog=PROG, description=_DESCRIPTION)
+    options = read_arguments(TestOptions, arguments, prog=NOISE_TEST, description=_DESCRIPTION)
     if options.checkpoint is None:
         raise InputError("--checkpoint is missing: give the weights file to evaluate")
     batch_size = options.images_a_batch

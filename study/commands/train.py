@@ -19,7 +19,7 @@ from trainables.presets import PRESETS
 if TYPE_CHECKING:
     from study.run.single_run import Interrupted
 
-PROG = "noise-train"
+NOISE_TRAIN = "noise-train"
 _DESCRIPTION = (
     "Train one classifier, with noise injected when training gets stuck, all the time, or never. "
     "Settings combine as preset < configuration file < single options."
@@ -31,8 +31,7 @@ class TrainOptions(ReferenceOptions):
     """What is trained, how it is shown, and where it is stored."""
 
     preset: Annotated[
-        str,
-        option("--preset", help="settings to start from", value="{" + ",".join(PRESETS) + "}"),
+        str, option("--preset", help="settings to start from", value="{" + ",".join(PRESETS) + "}")
     ] = "readme"
     config: Annotated[
         str | None,
@@ -86,18 +85,17 @@ class TrainOptions(ReferenceOptions):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_command(PROG, _train, arguments)
+    return run_command(NOISE_TRAIN, _train, arguments)
 
 
 def _train(arguments: Sequence[str]) -> int:
     line = read_command_line(
-        arguments, RUN_SETTINGS, TrainOptions, prog=PROG, description=_DESCRIPTION
+        arguments, RUN_SETTINGS, TrainOptions, prog=NOISE_TRAIN, description=_DESCRIPTION
     )
     options = line.extra
     resolved = resolve_run(options.preset, options.config, line.given, options)
     for notice in resolved.notices:
-        print(f"{PROG}: {notice}", file=sys.stderr)
+        print(f"{NOISE_TRAIN}: {notice}", file=sys.stderr)
     if options.print_config:
         print(resolved.config.model_dump_json(indent=2))
         return 0
@@ -131,16 +129,16 @@ def _run(arguments: Sequence[str], options: TrainOptions, resolved: ResolvedRun)
         print(_how_to_go_on(arguments, stop), file=sys.stderr)
         return 128 + stop.signal
     except (DivergedError, OSError) as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
+        print(f"{NOISE_TRAIN}: {error}", file=sys.stderr)
         return 1
     print_result(console, result)
     return 0 if result.diverged is None else 1
 
 
 def _how_to_go_on(arguments: Sequence[str], stop: "Interrupted") -> str:
-    words = [PROG, *(word for word in arguments if word != "--resume"), "--resume"]
+    words = [NOISE_TRAIN, *(word for word in arguments if word != "--resume"), "--resume"]
     kept = f"after {stop.epochs} complete epochs, kept in {stop.files.metrics}"
-    return f"{PROG}: interrupted {kept}; to go on:\n  {shlex.join(words)}"
+    return f"{NOISE_TRAIN}: interrupted {kept}; to go on:\n  {shlex.join(words)}"
 
 
 if __name__ == "__main__":

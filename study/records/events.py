@@ -27,13 +27,10 @@ class StudyEvent:
     """A study begins, or goes on after an interruption (``resumed``).
 
     Attributes:
-        name: the study's name.
         uid: its identity (``new_uid``), chosen once and repeated when it is resumed.
         config: its whole configuration as JSON types, without secrets.
-        objectives: the names of its objectives.
         asked: what it asks, in a sentence for people.
-        resumed: whether it began earlier.
-        time: ms since 1970.
+        time: ms since 1970, here and in every event.
     """
 
     name: str
@@ -52,11 +49,9 @@ class StartEvent:
     Attributes:
         key: its stable key (``trial-0007``, ``baseline-seed0``).
         role: ``baseline`` or ``trial``; in a confirmation ``confirm`` or ``placebo``.
-        seed: the seed it runs on.
         overrides: what it changes in the base configuration, by path.
         config: its whole ``TrainConfig`` as JSON types.
         baseline: the digest of its baseline (a baseline's own).
-        time: ms since 1970.
     """
 
     key: str
@@ -91,11 +86,8 @@ class NoteEvent:
 class ArtifactEvent:
     """A file that belongs to a run, or to the study itself (``key`` None).
 
-    Attributes:
-        key: the run's key.
-        path: the file, absolute or relative to the ledger's folder.
-        folder: the folder it gets among the run's artifacts; empty: the top.
-        time: ms since 1970.
+    ``path`` may be relative to the ledger's folder. ``folder`` is where the file goes among the
+    run's artifacts; empty: the top.
     """
 
     key: str | None
@@ -109,8 +101,6 @@ class EndEvent:
     """A run is over.
 
     Attributes:
-        key: its key.
-        state: ``complete``, ``pruned`` (stopped early) or ``failed``.
         reason: why it ended, if it is not complete.
         values: every objective's value, and the figures on the test set if it was evaluated there;
             empty for a failed run.
@@ -119,7 +109,6 @@ class EndEvent:
         fork_epoch: the epoch at which the run left its baseline's course, if it was forked.
         first_injection_epoch: the first noisy epoch.
         seconds: wall time of its training.
-        time: ms since 1970.
     """
 
     key: str
@@ -139,11 +128,9 @@ class StudyEndEvent:
     """The study is over, or interrupted; what is not ended then does not run any more.
 
     Attributes:
-        state: how it ended.
         best: the best run's key, if there is one. Confirmations of earlier versions wrote their
             verdict here; it is a tag now.
         tags: what else it says of the study; ``verdict``: a confirmation's, in a sentence.
-        time: ms since 1970.
     """
 
     state: StudyState

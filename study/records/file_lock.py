@@ -18,12 +18,7 @@ class LockHeldError(RuntimeError):
 
 
 def take(path: Path) -> "FileLock":
-    """Hold the lock until ``release``, without waiting for it.
-
-    Raises:
-        LockHeldError: if another process holds it.
-        OSError: if the file can't be opened.
-    """
+    """Hold the lock until ``release``. ``LockHeldError`` at once if another process holds it."""
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from study.config import RunsConfig, StudyConfig, differences
 from study.records.file_lock import LockHeldError, take
 from study.records.json_files import write_json
 from study.records.ledger_view import read_ledger
+from study.records.named_file import NamedFile
 from study.records.remote import fetch, folders
 from study.records.remote_lock import remote_lock
 from study.records.storage import Storage, Where
@@ -29,13 +30,21 @@ _URIS = ("storage", "tracking_uri", "address")
 class StudyFolder:
     """The files of one study under ``STORAGE/NAME``.
 
-    Attributes:
-        path: the local folder of its records.
-        remote: its place in an object store, if that is where it is kept.
+    Its records lie in the local folder ``path``; ``remote`` is its place in an object store.
     """
 
     path: Path
     remote: ObjectPath | None = None
+
+    config = NamedFile("study.json")  # The whole configuration of a study,
+    experiment = NamedFile("experiment_config.json")  # or of an experiment.
+    ledger = NamedFile("ledger.jsonl")
+    journal = NamedFile("optuna.journal")  # Optuna's storage.
+    summary = NamedFile("summary.json")
+    best_config = NamedFile("best_config.json")  # The winner's run configuration.
+    space = NamedFile("space.json")  # The search space as it was fixed when the search began.
+    mlflow_offset = NamedFile("mlflow.offset")  # How much of the ledger has been sent to MLflow.
+    lock = NamedFile("lock")  # Held by the process that runs the study.
 
     @classmethod
     def of(cls, storage: Where, name: str) -> "StudyFolder":
@@ -61,41 +70,6 @@ class StudyFolder:
         return StudyFolder(self.path / name, None if self.remote is None else self.remote / name)
 
     @property
-    def config(self) -> Path:
-        """The study's whole configuration."""
-        return self.path / "study.json"
-
-    @property
-    def experiment(self) -> Path:
-        """An experiment's whole configuration; it has no ``study.json``."""
-        return self.path / "experiment_config.json"
-
-    @property
-    def ledger(self) -> Path:
-        """Everything that happened, in order."""
-        return self.path / "ledger.jsonl"
-
-    @property
-    def journal(self) -> Path:
-        """Optuna's storage."""
-        return self.path / "optuna.journal"
-
-    @property
-    def summary(self) -> Path:
-        """The result."""
-        return self.path / "summary.json"
-
-    @property
-    def best_config(self) -> Path:
-        """The winner's run configuration."""
-        return self.path / "best_config.json"
-
-    @property
-    def space(self) -> Path:
-        """The search space as it was fixed when the search began."""
-        return self.path / "space.json"
-
-    @property
     def checkpoints(self) -> Location:
         """The trials' checkpoints, where every worker reaches them."""
         return (self.path if self.remote is None else self.remote) / "checkpoints"
@@ -105,16 +79,6 @@ class StudyFolder:
         """The same as text, with the secrets that a URI may hold: for workers, not for files."""
         root = self.checkpoints
         return str(root) if isinstance(root, Path) else root.uri
-
-    @property
-    def mlflow_offset(self) -> Path:
-        """How much of the ledger has been sent to MLflow."""
-        return self.path / "mlflow.offset"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that runs the study."""
-        return self.path / "lock"
 
     def stored_config(self) -> StudyConfig | None:
         """The configuration that the study has by now; None if there is no study.
@@ -133,7 +97,6 @@ class StudyFolder:
             return parse_config(StudyConfig, dict(study.config), where=str(self.ledger))
 
     def check_same_study(self, wanted: StudyConfig) -> None:
-        """Refuse a name that is taken by a study with other settings."""
         if self.experiment.exists():
             raise InputError(
                 f"name = {wanted.name!r}: taken by an experiment in {self.path}; "
@@ -142,11 +105,7 @@ class StudyFolder:
         stored = self.stored_config()
         if stored is None:
             return
-        # What the data set filled in is no setting that anyone gave.
-        unresolved = {"mean": None, "std": None, "classes": None}
-        lines = differences(
-            _with_data(stored, unresolved, wanted), _with_data(wanted, unresolved, wanted)
-        )
+        lines = differences(_without_found(stored, wanted), wanted)
         if lines:
             raise InputError(
                 f"name = {wanted.name!r}: taken by a study with other settings in {self.path}:\n  "
@@ -176,7 +135,6 @@ class StudyFolder:
             lock.release()
 
     def write_config(self, config: StudyConfig) -> None:
-        """Store the study's configuration, without the secrets that its URIs may hold."""
         write_json(self.config, public_values(config))
 
 
@@ -202,15 +160,14 @@ def check_secrets(config: RunsConfig) -> None:
             )
 
 
-def _with_data(config: StudyConfig, update: dict[str, None], wanted: StudyConfig) -> StudyConfig:
-    given = wanted.train.data
-    update = {key: None for key in update if getattr(given, key) is None}
-    data = config.train.data.model_copy(update=update)
+def _without_found(config: StudyConfig, wanted: StudyConfig) -> StudyConfig:
+    """What the data set filled in is no setting that anyone gave."""
+    found = [key for key in ("mean", "std", "classes") if getattr(wanted.train.data, key) is None]
+    data = config.train.data.model_copy(update=dict.fromkeys(found))
     return config.model_copy(update={"train": config.train.model_copy(update={"data": data})})
 
 
 def find_studies(storage: Where) -> list[StudyFolder]:
-    """All studies under a storage, by name."""
     where = Storage.of(storage)
     if where.remote is not None:
         for name in folders(where.remote):
@@ -220,7 +177,6 @@ def find_studies(storage: Where) -> list[StudyFolder]:
 
 
 def storage_of(config: RunsConfig) -> Storage:
-    """Where a study's files are."""
     return Storage.of(config.storage, config.work_dir)
 
 

@@ -17,7 +17,6 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from study.records.events import (
@@ -83,8 +82,7 @@ def encode(event: Event) -> bytes:
 def decode(line: bytes) -> Event:
     """The inverse of ``encode``; the line's end may be missing.
 
-    Raises:
-        LedgerError: if the line is damaged, or an event that this version doesn't know.
+    ``LedgerError``: the line is damaged, or an event that this version doesn't know.
     """
     body = line[_BODY:].rstrip(b"\n")
     if not line.startswith(_PREFIX) or line[_BODY - 2 : _BODY] != b'",':
@@ -142,11 +140,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open for appending, creating file and folder.
-
-        Raises:
-            OSError: if the file can't be opened or repaired.
-        """
+        """Open for appending, creating file and folder."""
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         created = not self.path.exists()
@@ -163,10 +157,8 @@ class Ledger:
     def append(self, event: Event) -> None:
         """Write one event: whole lines only, in one call to the operating system.
 
-        Ends and the study's own events are synchronised to the disk.
-
-        Raises:
-            OSError: if it can't be written now; it is tried again with the next event.
+        Ends and the study's own events are synchronised to the disk. After an ``OSError`` the
+        event is tried again with the next one.
         """
         self._unwritten += encode(event)
         self._write()
@@ -186,11 +178,7 @@ class Ledger:
         self._unwritten = b""
 
     def close(self) -> None:
-        """Write what is left and close; harmless when it is closed already.
-
-        Raises:
-            OSError: if lines are left that can't be written.
-        """
+        """Write what is left (or raise ``OSError``) and close; harmless when it is closed."""
         if self._file < 0:
             return
         try:
@@ -203,12 +191,7 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -258,13 +241,9 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some whole lines of a ledger.
+    """Some whole lines of a ledger; the next chunk begins at byte ``offset``.
 
-    Attributes:
-        events: what they say, in order.
-        offset: where the next chunk begins, in bytes.
-        lines: how many lines there were.
-        damage: lines that were skipped, numbered within the chunk.
+    ``damage``: lines that were skipped, numbered within the chunk.
     """
 
     events: tuple[Event, ...]
@@ -274,12 +253,9 @@ class Chunk:
 
 
 def read_chunk(path: Path, offset: int = 0, *, max_bytes: int = _CHUNK) -> Chunk:
-    """Read whole lines from ``offset`` on; a line still being written is left for later.
+    """Read about ``max_bytes`` of whole lines, at least one, from an earlier chunk's ``offset`` on.
 
-    Args:
-        path: the ledger; a missing one is empty.
-        offset: the beginning of a line, as an earlier chunk gave it.
-        max_bytes: about how much to read; at least one line is.
+    A missing ledger is empty; a line still being written is left for later.
     """
     content = _whole_lines(path, offset, max_bytes)
     events: list[Event] = []

@@ -2,23 +2,12 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from study.records.events import (
-    ArtifactEvent,
-    EndEvent,
-    EpochsEvent,
-    Event,
-    NoteEvent,
-    StartEvent,
-    StudyEndEvent,
-    StudyEvent,
-    StudyState,
-    TrialState,
-)
+from study.records import events
 from study.records.ledger import Chunk, Damage, read_chunk
 from trainables.metrics import EpochMetrics
 
@@ -32,9 +21,8 @@ class StudyInfo:
     Attributes:
         name, uid, config, asked: as in the last ``StudyEvent``.
         tags: all notes on the study, merged.
-        started: ms since 1970 of its first event.
+        started: ms since 1970.
         state: how it ended; None while it runs, or if its process died.
-        best: the best trial's key, once it has ended.
         resumed: how often it went on.
     """
 
@@ -44,7 +32,7 @@ class StudyInfo:
     asked: str
     tags: Mapping[str, str]
     started: int
-    state: StudyState | None
+    state: events.StudyState | None
     best: str | None
     resumed: int
 
@@ -59,8 +47,8 @@ class TrialRecord:
         shared_epochs: how many of them it shares with its baseline, untrained.
         lost_epochs: epochs missing before the last known one, because their lines are damaged.
         state: how it ended; None if it has not.
-        reason, values, paired_difference, epochs_trained, fork_epoch, seconds: as in its
-            ``EndEvent``; for an unfinished run what follows from the history so far.
+        reason, values, paired_difference, epochs_trained, seconds: as in its ``EndEvent``; for an
+            unfinished run what follows from the history so far.
         first_injection_epoch: the first noisy epoch so far.
         tags: its notes, merged.
         started, ended: ms since 1970.
@@ -75,12 +63,11 @@ class TrialRecord:
     history: tuple[EpochMetrics, ...] = ()
     shared_epochs: int = 0
     lost_epochs: tuple[int, ...] = ()
-    state: TrialState | None = None
+    state: events.TrialState | None = None
     reason: str = ""
     values: Mapping[str, float] = field(default_factory=dict)
     paired_difference: Mapping[str, float] = field(default_factory=dict)
     epochs_trained: int = 0
-    fork_epoch: int | None = None
     first_injection_epoch: int | None = None
     seconds: float | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -89,7 +76,6 @@ class TrialRecord:
 
     @property
     def finished(self) -> bool:
-        """Whether it has ended, in whatever way."""
         return self.state is not None
 
 
@@ -97,11 +83,8 @@ class TrialRecord:
 class LedgerState:
     """Everything a ledger says, as of one moment.
 
-    Attributes:
-        study: the study itself; None before its first event.
-        trials: all runs by key, baselines included, in the order in which they began.
-        damage: lines that were skipped.
-        offset: how far the ledger was read, in bytes.
+    ``study`` is None before its first event. ``trials`` holds all runs by key, baselines included,
+    in the order in which they began; ``offset`` is how far the ledger was read, in bytes.
     """
 
     study: StudyInfo | None
@@ -110,7 +93,6 @@ class LedgerState:
     offset: int = 0
 
     def by_role(self, role: str) -> tuple[TrialRecord, ...]:
-        """The runs of one role, in order."""
         return tuple(record for record in self.trials.values() if record.role == role)
 
 
@@ -127,7 +109,7 @@ class LedgerView:
         self._offset = 0
         self._lines = 0
         self._damage: list[Damage] = []
-        self._study: _StudySoFar | None = None
+        self._study: StudyInfo | None = None
         self._trials: dict[str, _TrialSoFar] = {}
         self._orphans: set[str] = set()
 
@@ -140,10 +122,7 @@ class LedgerView:
                 self._absorb(event)
         trials = {key: trial.record() for key, trial in self._trials.items()}
         return LedgerState(
-            study=self._study.info() if self._study else None,
-            trials=MappingProxyType(trials),
-            damage=tuple(self._damage),
-            offset=self._offset,
+            self._study, MappingProxyType(trials), tuple(self._damage), offset=self._offset
         )
 
     def _chunks(self) -> Iterator[Chunk]:
@@ -153,28 +132,23 @@ class LedgerView:
             self._lines += chunk.lines
 
     def _skip(self, damage: Damage) -> None:
-        found = Damage(damage.offset, self._lines + damage.line, damage.reason)
-        self._damage.append(found)
-        log.warning(
-            "%s: line %d (byte %d) is skipped: %s",
-            self.path,
-            found.line,
-            found.offset,
-            found.reason,
-        )
+        line = self._lines + damage.line
+        self._damage.append(replace(damage, line=line))
+        skipped = "%s: line %d (byte %d) is skipped: %s"
+        log.warning(skipped, self.path, line, damage.offset, damage.reason)
 
-    def _absorb(self, event: Event) -> None:
-        if isinstance(event, StudyEvent):
-            self._study = self._study or _StudySoFar(event)
-            self._study.began(event)
-        elif isinstance(event, StudyEndEvent):
+    def _absorb(self, event: events.Event) -> None:
+        if isinstance(event, events.StudyEvent):
+            self._study = _begun(self._study, event)
+        elif isinstance(event, events.StudyEndEvent):
             if self._study:
-                self._study.over(event)
-        elif isinstance(event, StartEvent):
+                tags = {**self._study.tags, **event.tags}
+                self._study = replace(self._study, state=event.state, best=event.best, tags=tags)
+        elif isinstance(event, events.StartEvent):
             self._trials.setdefault(event.key, _TrialSoFar(event)).began(event)
         elif event.key is None:
-            if self._study and isinstance(event, NoteEvent):
-                self._study.tags.update(event.tags)
+            if self._study and isinstance(event, events.NoteEvent):
+                self._study = replace(self._study, tags={**self._study.tags, **event.tags})
         elif (trial := self._trials.get(event.key)) is not None:
             trial.absorb(event)
         elif event.key not in self._orphans:
@@ -182,64 +156,45 @@ class LedgerView:
             log.warning("%s: the start of %s is lost; it is left out", self.path, event.key)
 
 
-class _StudySoFar:
-    """Mutable state of the study while events arrive."""
-
-    def __init__(self, first: StudyEvent) -> None:
-        self.first = self.last = first
-        self.tags: dict[str, str] = {}
-        self.resumed = 0
-        self.end: StudyEndEvent | None = None
-
-    def began(self, event: StudyEvent) -> None:
-        self.last = event
-        self.resumed += event.resumed
-        self.end = None
-
-    def over(self, event: StudyEndEvent) -> None:
-        self.end = event
-        self.tags.update(event.tags)
-
-    def info(self) -> StudyInfo:
-        last, end = self.last, self.end
-        return StudyInfo(
-            name=last.name,
-            uid=self.first.uid,
-            config=last.config,
-            asked=last.asked,
-            tags=MappingProxyType(dict(self.tags)),
-            started=self.first.time,
-            state=end.state if end else None,
-            best=end.best if end else None,
-            resumed=self.resumed,
-        )
+def _begun(before: StudyInfo | None, event: events.StudyEvent) -> StudyInfo:
+    return StudyInfo(
+        name=event.name,
+        uid=before.uid if before else event.uid,
+        config=event.config,
+        asked=event.asked,
+        tags=before.tags if before else {},
+        started=before.started if before else event.time,
+        state=None,
+        best=None,
+        resumed=(before.resumed if before else 0) + event.resumed,
+    )
 
 
 class _TrialSoFar:
-    """Mutable state of one run while events arrive."""
-
-    def __init__(self, start: StartEvent) -> None:
+    def __init__(self, start: events.StartEvent) -> None:
         self.start = start
         self.rows: dict[int, EpochMetrics] = {}
         self.shared: set[int] = set()
         self.tags: dict[str, str] = {}
-        self.end: EndEvent | None = None
+        self.end: events.EndEvent | None = None
         self._differs = False
         self._record: TrialRecord | None = None
 
-    def began(self, event: StartEvent) -> None:
+    def began(self, event: events.StartEvent) -> None:
         """It starts, or starts again after it had ended."""
         self.end = None
         self._record = None
 
-    def absorb(self, event: EpochsEvent | NoteEvent | ArtifactEvent | EndEvent) -> None:
+    def absorb(
+        self, event: events.EpochsEvent | events.NoteEvent | events.ArtifactEvent | events.EndEvent
+    ) -> None:
         self._record = None
-        if isinstance(event, EpochsEvent):
+        if isinstance(event, events.EpochsEvent):
             for row in event.rows:
                 self._add(row, event.shared)
-        elif isinstance(event, NoteEvent):
+        elif isinstance(event, events.NoteEvent):
             self.tags.update(event.tags)
-        elif isinstance(event, EndEvent):
+        elif isinstance(event, events.EndEvent):
             self.end = event
 
     def _add(self, row: EpochMetrics, shared: bool) -> None:
@@ -281,7 +236,6 @@ class _TrialSoFar:
             values=end.values if end else {},
             paired_difference=end.paired_difference if end else {},
             epochs_trained=end.epochs_trained if end else len(history) - len(self.shared),
-            fork_epoch=end.fork_epoch if end else None,
             first_injection_epoch=first_injection,
             seconds=end.seconds if end else None,
             tags=MappingProxyType(dict(self.tags)),
@@ -292,11 +246,5 @@ class _TrialSoFar:
 
 def same_numbers(a: EpochMetrics, b: EpochMetrics) -> bool:
     """Whether two reports of an epoch agree; NaN equals NaN here."""
-    if a == b:
-        return True
-    return all(_same(a, b, name) for name in EpochMetrics.__dataclass_fields__)
-
-
-def _same(a: EpochMetrics, b: EpochMetrics, name: str) -> bool:
-    x, y = getattr(a, name), getattr(b, name)
-    return bool(x == y or (x != x and y != y))  # noqa: PLR0124
+    pairs = ((getattr(a, name), getattr(b, name)) for name in EpochMetrics.__dataclass_fields__)
+    return a == b or all(x == y or (x != x and y != y) for x, y in pairs)  # noqa: PLR0124

@@ -14,19 +14,14 @@ def seeded_key(name: str, seed: int) -> str:
 
 
 def baseline_key(seed: int) -> str:
-    """The key of a study's pinned baseline on a seed."""
     return seeded_key(BASELINE, seed)
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training.
+    """One training; ``name`` is what is trained, on however many seeds.
 
-    Attributes:
-        role: what it is in its campaign.
-        name: what is trained, on however many seeds.
-        seed: the seed of this run.
-        changes: what it changes in the base configuration besides the seed, by path.
+    ``changes``: what it changes in the base configuration besides the seed, by path.
     """
 
     role: Role
@@ -46,5 +41,4 @@ class PlannedRun:
 
 
 def baseline_run(seed: int) -> PlannedRun:
-    """A study's pinned baseline on a seed."""
     return PlannedRun("baseline", BASELINE, seed, {"noise/policy": "off"})

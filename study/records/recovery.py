@@ -41,11 +41,7 @@ def forget_unknown(folder: StudyFolder, state: LedgerState) -> None:
 
 
 def damage_notes(state: LedgerState) -> list[str]:
-    """What the reader of the result has to know about lines of the ledger that are damaged.
-
-    Args:
-        state: the ledger, with what could be found again.
-    """
+    """What the reader of the result has to know about the ledger's damaged lines."""
     if not state.damage:
         return []
     lines = ", ".join(str(damage.line) for damage in state.damage[:5])

@@ -51,24 +51,24 @@ def asking(remote: ObjectPath) -> Iterator[None]:
         raise RemoteError(f"{remote}: {first[:300]}") from None
 
 
-def check_remote(remote: ObjectPath) -> None:
-    """Refuse an object store that does not answer."""
+@contextmanager
+def _needing(remote: ObjectPath, hint: str = "") -> Iterator[None]:
     try:
         with asking(remote):
-            remote.exists()
+            yield
     except RemoteError as error:
-        raise InputError(
-            f"storage = {error}; give a URI that this machine can reach and may read (--storage)"
-        ) from None
+        raise InputError(f"storage = {error}{hint}") from None
+
+
+def check_remote(remote: ObjectPath) -> None:
+    with _needing(remote, "; give a URI that this machine can reach and may read (--storage)"):
+        remote.exists()
 
 
 def folders(remote: ObjectPath) -> list[str]:
     """The names of the folders directly below."""
-    try:
-        with asking(remote):
-            return sorted(path.name for path in remote.folders())
-    except RemoteError as error:
-        raise InputError(f"storage = {error}") from None
+    with _needing(remote):
+        return sorted(path.name for path in remote.folders())
 
 
 def fetch(local: Path, remote: ObjectPath) -> None:
@@ -77,13 +77,10 @@ def fetch(local: Path, remote: ObjectPath) -> None:
     Local records that the store has not seen yet are kept. Records of a study that went on
     elsewhere replace them; they are set aside under ``.superseded``.
     """
-    try:
-        with asking(remote):
-            # The records of a process on this machine are the newest.
-            if not is_held(local / LOCK):
-                bring(local, remote)
-    except RemoteError as error:
-        raise InputError(f"storage = {error}; the study's records can't be fetched") from None
+    with _needing(remote, "; the study's records can't be fetched"):
+        # The records of a process on this machine are the newest.
+        if not is_held(local / LOCK):
+            bring(local, remote)
 
 
 def bring(local: Path, remote: ObjectPath) -> None:

@@ -35,11 +35,7 @@ class RemoteCopy:
     ) -> None:
         """Nothing happens before ``start`` or ``copy``; the caller holds the study.
 
-        Args:
-            local: the study's work folder.
-            remote: the study's place in the store.
-            database: MLflow's local database, if that is where the study is tracked.
-            say: for the few lines that the user should see.
+        ``database`` is MLflow's local one, if the study is tracked there.
         """
         self._local = local
         self._remote = remote
@@ -54,8 +50,8 @@ class RemoteCopy:
         self._lost = False
 
     def start(self) -> None:
-        """Begin to follow the ledger."""
-        self._offset = _size(self._local / LEDGER)
+        ledger = self._local / LEDGER
+        self._offset = ledger.stat().st_size if ledger.exists() else 0
         self._thread = threading.Thread(target=self._follow, name="storage-copy", daemon=True)
         self._thread.start()
 
@@ -67,11 +63,7 @@ class RemoteCopy:
         return self._try_copy()
 
     def copy(self) -> None:
-        """Copy what has changed since it was copied last.
-
-        Raises:
-            RemoteError: if the store can't be written; all of it is tried again the next time.
-        """
+        """Copy what changed since the last copy; after a ``RemoteError`` all is tried again."""
         with asking(self._remote):
             self._check_held()
             for path in sorted(self._files(), key=lambda path: order(path.name)):
@@ -162,10 +154,3 @@ def _snapshot(database: Path) -> bytes:
         ):
             source.backup(target)
         return copy.read_bytes()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

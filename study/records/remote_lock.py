@@ -27,12 +27,9 @@ _PROCESS = uuid.uuid4().hex
 
 @dataclass(frozen=True)
 class _Holder:
-    """Who holds a study: what the lock object says.
+    """The process that holds a study: what the lock object says.
 
-    Attributes:
-        token: the process.
-        pid, host, folder: where it runs and keeps its records.
-        time: seconds since 1970 of its last sign of life.
+    ``time``: seconds since 1970 of its last sign of life.
     """
 
     token: str
@@ -51,7 +48,6 @@ class _Holder:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether there is such a process on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -24,9 +24,8 @@ class Storage:
 
     Attributes:
         given: the folder or URI, as the user gave it, with its secrets.
-        work_dir: the work folder that was given for a URI; None: the default one.
+        work_dir: what was given for a URI; None: the default one.
         folder: the local folder of the studies' records, absolute.
-        remote: the place in the object store; None for a plain folder.
     """
 
     given: str
@@ -52,7 +51,6 @@ class Storage:
 
     @property
     def shown(self) -> str:
-        """The storage without secrets."""
         return redact_uri(self.given)
 
     @property

@@ -33,15 +33,11 @@ class ResultPart(BaseModel):
 
 
 class ObjectiveSummary(ResultPart):
-    """What was searched for."""
-
     metric: str | list[str]
     mode: str | list[str]
 
 
 class BaselineSummary(ResultPart):
-    """The pinned baseline on one seed."""
-
     seed: int
     value: Value
     metrics: dict[str, float | None]
@@ -78,8 +74,6 @@ class CostSummary(ResultPart):
 
 
 class Summary(ResultPart):
-    """``summary.json``."""
-
     study: str
     objective: ObjectiveSummary
     baseline: list[BaselineSummary]
@@ -94,13 +88,7 @@ def summarise(
     state: LedgerState,
     run_ids: Mapping[str, str] | None = None,
 ) -> Summary:
-    """The summary of what the ledger holds.
-
-    Args:
-        config: the study's configuration.
-        state: the ledger's content.
-        run_ids: MLflow's run id by trial key, as far as known.
-    """
+    """The summary of a ledger; ``run_ids``: MLflow's run id by trial key, as far as known."""
     runs = run_ids or {}
     records = sorted(state.trials.values(), key=lambda record: record.key)
     baselines = [r for r in records if r.role == "baseline" and r.state == "complete"]

@@ -1,24 +1,16 @@
 """What a single run shows while it trains: a dashboard, or without a terminal a line an epoch.
 
-A view is told of steps and epochs by the loop that it watches and changes nothing in it.
+A view is told of steps (``step`` of the epoch's ``steps``, from 1) and epochs by the loop that it
+watches, and changes nothing in it.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
+from rich import progress
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -39,19 +31,6 @@ _PHASES = {
 }
 
 
-class RunView(Protocol):
-    """Watches a run."""
-
-    def step(self, step: int, steps: int) -> None:
-        """An optimiser step is done: ``step`` of the epoch's ``steps``, counted from 1."""
-
-    def epoch(self, row: EpochMetrics, injection: Injection) -> None:
-        """An epoch is done."""
-
-    def note(self, text: str) -> None:
-        """Something to tell the user."""
-
-
 class PlainView:
     """One line an epoch, for files, pipes and CI."""
 
@@ -63,13 +42,11 @@ class PlainView:
         """Nothing: steps are too many for lines."""
 
     def epoch(self, row: EpochMetrics, injection: Injection) -> None:
-        """Print the epoch's line."""
         watched = self._watched
         watched.add(row)
         self._console.print(epoch_line(watched, row, injection), soft_wrap=True, highlight=False)
 
     def note(self, text: str) -> None:
-        """Print it."""
         self._console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
@@ -88,13 +65,11 @@ class LiveView:
         self._live.update(self._render())
 
     def step(self, step: int, steps: int) -> None:
-        """Move the bars."""
         watched = self._watched
         watched.done = len(watched.history) + step / steps
         self._bars.update(self._steps, completed=step, total=steps)
 
     def epoch(self, row: EpochMetrics, injection: Injection) -> None:
-        """Redraw everything."""
         self._watched.add(row)
         self._watched.injection = injection
         self._bars.update(self._epochs, completed=len(self._watched.history))
@@ -103,7 +78,6 @@ class LiveView:
         self._live.update(self._render())
 
     def note(self, text: str) -> None:
-        """Print it above the dashboard."""
         self._live.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     def _render(self) -> RenderableType:
@@ -123,7 +97,6 @@ def watching(
 
 
 def epoch_line(watched: Watched, row: EpochMetrics, injection: Injection) -> str:
-    """An epoch in one line of plain text."""
     best = watched.best
     parts = [
         f"epoch {row.epoch + 1}/{watched.config.epochs}",
@@ -140,7 +113,6 @@ def epoch_line(watched: Watched, row: EpochMetrics, injection: Injection) -> str
 
 
 def noise_text(injection: Injection) -> str:
-    """The controller's decision for an epoch, in a few words."""
     if injection.injecting:
         by = f" by {'+'.join(injection.signals)}" if injection.signals else ""
         return f"{injection.kind} {injection.magnitude:.3g}{by}"
@@ -150,7 +122,6 @@ def noise_text(injection: Injection) -> str:
 
 
 def render(watched: Watched, bars: RenderableType, *, graphs: bool) -> RenderableType:
-    """The whole dashboard."""
     parts: list[RenderableType] = [
         Panel(bars, title=watched.title, title_align="left", border_style="cyan"),
         SideBySide(_metrics_panel(watched), _noise_panel(watched)),
@@ -160,7 +131,7 @@ def render(watched: Watched, bars: RenderableType, *, graphs: bool) -> Renderabl
     return Group(*parts)
 
 
-class _TimeLeft(ProgressColumn):
+class _TimeLeft(progress.ProgressColumn):
     """Time left of the whole run and of the epoch under way, from the pace of their steps."""
 
     max_refresh = 0.5
@@ -169,8 +140,7 @@ class _TimeLeft(ProgressColumn):
         super().__init__()
         self._watched = watched
 
-    def render(self, task: Task) -> Text:
-        """The time left of what the bar counts."""
+    def render(self, task: progress.Task) -> Text:
         left = self._watched.seconds_left
         if task.description != "epochs":
             pace = (task.elapsed or 0.0) / task.completed if task.completed else None
@@ -178,12 +148,12 @@ class _TimeLeft(ProgressColumn):
         return Text("" if left is None else f"{duration(left)} left", style="cyan")
 
 
-def _progress(watched: Watched) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
+def _progress(watched: Watched) -> progress.Progress:
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=None),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
         _TimeLeft(watched),
         expand=True,
     )
@@ -198,11 +168,10 @@ def _labelled() -> Table:
 
 def _metrics_panel(watched: Watched) -> Panel:
     table = _labelled()
-    row = watched.history[-1] if watched.history else None
-    if row is None:
+    if not watched.history:
         table.add_row("epoch", "the first one is under way")
         return Panel(table, title="metrics", title_align="left")
-    best = watched.best
+    row, best = watched.history[-1], watched.best
     gap = f"gap {row.train_accuracy - row.val_accuracy:+.2%}"
     found = f"[bold]{best.val_accuracy:.2%}[/] in epoch {best.epoch + 1}" if best else "–"
     table.add_row("training", f"loss {row.train_loss:.4f}   accuracy {row.train_accuracy:.2%}")

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,7 @@ if TYPE_CHECKING:
 class EpochLog:
     """The files with a line for each epoch; opening cuts off the epochs from ``start`` on.
 
-    Args:
-        files: the run.
-        classes: names of the classes.
-        start: the epoch that comes next.
-        per_layer: whether ``noise.jsonl`` has the norms of every layer.
+    ``per_layer``: whether ``noise.jsonl`` has the norms of every layer.
     """
 
     NAMES = ("epoch_metrics", "signals", "noise", "optimizer")
@@ -40,26 +37,14 @@ class EpochLog:
             self._files[name] = path.open("a", encoding="utf-8")
 
     def write(self, row: EpochMetrics, injection: Injection, details: "EpochDetails") -> None:
-        """Append what is known of one epoch to every file."""
         self._append("epoch_metrics", [self._metrics(row, details)])
-        self._append(
-            "signals",
-            [
-                {
-                    "epoch": row.epoch,
-                    "signal": reading.name,
-                    "value": reading.value,
-                    "threshold": reading.threshold,
-                    "raised": reading.raised,
-                }
-                for reading in injection.readings
-            ],
-        )
+        readings = [asdict(reading) for reading in injection.readings]
+        lines = [{"epoch": row.epoch, "signal": known.pop("name"), **known} for known in readings]
+        self._append("signals", lines)
         self._append("noise", [self._noise(row, injection, details)])
         self._append("optimizer", [{"epoch": row.epoch, "lr": row.lr, **details.optimizer_norms}])
 
     def close(self) -> None:
-        """Close all files."""
         for file in self._files.values():
             file.close()
 

@@ -13,7 +13,8 @@ from study.checks import check_train
 from study.run.results import per_class
 from study.run.weights_file import Weights, load_into
 from trainables.config import TrainConfig
-from trainables.data.device_data import EVAL_BATCH, DeviceData, load_dataset, resolve_data
+from trainables.data.device_data import EVAL_BATCH, DeviceData
+from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.device import set_up_torch
 from trainables.evaluation import EvalResult, Sharpness, evaluate, sharpness
 from trainables.models.registry import build_model, to_memory_format
@@ -32,15 +33,7 @@ _SHARPNESS_SEED = 0
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a checkpoint achieves on a test set.
-
-    Attributes:
-        checkpoint: the file.
-        config: model and data set, resolved.
-        classes: names of the classes.
-        test: figures on the test set.
-        sharpness: if it was asked for.
-    """
+    """What a checkpoint achieves on a test set; ``config`` is resolved."""
 
     checkpoint: Path
     config: TrainConfig
@@ -76,15 +69,9 @@ def evaluate_checkpoint(
     with_sharpness: bool = False,
     log: Console,
 ) -> Evaluation:
-    """Evaluate a checkpoint.
+    """Evaluate ``weights``, read from ``path``, with the model and the data set of ``config``.
 
-    Args:
-        path: where the weights were read, for messages.
-        weights: what was read there.
-        config: the model and the data set that they are tried on.
-        batch_size: images a batch; None: as in training.
-        with_sharpness: whether to measure that, too.
-        log: where notices go.
+    ``batch_size`` None: as in training.
     """
     config = check_train(config)
     dataset = load_dataset(config.data)
@@ -124,7 +111,6 @@ def _other_classes(trained: Sequence[str], found: Sequence[str]) -> str:
 def evaluate_test_set(
     model: nn.Module, data: DeviceData, config: TrainConfig, batch_size: int = EVAL_BATCH
 ) -> EvalResult:
-    """The model's result on the test set, by class too."""
     batches = data.eval_batches("test", batch_size)
     return evaluate(model, batches, len(data.classes), precision=config.precision)
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.records.file_lock import LockHeldError, take
 from study.records.json_files import plain, write_json
+from study.records.named_file import NamedFile
 from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
@@ -65,15 +66,20 @@ def noise_label(config: TrainConfig) -> str:
 class RunFiles:
     """Where the files of one run are.
 
-    Attributes:
-        folder: holds the weights and ``metrics/``.
-        name: the run's name, that of its folder under ``metrics/``.
-        save_as: the weights file's name, or None: the run's name with epoch and accuracy.
+    ``folder`` holds the weights and ``metrics/``, which has a folder of the run's name. ``save_as``
+    is the weights file's name; None: the run's name with epoch and accuracy.
     """
 
     folder: Path
     name: str
     save_as: str | None = None
+
+    config = NamedFile("config.json", under="metrics")
+    state = NamedFile("last.ckpt", under="metrics")  # The checkpoint that the run goes on from.
+    ledger = NamedFile("tracking.jsonl", under="metrics")  # What goes to MLflow, if anything does.
+    final = NamedFile("final_metrics.json", under="metrics")  # The result, flat.
+    per_class = NamedFile("test_per_class.json", under="metrics")
+    lr_plot = NamedFile("lr_schedule.png", under="metrics")
 
     @classmethod
     def of(cls, folder: str | Path, config: TrainConfig, save_as: str = UNNAMED) -> "RunFiles":
@@ -95,38 +101,7 @@ class RunFiles:
         return self.folder / "metrics" / self.name
 
     @property
-    def config(self) -> Path:
-        """The run's whole configuration."""
-        return self.metrics / "config.json"
-
-    @property
-    def state(self) -> Path:
-        """The checkpoint that the run goes on from."""
-        return self.metrics / "last.ckpt"
-
-    @property
-    def ledger(self) -> Path:
-        """What goes to MLflow, if anything does."""
-        return self.metrics / "tracking.jsonl"
-
-    @property
-    def final(self) -> Path:
-        """The result, flat."""
-        return self.metrics / "final_metrics.json"
-
-    @property
-    def per_class(self) -> Path:
-        """The result on each class of the test set."""
-        return self.metrics / "test_per_class.json"
-
-    @property
-    def lr_plot(self) -> Path:
-        """The learning-rate schedule, drawn."""
-        return self.metrics / "lr_schedule.png"
-
-    @property
     def finished(self) -> bool:
-        """Whether the run has its result."""
         return self.final.exists()
 
     def results(self) -> list[Path]:
@@ -151,7 +126,6 @@ class RunFiles:
         return parse_config(TrainConfig, read_mapping(self.config), where=str(self.config))
 
     def check_writable(self) -> None:
-        """Refuse a folder that can't be written, without writing to it."""
         existing = self.folder.resolve()
         while not existing.exists():
             existing = existing.parent
@@ -198,11 +172,8 @@ class RunFiles:
     def begin(self, config: TrainConfig) -> str | None:
         """Start afresh: make room, and store the configuration.
 
-        An earlier run of this name is kept under another one, unless it is finished and had the
-        same settings, so that it would come out the same.
-
-        Returns:
-            A sentence about the earlier run, if it was kept.
+        An earlier run of this name is kept under another one, and a sentence about it returned,
+        unless it is finished and had the same settings, so that it would come out the same.
         """
         notice = self._make_room(config)
         self.metrics.mkdir(parents=True, exist_ok=True)
@@ -254,7 +225,6 @@ class RunFiles:
 
 
 def find_runs(folder: Path) -> list[RunFiles]:
-    """All runs under a checkpoint folder, by name."""
     return [
         RunFiles(folder, path.parent.name)
         for path in sorted((folder / "metrics").glob("*/config.json"))

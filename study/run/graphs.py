@@ -10,14 +10,20 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from study.run.watched import (
-    GRAPH_COLUMNS,
-    GRAPH_LINES,
-    NARROW,
-    OTHER_LINES,
-    OTHER_LINES_NARROW,
-    Watched,
-)
+from study.run.watched import Watched
+
+_GRAPH_LINES = range(7, 13)
+"""Heights of a graph that can be read, the panel round it not counted."""
+
+_GRAPH_COLUMNS = 40
+"""The least width of a graph, its panel included."""
+
+_NARROW = 100
+"""Below so many columns the panels stand one under the other."""
+
+_OTHER_LINES = 16
+_OTHER_LINES_NARROW = 23
+"""Lines of the dashboard that are no graphs; a terminal of 80×24 has room for them."""
 
 
 class Graphs:
@@ -27,16 +33,15 @@ class Graphs:
         self._watched = watched
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        other = OTHER_LINES_NARROW if options.max_width < NARROW else OTHER_LINES
+        other = _OTHER_LINES_NARROW if options.max_width < _NARROW else _OTHER_LINES
         room = console.height - other
-        rows = min(2, room // (GRAPH_LINES.start + 2))
-        if rows < 1 or options.max_width < 2 * GRAPH_COLUMNS:
-            needed = f"{2 * GRAPH_COLUMNS} columns and {other + GRAPH_LINES.start + 2} lines"
+        rows = min(2, room // (_GRAPH_LINES.start + 2))
+        if rows < 1 or options.max_width < 2 * _GRAPH_COLUMNS:
+            needed = f"{2 * _GRAPH_COLUMNS} columns and {other + _GRAPH_LINES.start + 2} lines"
             yield Text(f"graphs need a terminal of at least {needed}", style="dim")
             return
-        lines = min(room // rows - 2, GRAPH_LINES.stop - 1)
-        watched = self._watched
-        graphs = [_graph(watched, title, lines) for title in _GRAPHS]
+        lines = min(room // rows - 2, _GRAPH_LINES.stop - 1)
+        graphs = [_Graph(self._watched, title, lines) for title in _GRAPHS]
         for row in range(rows):
             yield _two_columns(*graphs[2 * row : 2 * row + 2])
 
@@ -48,7 +53,7 @@ class SideBySide:
         self._pair = (left, right)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if options.max_width < NARROW:
+        if options.max_width < _NARROW:
             yield from self._pair
             return
         yield _two_columns(*self._pair)
@@ -63,39 +68,25 @@ def _two_columns(left: RenderableType, right: RenderableType) -> Table:
 
 
 @dataclass(frozen=True)
-class _Series:
-    name: str
-    values: Sequence[float]
-    color: str
-
-
 class _Graph:
     """Lines over epochs, drawn with plotext in the width that is there."""
 
-    def __init__(
-        self,
-        title: str,
-        epochs: int,
-        series: Sequence[_Series],
-        lines: int,
-        floor: float | None = None,
-    ) -> None:
-        self._title = title
-        self._epochs = epochs
-        self._series = series
-        self._lines = lines
-        self._floor = floor
+    watched: Watched
+    title: str
+    lines: int
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        title = Text(self._title)
-        for line in self._series:
-            title.append(f"  — {line.name}", style=line.color)
+        title = Text(self.title)
+        series, floor = _GRAPHS[self.title]
+        for name, _, color in series:
+            title.append(f"  — {name}", style=color)
+        history = self.watched.history
         drawn = draw_lines(
-            tuple((tuple(series.values), series.color) for series in self._series),
-            self._epochs,
-            floor=self._floor,
+            tuple((_finite([getattr(row, name) for row in history]), c) for _, name, c in series),
+            self.watched.config.epochs,
+            floor=floor,
             width=max(20, options.max_width - 4),
-            height=self._lines,
+            height=self.lines,
         )
         yield Panel(Text.from_ansi(drawn, no_wrap=True), title=title, title_align="left")
 
@@ -142,13 +133,13 @@ def draw_lines(
     return str(figure.build().string()).rstrip("\n")
 
 
-def _finite(values: Sequence[float]) -> list[float]:
+def _finite(values: Sequence[float]) -> tuple[float, ...]:
     """Values to draw: what is not finite stays at the last finite one."""
     drawn: list[float] = []
     for value in values:
         last = drawn[-1] if drawn else 0.0
         drawn.append(value if math.isfinite(value) else last)
-    return drawn
+    return tuple(drawn)
 
 
 _GRAPHS: dict[str, tuple[tuple[tuple[str, str, str], ...], float | None]] = {
@@ -161,12 +152,3 @@ _GRAPHS: dict[str, tuple[tuple[tuple[str, str, str], ...], float | None]] = {
     "noise magnitude": ((("σ", "noise_magnitude", "red"),), 0.0),
 }
 """By title: the lines (name, statistic, colour), and where the axis begins."""
-
-
-def _graph(watched: Watched, title: str, lines: int) -> _Graph:
-    series, floor = _GRAPHS[title]
-    drawn = [
-        _Series(name, _finite([getattr(row, statistic) for row in watched.history]), color)
-        for name, statistic, color in series
-    ]
-    return _Graph(title, watched.config.epochs, drawn, lines, floor)

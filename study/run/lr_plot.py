@@ -9,12 +9,7 @@ _POINTS = 4000
 
 
 def lr_schedule(config: TrainConfig, steps_per_epoch: int) -> tuple[list[float], list[float]]:
-    """The schedule as (epochs passed, learning rate), at most some thousand points.
-
-    Args:
-        config: the run.
-        steps_per_epoch: optimiser steps in an epoch.
-    """
+    """The schedule as (epochs passed, learning rate), at most some thousand points."""
     steps = config.epochs * steps_per_epoch
     stride = max(1, steps // _POINTS)
     shown = range(0, steps, stride)
@@ -26,7 +21,6 @@ def lr_schedule(config: TrainConfig, steps_per_epoch: int) -> tuple[list[float],
 
 
 def draw_lr_schedule(config: TrainConfig, steps_per_epoch: int, path: Path) -> None:
-    """Draw the schedule to a PNG file, creating its folder."""
     from matplotlib.figure import Figure
 
     epochs, rates = lr_schedule(config, steps_per_epoch)

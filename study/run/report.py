@@ -19,7 +19,6 @@ _MOST_CLASSES = 20
 
 
 def print_result(console: Console, result: "RunResult") -> None:
-    """Print a run's result, where its files are, and what to type next."""
     if result.diverged is not None:
         console.print(
             f"[red]training diverged in epoch {result.diverged + 1}[/]: a loss or norm is not "
@@ -35,11 +34,8 @@ def print_result(console: Console, result: "RunResult") -> None:
 
 
 def result_table(result: "RunResult") -> Table:
-    """The final evaluation and the course of training, side by side."""
     m = result.metrics
-    table = Table(title=result.files.name, show_header=False, title_justify="left")
-    table.add_column(style="dim")
-    table.add_column()
+    table = _labelled(result.files.name)
     table.add_row(
         "test set, best weights", f"[bold]{m['test_accuracy']:.2%}[/]   loss {m['test_loss']:.4f}"
     )
@@ -65,8 +61,14 @@ def result_table(result: "RunResult") -> Table:
     return table
 
 
+def _labelled(title: str) -> Table:
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(style="dim")
+    table.add_column()
+    return table
+
+
 def sharpness_text(metrics: Mapping[str, Any]) -> str:
-    """The drop of accuracy under weight noise, with its ε and number of draws."""
     return (
         f"accuracy falls by {percent(metrics['sharpness'])} under weight noise of "
         f"ε = {metrics['sharpness_epsilon']:g} (mean of {metrics['sharpness_draws']} draws)"
@@ -74,11 +76,8 @@ def sharpness_text(metrics: Mapping[str, Any]) -> str:
 
 
 def print_evaluation(console: Console, evaluation: "Evaluation") -> None:
-    """Print what a checkpoint achieves on a test set."""
     test, flatness = evaluation.test, evaluation.sharpness
-    table = Table(title=str(evaluation.checkpoint), show_header=False, title_justify="left")
-    table.add_column(style="dim")
-    table.add_column()
+    table = _labelled(str(evaluation.checkpoint))
     table.add_row("accuracy", f"[bold]{test.accuracy:.2%}[/]   {test.correct} of {test.total}")
     table.add_row("loss", f"{test.loss:.4f}")
     values = evaluation.to_dict()
@@ -106,7 +105,6 @@ def class_table(classes: Mapping[str, Mapping[str, float | None]]) -> Table:
 
 
 def next_commands(result: "RunResult") -> list[str]:
-    """Commands that make sense after a run."""
     folder = result.files.folder
     again = ["noise-train", "--config", str(result.files.config)]
     if folder != Path("checkpoints"):

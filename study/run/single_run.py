@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from study.checks import check_train
 from study.records.json_files import plain, write_json
-from study.run.dashboard import RunView, watching
+from study.run.dashboard import LiveView, PlainView, watching
 from study.run.epoch_log import EpochLog
 from study.run.evaluation import evaluate_test_set, measure_sharpness
 from study.run.files import UNNAMED, RunFiles, noise_label
@@ -30,7 +30,9 @@ from study.run.watched import Watched
 from study.tracking.addresses import resolve_uri
 from trainables.checkpoint import CheckpointError, load_state, save_state
 from trainables.config import TrainConfig
-from trainables.data.device_data import Dataset, DeviceData, load_dataset, resolve_data
+from trainables.data.dataset import Dataset
+from trainables.data.device_data import DeviceData
+from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.epoch_details import Detail
 from trainables.errors import InputError
 from trainables.loop import Training, train_epochs
@@ -85,13 +87,7 @@ class RunResult:
 
 
 class Interrupted(Exception):  # noqa: N818 (it is no error)
-    """The run was asked to stop, and left a checkpoint to go on from.
-
-    Attributes:
-        files: of the run.
-        epochs: complete epochs.
-        signal: the signal's number.
-    """
+    """The run was asked to stop, and left a checkpoint after as many complete ``epochs``."""
 
     def __init__(self, files: RunFiles, epochs: int, signal: int) -> None:
         super().__init__(f"interrupted after {epochs} epochs")
@@ -107,13 +103,9 @@ class DivergedError(RuntimeError):
 def train_run(config: TrainConfig, options: SingleRunOptions, console: Console) -> RunResult:
     """Train one run, or go on with it, and evaluate its best weights once on the test set.
 
-    Nothing is written before everything that can be wrong has been checked.
-
-    Raises:
-        InputError: for a mistake in the configuration or the options.
-        Interrupted: after SIGINT or SIGTERM.
-        DivergedError: if there are no weights to evaluate.
-        OSError: if a file can't be written; what was written before stays whole.
+    Nothing is written before everything that can be wrong has been checked. SIGINT and SIGTERM
+    raise ``Interrupted``, weights that can't be evaluated ``DivergedError``. After an ``OSError``,
+    what was written before is whole.
     """
     files = RunFiles.of(options.checkpoint_dir, config, options.save_as)
     files.check_writable()
@@ -129,8 +121,6 @@ def train_run(config: TrainConfig, options: SingleRunOptions, console: Console) 
 
 
 class _SingleRun:
-    """The run under way."""
-
     def __init__(
         self,
         config: TrainConfig,
@@ -229,7 +219,7 @@ class _SingleRun:
                 complete = len(training.history)
                 raise Interrupted(self.files, complete, stop.signal) from None
 
-    def _epoch_done(self, row: EpochMetrics, log: EpochLog, view: RunView) -> None:
+    def _epoch_done(self, row: EpochMetrics, log: EpochLog, view: PlainView | LiveView) -> None:
         training = self.training
         assert training.injection is not None
         assert training.details is not None

@@ -5,17 +5,10 @@ So a store that is slow or away never holds training up, and what it missed is s
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from study.records.events import (
-    ArtifactEvent,
-    EndEvent,
-    EpochsEvent,
-    StartEvent,
-    StudyEndEvent,
-    StudyEvent,
-    new_uid,
-)
+from study.records import events
 from study.records.ledger import Ledger
 from study.records.ledger_view import StudyInfo, read_ledger
 from study.run.files import RunFiles
@@ -56,43 +49,25 @@ class LedgerTracking(Tracking):
         self._known = known
         if len(self._history) > known:
             # Epochs from before the run was tracked.
-            ledger.append(EpochsEvent(key, tuple(self._history[known:])))
+            ledger.append(events.EpochsEvent(key, tuple(self._history[known:])))
 
     def epoch(self, row: EpochMetrics) -> None:
-        """Record the epoch, unless it was recorded before the run was interrupted."""
         self._history.append(row)
         if row.epoch >= self._known:
-            self._ledger.append(EpochsEvent(self._key, (row,)))
+            self._ledger.append(events.EpochsEvent(self._key, (row,)))
 
     def end(self, metrics: Mapping[str, float], files: Sequence[Path], seconds: float) -> None:
-        """Record the result and the files."""
         for path in files:
-            self._ledger.append(ArtifactEvent(self._key, str(path.resolve())))
-        self._ledger.append(
-            EndEvent(
-                key=self._key,
-                state="complete",
-                values=metrics,
-                epochs_trained=len(self._history),
-                first_injection_epoch=self._first_injection(),
-                seconds=seconds,
-            )
-        )
+            self._ledger.append(events.ArtifactEvent(self._key, str(path.resolve())))
+        self._append_end(events.EndEvent(self._key, "complete", values=metrics, seconds=seconds))
 
     def failed(self, reason: str) -> None:
-        """Record why there is no result."""
-        self._ledger.append(
-            EndEvent(
-                key=self._key,
-                state="failed",
-                reason=reason,
-                epochs_trained=len(self._history),
-                first_injection_epoch=self._first_injection(),
-            )
-        )
+        self._append_end(events.EndEvent(self._key, "failed", reason))
 
-    def _first_injection(self) -> int | None:
-        return next((row.epoch for row in self._history if row.injected), None)
+    def _append_end(self, end: events.EndEvent) -> None:
+        injected = next((row.epoch for row in self._history if row.injected), None)
+        trained = len(self._history)
+        self._ledger.append(replace(end, epochs_trained=trained, first_injection_epoch=injected))
 
 
 @contextmanager
@@ -103,14 +78,9 @@ def tracking(
     history: Sequence[EpochMetrics],
     say: Callable[[str], None],
 ) -> Iterator[Tracking]:
-    """Track the run within, in the store at ``uri`` (None: not at all).
+    """Track the run within, in the store at ``uri`` (resolved; None: not at all).
 
-    Args:
-        uri: a tracking URI as ``resolve_uri`` gives it.
-        files: of the run.
-        config: of the run, resolved.
-        history: epochs that are done already.
-        say: for what the user should see.
+    ``history`` has the epochs that are done already.
     """
     if uri is None:
         yield Tracking()
@@ -135,7 +105,9 @@ def tracking(
             yield LedgerTracking(ledger, files.name, history, len(known.history) if known else 0)
             complete = True
         finally:
-            ledger.append(StudyEndEvent("complete" if complete else "interrupted", best=files.name))
+            ledger.append(
+                events.StudyEndEvent("complete" if complete else "interrupted", best=files.name)
+            )
             if not projector.flush(_FLUSH_SECONDS if complete else _FLUSH_SECONDS_INTERRUPTED):
                 say(f"MLflow lacks the end of this run; it is kept in {files.ledger}")
             projector.stop()
@@ -144,9 +116,9 @@ def tracking(
 def _begin(ledger: Ledger, before: StudyInfo | None, name: str, config: TrainConfig) -> None:
     """Record that a run begins, or goes on; ``before``: what the ledger says of an earlier part."""
     ledger.append(
-        StudyEvent(
+        events.StudyEvent(
             name=EXPERIMENT,
-            uid=before.uid if before else new_uid(),
+            uid=before.uid if before else events.new_uid(),
             config={"run": name},
             objectives=(_MEASURED,),
             asked=f"A single run: {name}",
@@ -154,7 +126,7 @@ def _begin(ledger: Ledger, before: StudyInfo | None, name: str, config: TrainCon
         )
     )
     ledger.append(
-        StartEvent(
+        events.StartEvent(
             key=name,
             role="baseline" if config.noise.policy == "off" else "trial",
             seed=config.seed,

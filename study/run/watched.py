@@ -1,4 +1,4 @@
-"""What a dashboard shows of a run: the curves so far, and how much room it takes."""
+"""What both views of a run draw from: the curves so far, and the time left."""
 
 import time
 from collections.abc import Sequence
@@ -8,24 +8,9 @@ from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics, is_better
 from trainables.noise.controller import Injection
 
-GRAPH_LINES = range(7, 13)
-"""Heights of a graph that can be read, the panel round it not counted."""
-
-NARROW = 100
-"""Below so many columns the panels stand one under the other."""
-
-OTHER_LINES = 16
-OTHER_LINES_NARROW = 23
-"""Lines of the dashboard that are no graphs; a terminal of 80×24 has room for them."""
-
-GRAPH_COLUMNS = 40
-"""The least width of a graph, its panel included."""
-
 
 @dataclass
 class Watched:
-    """What is known of the run so far; both views draw from it."""
-
     config: TrainConfig
     title: str
     history: list[EpochMetrics] = field(default_factory=list)
@@ -44,7 +29,6 @@ class Watched:
         return watched
 
     def add(self, row: EpochMetrics) -> None:
-        """Take in a completed epoch."""
         self.history.append(row)
         self.done = float(len(self.history))
         if row.finite and is_better(row, self.best):

@@ -34,13 +34,12 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Weights:
-    """What a weights file holds.
+    """What a weights file holds; of a bare state dict only ``model`` is known.
 
     Attributes:
         model: parameters and buffers by name, on the CPU.
-        config: the configuration of the run, as JSON types; None in a bare state dict.
-        classes: names of the classes, likewise.
-        epoch: the epoch after which they were taken, counted from 0, likewise.
+        config: the configuration of the run, as JSON types.
+        epoch: the epoch after which they were taken, counted from 0.
     """
 
     model: Mapping[str, Tensor]
@@ -56,11 +55,7 @@ def write_weights(
     row: EpochMetrics,
     weights: Mapping[str, Tensor],
 ) -> None:
-    """Write a weights file, whole or not at all.
-
-    Raises:
-        OSError: if it can't be written; an older file stays.
-    """
+    """Write a weights file, whole or not at all; after an ``OSError`` an older file stays."""
     buffer = io.BytesIO()
     torch.save(
         {
@@ -132,7 +127,6 @@ def _from_content(path: Path, found: object) -> Weights:
 
 
 def _is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
-    """Whether ``value`` names dense tensors, and nothing else."""
     return (
         isinstance(value, dict)
         and bool(value)
@@ -168,7 +162,6 @@ def _no_checkpoint(path: Path) -> InputError:
 
 
 def load_into(model: nn.Module, weights: Weights, *, path: Path, classifier: str) -> None:
-    """Put the weights into a model."""
     wanted, given = model.state_dict(), weights.model
     problems = [f"{name} is missing" for name in wanted if name not in given]
     problems += [f"{name} is not part of the model" for name in given if name not in wanted]

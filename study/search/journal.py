@@ -22,13 +22,7 @@ from trainables.errors import InputError
 
 @dataclass(frozen=True)
 class JournalRepair:
-    """What ``repair_journal`` did.
-
-    Attributes:
-        entries: whole entries that the journal holds.
-        bytes_cut: length of the torn last line that was cut off; 0 if there was none.
-        lock_removed: whether a dead process had left its lock.
-    """
+    """What ``repair_journal`` did: ``entries`` are whole, ``bytes_cut`` is the torn last line's."""
 
     entries: int
     bytes_cut: int
@@ -50,9 +44,8 @@ class JournalRepair:
 def repair_journal(path: str | Path) -> JournalRepair:
     """Make a journal usable again. Call it under the study's lock, before the journal is opened.
 
-    Raises:
-        InputError: if an entry before the last is damaged, which no interruption explains: what
-            to give up is the user's decision.
+    If an entry before the last is damaged, no interruption explains it: what to give up is the
+    user's decision (InputError).
     """
     path = Path(path)
     lock_removed = _remove_locks(path)
@@ -83,7 +76,6 @@ class BatchingJournal(JournalFileBackend):
         self._held: list[dict[str, Any]] | None = None
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write entries, or hold them back until the end of the batch."""
         if self._held is None:
             super().append_logs(logs)
         else:
@@ -130,7 +122,6 @@ def _is_entry(line: bytes) -> bool:
 
 
 def repair_or_replace_journal(path: Path) -> list[str]:
-    """Make Optuna's journal usable, or set it aside; returns what the user should know."""
     try:
         return [line] if (line := repair_journal(path).describe()) else []
     except InputError as error:

@@ -15,13 +15,10 @@ _OUT_OF_MEMORY = re.compile(r"torch(\.cuda)?\.OutOfMemoryError|(CUDA|HIP|MPS)\b.
 
 @dataclass(frozen=True)
 class Outcome:
-    """What Optuna is told of an ended trial.
+    """What Optuna is told of an ended trial; only a complete one has ``values``.
 
-    Attributes:
-        state: COMPLETE, PRUNED or FAIL.
-        values: the objectives' values of a complete trial.
-        curve: whether Optuna is told its values epoch by epoch, too. Those of a diverged trial are
-            kept back: Optuna would take the last of them for the trial's own value.
+    ``curve``: whether Optuna is told its values epoch by epoch, too. Those of a diverged trial are
+    kept back: Optuna would take the last of them for the trial's own value.
     """
 
     state: TrialState
@@ -39,10 +36,7 @@ def judge_result(
 ) -> Outcome | None:
     """The outcome by a trial's last result; None if it reported nothing.
 
-    Args:
-        result: as the Trainable reported it.
-        objectives: names of the objectives.
-        epochs: the epoch budget: a trial that ended before it was stopped early.
+    A trial that ended before ``epochs``, the budget, was stopped early.
     """
     if not {"training_iteration", *objectives} <= result.keys():
         return None

@@ -18,11 +18,9 @@ _QUIET = {"warn_independent_sampling": False}
 
 @dataclass(frozen=True)
 class _Sampler:
-    """A class of ``optuna.samplers``, and what it is made with.
+    """A class of ``optuna.samplers``, what it is made with, and whether it takes two objectives.
 
-    Attributes:
-        several: whether it can search for two objectives.
-        keeps_its_place: whether the storage remembers how far it is, so that its seed must stay.
+    ``keeps_its_place``: the storage remembers how far it is, so that its seed must stay.
     """
 
     kind: str
@@ -57,13 +55,9 @@ def check_sampler(name: str, objectives: int) -> None:
 
 
 def make_sampler(name: str, seed: int, trials_so_far: int) -> "BaseSampler":
-    """A seeded sampler.
+    """A sampler with the study's seed.
 
-    Args:
-        name: as ``check_sampler`` accepts.
-        seed: the study's seed.
-        trials_so_far: trials that the study has when the sampler is made. A study that goes on
-            must not draw the same random numbers again.
+    ``trials_so_far`` is in the seed: a study that goes on must not draw the same numbers again.
     """
     import numpy as np
     import optuna

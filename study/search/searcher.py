@@ -28,7 +28,7 @@ from study.search.optuna_parts import storage_id
 from study.search.outcome import Outcome, judge_failure, judge_record, judge_result
 from study.search.samplers import check_sampler, make_sampler
 from study.tune.failures import failure_reason
-from study.tune.jobs import tune_config
+from study.tune.jobs import StatelessSearcher, tune_config
 from trainables.metrics import OBJECTIVES, objective_value
 
 CONFIG_INDEX = "config_index"
@@ -43,7 +43,7 @@ def trial_key(number: int) -> str:
     return f"{_KEY_PREFIX}{number:04d}"
 
 
-class StudySearcher(Searcher):
+class StudySearcher(StatelessSearcher):
     """Asks Optuna what to try, or hands out given configurations, and tells it what came out.
 
     Optuna learns of a trial's end the next time Tune calls, after the ledger has recorded it. So a
@@ -71,8 +71,8 @@ class StudySearcher(Searcher):
             distributions: the search space, keyed by config path; ignored with ``given``.
             objectives: one or two of ``OBJECTIVES``.
             epochs: the epoch budget.
-            sampler: name of Optuna's sampler.
-            seed: the sampler's seed.
+            sampler: one of ``SAMPLERS``.
+            seed: the sampler's.
             given: overrides of the trials to run instead of a search, handed out as they are.
             records: what the ledger says of the study's trials, by key.
         """
@@ -137,7 +137,6 @@ class StudySearcher(Searcher):
         return tune_config(trial_key(trial.number), "trial", self._point(trial))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Remember the objective's value after this epoch."""
         self._tell_untold()
         self._note(self._number_of[trial_id], result)
 
@@ -157,35 +156,16 @@ class StudySearcher(Searcher):
         if outcome is not None:
             self._untold[number] = outcome
 
-    def set_search_properties(
-        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
-    ) -> bool:
-        """Everything is known already."""
-        return True
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing is kept: a study goes on by its journal and ledger, not by Tune's snapshots."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing was kept."""
-
     # What the study calls.
 
     def note_error(self, key: str, reason: str) -> None:
-        """Learn why a trial failed. Tune does not say it; ``ReasonCallback`` does."""
         self._reasons[key] = reason
 
     def finalise(self, records: Mapping[str, TrialRecord] | None = None) -> int:
-        """Leave no trial RUNNING once Tune has returned.
+        """Leave no trial RUNNING once Tune has returned; returns how many wait.
 
-        Optuna is told of the trials that have ended. Interrupted ones wait in its queue, with their
-        parameters, and are handed out first when the study goes on.
-
-        Args:
-            records: what the ledger says by now, by key.
-
-        Returns:
-            How many trials wait.
+        Optuna is told of the trials that have ended by now. Interrupted ones wait in its queue,
+        with their parameters, and are handed out first when the study goes on.
         """
         self._tell_untold()
         self._tell_ended(records or {})
@@ -222,7 +202,6 @@ class StudySearcher(Searcher):
                 self._study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
 
     def _tell_ended(self, records: Mapping[str, TrialRecord]) -> None:
-        """Tell Optuna of the trials that have ended by the ledger, but not by the journal."""
         for trial in self._trials(TrialState.RUNNING, TrialState.WAITING):
             record = records.get(trial_key(trial.number))
             if record is None or record.state is None:
@@ -283,13 +262,10 @@ class StudySearcher(Searcher):
 
 
 class ReasonCallback(tune.Callback):
-    """Tells a searcher why a trial failed."""
-
     def __init__(self, searcher: StudySearcher) -> None:
         self._searcher = searcher
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Read the reason while Tune still has it."""
         self._searcher.note_error(trial.config["key"], failure_reason(trial))
 
 

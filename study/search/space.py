@@ -21,38 +21,25 @@ def study_space(
 ) -> CalibratedSpace:
     """The study's space: the stored one, or a new one, which is then stored.
 
-    Args:
-        config: the study's configuration.
-        folder: where the space is stored.
-        baseline: the whole history of the baseline that trials run beside.
-
-    Raises:
-        InputError: if the stored space is damaged.
+    ``baseline``: the whole history of the baseline that trials run beside.
     """
     if config.configs is not None:
         return CalibratedSpace({})
     if folder.space.exists():
         return _read(folder)
-    space = _make(config, baseline)
+    spec = get_space(config.space)
+    if config.calibrate and spec.policy == "on_stagnation":
+        space = calibrate(spec, config.train, baseline)
+    else:
+        space = CalibratedSpace(spec.distributions(config.train))
     write_json(folder.space, {"space": config.space, **space.to_json()})
     return space
 
 
 def check_stored_space(folder: StudyFolder) -> None:
-    """Refuse a study whose space can't be read, before anything is started or written.
-
-    Raises:
-        InputError: if it is damaged.
-    """
+    """Refuse a study whose space can't be read, before anything is started or written."""
     if folder.space.exists():
         _read(folder)
-
-
-def _make(config: StudyConfig, baseline: Sequence[EpochMetrics]) -> CalibratedSpace:
-    spec = get_space(config.space)
-    if not config.calibrate or spec.policy != "on_stagnation":
-        return CalibratedSpace(spec.distributions(config.train))
-    return calibrate(spec, config.train, baseline)
 
 
 def _read(folder: StudyFolder) -> CalibratedSpace:

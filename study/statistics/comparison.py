@@ -76,7 +76,6 @@ class Comparison:
         return None if self.seeds_needed is None else max(1, self.seeds_needed - self.estimate.n)
 
     def sentence(self) -> str:
-        """The verdict with its reasons, in one line of plain words."""
         parts = [_numbers(self), _how_many_more(self), _what_is_missing(self)]
         return f"{self.verdict}: " + "; ".join(part for part in parts if part)
 
@@ -97,12 +96,8 @@ def compare(
     would have shown one of ``EFFECT_SOUGHT`` with 80 % power at the level used (or if every
     difference is exactly 0), else "too few seeds to tell".
 
-    Args:
-        samples: configuration → its differences from the baseline (or from its placebo).
-        higher_is_better: the metric's direction.
-        alpha: two-sided error level of the family; a design brings its own.
-        design: the sequential design, if the number of seeds was decided by looking.
-        resamples: as in ``estimate``.
+    ``alpha`` is the two-sided error level of the family; a design brings its own. The samples are
+    differences from the baseline, or from the placebo.
     """
     alpha = design.alpha if design else alpha
     estimates = {
@@ -251,8 +246,7 @@ class WinnersCurse:
     The best of many is partly luck: its score in the search is biased upwards by the selection.
 
     Attributes:
-        score: the winner's objective in the search.
-        promised: its paired difference from the baseline in the search.
+        score: the winner's objective in the search, ``promised`` its paired difference there.
         confirmed: its mean paired difference over the fresh seeds; None before there is any.
         interval: Student's interval of ``confirmed``.
         lost: how much of the promise, in the metric's better direction, was not confirmed.
@@ -270,11 +264,7 @@ def winners_curse(
 ) -> WinnersCurse:
     """Put a selected winner's score in the search beside its confirmed mean difference.
 
-    Args:
-        score: its objective in the search, on validation data.
-        promised: its paired difference there, of the same metric as ``confirmed``.
-        confirmed: the paired differences over fresh seeds.
-        higher_is_better: the metric's direction.
+    ``score`` is on validation data; ``promised`` is of the same metric as ``confirmed``.
     """
     lost = None
     if confirmed.mean is not None:

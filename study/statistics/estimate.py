@@ -75,12 +75,10 @@ class Estimate:
 def estimate(
     differences: Sequence[float], *, alpha: float = ALPHA, resamples: int = RESAMPLES
 ) -> Estimate:
-    """Estimate the mean paired difference and test it against 0.
+    """Estimate the mean of finite paired differences and test it against 0; see ``pair``.
 
-    Args:
-        differences: finite paired differences, shape (n,); see ``pair``.
-        alpha: the intervals have confidence 1 − ``alpha``.
-        resamples: bootstrap resamples, drawn from a fixed seed; below 2 the bootstrap is left out.
+    The intervals have confidence 1 − ``alpha``. The bootstrap has a fixed seed; below 2 resamples
+    it is left out.
     """
     n = len(differences)
     if n == 0:
@@ -201,12 +199,8 @@ def power(n: int, effect: float, alpha: float = ALPHA) -> float:
     """Probability that a two-sided t test of ``n`` paired differences rejects.
 
     The t statistic follows the noncentral t distribution with n − 1 degrees of freedom and
-    noncentrality √n · effect (Cohen 1988).
-
-    Args:
-        n: paired differences; below 2 nothing is ever rejected.
-        effect: true mean of the differences in units of their true standard deviation.
-        alpha: error level of the test.
+    noncentrality √n · effect (Cohen 1988). ``effect``: true mean of the differences in units of
+    their true standard deviation. Below 2 differences nothing is ever rejected.
     """
     if n < 2:
         return 0.0
@@ -218,11 +212,7 @@ def power(n: int, effect: float, alpha: float = ALPHA) -> float:
 
 
 def required_seeds(effect: float, alpha: float = ALPHA, target: float = POWER) -> int | None:
-    """The fewest seeds with which ``power`` reaches ``target``.
-
-    Returns:
-        A number ≥ 2, or None if not even ``MAX_SEEDS`` would do (so always for an effect of 0).
-    """
+    """The fewest seeds (≥ 2) with which ``power`` reaches ``target``; None beyond ``MAX_SEEDS``."""
     candidates = range(2, MAX_SEEDS + 1)
     index = bisect_left(candidates, target, key=lambda n: power(n, effect, alpha))
     return candidates[index] if index < len(candidates) else None

@@ -48,11 +48,7 @@ def pair(values: Mapping[int, float | None], reference: Mapping[int, float | Non
 
     Differences lose the noise of subtracting nearly equal doubles: they are rounded at about 1e-12
     of the values' size, lest 0.9 − 0.8 and 0.8 − 0.7 be taken for different, which would break a
-    Wilcoxon test's ties and give equal ones a spread.
-
-    Args:
-        values: seed → the configuration's value; None or a non-finite number for a failed run.
-        reference: seed → the value of the baseline, or of the placebo.
+    Wilcoxon test's ties and give equal ones a spread. A failed run's value is None or not finite.
     """
     # A difference is finite only if both values are.
     found = {s: d for s, d in paired_differences(values, reference).items() if math.isfinite(d)}

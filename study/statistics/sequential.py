@@ -20,16 +20,7 @@ _NEGLIGIBLE = 1e-12
 
 
 def look_schedule(first: int, last: int, step: int = LOOK_STEP) -> tuple[int, ...]:
-    """Numbers of seeds after which a sequential design looks at the data.
-
-    Args:
-        first: seeds at the first look.
-        last: the most seeds; always the last look.
-        step: seeds added from one look to the next.
-
-    Raises:
-        InputError: unless 2 ≤ ``first`` ≤ ``last`` and ``step`` ≥ 1.
-    """
+    """Numbers of seeds at the looks of a sequential design; ``last``, the most, is always one."""
     if not 2 <= first <= last:
         raise InputError(f"seeds = {first}..{last}: must be FIRST..LAST with 2 <= FIRST <= LAST")
     if step < 1:
@@ -61,12 +52,7 @@ def nominal_levels(looks: tuple[int, ...], alpha: float = ALPHA) -> tuple[float,
     Its law is kept as masses of ``_CELLS`` cells; doubling them changes the levels by less than
     1 %. It takes about 0.1 s for each seed after the first look.
 
-    Args:
-        looks: strictly ascending numbers of seeds, shape (K,).
-        alpha: the level of the whole procedure.
-
-    Returns:
-        Levels, shape (K,): minute at first, nearer ``alpha`` at the last look.
+    ``looks`` ascend strictly, shape (K,), as the levels: minute at first, nearer ``alpha`` at last.
     """
     n = looks[0]
     spent = alpha_spent(n / looks[-1], alpha)
@@ -148,11 +134,9 @@ def _below(ratio: Values, before: Values, n: int) -> Values:
 
 @dataclass(frozen=True, slots=True)
 class SequentialDesign:
-    """Looks at the data after given numbers of seeds, the error level kept.
+    """Looks at the data after given numbers of seeds, strictly ascending (``look_schedule``).
 
-    Attributes:
-        looks: numbers of seeds, strictly ascending; see ``look_schedule``.
-        alpha: two-sided error level over all looks and all configurations.
+    ``alpha`` is the two-sided error level over all looks and all configurations.
     """
 
     looks: tuple[int, ...]
@@ -211,11 +195,8 @@ def decide(samples: Mapping[str, Paired], design: SequentialDesign) -> Sequentia
     further seed (group-sequential Holm: Ye et al. 2013, Stat. Med. 32, 1112–1124; Maurer and Bretz
     2013, Stat. Biopharm. Res. 5, 311–320).
 
-    Args:
-        samples: configuration → its differences so far. A look takes the first seeds of each in
-            ascending order, so ask only when these have finished: a seed without a difference
-            counts as a failed one.
-        design: when to look.
+    A look takes the first seeds of each sample in ascending order, so ask only when these have
+    finished: a seed without a difference counts as a failed one.
     """
     decided: dict[str, Decided] = {}
     pending = list(samples)

@@ -74,10 +74,8 @@ def run_link(experiment_id: str, run_id: str, artifact: str = "") -> str:
 
 
 def view_link(experiment_id: str) -> str:
-    """The address of the study's view of the runs table within MLflow's pages."""
     return f"#/experiments/{experiment_id}/runs?{_TRAINING}&viewStateShareKey={VIEW_KEY}"
 
 
 def models_link(experiment_id: str) -> str:
-    """The address of the experiment's logged models within MLflow's pages."""
     return f"#/experiments/{experiment_id}/models?{_TRAINING}"

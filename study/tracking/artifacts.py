@@ -12,12 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class Artifacts:
-    """Stores artifacts.
-
-    Attributes:
-        left: those that could not be stored yet.
-        error: why; None if none ever was.
-    """
+    """Stores artifacts; ``left`` are those that could not be stored yet, and ``error`` says why."""
 
     def __init__(self, runs: MlflowRuns, folder: Path) -> None:
         """Nothing is read here; relative paths are meant from ``folder``."""
@@ -27,7 +22,6 @@ class Artifacts:
         self._folder = folder
 
     def store(self, file: File, reader: Reader) -> None:
-        """Store an artifact, or keep it for later."""
         try:
             self._send(file, reader)
         except StoreRefusedError as error:

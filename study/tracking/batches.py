@@ -12,7 +12,6 @@ _MAX_TAG = 5000
 
 
 def dataset_input(source: Mapping[str, Any]) -> tuple[str, str]:
-    """A data set's settings as text, and their digest."""
     text = json.dumps(source, sort_keys=True)
     return text, hashlib.sha256(text.encode()).hexdigest()[:8]
 

@@ -24,8 +24,7 @@ _REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"})
 class Connection:
     """One MLflow store; nothing is contacted before the first call.
 
-    Attributes:
-        uri: the tracking URI, absolute (``resolve_uri``), with its secrets.
+    ``uri``: the tracking URI, absolute (``resolve_uri``), with its secrets.
     """
 
     def __init__(self, uri: str) -> None:
@@ -33,7 +32,6 @@ class Connection:
 
     @cached_property
     def client(self) -> Any:
-        """MLflow's own client."""
         prepare_environment()
         from mlflow import MlflowClient
 
@@ -43,12 +41,7 @@ class Connection:
 
     @contextmanager
     def calling(self) -> Iterator[Any]:
-        """The client, with its errors translated and freed of secrets.
-
-        Raises:
-            StoreUnavailableError: the call may be tried again later.
-            StoreRefusedError: it will never succeed.
-        """
+        """The client; errors become one of the store's two, freed of secrets."""
         try:
             yield self.client
         except Exception as error:

@@ -22,11 +22,12 @@ def describe(
     study, end = reader.study, reader.study_end
     assert study is not None
     baselines = [key for key, run in reader.runs.items() if run.start.role == "baseline"]
+    verdict = end.tags.get("verdict") if end else None
     table, models = view_link(experiment_id), models_link(experiment_id)
     paragraphs = [
         f"**{study.name}**: {study.asked}",
         f"**Pinned baseline** (no noise): {_baseline_line(reader, baselines)}",
-        _outcome(reader, end),
+        f"**Verdict**: {verdict}" if verdict else f"**Best trial**: {_best_line(reader, end)}",
         f"[The runs as a table: role, status, value …]({table}) · [the models]({models})",
     ]
     parent = run_ids.get(STUDY_RUN)
@@ -52,13 +53,6 @@ def _baseline_line(reader: Reader, baselines: Sequence[str]) -> str:
     mean = math.fsum(values) / len(values)
     spread = f", range {min(values):.4f} to {max(values):.4f}" if len(values) > 1 else ""
     return f"{objective} {mean:.4f}{spread}, n = {len(values)}"
-
-
-def _outcome(reader: Reader, end: StudyEndEvent | None) -> str:
-    verdict = end.tags.get("verdict") if end else None
-    if verdict:
-        return f"**Verdict**: {verdict}"
-    return f"**Best trial**: {_best_line(reader, end)}"
 
 
 def _best_line(reader: Reader, end: StudyEndEvent | None) -> str:

@@ -5,9 +5,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from study.records.events import EndEvent
 from study.tracking.batches import cut, cut_tags, dataset_input
 from study.tracking.connection import Connection
-from study.tracking.reader import Reader, parameters, redacted
+from study.tracking.reader import KnownRun, Reader, parameters, redacted
 from study.tracking.types import MetricPoint, StoreRefusedError
 
 log = logging.getLogger(__name__)
@@ -30,26 +31,12 @@ def log_compared_models(
     """
     best = reader.study_end.best if reader.study_end is not None else None
     for key, known in reader.runs.items():
-        run_id, end = run_ids.get(key), known.end
         if known.start.role != "baseline" and key != best:
             continue
-        if known.refused or run_id is None or end is None:
+        if known.refused or key not in run_ids or known.end is None:
             continue
-        config = known.start.config
-        data = redacted(config.get("data", {}))
-        step = max(known.epochs, default=0)
-        classifier = str(config.get("model", {}).get("classifier", "model"))
         try:
-            log_external_model(
-                connection,
-                experiment_id,
-                run_id,
-                model_name(f"{classifier}-{key}"),
-                params=_parameters(config),
-                tags={"trial_id": key, "role": known.start.role},
-                metrics=[MetricPoint(k, v, end.time, step) for k, v in end.values.items()],
-                dataset=(str(data.get("dataset")), data),
-            )
+            _log_external_model(connection, experiment_id, run_ids[key], known, known.end)
         except StoreRefusedError as error:
             log.error("MLflow refuses the model of %s: %s", key, error)
 
@@ -60,43 +47,29 @@ def _parameters(config: Mapping[str, Any]) -> dict[str, str]:
     return {key: text for key, text in parameters(config).items() if key.startswith(wanted)}
 
 
-def log_external_model(
-    connection: Connection,
-    experiment_id: str,
-    run_id: str,
-    name: str,
-    *,
-    params: Mapping[str, str],
-    tags: Mapping[str, str],
-    metrics: Sequence[MetricPoint],
-    dataset: tuple[str, Mapping[str, Any]],
+def _log_external_model(
+    connection: Connection, experiment_id: str, run_id: str, known: KnownRun, end: EndEvent
 ) -> None:
     """Say which model a run trained, in MLflow's own form, without storing its weights.
 
     MLflow calls a model external whose weights lie outside of it. A run's model is made once:
     after a ``StoreUnavailableError`` the same call goes on with it.
-
-    Args:
-        connection: to MLflow.
-        experiment_id: the run's experiment.
-        run_id: the run.
-        name: of the model.
-        params, tags: text about it, at most as for runs.
-        metrics: its figures.
-        dataset: name and settings of the data set that they are from.
     """
+    start, config = known.start, known.start.config
+    data = redacted(config.get("data", {}))
+    dataset = (str(data.get("dataset")), data)
+    step = max(known.epochs, default=0)
+    metrics = [MetricPoint(k, v, end.time, step) for k, v in end.values.items()]
+    params = _parameters(config)
+    tags = {"trial_id": start.key, "role": start.role, "mlflow.model.isExternal": "true"}
+    name = model_name(f"{config.get('model', {}).get('classifier', 'model')}-{start.key}")
+    which = f"source_run_id = '{run_id}' AND name = '{name}'"
     with connection.calling() as client:
-        found = client.search_logged_models(
-            [experiment_id], f"source_run_id = '{run_id}' AND name = '{name}'", max_results=1
-        )
-        marks = {**tags, "mlflow.model.isExternal": "true"}
-        model = (
-            found[0]
-            if found
-            else new_model(client, experiment_id, run_id, name, tags=marks, params=params)
-        )
-        if str(model.status) != "READY":
-            link_model(client, run_id, model.model_id, metrics, dataset)
+        found = client.search_logged_models([experiment_id], which, max_results=1)
+        if not found:
+            found = [new_model(client, experiment_id, run_id, name, tags=tags, params=params)]
+        if str(found[0].status) != "READY":
+            link_model(client, run_id, found[0].model_id, metrics, dataset)
 
 
 def new_model(
@@ -108,7 +81,6 @@ def new_model(
     tags: Mapping[str, str],
     params: Mapping[str, str],
 ) -> Any:
-    """Make a run's model, which is not ready yet."""
     return client.create_logged_model(
         experiment_id,
         name=name,

@@ -27,8 +27,7 @@ class Saved:
 
     Attributes:
         store: the store's address, without secrets.
-        uid: the study's identity.
-        experiment: MLflow's id of the experiment.
+        experiment: MLflow's id of it.
         offset: how many bytes of the ledger the store has.
         tail: the digest of the last of them (``last_bytes``).
         runs: MLflow's run id by trial key.
@@ -44,7 +43,6 @@ class Saved:
     files: Sequence[File]
 
     def write(self, path: Path) -> None:
-        """Replace what the file says."""
         write_json(path, asdict(self), indent=None)
 
 

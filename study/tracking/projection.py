@@ -44,7 +44,7 @@ class MirrorStatus:
         events: ledger events sent by this process.
         behind: bytes of the ledger that MLflow lacks.
         files_left: artifacts that could not be stored yet.
-        run_ids: MLflow's run id by trial key, as far as known.
+        run_ids: by trial key, as far as known.
         error: why something is left; None when all is well.
     """
 
@@ -58,12 +58,7 @@ class MirrorStatus:
 class Projection:
     """Sends a ledger to a store, step by step, in the caller's thread.
 
-    Attributes:
-        ledger: the ledger's file.
-        store: where to.
-        runs: the runs there.
-        artifacts: their files.
-        offset: how many bytes of the ledger have been sent.
+    ``offset``: how many bytes of the ledger have been sent.
     """
 
     def __init__(
@@ -104,14 +99,12 @@ class Projection:
         )
 
     def close(self) -> None:
-        """Let another process send this ledger."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
         self._opened = False
 
     def behind(self) -> int:
-        """Bytes of the ledger that have not been sent."""
         try:
             return max(0, self.ledger.stat().st_size - self.offset)
         except FileNotFoundError:
@@ -122,10 +115,6 @@ class Projection:
 
         After an error the same step is taken again: what was sent is not sent twice, except after
         a crash, where it adds nothing.
-
-        Raises:
-            StoreUnavailableError: if the store can't be reached.
-            LedgerHeldError: if another process sends this ledger.
         """
         if not self._opened and not self._open():
             return False
@@ -141,7 +130,6 @@ class Projection:
         return True
 
     def send_files(self) -> None:
-        """Try again to store the artifacts that could not be stored."""
         if self.artifacts.try_again(self._reader):
             self._save()
 

@@ -38,14 +38,11 @@ class LedgerProjector:
         interval: float = 2.0,
         say: Say = log.warning,
     ) -> None:
-        """Nothing happens before ``start``.
+        """Nothing happens before ``start``; the ledger may not exist yet.
 
         Args:
-            ledger: the ledger's file; it may not exist yet.
-            offset: the file that says how much of it has been sent.
-            store: where to.
-            interval: seconds between two looks at the ledger. After a long sending the rest is
-                longer: training has the cores.
+            ledger, offset, store: as for ``Projection``.
+            interval: seconds between two looks at the ledger.
             say: for the few lines that the user should see.
         """
         self._projection = Projection(ledger, offset, store)
@@ -74,22 +71,16 @@ class LedgerProjector:
 
     @property
     def run_ids(self) -> dict[str, str]:
-        """MLflow's run id by trial key, as far as known."""
         return self._projection.runs.of_trials
 
     @property
     def status(self) -> MirrorStatus:
-        """How far MLflow is behind, and why."""
         return self._projection.status(self._error)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until MLflow has everything that is in the ledger now.
+        """Wait until MLflow has everything that is in the ledger now, at most ``timeout`` seconds.
 
-        Args:
-            timeout: seconds to wait at most.
-
-        Returns:
-            Whether it has; if not, the rest stays in the ledger and is still being sent.
+        Whether it has; if not, the rest stays in the ledger and is still being sent.
         """
         try:
             target = self._projection.ledger.stat().st_size

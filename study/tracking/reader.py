@@ -7,16 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from study.records.events import (
-    ArtifactEvent,
-    EndEvent,
-    EpochsEvent,
-    Event,
-    NoteEvent,
-    StartEvent,
-    StudyEndEvent,
-    StudyEvent,
-)
+from study.records import events
 from study.tracking.types import STUDY_RUN, MetricPoint, RunStatus
 from trainables.metrics import STATISTICS, EpochMetrics
 from trainables.uris import redact_uri
@@ -60,13 +51,13 @@ class Delta:
 
 
 @dataclass(slots=True)
-class _Known:
+class KnownRun:
     """What must be remembered of a run to send its next events."""
 
-    start: StartEvent
+    start: events.StartEvent
     signals: tuple[str, ...]
     epochs: set[int] = field(default_factory=set)
-    end: EndEvent | None = None
+    end: events.EndEvent | None = None
     refused: bool = False
     part: int = 0
 
@@ -75,20 +66,19 @@ class Reader:
     """Events in, deltas out; remembers what later events refer to. No MLflow here."""
 
     def __init__(self) -> None:
-        self.study: StudyEvent | None = None
-        self.study_end: StudyEndEvent | None = None
+        self.study: events.StudyEvent | None = None
+        self.study_end: events.StudyEndEvent | None = None
         self.study_files: dict[str, None] = {}
-        self.runs: dict[str, _Known] = {}
+        self.runs: dict[str, KnownRun] = {}
         self._part = 0
         self._deltas: dict[str, Delta] = {}
 
-    def absorb(self, event: Event) -> None:
-        """Take in one event."""
-        if isinstance(event, StudyEvent):
+    def absorb(self, event: events.Event) -> None:
+        if isinstance(event, events.StudyEvent):
             self._study_began(event)
-        elif isinstance(event, StudyEndEvent):
+        elif isinstance(event, events.StudyEndEvent):
             self._study_ended(event)
-        elif isinstance(event, StartEvent):
+        elif isinstance(event, events.StartEvent):
             self._began(event)
         elif event.key is None:
             if self.study is not None:
@@ -114,7 +104,7 @@ class Reader:
     def _delta(self, key: str) -> Delta:
         return self._deltas.setdefault(key, Delta(key))
 
-    def _study_began(self, event: StudyEvent) -> None:
+    def _study_began(self, event: events.StudyEvent) -> None:
         if self.study is not None and event.uid != self.study.uid:
             raise ValueError("the ledger holds two studies")
         self.study = event
@@ -127,7 +117,7 @@ class Reader:
             delta.params = parameters(event.config)
         delta.files.append(File(STUDY_RUN))
 
-    def _study_ended(self, event: StudyEndEvent) -> None:
+    def _study_ended(self, event: events.StudyEndEvent) -> None:
         self.study_end = event
         delta = self._delta(STUDY_RUN)
         delta.status, delta.time, delta.describe = _STUDY_ENDED[event.state], event.time, True
@@ -138,21 +128,21 @@ class Reader:
                 open_run.status, open_run.time = "KILLED", event.time
                 open_run.tags.update(INTERRUPTED)
 
-    def _study_got(self, event: NoteEvent | ArtifactEvent | Any) -> None:
+    def _study_got(self, event: events.NoteEvent | events.ArtifactEvent | Any) -> None:
         delta = self._delta(STUDY_RUN)
-        if isinstance(event, NoteEvent):
+        if isinstance(event, events.NoteEvent):
             delta.tags.update(event.tags)
-        elif isinstance(event, ArtifactEvent):
+        elif isinstance(event, events.ArtifactEvent):
             delta.files.append(File(STUDY_RUN, event.path, event.folder))
             name = Path(event.path).name
             self.study_files[f"{event.folder}/{name}" if event.folder else name] = None
             delta.describe = True
 
-    def _began(self, event: StartEvent) -> None:
+    def _began(self, event: events.StartEvent) -> None:
         known = self.runs.get(event.key)
         delta = self._delta(event.key)
         if known is None:
-            known = self.runs[event.key] = _Known(event, _listened(event.config))
+            known = self.runs[event.key] = KnownRun(event, _listened(event.config))
         elif known.end is not None:
             delta.tags["reason"] = ""
         known.end = None
@@ -161,16 +151,18 @@ class Reader:
         delta.files.append(File(event.key))
 
     def _got(
-        self, event: EpochsEvent | NoteEvent | ArtifactEvent | EndEvent, known: _Known
+        self,
+        event: events.EpochsEvent | events.NoteEvent | events.ArtifactEvent | events.EndEvent,
+        known: KnownRun,
     ) -> None:
         delta = self._delta(known.start.key)
         delta.goes_on = delta.goes_on or known.part < self._part
         known.part = self._part
-        if isinstance(event, EpochsEvent):
+        if isinstance(event, events.EpochsEvent):
             self._epochs(event, known, delta)
-        elif isinstance(event, NoteEvent):
+        elif isinstance(event, events.NoteEvent):
             delta.tags.update(event.tags)
-        elif isinstance(event, ArtifactEvent):
+        elif isinstance(event, events.ArtifactEvent):
             delta.files.append(File(known.start.key, event.path, event.folder))
         else:
             known.end = event
@@ -180,7 +172,7 @@ class Reader:
             if known.start.role == "baseline":
                 self._delta(STUDY_RUN).describe = True
 
-    def _epochs(self, event: EpochsEvent, known: _Known, delta: Delta) -> None:
+    def _epochs(self, event: events.EpochsEvent, known: KnownRun, delta: Delta) -> None:
         if known.end is None and delta.status is None:
             # It was ended as interrupted, perhaps: now it runs.
             delta.status = "RUNNING"
@@ -189,22 +181,20 @@ class Reader:
                 known.epochs.add(row.epoch)
                 delta.metrics.extend(metric_points(row, known.signals, event.time))
 
-    def _end_tags(self, event: EndEvent) -> dict[str, str]:
+    def _end_tags(self, event: events.EndEvent) -> dict[str, str]:
         objectives = self.study.objectives if self.study else ()
         tags = {
             "status": event.state,
             "reason": event.reason,
             "value": _figures(event.values, objectives),
             "paired_difference": _figures(event.paired_difference, objectives),
-            "epochs_trained": str(event.epochs_trained),
-            "fork_epoch": "" if event.fork_epoch is None else str(event.fork_epoch),
-            "first_injection_epoch": (
-                "" if event.first_injection_epoch is None else str(event.first_injection_epoch)
-            ),
+            "epochs_trained": event.epochs_trained,
+            "fork_epoch": event.fork_epoch,
+            "first_injection_epoch": event.first_injection_epoch,
         }
-        return {key: value for key, value in tags.items() if value}
+        return {key: str(value) for key, value in tags.items() if value not in {None, ""}}
 
-    def _end_metrics(self, event: EndEvent, step: int) -> list[MetricPoint]:
+    def _end_metrics(self, event: events.EndEvent, step: int) -> list[MetricPoint]:
         points = [MetricPoint(k, v, event.time, step) for k, v in event.values.items()]
         difference = event.paired_difference.get(self.objective or "")
         if difference is not None:
@@ -219,12 +209,9 @@ def _listened(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def metric_points(row: EpochMetrics, signals: tuple[str, ...], time: int) -> list[MetricPoint]:
-    """An epoch as MLflow's metrics: METHOD's statistics, and what the controller did.
+    """An epoch, the step, as MLflow's metrics: METHOD's statistics, and what the controller did.
 
-    Args:
-        row: the epoch; it is the step.
-        signals: the signals the run listens to; each is given as 0 or 1.
-        time: ms since 1970.
+    ``signals``, which the run listens to, are given as 0 or 1; ``time`` is in ms since 1970.
     """
     values: dict[str, float] = {name: getattr(row, name) for name in STATISTICS}
     values["noise_magnitude"] = row.noise_magnitude
@@ -246,16 +233,12 @@ def parameters(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             flat |= parameters(value, f"{prefix}{key}/")
         else:
-            flat[f"{prefix}{key}"] = redact_uri(value) if isinstance(value, str) else _text(value)
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            flat[f"{prefix}{key}"] = redact_uri(text)
     return flat
 
 
-def _text(value: Any) -> str:
-    return redact_uri(json.dumps(value, ensure_ascii=False))
-
-
 def redacted(value: Any) -> Any:
-    """A configuration without the secrets that its URIs may hold."""
     if isinstance(value, Mapping):
         return {key: redacted(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

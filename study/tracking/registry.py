@@ -33,7 +33,6 @@ class ModelToLog:
             is the batch.
         example: an input, of more than one sample.
         outputs: what the module gives for it: whoever loads the model must get the same.
-        params, tags: text about it.
         metrics: its figures, on the data set below.
         dataset: name and settings of the data set, as for ``log_dataset``.
         description: for the registry's page (Markdown).
@@ -51,8 +50,6 @@ class ModelToLog:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:
-    """A version of a model in the registry."""
-
     name: str
     version: str
 
@@ -121,7 +118,6 @@ def _make_name(client: Any, name: str) -> None:
 
 
 def _fetched(uri: str, place: str, folder: Path) -> str:
-    """Where a stored model lies after it was fetched into ``folder``."""
     from mlflow.artifacts import download_artifacts
 
     folder.mkdir()
@@ -145,7 +141,6 @@ def _predicts_otherwise(path: str, model: ModelToLog) -> str:
 
 
 def _write_model(model: ModelToLog, folder: Path, run_id: str, model_id: str) -> None:
-    """Write a model as MLflow stores one, without pickle."""
     import mlflow.pytorch
     import torch
     from mlflow.models import Model, infer_signature

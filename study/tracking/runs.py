@@ -9,14 +9,7 @@ from study.tracking.types import STUDY_RUN, RunStatus
 
 
 class MlflowRuns:
-    """The runs by trial key, the parent's under ``STUDY_RUN``.
-
-    Attributes:
-        store: where they are.
-        experiment: the id of their experiment; empty before it is known.
-        ids: MLflow's run ids.
-        made: the keys of those that this process made.
-    """
+    """The runs by trial key, the parent's under ``STUDY_RUN``; this process ``made`` some."""
 
     def __init__(self, store: MlflowStore) -> None:
         self.store = store
@@ -65,7 +58,6 @@ class MlflowRuns:
         return run_id
 
     def is_running(self, key: str) -> bool:
-        """Whether MLflow is known to show the run as running."""
         return self._status.get(key) == "RUNNING"
 
     def set_status(self, key: str, status: RunStatus, ended: int | None = None) -> None:

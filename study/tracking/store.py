@@ -19,19 +19,12 @@ from trainables.uris import redact_uri
 
 
 class MlflowStore:
-    """Runs of studies in one MLflow store; nothing is contacted before the first call.
-
-    Attributes:
-        connection: to MLflow; for models, which have functions of their own.
-    """
+    """Runs of studies in one MLflow store; nothing is contacted before the first call."""
 
     def __init__(self, uri: str, root: str | None = None) -> None:
-        """A store.
+        """``uri`` is absolute (``resolve_uri``).
 
-        Args:
-            uri: the tracking URI, absolute (``resolve_uri``).
-            root: where experiments keep their artifacts (``artifact_root``); None: the store's
-                own default.
+        ``root``: where experiments keep their artifacts; None: the store's own default.
         """
         self.connection = Connection(uri)
         self._root = root
@@ -93,12 +86,10 @@ class MlflowStore:
                 client.log_batch(run_id, metrics=points_, params=texts_, tags=marks_)
 
     def log_text(self, run_id: str, text: str, file: str) -> None:
-        """Store ``text`` as the artifact ``file``."""
         with self.connection.calling() as client:
             client.log_text(run_id, text, file)
 
     def log_file(self, run_id: str, path: Path, folder: str = "") -> None:
-        """Store a file among the run's artifacts."""
         with self.connection.calling() as client:
             client.log_artifact(run_id, str(path), folder or None)
 
@@ -173,7 +164,6 @@ class MlflowStore:
         return found
 
     def find_experiment(self, name: str) -> str | None:
-        """The id of an experiment; None if there is none of this name."""
         with self.connection.calling() as client:
             found = client.get_experiment_by_name(name)
             return str(found.experiment_id) if found else None

@@ -20,17 +20,9 @@ def sync(
 ) -> MirrorStatus:
     """Send what is left of a ledger whose study does not run, here and now.
 
-    Runs that its process left RUNNING when it died are marked as interrupted.
-
-    Args:
-        ledger: the ledger's file.
-        offset: the file that says how much of it has been sent.
-        store: where to.
-        timeout: seconds without any success after which it is given up.
-        progress: called with the bytes still to be sent.
-
-    Raises:
-        LedgerHeldError: if another process is sending it.
+    Runs that its process left RUNNING when it died are marked as interrupted. It is given up after
+    ``timeout`` seconds without any success. ``progress`` is called with the bytes still to be sent.
+    ``LedgerHeldError``: another process is sending it.
     """
     projection = Projection(ledger, offset, store, verify=True)
     failures, error = 0, None

@@ -32,8 +32,6 @@ class MetricPoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FoundRun:
-    """A run that is in the store."""
-
     run_id: str
     status: str
     started: int

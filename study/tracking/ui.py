@@ -16,7 +16,6 @@ _UI_GRACE_SECONDS = 3.0
 
 
 def ui_command(host: str, port: int) -> list[str]:
-    """The command that serves MLflow's pages; the store's URI travels in the environment."""
     server = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     return [*server, "--host", host, "--port", str(port)]
 

@@ -21,7 +21,6 @@ class Node(NamedTuple):
 
     @property
     def name(self) -> str:
-        """For people."""
         return f"{self.host} ({self.id[:8]})"
 
 
@@ -34,11 +33,6 @@ def alive_nodes() -> list[Node]:
             cpus, gpus = float(has.get("CPU", 0)), float(has.get("GPU", 0))
             nodes.append(Node(node["NodeID"], node["NodeManagerAddress"], cpus, gpus))
     return nodes
-
-
-def several_nodes() -> bool:
-    """Whether Ray is connected to a cluster of more than one node."""
-    return len(alive_nodes()) > 1
 
 
 def trials_on(node: Node, config: RunsConfig) -> int | None:

@@ -41,12 +41,9 @@ def milestones(first: int, epochs: int, reduction_factor: float) -> tuple[int, .
 
 @dataclass
 class Rungs:
-    """The values recorded at each milestone, and the decision they allow. Knows nothing of Ray.
+    """The values recorded at each milestone (epochs completed), and the decision they allow.
 
-    Attributes:
-        milestones: epochs completed at which trials are compared, rising.
-        epochs: the epoch budget.
-        recorded: milestone → trial key → value; higher is better.
+    ``recorded``: milestone → trial key → value; higher is better. Knows nothing of Ray.
     """
 
     milestones: tuple[int, ...]
@@ -61,11 +58,8 @@ class Rungs:
         k < ⌈n · milestone / next⌉: the share of trials falls as their epochs grow, so that each
         stage costs the same.
 
-        Args:
-            key: the trial's own key, which it keeps when it is tried again or resumed.
-            epochs_done: epochs completed, those shared with the baseline included.
-            judged_from: epochs completed from which on the trial is judged.
-            value: finite; higher is better.
+        The key stays when a trial is tried again or resumed; ``epochs_done`` includes those shared
+        with the baseline; the value is finite, and higher is better.
         """
         reached = [milestone for milestone in self.milestones if milestone <= epochs_done]
         if not reached or reached[-1] < judged_from:
@@ -108,21 +102,12 @@ class ForkAwareASHA(WarmWorkers):
     """
 
     def __init__(
-        self,
-        objective: str,
-        *,
-        epochs: int,
-        grace_period: int,
-        reduction_factor: float,
+        self, objective: str, *, epochs: int, grace_period: int, reduction_factor: float
     ) -> None:
-        """The rungs begin empty.
+        """The rungs begin empty. While epochs grow by ``reduction_factor``, one in so many remains.
 
-        Args:
-            objective: one of ``OBJECTIVES``.
-            epochs: the epoch budget.
-            grace_period: epochs completed before which no trial is stopped; past the earliest
-                epoch at which the search space lets noise begin.
-            reduction_factor: while epochs grow by this factor, one in so many trials remains.
+        Before ``grace_period`` epochs are completed no trial is stopped: it ends past the earliest
+        epoch at which the search space lets noise begin.
         """
         super().__init__()
         self._metric = objective
@@ -133,9 +118,7 @@ class ForkAwareASHA(WarmWorkers):
     def replay(self, records: Mapping[str, TrialRecord], grace: int) -> None:
         """Fill the rungs from the ledger, as they were when it was written.
 
-        Args:
-            records: the study's trials by key; baselines and other roles are no competitors.
-            grace: epochs after a trial's first noisy one in which it is not judged.
+        Only trials compete. ``grace``: epochs after a trial's first noisy one, not judged.
         """
         for key, record in records.items():
             begins = record.first_injection_epoch
@@ -149,7 +132,6 @@ class ForkAwareASHA(WarmWorkers):
                     self.rungs.judge(key, done, begins + 1 + grace, self._sign * value)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
-        """Stop the trial if it lags behind or has diverged."""
         if self._goes_on(trial.config["key"], result):
             return str(TrialScheduler.CONTINUE)
         self.stopped += 1

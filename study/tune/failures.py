@@ -11,11 +11,7 @@ _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b:?")
 
 
 def failure_text(trial: Trial) -> str:
-    """A trial's last error, as Tune has it, with its traceback; empty if there is none.
-
-    Raises:
-        OSError: if Tune's file can't be read.
-    """
+    """A trial's last error with its traceback, empty if there is none; OSError if unreadable."""
     path = trial.error_file
     if path is None:
         return ""

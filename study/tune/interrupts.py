@@ -25,7 +25,6 @@ class _Interrupts:
         self._first = first
 
     def take_over(self) -> dict[int, Any]:
-        """Handle the signals from now on; returns the handlers of before."""
         return {number: signal.signal(number, self._handle) for number in _SIGNALS}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -46,12 +45,9 @@ _current: _Interrupts | None = None
 
 @contextmanager
 def interruptible(first: str) -> Iterator[None]:
-    """Inside, the first interrupt raises KeyboardInterrupt and the second ends the process.
+    """Inside, the first interrupt says ``first`` and raises KeyboardInterrupt; the second ends all.
 
     It does nothing outside the main thread, the only one in which Python handles signals.
-
-    Args:
-        first: what the user is told after the first one.
     """
     global _current  # noqa: PLW0603
     if _current is not None or threading.current_thread() is not threading.main_thread():

@@ -17,15 +17,28 @@ def tune_config(key: str, role: Role, overrides: Mapping[str, Any]) -> dict[str,
     return {"key": key, "role": role, "overrides_json": json.dumps(dict(overrides))}
 
 
-class ListSearcher(Searcher):
-    """Hands out planned runs in order, and nothing else."""
+class StatelessSearcher(Searcher):
+    """Keeps nothing for Tune: a study goes on by its own records, not by Tune's snapshots."""
 
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
+    ) -> bool:
+        """Everything is known already."""
+        return True
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing is kept."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing was kept."""
+
+
+class ListSearcher(StatelessSearcher):
     def __init__(self, runs: Sequence[PlannedRun]) -> None:
         super().__init__(metric=None, mode=None)
         self._waiting = list(runs)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next run's configuration, or that there is none left."""
         if not self._waiting:
             return str(Searcher.FINISHED)
         run = self._waiting.pop(0)
@@ -35,15 +48,3 @@ class ListSearcher(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Nothing to learn: the list is fixed."""
-
-    def set_search_properties(
-        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
-    ) -> bool:
-        """Accept whatever Tune was configured with."""
-        return True
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing is kept: a study goes on by its ledger, not by Tune's snapshots."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing was kept."""

@@ -49,12 +49,10 @@ class _OpenRun:
 
     @property
     def budget(self) -> int:
-        """The epoch budget."""
         return int(self.start.config["epochs"])
 
     @property
     def history(self) -> list[EpochMetrics]:
-        """The epochs so far, in order."""
         return [self.rows[epoch] for epoch in sorted(self.rows)]
 
 
@@ -86,12 +84,8 @@ class LedgerCallback(tune.Callback):
     ) -> None:
         """Nothing is opened before ``setup``: Tune pickles callbacks.
 
-        Args:
-            path: the ledger.
-            describe: a trial's configuration (Tune's dictionary) → its start.
-            baselines: digest of a baseline → its whole history.
-            baseline_tests: digest of a baseline → its figures on the test set, if trials are
-                evaluated on the test set, too.
+        ``baselines`` and ``baseline_tests``: digest of a baseline → its whole history, and its
+        figures on the test set, if trials are evaluated there, too.
         """
         self.path = Path(path)
         self.error: Exception | None = None
@@ -107,11 +101,7 @@ class LedgerCallback(tune.Callback):
         return {**self.__dict__, "_ledger": None, "_runs": {}, "error": None}
 
     def setup(self, **info: Any) -> None:
-        """Open the ledger and recall what it says of unfinished trials.
-
-        Raises:
-            OSError: if the ledger can't be opened: better no training than none on record.
-        """
+        """Open the ledger (OSError: better no training than none on record) and recall it."""
         self._ledger = Ledger(self.path)
         for key, record in read_ledger(self.path).trials.items():
             if record.role == "baseline":
@@ -122,20 +112,13 @@ class LedgerCallback(tune.Callback):
                 self._runs[key] = _OpenRun(_start_of(record), record)
 
     @_never_raise
-    def on_trial_start(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """Record the start, once for each key: a retry or a resume is the same run."""
         self._run(trial)
 
     @_never_raise
     def on_trial_result(
-        self,
-        iteration: int,
-        trials: list[Trial],
-        trial: Trial,
-        result: dict[str, Any],
-        **info: Any,
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Record the epoch; before the first, record what the trial shares with its baseline."""
         if "epoch" not in result:
@@ -156,7 +139,7 @@ class LedgerCallback(tune.Callback):
 
     @_never_raise
     def on_trial_complete(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
         """Record the end: complete, stopped early, or diverged."""
         run = self._runs.get(trial.config["key"])
@@ -171,16 +154,13 @@ class LedgerCallback(tune.Callback):
             self._end(run, "pruned", f"stopped early after {last.epoch + 1} epochs")
 
     @_never_raise
-    def on_trial_error(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """Record the failure that no retry is left for, with its reason."""
         if trial.config["key"] not in self._ended:
             self._end(self._run(trial), "failed", failure_reason(trial))
 
     @_never_raise
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Close the ledger."""
         if self._ledger is not None:
             ledger, self._ledger = self._ledger, None
             ledger.close()
@@ -235,13 +215,10 @@ class LedgerCallback(tune.Callback):
         run.rows.update({row.epoch: row for row in shared})
         run.shared.update(missing)
         self._write(EpochsEvent(start.key, shared, shared=True))
-        self._write(NoteEvent(start.key, self._fork_tags(run)))
-
-    def _fork_tags(self, run: _OpenRun) -> dict[str, str]:
-        origin = self._baseline_keys.get(run.start.baseline, run.start.baseline)
-        if run.fork_epoch is None:
-            return {"forked_from": origin, "never_injected": "true"}
-        return {"forked_from": origin, "fork_epoch": str(run.fork_epoch)}
+        origin = self._baseline_keys.get(start.baseline, start.baseline)
+        never = run.fork_epoch is None
+        how = {"never_injected": "true"} if never else {"fork_epoch": str(run.fork_epoch)}
+        self._write(NoteEvent(start.key, {"forked_from": origin, **how}))
 
     def _add(self, run: _OpenRun, row: EpochMetrics, *, shared: bool) -> None:
         recorded = run.rows.get(row.epoch)

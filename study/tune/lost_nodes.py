@@ -23,7 +23,6 @@ _WAIT_SECONDS = 120.0
 
 
 def dead_nodes() -> list[str]:
-    """Ray's ids of the nodes that have died."""
     return [node["NodeID"] for node in ray.nodes() if not node["Alive"]]
 
 
@@ -52,7 +51,6 @@ class ForgiveLostNodes(tune.Callback):
         self._looked = 0.0
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """Look at the error of a trial that is about to be tried again."""
         last = trial.last_result or {}
         done = int(last.get("training_iteration", 0))
         if done <= self._reached.get(trial.trial_id, -1):
@@ -68,7 +66,6 @@ class ForgiveLostNodes(tune.Callback):
         self._reached[trial.trial_id] = done
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
-        """Look whether the nodes of unsure failures are dead by now."""
         now = time.monotonic()
         if not self._unsure or now < self._looked + _LOOK_SECONDS:
             return

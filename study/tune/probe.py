@@ -39,7 +39,6 @@ def cluster(config: RunsConfig) -> Iterator[None]:
 
 
 def check_tracking_shared(config: RunsConfig, storage: Storage, nodes: int) -> None:
-    """Refuse a tracking store that is a file of this machine."""
     given = config.tracking_uri
     if given is None and storage.remote is not None:
         return  # It lies in the work folder, and is copied to the object store.

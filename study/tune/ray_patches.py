@@ -68,9 +68,6 @@ def fit(**settings: Any) -> None:
     There Tune would move itself, callbacks and searcher included, to the cluster, which sees
     neither the ledger nor the journal. Its loop stays here instead; all that it lacks is Ray's
     session folder, in which it would keep files of the driver's.
-
-    Args:
-        settings: what ``tune.Tuner`` takes.
     """
     if not ray.util.client.ray.is_connected():
         tune.Tuner(**settings).fit()

@@ -20,13 +20,11 @@ from study.tune.interrupts import handed_to_tune
 from study.tune.lost_nodes import ForgiveLostNodes
 from study.tune.ray_patches import fit
 from trainables.config import TrainConfig
-from trainables.data.device_data import Dataset
+from trainables.data.dataset import Dataset
 from trainables.tune_trainable import NoiseTrainable, TrialSpec, data_key
 
 
-def put_datasets(
-    pairs: Sequence[tuple[TrainConfig, Dataset]],
-) -> dict[str, ray.ObjectRef]:
+def put_datasets(pairs: Sequence[tuple[TrainConfig, Dataset]]) -> dict[str, ray.ObjectRef]:
     """Put each data set into Ray's object store once; workers read it there without a copy."""
     references: dict[str, ray.ObjectRef] = {}
     for config, dataset in pairs:
@@ -46,12 +44,9 @@ def run_trials(
     scheduler: TrialScheduler | None = None,
     time_budget: float | None = None,
 ) -> None:
-    """Run ``samples`` trials; their reports go to the callbacks alone.
+    """Run ``samples`` trials, or until the time budget (seconds) is over.
 
-    Returns when all have ended, or when the time budget (seconds) is over.
-
-    Raises:
-        KeyboardInterrupt: after an interrupt, once Tune has come to its end.
+    After an interrupt KeyboardInterrupt follows, once Tune has come to its end.
     """
     room = capacity(config)
     resources = {"cpu": config.cpus_per_trial, "gpu": config.gpus_per_trial}

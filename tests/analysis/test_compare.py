@@ -9,9 +9,9 @@ from analysis.compare import compare_studies, differing
 from analysis.reading import load_study
 from analysis.report.sections import sections
 from study.statistics.estimate import estimate
+from tests.support.runs import baseline_config
 from tests.support.trained_studies import TRIALS, history, write_confirmation, write_study
 from trainables.metrics import objective_value
-from trainables.noise.fork import baseline_config
 
 
 @pytest.fixture(scope="module")

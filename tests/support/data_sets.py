@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.config import DataConfig
-from trainables.data.device_data import Dataset, load_dataset
+from trainables.data.dataset import Dataset
 from trainables.data.image_folder import load_folder
+from trainables.data.image_sets import load_dataset
 
 Array = NDArray[Any]
 

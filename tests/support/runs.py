@@ -7,9 +7,12 @@ import torch
 from torch import nn
 
 from trainables.config import TrainConfig
-from trainables.data.device_data import Dataset, DeviceData, load_dataset
+from trainables.data.dataset import Dataset
+from trainables.data.device_data import DeviceData
+from trainables.data.image_sets import load_dataset
 from trainables.loop import Training, train_epochs
 from trainables.metrics import EpochMetrics
+from trainables.noise_config import NoiseConfig
 from trainables.settings import parse_config
 
 EAGER: dict[str, Any] = {
@@ -78,3 +81,8 @@ def same_weights(one: Training, other: Training) -> bool:
     """Whether two runs' parameters and buffers are equal bit for bit."""
     mine, theirs = one.model.state_dict(), other.model.state_dict()
     return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
+
+
+def baseline_config(config: TrainConfig) -> TrainConfig:
+    """The same training without noise."""
+    return config.model_copy(update={"noise": NoiseConfig()})

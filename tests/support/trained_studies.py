@@ -13,11 +13,11 @@ from study.records.folder import StudyFolder
 from study.records.json_files import write_json
 from study.records.ledger import Ledger
 from study.records.ledger_view import read_ledger
-from tests.support.runs import training
+from tests.support.runs import baseline_config, training
 from trainables.config import TrainConfig, apply_overrides
 from trainables.loop import train_epochs
 from trainables.metrics import EpochMetrics, objective_values
-from trainables.noise.fork import annotate, baseline_config, baseline_digest
+from trainables.noise.fork import annotate, baseline_digest
 
 EPOCHS = 12
 TIME = 1_800_000_000_000

@@ -172,8 +172,6 @@ def test_sharpness_is_the_mean_drop_and_restores_every_bit(model, learnt):
     assert (result.epsilon, result.draws) == (1.0, 5)
     assert len(result.drops) == 5
     assert result.mean_drop == pytest.approx(np.mean(result.drops))
-    assert result.std_drop == pytest.approx(np.std(result.drops, ddof=1))
-    assert result.clean_accuracy == evaluate(model, batches(learnt), CLASSES).accuracy
     assert result.mean_drop > 0.1
     for key, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[key])
@@ -223,7 +221,6 @@ def test_sharpness_follows_from_the_seed_and_leaves_the_global_generator_alone(m
 def test_no_step_costs_nothing(model, data):
     result = measure(model, data, epsilon=0.0, draws=1)
     assert result.mean_drop == 0
-    assert result.std_drop is None
 
 
 def test_weights_return_after_an_error(model, data):

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from tests.support.runs import EAGER, device_data, run, same_weights, small_config, training
 from trainables.checkpoint import load_state, save_state
+from trainables.config import OptimizerConfig
 from trainables.epoch_details import Detail
 from trainables.loop import Training, train_epochs
-from trainables.lr_schedule import lr_at
+from trainables.lr_schedule import learning_rate
 from trainables.models.registry import build_model
 from trainables.noise.fork import annotate
 from trainables.random_streams import generator, stream_seed
@@ -38,12 +39,11 @@ def test_policy_off_equals_a_plain_loop_without_a_controller(optimizer: str) -> 
         model.train()
         for images, labels in data.train_batches(config.seed, epoch, 32):
             for group in plain.param_groups:
-                group["lr"] = lr_at(
+                group["lr"] = learning_rate(
+                    OptimizerConfig(lr=0.01, lr_restart_period=2),
                     step,
-                    lr=0.01,
                     steps_per_epoch=data.steps_per_epoch(32),
                     epochs=5,
-                    restart_period=2,
                 )
             plain.zero_grad()
             loss = F.cross_entropy(model(images), labels)
@@ -273,8 +273,9 @@ def test_a_noisy_epoch_equals_a_plain_loop_that_adds_the_noise_by_hand(
     start = [p.detach().clone() for p in parameters]
     losses, norms, hits = [], [], 0
     steps = data.steps_per_epoch(32)
+    settings = OptimizerConfig(lr=0.02, lr_restart_period=5)
     for step, (images, labels) in enumerate(data.train_batches(config.seed, 0, 32)):
-        rate = lr_at(step, lr=0.02, steps_per_epoch=steps, epochs=1, restart_period=5)
+        rate = learning_rate(settings, step, steps_per_epoch=steps, epochs=1)
         optimizer.param_groups[0]["lr"] = rate
         clean = [p.detach().clone() for p in parameters]
         shown, targets = images, labels

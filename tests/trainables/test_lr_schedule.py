@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trainables.config import OptimizerConfig
-from trainables.lr_schedule import lr_at, set_learning_rate
+from trainables.lr_schedule import learning_rate, set_learning_rate
 
 
 def formula(t: int, lr: float, s: int, e: int, r: int) -> float:
@@ -24,6 +24,11 @@ def formula(t: int, lr: float, s: int, e: int, r: int) -> float:
     return 1e-6 + (eta_max - 1e-6) * (1 + math.cos(math.pi * position)) / 2
 
 
+def rate_of(t: int, lr: float, steps: int, epochs: int, period: int) -> float:
+    config = OptimizerConfig(lr=lr, lr_restart_period=period)
+    return learning_rate(config, t, steps_per_epoch=steps, epochs=epochs)
+
+
 @pytest.mark.parametrize(
     ("epochs", "period"), [(1, 1), (20, 50), (50, 50), (70, 50), (100, 50), (149, 50), (7, 2)]
 )
@@ -31,7 +36,7 @@ def formula(t: int, lr: float, s: int, e: int, r: int) -> float:
 def test_every_step_follows_the_formula(epochs, period, lr):
     steps = 3
     for t in range(epochs * steps):
-        value = lr_at(t, lr=lr, steps_per_epoch=steps, epochs=epochs, restart_period=period)
+        value = rate_of(t, lr, steps, epochs, period)
         # The reference's floating-point remainder is what limits this near a cycle's end.
         assert value == pytest.approx(formula(t, lr, steps, epochs, period), rel=1e-9, abs=1e-15)
 
@@ -45,15 +50,13 @@ def test_every_step_follows_the_formula(epochs, period, lr):
 )
 def test_formula_and_bounds_for_any_setting(lr, steps, epochs, period, share):
     t = int(share * (epochs * steps - 1))
-    value = lr_at(t, lr=lr, steps_per_epoch=steps, epochs=epochs, restart_period=period)
+    value = rate_of(t, lr, steps, epochs, period)
     assert value == pytest.approx(formula(t, lr, steps, epochs, period), rel=1e-7, abs=1e-13)
     assert min(lr, 1e-6) * (1 - 1e-12) <= value <= max(lr, 1e-6) * (1 + 1e-12)
 
 
 def at(epoch: float, epochs: int, period: int, steps: int = 10) -> float:
-    return lr_at(
-        round(epoch * steps), lr=0.1, steps_per_epoch=steps, epochs=epochs, restart_period=period
-    )
+    return rate_of(round(epoch * steps), 0.1, steps, epochs, period)
 
 
 def test_budget_shorter_than_the_period_trains_at_the_real_rate():
@@ -93,7 +96,8 @@ def test_one_cycle_is_a_plain_cosine():
 
 def test_a_cycle_of_a_single_step_decays_too():
     """Two epochs of one step, restarted after each: the peak falls from lr to the floor at once."""
-    rates = [lr_at(t, lr=0.1, steps_per_epoch=1, epochs=2, restart_period=1) for t in (0, 1)]
+    config = OptimizerConfig(lr=0.1, lr_restart_period=1)
+    rates = [learning_rate(config, t, steps_per_epoch=1, epochs=2) for t in (0, 1)]
     assert rates == pytest.approx([0.1, 1e-5])
 
 
@@ -117,9 +121,7 @@ def test_the_rates_are_those_of_torchs_lambda_lr_bit_for_bit():
     theirs = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=config.lr)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         theirs,
-        lambda step: (
-            lr_at(step, lr=0.07, steps_per_epoch=7, epochs=10, restart_period=3) / config.lr
-        ),
+        lambda step: learning_rate(config, step, steps_per_epoch=7, epochs=10) / config.lr,
     )
     for t in range(70):
         set_learning_rate(ours, config, t, epochs=10, steps_per_epoch=7)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from study.commands.reference_options import ReferenceOptions, resolve_run
-from tests.support.runs import EAGER, run, same_weights, small_config
+from tests.support.runs import EAGER, baseline_config, run, same_weights, small_config
 from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.noise.controller import fork_epoch, replay
-from trainables.noise.fork import baseline_config, baseline_digest
+from trainables.noise.fork import baseline_digest
 from trainables.noise_config import NoiseConfig
 from trainables.settings import parse_config
 

@@ -11,7 +11,7 @@ import ray
 from study.tune.connect import leave_ray
 from tests.support.runs import EAGER, run, small_config
 from trainables.config import TrainConfig
-from trainables.data.device_data import load_dataset
+from trainables.data.image_sets import load_dataset
 from trainables.metrics import EpochMetrics
 from trainables.noise.fork import baseline_digest
 from trainables.trial_checkpoints import baseline_folder

@@ -4,11 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from trainables.data.image_cache import Labels, Pixels
+import numpy as np
+from numpy.typing import NDArray
 
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int64]
 Triple = tuple[float, float, float]
 Progress = Callable[[int, int], None]
 """Called with (done, total) while images are decoded."""
+
+SIZE = 32
+"""Height and width of every image after decoding, in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +30,6 @@ class Dataset:
         mean: of each channel, for normalisation, of pixels in [0, 1].
         std: likewise, the standard deviation.
         pad: zeros on each side of a training image, in pixels.
-        flip: whether training images are flipped at random.
     """
 
     train_images: Pixels

@@ -13,22 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.data.dataset import Dataset
-from trainables.data.image_cache import SIZE, Labels, Pixels
-from trainables.data.image_sets import check_data, load_dataset, resolve_data
+from trainables.data.dataset import SIZE, Dataset, Labels, Pixels
 from trainables.errors import InputError
 from trainables.random_streams import generator
-
-__all__ = [
-    "EVAL_BATCH",
-    "Dataset",
-    "DeviceData",
-    "EpochDraws",
-    "check_data",
-    "draw_epoch",
-    "load_dataset",
-    "resolve_data",
-]
 
 Part = Literal["train", "val", "test"]
 Batch = tuple[Tensor, Tensor]
@@ -73,7 +60,6 @@ class DeviceData:
     are shared between processes, and are only read.
 
     Args:
-        dataset: what ``load_dataset`` returned.
         device: where batches are made. A GPU is given all images once, as bytes.
     """
 
@@ -92,15 +78,10 @@ class DeviceData:
 
     @property
     def train_size(self) -> int:
-        """Images to train on."""
         return len(self._dataset.train_labels)
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Whole batches in an epoch; the images that are left over sit it out.
-
-        Raises:
-            InputError: if the training set is smaller than one batch.
-        """
+        """Whole batches in an epoch; the images that are left over sit it out."""
         if not 1 <= batch_size <= self.train_size:
             raise InputError(
                 f"data.batch_size = {batch_size}: the training set has {self.train_size} images; "
@@ -113,9 +94,6 @@ class DeviceData:
 
         Augmentation is torchvision's on images: the raw pixels are padded with zeros, cropped to
         32×32 at random, half of the crops are mirrored, and then normalised.
-
-        Raises:
-            InputError: if the training set is smaller than one batch.
         """
         steps = self.steps_per_epoch(batch_size)
         draws = draw_epoch(self.train_size, self._dataset.pad, self._dataset.flip, seed, epoch)

@@ -3,8 +3,7 @@
 import numpy as np
 
 from trainables.config import DataConfig
-from trainables.data.dataset import ClassCounts, Progress, Source
-from trainables.data.image_cache import SIZE
+from trainables.data.dataset import SIZE, ClassCounts, Progress, Source
 from trainables.data.registry import DATA_SETS
 from trainables.data.stratified import counts, drawn, held_out
 

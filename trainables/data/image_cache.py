@@ -12,13 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data.dataset import SIZE, Source
 from trainables.errors import InputError
 
-Pixels = NDArray[np.uint8]
-Labels = NDArray[np.int64]
-
-SIZE = 32
-"""Height and width of every image after decoding, in pixels."""
 _FORMAT = "noise-study images 1"
 _CHECKSUM_BYTES = 4
 
@@ -50,23 +46,8 @@ class FolderListing:
         ]
 
 
-@dataclass(frozen=True, eq=False)
-class FolderImages:
-    """Decoded images, uint8 (n, 32, 32, 3), and their classes, int64 (n,)."""
-
-    classes: tuple[str, ...]
-    train_images: Pixels
-    train_labels: Labels
-    test_images: Pixels
-    test_labels: Labels
-
-
 def fingerprint(listing: FolderListing) -> str:
-    """A hash over every image's relative path, size in bytes and time of change in ns.
-
-    Raises:
-        InputError: naming a file that is not there (a link that leads nowhere).
-    """
+    """A hash over every image's relative path, size in bytes and time of change in ns."""
     digest = hashlib.blake2b(digest_size=16)
     root = str(listing.root)
     for name in listing.names:
@@ -91,8 +72,7 @@ def cache_path(root: Path) -> Path:
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-def write_cache(path: Path, mark: str, images: FolderImages) -> None:
-    """Write header, arrays and checksum to a temporary file beside ``path``, then rename it."""
+def write_cache(path: Path, mark: str, images: Source) -> None:
     header = {
         "format": _FORMAT,
         "fingerprint": mark,
@@ -123,7 +103,7 @@ def write_cache(path: Path, mark: str, images: FolderImages) -> None:
         )
 
 
-def read_cache(path: Path, mark: str, classes: tuple[str, ...]) -> FolderImages | None:
+def read_cache(path: Path, mark: str, classes: tuple[str, ...]) -> Source | None:
     """The cached images, or None if there are none, they are out of date, or damaged."""
     try:
         content = path.read_bytes()
@@ -154,4 +134,4 @@ def read_cache(path: Path, mark: str, classes: tuple[str, ...]) -> FolderImages 
         size = int(np.prod(shape)) * kind.itemsize
         arrays[name] = np.frombuffer(body[start : start + size], kind).reshape(shape)
         start += size
-    return FolderImages(classes, **arrays)  # type: ignore[arg-type]
+    return Source(**arrays, classes=classes)  # type: ignore[arg-type]

@@ -13,12 +13,9 @@ import numpy as np
 from PIL import Image
 
 from trainables.config import DataConfig
-from trainables.data.dataset import ClassCounts, Progress, Source
+from trainables.data.dataset import SIZE, ClassCounts, Pixels, Progress, Source
 from trainables.data.image_cache import (
-    SIZE,
-    FolderImages,
     FolderListing,
-    Pixels,
     cache_path,
     fingerprint,
     read_cache,
@@ -46,23 +43,11 @@ def class_counts(config: DataConfig) -> ClassCounts:
 
 
 def read(config: DataConfig, progress: Progress | None) -> Source:
-    folder = load_folder(str(config.data_dir), workers=config.workers, progress=progress)
-    return Source(
-        folder.train_images,
-        folder.train_labels,
-        folder.test_images,
-        folder.test_labels,
-        folder.classes,
-    )
+    return load_folder(str(config.data_dir), workers=config.workers, progress=progress)
 
 
 def list_folder(data_dir: str | Path) -> FolderListing:
-    """List a folder's classes and images without opening one.
-
-    Raises:
-        InputError: if the folder or a part is missing, a class folder is empty, there are fewer
-            than two classes, or train and test differ in their classes.
-    """
+    """List a folder's classes and images without opening one."""
     root = Path(data_dir)
     field = f"data.data_dir = {str(data_dir)!r}"
     if not root.is_dir():
@@ -120,7 +105,6 @@ def _list_part(folder: Path, field: str, others: list[str]) -> dict[str, tuple[s
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is visible in a folder."""
     try:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]
@@ -136,16 +120,12 @@ def _some(names: Iterable[str], limit: int = 5) -> str:
 
 def load_folder(
     data_dir: str | Path, *, workers: int = 0, progress: Progress | None = None
-) -> FolderImages:
+) -> Source:
     """Read a folder of images, from the cache if that is valid.
 
     Args:
-        data_dir: the folder that holds ``train/<class>/`` and ``test/<class>/``.
         workers: processes that decode; 0 and 1 decode in this one.
         progress: called with (images decoded, images in all); not called on a cached read.
-
-    Raises:
-        InputError: as ``list_folder`` does, or if an image can't be read (named).
     """
     listing = list_folder(data_dir)
     if listing.others:
@@ -169,9 +149,6 @@ def decode_image(path: str | Path) -> bytes:
 
     Other sizes are resized, without keeping the aspect ratio: bilinear, averaging over the pixels
     that fall together when shrinking (PIL's resize does so by itself). 16-bit grey is scaled.
-
-    Raises:
-        InputError: naming the file, if it is not an image that can be read.
     """
     try:
         with Image.open(path) as image:
@@ -232,11 +209,11 @@ def _decoded_chunks(chunks: list[list[str]], workers: int) -> Iterator[bytes]:
         get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
-def _labelled(listing: FolderListing, images: Pixels) -> FolderImages:
+def _labelled(listing: FolderListing, images: Pixels) -> Source:
     train = [len(files) for files in listing.train]
     test = [len(files) for files in listing.test]
     numbers = np.arange(len(listing.classes), dtype=np.int64)
-    return FolderImages(
+    return Source(
         classes=listing.classes,
         train_images=images[: sum(train)],
         train_labels=np.repeat(numbers, train),

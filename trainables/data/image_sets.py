@@ -12,8 +12,16 @@ from typing import Any
 import numpy as np
 
 from trainables.config import DataConfig
-from trainables.data.dataset import ClassCounts, Dataset, Progress, Source, Triple
-from trainables.data.image_cache import SIZE, Labels, Pixels
+from trainables.data.dataset import (
+    SIZE,
+    ClassCounts,
+    Dataset,
+    Labels,
+    Pixels,
+    Progress,
+    Source,
+    Triple,
+)
 from trainables.data.registry import DATA_SETS
 from trainables.data.stratified import counts, drawn, held_out, kept
 from trainables.errors import InputError
@@ -24,17 +32,11 @@ _SPLIT_SEED = 20_240_601
 
 
 def _module(config: DataConfig) -> Any:
-    """The module that reads a data set: see ``registry``."""
     return import_module(f"trainables.data.{DATA_SETS[config.dataset].module}")
 
 
 def check_data(config: DataConfig) -> None:
-    """Find what is wrong with the data before anything starts: quick, no image is opened.
-
-    Raises:
-        InputError: if a folder is missing, empty or inconsistent, CIFAR is not there and may not be
-            downloaded, or the training set is smaller than one batch.
-    """
+    """Find what is wrong with the data before anything starts: quick, no image is opened."""
     found: ClassCounts = _module(config).class_counts(config)
     if found.classes is not None:
         _check_classes(config, found.classes)
@@ -88,11 +90,7 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
     or known (CIFAR), are those of all training images before the division.
 
     Args:
-        config: which data set, and how to divide it.
         progress: called with (done, total) while the images of a folder are decoded.
-
-    Raises:
-        InputError: as ``check_data`` does; if an image or CIFAR's files are damaged.
     """
     source: Source = _module(config).read(config, progress)
     _check_classes(config, source.classes)
@@ -166,7 +164,6 @@ def _mean_and_std(counts: list[int]) -> tuple[float, float]:
 
 
 def _padded(images: Pixels, chosen: Labels, pad: int) -> Pixels:
-    """The chosen images with a border of zeros."""
     side = SIZE + 2 * pad
     padded = np.zeros((len(chosen), side, side, 3), np.uint8)
     inner = slice(pad, pad + SIZE)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.image_cache import Labels
+from trainables.data.dataset import Labels
 
 
 def held_out(count: int, share: float) -> int:

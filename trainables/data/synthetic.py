@@ -4,8 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.config import DataConfig
-from trainables.data.dataset import ClassCounts, Progress, Source
-from trainables.data.image_cache import SIZE, Labels, Pixels
+from trainables.data.dataset import SIZE, ClassCounts, Labels, Pixels, Progress, Source
 from trainables.data.stratified import counts
 
 _SYNTHETIC_SEED = 20_240_603

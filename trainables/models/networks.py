@@ -37,7 +37,6 @@ class BabyCNN(nn.Module):
         self.fc1 = nn.Linear(8 * 16 * 16, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, 3, 32, 32)."""
         return _linear_of_maps(_pooled(self.conv1(images)), self.fc1)
 
 
@@ -52,7 +51,6 @@ class TinyCNN(nn.Module):
         self.fc2 = nn.Linear(128, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, 3, 32, 32)."""
         maps = _pooled(self.conv2(_pooled(self.conv1(images))))
         logits: Tensor = self.fc2(F.relu(self.fc1(maps.flatten(1))))
         return logits
@@ -72,7 +70,6 @@ class SimpleCNN(nn.Module):
         self.fc4 = nn.Linear(512, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, 3, 32, 32)."""
         maps = images
         for convolution in (self.conv1, self.conv2, self.conv3):
             maps = _pooled(convolution(maps))

@@ -29,8 +29,6 @@ class PretrainedReport:
     """What ``load_pretrained`` did.
 
     Attributes:
-        classifier: the model's name.
-        loaded: names of the tensors that were loaded.
         skipped: name → reason, of the tensors in the file or in the model that were not.
     """
 
@@ -39,7 +37,6 @@ class PretrainedReport:
     skipped: dict[str, str]
 
     def summary(self) -> str:
-        """One line for the user."""
         rest = ", ".join(f"{name} ({reason})" for name, reason in self.skipped.items())
         return (
             f"pre-trained weights of {self.classifier}: {len(self.loaded)} tensors loaded; "
@@ -48,7 +45,6 @@ class PretrainedReport:
 
 
 def _networks() -> "dict[str, type[nn.Module]]":
-    """The classifiers of ``networks.py`` by name."""
     from torch import nn
 
     from trainables.models import networks
@@ -61,11 +57,7 @@ def _networks() -> "dict[str, type[nn.Module]]":
 
 
 def check_classifier(name: str) -> None:
-    """Refuse a classifier that can't be built. A user's own is built once, for 10 classes.
-
-    Raises:
-        InputError: with the reason, or the nearest name.
-    """
+    """Refuse a classifier that can't be built. A user's own is built once, for 10 classes."""
     if name in BUILT_IN:
         return
     if ":" in name:
@@ -87,10 +79,6 @@ def build_model(name: str, num_classes: int) -> "nn.Module":
     Args:
         name: a class of ``networks.py``, a torchvision classifier, or a user's own as
             ``package.module:function``, called with ``num_classes``.
-        num_classes: length of the logits.
-
-    Raises:
-        InputError: if the classifier is unknown, or a user's own does not fit.
     """
     if ":" in name:
         return _build_own(name, num_classes)
@@ -104,11 +92,7 @@ def build_model(name: str, num_classes: int) -> "nn.Module":
 
 
 def check_layers(name: str, layers: Sequence[str]) -> None:
-    """Check that each fragment is in the name of a parameter of the classifier.
-
-    Raises:
-        InputError: listing the names, if one is not; or if the classifier is unknown.
-    """
+    """Check that each fragment is in the name of a parameter of the classifier."""
     if not layers:
         return
     from trainables.noise.perturbations import select_parameters
@@ -117,11 +101,7 @@ def check_layers(name: str, layers: Sequence[str]) -> None:
 
 
 def check_pretrained(name: str) -> None:
-    """Refuse ``download_weights`` for a classifier that has none; fetches nothing.
-
-    Raises:
-        InputError: saying so.
-    """
+    """Refuse ``download_weights`` for a classifier that has none; fetches nothing."""
     networks = _networks()
     if name in networks or ":" in name:
         raise InputError(
@@ -141,10 +121,6 @@ def load_pretrained(model: "nn.Module", name: str) -> PretrainedReport:
 
     Args:
         model: what ``build_model(name, …)`` returned; changed in place.
-        name: its name.
-
-    Raises:
-        InputError: if there are none for this classifier, or they can't be fetched.
     """
     check_pretrained(name)
     from trainables.models.torchvision_models import fetch_weights
@@ -200,7 +176,6 @@ def _shape(tensor: "torch.Tensor") -> str:
 
 
 def _build_own(name: str, num_classes: int) -> "nn.Module":
-    """Build a user's own classifier and try it on two images."""
     function = _own_function(name)
     import torch
     from torch import nn

@@ -63,15 +63,7 @@ def torchvision_names() -> tuple[str, ...]:
 
 
 def check_torchvision_name(name: str, further: Iterable[str] = ()) -> None:
-    """Refuse a name that can't be built.
-
-    Args:
-        name: the classifier as the user wrote it.
-        further: names that are allowed besides torchvision's.
-
-    Raises:
-        InputError: with the reason, or the nearest name.
-    """
+    """Refuse a name that can't be built; ``further`` names are allowed, too."""
     offered = torchvision_names()
     if name in offered:
         return
@@ -108,7 +100,6 @@ def build_torchvision(name: str, num_classes: int) -> nn.Module:
 
 
 def _family(name: str, families: Mapping[str, Any]) -> str | None:
-    """The family that ``name`` begins with."""
     return next((family for family in families if name.startswith(family)), None)
 
 
@@ -165,11 +156,7 @@ def _build_vgg(name: str, num_classes: int) -> nn.Module:
 
 
 def pretrained_weights(name: str) -> Any:
-    """torchvision's best weights for a model, not yet fetched.
-
-    Raises:
-        InputError: if torchvision has none.
-    """
+    """torchvision's best weights for a model, not yet fetched."""
     available = list(tv.get_model_weights(name))
     if not available:
         raise InputError(
@@ -180,11 +167,7 @@ def pretrained_weights(name: str) -> Any:
 
 
 def fetch_weights(name: str) -> dict[str, Tensor]:
-    """The tensors of torchvision's pre-trained model, from the cache or the network.
-
-    Raises:
-        InputError: if there are none, or they can't be fetched; it says from where to where.
-    """
+    """The tensors of torchvision's pre-trained model, from the cache or the network."""
     weights = pretrained_weights(name)
     try:
         state: dict[str, Tensor] = weights.get_state_dict(

@@ -7,6 +7,7 @@ a recorded history, without training, what it would do.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from trainables.metrics import EpochMetrics, Phase
 from trainables.noise.decay import decay
@@ -34,7 +35,6 @@ class Injection:
         magnitude: the noise's standard deviation σ, decay included; 0 for a clean epoch.
         severity: how bad the signal behind an adaptive injection is, in [0.5, 1]; otherwise 0.
         signals: the raised signals, in METHOD's order; none in warm-up and cooldown.
-        phase: what the controller is doing.
         cooldown_remaining: clean epochs that must still follow this one.
         raised_streak: consecutive epochs with a raised signal, this one included; 0 again from
             the epoch on that starts a cooldown.
@@ -54,8 +54,17 @@ class Injection:
 
     @property
     def injecting(self) -> bool:
-        """Whether this epoch is a noisy one."""
         return self.kind != "none"
+
+    def recorded(self) -> dict[str, Any]:
+        """What ``EpochMetrics`` has of it."""
+        return {
+            "noise_kind": self.kind,
+            "noise_magnitude": self.magnitude,
+            "noise_severity": self.severity,
+            "noise_phase": self.phase,
+            "signals": self.signals,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +87,6 @@ class NoiseController:
     """
 
     def __init__(self, noise: NoiseConfig, epochs: int) -> None:
-        """Make a controller for a run.
-
-        Args:
-            noise: the settings.
-            epochs: the epoch budget, which the decay of the magnitude refers to.
-
-        Raises:
-            ValueError: if ``epochs`` is less than 1.
-        """
         if epochs < 1:
             raise ValueError(f"epochs = {epochs}: must be at least 1")
         self._noise = noise
@@ -95,11 +95,7 @@ class NoiseController:
         self._decided: tuple[Injection, ControllerState] | None = None
 
     def step(self, history: Sequence[EpochMetrics]) -> Injection:
-        """The decision for epoch ``len(history)``.
-
-        Args:
-            history: all epochs completed so far, from epoch 0 on.
-        """
+        """The decision for epoch ``len(history)``."""
         rows = list(history)
         if self._decided is None or rows[: len(self._seen)] != self._seen:
             self._seen = []
@@ -111,11 +107,7 @@ class NoiseController:
 
 
 def replay(history: Sequence[EpochMetrics], noise: NoiseConfig, epochs: int) -> Iterator[Injection]:
-    """Every decision that ``history`` determines, from epoch 0 on.
-
-    Yields:
-        The decision for each of the epochs 0 … ``len(history)`` that lie within the budget.
-    """
+    """The decisions for epochs 0 … ``len(history)``, as far as they lie within the budget."""
     state = ControllerState()
     for epoch in range(min(len(history) + 1, epochs)):
         injection, state = decide(noise, epochs, history, epoch, state)
@@ -130,8 +122,6 @@ def fork_epoch(history: Sequence[EpochMetrics], noise: NoiseConfig, epochs: int)
 
     Args:
         history: the baseline's epochs; the whole of them, or as many as there are.
-        noise: the trial's settings.
-        epochs: the epoch budget of both.
 
     Returns:
         The epoch, or None if noise does not begin within ``history`` and the budget.
@@ -152,10 +142,7 @@ def decide(
     """One decision: a pure function of the history and of the state after the decision before.
 
     Args:
-        noise: the settings.
-        epochs: the epoch budget.
         history: at least ``epoch`` completed epochs; later ones are not looked at.
-        epoch: the epoch that is about to begin.
         state: what the decision for ``epoch`` − 1 returned.
     """
     if epoch > 0:
@@ -213,18 +200,8 @@ def _react(
         severity_then = _severity_of("gradient", raised)
         cooldown = math.floor(noise.cooldown_min + severity_then * noise.cooldown_extra)
         state = replace(state, cooldown_remaining=cooldown, raised_streak=0, injection_streak=0)
-    injection = Injection(
-        kind=kind,
-        magnitude=sigma,
-        severity=how_bad,
-        signals=tuple(raised),
-        phase="injecting",
-        cooldown_remaining=state.cooldown_remaining,
-        raised_streak=state.raised_streak,
-        injection_streak=state.injection_streak,
-        readings=readings,
-    )
-    return injection, state
+    clean = _clean("injecting", state, readings)
+    return replace(clean, kind=kind, magnitude=sigma, severity=how_bad), state
 
 
 def _clean(phase: Phase, state: ControllerState, readings: tuple[Reading, ...] = ()) -> Injection:
@@ -242,7 +219,6 @@ def _clean(phase: Phase, state: ControllerState, readings: tuple[Reading, ...] =
 
 
 def _severity_of(kind: str, raised: Mapping[str, Reading]) -> float:
-    """The severity by the raised signal that asks for this kind of noise and measures one."""
     for name in severity_signals(kind):
         reading = raised.get(name)
         if reading is not None and reading.value is not None:

@@ -52,11 +52,6 @@ _NO_NOISE = {
 digests stay what they are, whatever settings and signals are added."""
 
 
-def baseline_config(config: TrainConfig) -> TrainConfig:
-    """The same training without noise."""
-    return config.model_copy(update={"noise": NoiseConfig()})
-
-
 def baseline_digest(config: TrainConfig) -> str:
     """16 hexadecimal digits that name the baseline of ``config``."""
     values = config.model_dump(mode="json", exclude=_NOT_NUMBERS)
@@ -77,14 +72,7 @@ def annotate(
     Valid up to the trial's first injected epoch, where the shared part ends.
     """
     return tuple(
-        dataclasses.replace(
-            row,
-            noise_kind=injection.kind,
-            noise_magnitude=injection.magnitude,
-            noise_severity=injection.severity,
-            noise_phase=injection.phase,
-            signals=injection.signals,
-        )
+        dataclasses.replace(row, **injection.recorded())
         for row, injection in zip(rows, replay(rows, noise, epochs), strict=False)
     )
 
@@ -97,7 +85,6 @@ def kept_epochs(first: int, epochs: int, size: int, budget: int) -> tuple[int, .
 
     Args:
         first: the first epoch at which any trial's noise may begin.
-        epochs: the epoch budget.
         size: bytes of one checkpoint.
         budget: bytes for all of them; if not even one fits, none is kept.
     """

@@ -24,39 +24,16 @@ MAX_LABEL_PROBABILITY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class NoiseNorms:
-    """L2 norms of what one call perturbed, as tensors on the device (reading them waits for it).
-
-    Attributes:
-        before: norm of each tensor before the noise, shape (k,).
-        after: norm of each tensor after it, shape (k,).
-    """
+    """L2 norms (k,) of the k tensors that one call perturbed, on the device: reading them waits."""
 
     before: Tensor
     after: Tensor
-
-    @property
-    def global_before(self) -> Tensor:
-        """Norm of all tensors together before the noise, shape ()."""
-        return torch.linalg.vector_norm(self.before)
-
-    @property
-    def global_after(self) -> Tensor:
-        """Norm of all tensors together after the noise, shape ()."""
-        return torch.linalg.vector_norm(self.after)
 
 
 def select_parameters(
     named_parameters: Iterable[tuple[str, Parameter]], layers: Sequence[str] = ()
 ) -> dict[str, Parameter]:
-    """The trainable parameters that take part: those with any of ``layers`` in their name.
-
-    Args:
-        named_parameters: as ``model.named_parameters()`` gives them.
-        layers: fragments of names; none selects all.
-
-    Raises:
-        InputError: if a fragment is in no name; the message lists the names.
-    """
+    """The trainable parameters with any of ``layers`` in their name; without layers, all."""
     trainable = {name: p for name, p in named_parameters if p.requires_grad}
     for fragment in layers:
         if not any(fragment in name for name in trainable):
@@ -88,10 +65,8 @@ class ParameterNoise:
     ) -> None:
         """Take the parameters that take part (see ``select_parameters``), all on one device.
 
-        Args:
-            parameters: floating-point parameters; the order fixes which draw goes where.
-            distribution: of the noise.
-            scaling: ``relative`` multiplies σ by the RMS of each tensor that is perturbed.
+        Their order fixes which draw goes where. Scaling ``relative`` multiplies σ by the RMS of
+        each tensor that is perturbed.
         """
         self._parameters: list[Tensor] = list(parameters)
         self._distribution: Distribution = distribution
@@ -105,12 +80,9 @@ class ParameterNoise:
     ) -> NoiseNorms | None:
         """Add noise to the gradients in place; call it after backward, before the optimiser.
 
-        Parameters without a gradient are left alone.
-
-        Args:
-            sigma: the noise's standard deviation, in units of the gradient's RMS if relative.
-            generator: the noise's own random stream, on the parameters' device.
-            norms: whether to return the gradients' norms before and after.
+        σ is the noise's standard deviation, in units of the gradient's RMS if relative. The stream
+        ``generator`` is the noise's own, on the parameters' device. Parameters without a gradient
+        are left alone. ``norms``: return those of the gradients before and after.
         """
         gradients = [p.grad for p in self._parameters]
         return self._perturb(gradients, sigma, generator, norms=norms)
@@ -120,54 +92,30 @@ class ParameterNoise:
     ) -> NoiseNorms | None:
         """Add noise to the weights in place, for good (setting ``permanent``).
 
-        Args:
-            sigma: the noise's standard deviation, in units of the weight's RMS if relative.
-            generator: the noise's own random stream, on the parameters' device.
-            norms: whether to return the weights' norms before and after.
+        Arguments and result as in ``perturb_gradients``, of the weights.
         """
         return self._perturb(self._parameters, sigma, generator, norms=norms)
-
-    def add_to_weights(
-        self, sigma: float, generator: Generator, *, norms: bool = False
-    ) -> NoiseNorms | None:
-        """Add noise to the weights until ``restore_weights``; call it before the forward pass.
-
-        Enter no autocast region before: its cache of cast weights would not see the change.
-        Arguments and result as in ``perturb_weights``.
-        """
-        assert not self._weights_noisy, "the weights carry noise already: restore them first"
-        with torch.no_grad():
-            if self._clean is None:
-                self._clean = [torch.empty_like(p) for p in self._parameters]
-            if self._parameters:
-                torch_parts.copy_(self._clean, self._parameters)
-        measured = self.perturb_weights(sigma, generator, norms=norms)
-        self._weights_noisy = True
-        return measured
-
-    def restore_weights(self) -> None:
-        """Put back the weights as they were before ``add_to_weights``, bit for bit."""
-        assert self._weights_noisy, "the weights carry no noise"
-        assert self._clean is not None
-        with torch.no_grad():
-            if self._parameters:
-                torch_parts.copy_(self._parameters, self._clean)
-        self._weights_noisy = False
 
     @contextmanager
     def noisy_weights(
         self, sigma: float, generator: Generator, *, norms: bool = False
     ) -> Iterator[NoiseNorms | None]:
-        """``add_to_weights`` for the body (forward and backward), ``restore_weights`` after it.
+        """Noise on the weights for the body (forward and backward), then the old ones, bit for bit.
 
         The gradient is then taken at the perturbed point and applied to the clean one. The weights
-        are restored when the body raises, too.
+        are restored when the body raises, too. Enter no autocast region before: its cache of cast
+        weights would not see the change. Arguments and result as in ``perturb_weights``.
         """
-        measured = self.add_to_weights(sigma, generator, norms=norms)
+        assert not self._weights_noisy, "the weights carry noise already"
+        if self._clean is None:
+            self._clean = [torch.empty_like(p) for p in self._parameters]
+        torch_parts.copy_(self._clean, self._parameters)
+        self._weights_noisy = True
         try:
-            yield measured
+            yield self.perturb_weights(sigma, generator, norms=norms)
         finally:
-            self.restore_weights()
+            torch_parts.copy_(self._parameters, self._clean)
+            self._weights_noisy = False
 
     def _perturb(
         self,
@@ -177,7 +125,6 @@ class ParameterNoise:
         *,
         norms: bool,
     ) -> NoiseNorms | None:
-        """Add noise to ``tensors``, one for each parameter, in place."""
         present = [tensor for tensor in tensors if tensor is not None]
         if not present or (sigma == 0 and not norms):
             return NoiseNorms(torch.empty(0), torch.empty(0)) if norms else None
@@ -253,8 +200,6 @@ def perturb_labels(labels: Tensor, sigma: float, num_classes: int, generator: Ge
 
     Args:
         labels: int64 (B,); left as they are.
-        sigma: the magnitude.
-        num_classes: classes are 0 … ``num_classes`` − 1.
         generator: the noise's own random stream, on the labels' device.
     """
     if sigma == 0:

@@ -27,11 +27,8 @@ class Reading:
     """What one signal measured before an epoch.
 
     Attributes:
-        name: the signal.
         value: what was measured, in the threshold's unit; always finite. None if the signal could
             not be evaluated (too few epochs, a non-finite statistic, a vanishing gradient).
-        threshold: what ``value`` was compared with.
-        raised: whether the signal is raised.
     """
 
     name: str
@@ -57,7 +54,6 @@ def low_weight_update(update_norms: Sequence[float], threshold: float) -> Readin
     """Raised when the weights moved by less than ``threshold`` per epoch, on the window's mean.
 
     Args:
-        update_norms: ``weight_update_norm`` of the window's epochs.
         threshold: smallest mean L2 norm that counts as movement.
     """
     if not _all_finite(update_norms):
@@ -78,7 +74,6 @@ def stuck(epochs_without_best: int, last_loss: float, patience: int) -> Reading:
         epochs_without_best: completed epochs in a row, up to the last, without a new best (see
             ``count_without_best``).
         last_loss: ``train_loss`` of the last epoch; if it is not finite nothing is raised.
-        patience: epochs without a new best that are borne.
     """
     if not math.isfinite(last_loss):
         return Reading("stuck", None, float(patience), raised=False)
@@ -89,15 +84,8 @@ def stuck(epochs_without_best: int, last_loss: float, patience: int) -> Reading:
 def count_without_best(count: int, best: float, loss: float) -> tuple[int, float]:
     """Fold one more epoch's ``train_loss`` into the count that ``stuck`` is judged on.
 
-    A new best is strictly lower than every finite loss before it; a non-finite loss is none.
-
-    Args:
-        count: epochs without a new best so far (start with 0).
-        best: the best loss so far (start with ``math.inf``).
-        loss: the next epoch's loss.
-
-    Returns:
-        The new count and the new best.
+    A new best is strictly lower than every finite loss before it; a non-finite loss is none. The
+    count starts with 0, the best with ``math.inf``.
     """
     if math.isfinite(loss) and loss < best:
         return 0, loss
@@ -147,9 +135,7 @@ def evaluate_signals(
     """Evaluate the signals that ``noise`` listens to before ``epoch``, in METHOD's order.
 
     Args:
-        noise: the settings.
         history: at least ``epoch`` completed epochs; later ones are not looked at.
-        epoch: the epoch that is about to begin.
         epochs_without_best: the count for ``stuck`` over epochs 0 … ``epoch`` − 1.
 
     Returns:

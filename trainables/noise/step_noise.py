@@ -24,7 +24,6 @@ class Perturbed:
     def __init__(
         self, noise: NoiseConfig, parameters: Iterable[tuple[str, Parameter]], classes: int
     ) -> None:
-        """Take the model's named parameters and the number of classes."""
         selected = select_parameters(parameters, noise.layers)
         self.names = tuple(selected)
         self.parameters = ParameterNoise(
@@ -40,10 +39,7 @@ class StepNoise:
     """The noise of one epoch's steps; this one is a clean epoch's, the kinds replace a part of it.
 
     Attributes:
-        on: what it perturbs.
-        sigma: the magnitude.
         random: the noise's own stream, on the device.
-        norms: whether the norms of what is perturbed are kept.
         measured: those norms, a step each.
     """
 
@@ -55,7 +51,6 @@ class StepNoise:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the norms belong to."""
         return self.on.names
 
     def on_batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,7 +65,6 @@ class StepNoise:
         """Called after the gradients' norm is taken, before the optimiser's step."""
 
     def keep(self, norms: NoiseNorms | None) -> None:
-        """Keep the norms of a step, if they were asked for."""
         if norms is not None:
             self.measured.append(norms)
 

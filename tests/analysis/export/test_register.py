@@ -11,7 +11,7 @@ from analysis.reading import load_study
 from study.run.weights_file import write_weights
 from tests.support.runs import device_data, training
 from tests.support.trained_studies import BASE, TRIALS, write_confirmation, write_study
-from trainables.data.device_data import load_dataset
+from trainables.data.image_sets import load_dataset
 from trainables.errors import InputError
 from trainables.models.registry import build_model
 

@@ -10,13 +10,13 @@ from PIL import Image
 from analysis.charts.chart import Blocks, Line, Points, log_ticks
 from analysis.charts.draw_static import save_figure
 from analysis.commands.analysis import main
-from analysis.forking_picture import forking_chart
 from analysis.reading import StudyView, load_study
 from analysis.report.figures import Report, adaptivity, better_by, cost, verdict
 from analysis.report.importance import importances
 from analysis.report.page import Page
 from analysis.report.sections import sections
 from analysis.report.trial_pictures import curves_chart, gap_chart, history_chart, noise_chart
+from examples.forking_picture import forking_chart
 from tests.support.browser import NEEDS_BROWSER, Browser, open_browser
 from tests.support.trained_studies import EPOCHS, TRIALS, Planned, write_study
 

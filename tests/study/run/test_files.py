@@ -13,11 +13,11 @@ from study.run.files import RunFiles, differences, find_runs, noise_label, run_n
 from study.run.lr_plot import lr_schedule
 from study.run.weights_file import FORMAT, load_into, read_weights, write_weights
 from trainables.checkpoint import save_state
-from trainables.config import TrainConfig, apply_overrides
+from trainables.config import OptimizerConfig, TrainConfig, apply_overrides
 from trainables.epoch_details import EpochDetails, NoiseRecord
 from trainables.errors import InputError
 from trainables.evaluation import EvalResult
-from trainables.lr_schedule import lr_at
+from trainables.lr_schedule import learning_rate
 from trainables.metrics import EpochMetrics
 from trainables.models.registry import build_model
 from trainables.noise.controller import Injection
@@ -402,6 +402,7 @@ def test_the_drawn_schedule_is_the_trained_one() -> None:
     assert len(epochs) == len(rates) <= 4100
     assert epochs[0] == 0
     assert rates[0] == config.optimizer.lr
+    schedule = OptimizerConfig(lr=1e-2, lr_restart_period=50)
     for at, rate in zip(epochs[::97], rates[::97], strict=True):
         step = round(at * 390)
-        assert rate == lr_at(step, lr=1e-2, steps_per_epoch=390, epochs=300, restart_period=50)
+        assert rate == learning_rate(schedule, step, steps_per_epoch=390, epochs=300)

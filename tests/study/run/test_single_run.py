@@ -12,7 +12,8 @@ from study.run.epoch_log import EpochLog
 from study.run.files import RunFiles
 from tests.support.single_runs import EAGER, OFF, SMALL, Artefacts, Run, artefacts, figures, train
 from trainables.config import TrainConfig, apply_overrides
-from trainables.data.device_data import DeviceData, load_dataset, resolve_data
+from trainables.data.device_data import DeviceData
+from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.loop import Training, train_epochs
 
 pytestmark = pytest.mark.usefixtures("few_threads")

@@ -23,7 +23,8 @@ from study.tracking.ui import ui_command, ui_environment
 from tests.support.browser import NEEDS_BROWSER, Browser, open_browser
 from tests.support.servers import free_port, served
 from trainables.checkpoint import load_state
-from trainables.data.device_data import DeviceData, load_dataset
+from trainables.data.device_data import DeviceData
+from trainables.data.image_sets import load_dataset
 from trainables.evaluation import evaluate
 from trainables.models.registry import build_model
 

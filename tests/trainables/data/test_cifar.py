@@ -10,7 +10,7 @@ import pytest
 from torchvision import datasets as torchvision_datasets
 
 from trainables.config import DataConfig
-from trainables.data.device_data import check_data, load_dataset
+from trainables.data.image_sets import check_data, load_dataset
 from trainables.errors import InputError
 
 

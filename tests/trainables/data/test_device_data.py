@@ -12,8 +12,8 @@ from PIL import Image
 from torchvision.transforms import functional as reference
 
 from tests.support.data_sets import Array, digest, loaded, small, unpadded, with_flips
+from trainables.data.dataset import Dataset
 from trainables.data.device_data import (
-    Dataset,
     DeviceData,
     EpochDraws,
     Part,

@@ -13,9 +13,9 @@ from PIL import Image
 
 from tests.support.data_sets import folder_config, per_class, pixels_of
 from trainables.data import image_folder
-from trainables.data.device_data import check_data, load_dataset
 from trainables.data.image_cache import cache_path
 from trainables.data.image_folder import decode_image, load_folder
+from trainables.data.image_sets import check_data, load_dataset
 from trainables.errors import InputError
 
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.data_sets import contents, digest, loaded, per_class, small, unpadded
 from trainables.config import DataConfig
-from trainables.data.device_data import check_data, load_dataset, resolve_data
-from trainables.data.image_sets import channel_statistics
+from trainables.data.image_sets import channel_statistics, check_data, load_dataset, resolve_data
 from trainables.errors import InputError
 
 

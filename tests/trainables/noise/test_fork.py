@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.runs import EAGER, run, same_weights, small_config, training
+from tests.support.runs import EAGER, baseline_config, run, same_weights, small_config, training
 from trainables.checkpoint import decode, encode
 from trainables.loop import train_epochs
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import fork_epoch
-from trainables.noise.fork import annotate, baseline_config, baseline_digest, kept_epochs
+from trainables.noise.fork import annotate, baseline_digest, kept_epochs
 from trainables.noise.signals import SIGNALS
 
 

@@ -1,24 +1,13 @@
-"""A picture that explains forking, made from a real study: ``docs/forking.png`` of the README.
-
-``save_figure(forking_chart(load_study(STORAGE, NAME)), Path("docs/forking.png"))`` draws it.
-"""
+"""A picture of forking from a real study, as in the guide: python forking_picture.py [NAME]."""
 
 import math
+import sys
+from pathlib import Path
 
-from analysis.charts.chart import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    RED,
-    Blocks,
-    Chart,
-    Line,
-    Panel,
-    Points,
-)
-from analysis.reading import StudyView
+from analysis.charts.chart import Blocks, Chart, Line, Panel, Points
+from analysis.charts.draw_static import save_figure
+from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED
+from analysis.reading import StudyView, load_study
 from study.records.ledger_view import TrialRecord
 from trainables.errors import InputError
 
@@ -98,3 +87,8 @@ def _distance(record: TrialRecord, baseline: TrialRecord) -> float:
     ]
     ratios = [abs(math.log(a / b)) for a, b in pairs if 0 < a < math.inf and 0 < b < math.inf]
     return max(ratios, default=0.0)
+
+
+if __name__ == "__main__":
+    study = load_study("studies", sys.argv[1] if len(sys.argv) > 1 else "from-python")
+    save_figure(forking_chart(study), Path("forking.png"))
