@@ -109,6 +109,8 @@ def _changes(node: ast.AST) -> Iterator[Callable[[], None]]:
                 yield _swap(node.ops, index, _COMPARISONS[type(operator)]())
         case ast.BinOp() if type(node.op) in _OPERATORS and not _is_text(node):
             yield _swap(node.__dict__, "op", _OPERATORS[type(node.op)]())
+        case ast.AugAssign() if type(node.op) in _OPERATORS:
+            yield _swap(node.__dict__, "op", _OPERATORS[type(node.op)]())
         case ast.BoolOp():
             yield _swap(
                 node.__dict__, "op", ast.Or() if isinstance(node.op, ast.And) else ast.And()
