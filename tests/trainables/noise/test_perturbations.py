@@ -392,6 +392,27 @@ def test_norms_before_and_after(scaling, sigma):
     torch.testing.assert_close(tensor_norms(made).detach(), measured(made))
 
 
+def test_norms_are_measured_where_they_are_asked_for():
+    noise = ParameterNoise(parameters(torch.ones(3)))
+    assert noise.perturb_gradients(0.5, seeded()) is None
+    assert noise.perturb_weights(0.5, seeded()) is None
+    with noise.noisy_weights(0.5, seeded()) as measured:
+        assert measured is None
+    assert InputNoise().perturb(torch.ones(2, 3), 0.5, seeded())[1] is None
+    nothing = ParameterNoise([]).perturb_weights(0.5, seeded(), norms=True)
+    assert (nothing.before.shape, nothing.after.shape) == ((0,), (0,))
+
+
+def test_a_magnitude_of_one_is_relative_too():
+    """Twice the noise of a half, drawn alike, on a gradient of 2, 2: its RMS is 2."""
+    drawn = []
+    for sigma in (0.5, 1.0):
+        (parameter,) = parameters(torch.full((2,), 2.0))
+        ParameterNoise([parameter]).perturb_gradients(sigma, seeded())
+        drawn.append(parameter.grad - 2.0)
+    torch.testing.assert_close(drawn[1], 2 * drawn[0])
+
+
 def test_norms_of_inputs_and_of_weights():
     batch = torch.randn(4, 3, 8, 8)
     noisy, norms = InputNoise().perturb(batch, 0.5, seeded(), norms=True)
