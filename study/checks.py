@@ -53,7 +53,9 @@ def check_study(config: StudyConfig) -> StudyConfig:
 def checked_entry(config: StudyConfig, index: int, overrides: Mapping[str, Any]) -> TrainConfig:
     """The run that one entry of a configurations file means; a wrong one is named by its index."""
     try:
-        trial = apply_overrides(config.train, trial_overrides(config, overrides))
+        # The space sets the policy, unless the entry does so itself.
+        own = {"noise/policy": get_space(config.space).policy, **overrides}
+        trial = apply_overrides(config.train, own)
         check_layers(trial.model.classifier, trial.noise.layers)
     except InputError as error:
         raise InputError(f"configs entry {index}: {error}") from None
@@ -66,11 +68,6 @@ def checked_entry(config: StudyConfig, index: int, overrides: Mapping[str, Any])
             "from the base configuration, or the pinned baseline would be no baseline of it"
         )
     return trial
-
-
-def trial_overrides(config: StudyConfig, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial's overrides with the policy that the space sets, unless they set one themselves."""
-    return {"noise/policy": get_space(config.space).policy, **overrides}
 
 
 def read_configs(path: str | Path) -> tuple[dict[str, Any], ...]:

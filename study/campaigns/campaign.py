@@ -222,7 +222,7 @@ class Campaign(ABC, Generic[Config, Result]):
     def _spec(
         self, phase: Phase, state: LedgerState, datasets: "dict[str, ray.ObjectRef]"
     ) -> "TrialSpec":
-        from study.tune.capacity import several_nodes
+        from study.tune.capacity import alive_nodes
         from study.tune.runner import gpu_memory_fraction
         from trainables.tune_trainable import TrialSpec
 
@@ -238,7 +238,7 @@ class Campaign(ABC, Generic[Config, Result]):
             baseline_tests=baseline_tests(state),
             fork=self.config.fork == "auto",
             memory_fraction=gpu_memory_fraction(self.config),
-            tell_node=several_nodes(),
+            tell_node=len(alive_nodes()) > 1,
             **phase.spec,
         )
 

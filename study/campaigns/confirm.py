@@ -41,7 +41,11 @@ if TYPE_CHECKING:
 
 
 def run_confirm(
-    study: StudyConfig, confirm: ConfirmConfig, *, console: Console | None = None
+    study: StudyConfig,
+    confirm: ConfirmConfig,
+    *,
+    console: Console | None = None,
+    fetched: bool = False,
 ) -> Confirmation:
     """Confirm the best configurations of a study on fresh seeds, or go on with it.
 
@@ -49,16 +53,20 @@ def run_confirm(
         study: the study as it is stored (``study.campaigns.resume.resumed``).
         confirm: how many configurations and seeds.
         console: where to show progress; None: nowhere.
+        fetched: the study's records were just brought from its object store (``resumed``).
 
     Raises:
         InterruptedStudyError: after Ctrl-C; finished and unfinished runs are kept.
         StudyFailedError: if runs could not be trained or recorded.
     """
     study = check_study(study)
-    folder = StudyFolder.fetched(storage_of(study), study.name)
+    folder = StudyFolder.of(storage_of(study), study.name)
+    if not fetched:
+        folder.fetch()
     search = read_ledger(folder.ledger)
     confirm = planned_confirmation(study, search, confirm, stored_confirmation(folder))
-    check_seeds(confirm)
+    if confirm.fresh_seeds[-1] >= 2**63:
+        raise InputError(f"seed = {confirm.fresh_seeds[-1]}: the fresh seeds end below 2**63")
     [dataset] = read_images([("reading images", study.train.data)], console)
     home = confirm_folder(folder)
     # In MLflow it stands beside the search, not among its trials.
@@ -77,11 +85,6 @@ def run_confirm(
             begun=Confirmation(folder, study, search, confirm, read_ledger(home.ledger)),
             before=before,
         ).to_the_end()
-
-
-def check_seeds(confirm: ConfirmConfig) -> None:
-    if confirm.fresh_seeds[-1] >= 2**63:
-        raise InputError(f"seed = {confirm.fresh_seeds[-1]}: the fresh seeds end below 2**63")
 
 
 def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:

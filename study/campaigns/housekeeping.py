@@ -45,6 +45,7 @@ def _row(folder: StudyFolder) -> list[str]:
         return [folder.path.name, f"damaged: {error}", "", "", "", "", ""]
     assert config is not None
     state = read_ledger(folder.ledger)
+    study = state.study
     ended = sum(record.finished for record in state.by_role("trial"))
     summary = _summary(folder)
     trials = summary.trials if summary else []
@@ -52,25 +53,17 @@ def _row(folder: StudyFolder) -> list[str]:
     paired = best.paired_difference if best else None
     return [
         config.name,
-        _state(state),
+        (study.state or "running or interrupted") if study else "empty",
         f"{config.train.model.classifier}, {config.train.data.dataset}",
         f"{ended}/{config.wanted}",
         or_dash(best and best.trial_id),
         signed(paired if isinstance(paired, float) else None),
-        _date(state),
+        _date(study.started) if study else DASH,
     ]
 
 
-def _state(state: LedgerState) -> str:
-    if state.study is None:
-        return "empty"
-    return state.study.state or "running or interrupted"
-
-
-def _date(state: LedgerState) -> str:
-    if state.study is None:
-        return DASH
-    began = datetime.fromtimestamp(state.study.started / 1000, tz=UTC).astimezone()
+def _date(started_ms: int) -> str:
+    began = datetime.fromtimestamp(started_ms / 1000, tz=UTC).astimezone()
     return f"{began:%Y-%m-%d %H:%M}"
 
 

@@ -145,6 +145,11 @@ def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None
         commands.append(["noise-study", "confirm", *name])
     elif config.configs is None:
         commands.append(["noise-study", "resume", *name, "--trials", f"+{config.trials}"])
+    print_next(console, *commands)
+
+
+def print_next(console: Console, *commands: list[str]) -> None:
+    """Print commands to be copied, each on a line that nothing breaks."""
     console.print("[bold]next:[/]")
     for command in commands:
         _print_command(console, " ", command)

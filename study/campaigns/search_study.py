@@ -1,8 +1,6 @@
 """Studies from Python: ``run_study(StudyConfig(...))`` does what the command does.
 
-The order of events: everything that can be refused is refused; the data set is read; the study is
-locked, and what an earlier process left is put in order; the pinned baseline is trained; the search
-runs; the result is computed from the ledger. Each step skips what the ledger says is done.
+The pinned baseline is trained, then the search runs. Each step skips what the ledger says is done.
 """
 
 import time
@@ -37,12 +35,15 @@ if TYPE_CHECKING:
     from study.tune.early_stopping import ForkAwareASHA
 
 
-def run_study(config: StudyConfig, *, console: Console | None = None) -> Summary:
+def run_study(
+    config: StudyConfig, *, console: Console | None = None, fetched: bool = False
+) -> Summary:
     """Run a study, or go on with it, to its end.
 
     Args:
         config: the study. Its pinned baseline is ``config.train`` without noise.
         console: where to show progress; None: nowhere.
+        fetched: the study's records were just brought from its object store (``resumed``).
 
     Raises:
         InterruptedStudyError: after Ctrl-C; finished and unfinished trials are kept.
@@ -50,7 +51,9 @@ def run_study(config: StudyConfig, *, console: Console | None = None) -> Summary
     """
     began = time.monotonic()
     config = check_study(config)
-    folder = StudyFolder.fetched(storage_of(config), config.name)
+    folder = StudyFolder.of(storage_of(config), config.name)
+    if not fetched:
+        folder.fetch()
     folder.check_same_study(config)
     check_stored_space(folder)
     [dataset] = read_images([("reading images", config.train.data)], console)

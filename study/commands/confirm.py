@@ -1,6 +1,5 @@
 """``noise-study confirm``: the best configurations on fresh seeds, beside baseline and placebo."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,6 +11,7 @@ from study.api import run_confirm
 from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds
 from study.campaigns.confirmation import Confirmation, by_verdict
 from study.campaigns.resume import resumed
+from study.campaigns.search_result import print_next
 from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
 from study.commands.places import StudyName
@@ -75,7 +75,7 @@ def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
 def run(arguments: Sequence[str]) -> int:
     study, wanted = read_confirm(arguments)
     console = Console()
-    print_verdicts(console, run_confirm(study, wanted, console=console))
+    print_verdicts(console, run_confirm(study, wanted, console=console, fetched=True))
     return 0
 
 
@@ -87,8 +87,6 @@ def print_verdicts(console: Console, found: Confirmation) -> None:
         console.print(f"[red]{record.key} failed[/]: {escape(record.reason)}", soft_wrap=True)
     for note in study_notes(found.state):
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
-    words = [found.study.name, *storage_of(found.study).words]
-    console.print("[bold]next:[/]")
-    for command in (["noise-analysis", "confirm"], ["noise-study", "ui"]):
-        rest = words if "confirm" in command else words[1:]
-        console.print(f"  {shlex.join([*command, *rest])}", soft_wrap=True, highlight=False)
+    where = storage_of(found.study).words
+    verdict = ["noise-analysis", "confirm", found.study.name, *where]
+    print_next(console, verdict, [NOISE_STUDY, "ui", *where])

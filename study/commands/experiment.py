@@ -1,6 +1,5 @@
 """``noise-study experiment``: a grid of runs, each group beside its pinned baseline."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from study.campaigns.experiment_grid import (
     small,
 )
 from study.campaigns.experiment_tables import print_experiment
+from study.campaigns.search_result import print_next
 from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
 from study.commands.settings import SettingOptions, option
@@ -97,10 +97,8 @@ def run(arguments: Sequence[str]) -> int:
     console = Console()
     result = run_experiment(config, console=console, retry_failed=options.retry_failed)
     print_experiment(console, result)
-    console.print("[bold]next:[/]")
     where = storage_of(config)
-    words = shlex.join(["noise-study", "ui", *where.words])
-    console.print(f"  {words}", soft_wrap=True, highlight=False)
+    print_next(console, [NOISE_STUDY, "ui", *where.words])
     for path in result_files(StudyFolder.of(where, config.name)):
         console.print(f"  {path}", soft_wrap=True, highlight=False)
     if len(result.failed) == len(result.runs):

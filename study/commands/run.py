@@ -98,18 +98,13 @@ def resumed_config(arguments: Sequence[str]) -> StudyConfig:
         description="Go on with a study that was interrupted, or extend one that is finished "
         "(--trials +50). Where an option is not given, the study's own setting holds.",
     )
-    given = dict(line.given)
-    more = 0
-    trials = given.get("trials", "")
-    if trials.startswith("+"):
-        more = _more_trials(given.pop("trials"))
+    given, more = dict(line.given), 0
+    if given.get("trials", "").startswith("+"):
+        text = given.pop("trials")
+        if not text[1:].isdecimal():
+            raise InputError(f"trials (--trials) = {text!r}: a whole number, or +N for N more")
+        more = int(text)
     return resumed(line.extra.where, line.extra.name, given, more_trials=more)
-
-
-def _more_trials(text: str) -> int:
-    if not text[1:].isdecimal():
-        raise InputError(f"trials (--trials) = {text!r}: a whole number, or +N for N more")
-    return int(text)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -117,11 +112,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def resume(arguments: Sequence[str]) -> int:
-    return _run_to_the_end(resumed_config(arguments))
+    return _run_to_the_end(resumed_config(arguments), fetched=True)
 
 
-def _run_to_the_end(config: StudyConfig) -> int:
+def _run_to_the_end(config: StudyConfig, *, fetched: bool = False) -> int:
     console = Console()
-    summary = run_study(config, console=console)
+    summary = run_study(config, console=console, fetched=fetched)
     print_result(console, config, summary)
     return 0

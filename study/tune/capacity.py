@@ -35,10 +35,6 @@ def alive_nodes() -> list[Node]:
     return nodes
 
 
-def several_nodes() -> bool:
-    return len(alive_nodes()) > 1
-
-
 def trials_on(node: Node, config: RunsConfig) -> int | None:
     """How many trials fit on a node; None: any number, since they ask for nothing.
 

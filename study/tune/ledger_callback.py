@@ -112,9 +112,7 @@ class LedgerCallback(tune.Callback):
                 self._runs[key] = _OpenRun(_start_of(record), record)
 
     @_never_raise
-    def on_trial_start(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """Record the start, once for each key: a retry or a resume is the same run."""
         self._run(trial)
 
@@ -141,7 +139,7 @@ class LedgerCallback(tune.Callback):
 
     @_never_raise
     def on_trial_complete(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
         """Record the end: complete, stopped early, or diverged."""
         run = self._runs.get(trial.config["key"])
@@ -156,9 +154,7 @@ class LedgerCallback(tune.Callback):
             self._end(run, "pruned", f"stopped early after {last.epoch + 1} epochs")
 
     @_never_raise
-    def on_trial_error(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """Record the failure that no retry is left for, with its reason."""
         if trial.config["key"] not in self._ended:
             self._end(self._run(trial), "failed", failure_reason(trial))
@@ -219,13 +215,10 @@ class LedgerCallback(tune.Callback):
         run.rows.update({row.epoch: row for row in shared})
         run.shared.update(missing)
         self._write(EpochsEvent(start.key, shared, shared=True))
-        self._write(NoteEvent(start.key, self._fork_tags(run)))
-
-    def _fork_tags(self, run: _OpenRun) -> dict[str, str]:
-        origin = self._baseline_keys.get(run.start.baseline, run.start.baseline)
-        if run.fork_epoch is None:
-            return {"forked_from": origin, "never_injected": "true"}
-        return {"forked_from": origin, "fork_epoch": str(run.fork_epoch)}
+        origin = self._baseline_keys.get(start.baseline, start.baseline)
+        never = run.fork_epoch is None
+        how = {"never_injected": "true"} if never else {"fork_epoch": str(run.fork_epoch)}
+        self._write(NoteEvent(start.key, {"forked_from": origin, **how}))
 
     def _add(self, run: _OpenRun, row: EpochMetrics, *, shared: bool) -> None:
         recorded = run.rows.get(row.epoch)
