@@ -147,7 +147,6 @@ def _on_fresh_seeds(view: StudyView, key: str) -> Sequence[float]:
 
 
 def comparison_tables(lines: Sequence[StudyLine], shown: int = 5) -> list[Table]:
-    """Results, importances and cost, a column for each study."""
     return [_result_table(lines), _importance_table(lines, shown), _cost_table(lines)]
 
 

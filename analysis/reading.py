@@ -64,6 +64,13 @@ class StudyView:
         """The best complete trial (of a Pareto front: its first)."""
         return self.complete[0] if self.complete else None
 
+    @cached_property
+    def best_noisy(self) -> TrialRecord | None:
+        """The best trial that injected, else the best."""
+        noisy = [trial for trial in self.complete if not trial.never_injected]
+        first = noisy[0] if noisy else self.best
+        return self.state.trials[first.trial_id] if first else None
+
     @property
     def over(self) -> bool:
         return self.state.study is not None and self.state.study.state == "complete"

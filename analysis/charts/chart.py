@@ -76,8 +76,6 @@ class Band:
 
 @dataclass(frozen=True)
 class Rule:
-    """A straight line across the panel at a value of x or y."""
-
     at: float
     name: str
     colour: str
@@ -90,8 +88,6 @@ Mark = Line | Points | Bars | Blocks | Band | Rule
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes."""
-
     marks: tuple[Mark, ...]
     x: str = "epoch"
     y: str = ""

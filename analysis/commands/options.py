@@ -26,8 +26,6 @@ BaselineSeed = Annotated[
 
 @dataclass(frozen=True)
 class StoreOptions(StorageOptions):
-    """Where studies are, and MLflow's store."""
-
     tracking_uri: Annotated[
         str,
         option(
@@ -47,8 +45,6 @@ class StoreOptions(StorageOptions):
 
 @dataclass(frozen=True)
 class StudyOptions(StoreOptions):
-    """A study, and where results go."""
-
     name: Name = ""
     out: Annotated[
         str,

@@ -171,8 +171,6 @@ def _show_preview(found: Any, path: Path | None) -> None:
 
 @dataclass(frozen=True)
 class SharesOptions(StoreOptions):
-    """Which study, baseline and space."""
-
     name: Name = ""
     space: Annotated[
         str, option("--space", help="search space", value="NAME", default="the study's")

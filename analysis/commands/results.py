@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportOptions(StudyOptions):
-    """Which trials, in which form."""
-
     top: Annotated[
         int, option("--top", help="how many of the best trials' configurations", value="K")
     ] = 3
@@ -100,8 +98,6 @@ def _register(options: ExportOptions, view: "StudyView") -> int:
 
 @dataclass(frozen=True)
 class ReportOptions(StudyOptions):
-    """Which study, and what to write."""
-
     pictures: Annotated[
         bool, option("--pictures", help="write the pictures as PNG and SVG files, too")
     ] = True
@@ -138,8 +134,6 @@ def report(options: ReportOptions) -> int:
 
 @dataclass(frozen=True)
 class CompareOptions(StoreOptions):
-    """Which studies."""
-
     names: tyro.conf.Positional[
         Annotated[tuple[str, ...], positional("NAME …", "two or more studies")]
     ] = ()

@@ -30,7 +30,6 @@ def write_confirm(report: ConfirmReport, folder: Path) -> tuple[Path, Path]:
 
 
 def to_markdown(report: ConfirmReport) -> str:
-    """The whole report as Markdown."""
     how = (
         f"a sequential design with looks at {', '.join(map(str, report.looks))} seeds"
         if report.looks

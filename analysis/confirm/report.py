@@ -25,7 +25,6 @@ from trainables.metrics import OBJECTIVES
 
 
 def confirm_report(confirmation: Confirmation) -> ConfirmReport:
-    """Everything that a confirmation says so far."""
     against_baseline = _by_metric(confirmation, "confirm", "baseline")
     placebo = _by_metric(confirmation, "placebo", "baseline")
     against_placebo = _by_metric(confirmation, "confirm", "placebo")

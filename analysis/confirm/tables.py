@@ -60,7 +60,6 @@ def _by_metric(trial: ConfirmedTrial, what: str, columns: Sequence[Column]) -> T
 
 
 def _three_ways(trial: ConfirmedTrial) -> Table:
-    """The three comparisons in the deciding metric."""
     title = f"{trial.trial}: {DECIDING.replace('_', ' ')}, three ways"
     table = _table(title, "difference", THREE_WAYS)
     # In 80 columns the words give way, not the figures.

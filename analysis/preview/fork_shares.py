@@ -63,7 +63,6 @@ def _calibrated(view: StudyView, baseline: BaselineHistory, spec: SpaceSpec) -> 
 
 
 def shares_table(found: SpaceForks) -> Table:
-    """Shares before and after calibration, side by side."""
     table = Table(title=f"{found.before.n} configurations of space {found.space} on {found.source}")
     table.add_column("")
     table.add_column("as written", justify="right")

@@ -17,7 +17,6 @@ from typing import Any, Literal
 import torch
 
 from analysis.reading import StudyView
-from analysis.report.figures import Report
 from study.campaigns.confirm_plan import confirm_folder, run_key
 from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.records.json_files import write_json
@@ -145,7 +144,7 @@ def _wanted(view: StudyView) -> _Wanted | str:
     confirmed = None if confirmation is None else _wanted_confirmed(confirmation)
     if confirmed is not None:
         return confirmed
-    best = Report(view).best
+    best = view.best_noisy
     if best is None:
         return "No trial is complete yet: there is nothing to compare by class."
     baseline = baseline_key(best.seed)

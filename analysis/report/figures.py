@@ -4,12 +4,10 @@ import math
 import statistics as stats
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from analysis.reading import StudyView
 from study.records.ledger_view import TrialRecord
 from study.records.summary import TrialSummary
-from trainables.metrics import EpochMetrics
 
 STATIC_SHARE = 0.9
 """Share of epochs with a signal from which on adaptive noise is static in all but name."""
@@ -33,7 +31,6 @@ class Adaptivity:
 
     @property
     def share(self) -> float | None:
-        """Share of the listening epochs with a signal raised."""
         return self.raised / self.listening if self.listening else None
 
     @property
@@ -55,7 +52,6 @@ class Adaptivity:
 
 
 def adaptivity(record: TrialRecord) -> Adaptivity:
-    """The share of epochs in which signals were raised, of one adaptive trial."""
     listening = [row for row in record.history if row.noise_phase in ("watching", "injecting")]
     noise = record.config.get("noise", {})
     names: Sequence[str] = noise.get("signals", ())
@@ -181,7 +177,6 @@ class Cost:
 
 
 def cost(view: StudyView) -> Cost:
-    """What the study has cost so far, unfinished runs included."""
     trials, pinned = view.state.by_role("trial"), view.state.by_role("baseline")
     budget = view.config.train.epochs
     return Cost(
@@ -193,26 +188,6 @@ def cost(view: StudyView) -> Cost:
         failed=sum(len(r.history) - r.shared_epochs for r in trials if r.state == "failed"),
         seconds=math.fsum(r.seconds or 0.0 for r in (*trials, *pinned)),
     )
-
-
-@dataclass(frozen=True)
-class Report:
-    """Shorthand for what several pictures need of a study."""
-
-    view: StudyView
-
-    @cached_property
-    def baseline(self) -> tuple[EpochMetrics, ...]:
-        """The baseline's epochs on the trials' seed; empty if there are none."""
-        record = self.view.baselines.get(self.view.config.seeds[0])
-        return record.history if record else ()
-
-    @cached_property
-    def best(self) -> TrialRecord | None:
-        """The best trial that injected, else the best."""
-        noisy = [t for t in self.view.complete if not t.never_injected]
-        first = noisy[0] if noisy else self.view.best
-        return self.view.state.trials[first.trial_id] if first else None
 
 
 def outcome(record: TrialRecord) -> str:

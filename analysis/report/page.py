@@ -125,8 +125,6 @@ for (const table of document.querySelectorAll("table.data")) {
 
 
 class Page:
-    """A page that is put together section by section."""
-
     def __init__(self, title: str, lead: str) -> None:
         self._title = title
         self._parts: list[str] = [f'<p class="soft">{html.escape(lead)}</p>']

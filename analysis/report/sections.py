@@ -17,7 +17,7 @@ from analysis.reading import StudyView
 from analysis.report import setting_pictures
 from analysis.report import trial_pictures as pictures
 from analysis.report.evaluation import CACHE_FILE, PairedFigures, Say, paired_figures
-from analysis.report.figures import Report, adaptivity, baseline_band, cost, is_adaptive, verdict
+from analysis.report.figures import adaptivity, baseline_band, cost, is_adaptive, verdict
 from analysis.report.importance import Importances, importances
 from analysis.report.page import Page
 from analysis.trials_table import trials_table
@@ -51,7 +51,6 @@ class Section:
 
 def sections(view: StudyView, figures: PairedFigures | str = NOT_EVALUATED) -> list[Section]:
     """All sections; ``figures``: accuracy by class and sharpness, or why there are none."""
-    report = Report(view)
     found = [importances(view, index) for index in range(len(view.config.objective))]
     none = "No trial is complete yet."
     return [
@@ -59,12 +58,12 @@ def sections(view: StudyView, figures: PairedFigures | str = NOT_EVALUATED) -> l
         _adaptivity(view),
         _section("ranking", "Ranking", pictures.ranking_chart(view), none, _bands(view)),
         _section(
-            "curves", "Learning curves", pictures.curves_chart(report), "No epoch is recorded yet."
+            "curves", "Learning curves", pictures.curves_chart(view), "No epoch is recorded yet."
         ),
         _section(
             "noise",
             "Noise and signals",
-            pictures.noise_chart(report),
+            pictures.noise_chart(view),
             "No complete trial has injected noise yet.",
         ),
         _section(

@@ -15,7 +15,6 @@ _WIDEST = 24
 
 
 def importance_chart(found: Importances) -> Chart | None:
-    """Both importances of each setting."""
     if not found.order:
         return None
     labels = [setting_name(path) for path in found.order]
@@ -41,7 +40,6 @@ def importance_chart(found: Importances) -> Chart | None:
 
 
 def slices_chart(view: StudyView, order: Sequence[str]) -> Chart | None:
-    """The objective against each searched setting."""
     space = searched(view)
     paths = [path for path in order if path in space] or sorted(space)
     if not paths or not view.complete:

@@ -7,7 +7,7 @@ from analysis.charts.chart import Band, Bars, Blocks, Chart, Line, Mark, Panel, 
 from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED, SIGNAL_COLOURS, SKY, Symbol
 from analysis.reading import StudyView
 from analysis.report.evaluation import PairedFigures, largest_changes
-from analysis.report.figures import Report, adaptivity, baseline_band, is_adaptive, outcome
+from analysis.report.figures import adaptivity, baseline_band, is_adaptive, outcome
 from study.formats import settings_text
 from study.records.ledger_view import TrialRecord
 from study.records.summary import TrialSummary, pareto_front
@@ -81,9 +81,10 @@ def ranking_chart(view: StudyView) -> Chart | None:
     )
 
 
-def curves_chart(report: Report) -> Chart | None:
+def curves_chart(view: StudyView) -> Chart | None:
     """Learning curves of baseline and best trial, its noisy epochs, cooldowns and fork marked."""
-    best, baseline = report.best, report.baseline
+    best, pinned = view.best_noisy, view.baselines.get(view.config.seeds[0])
+    baseline = pinned.history if pinned else ()
     if best is None and not baseline:
         return None
     shade = _shading(best) if best else ()
@@ -133,9 +134,9 @@ def _shading(record: TrialRecord) -> tuple[Mark, ...]:
     return tuple(marks)
 
 
-def noise_chart(report: Report) -> Chart | None:
+def noise_chart(view: StudyView) -> Chart | None:
     """The best trial's magnitude and raised signals over its epochs."""
-    best = report.best
+    best = view.best_noisy
     if best is None or not any(row.injected for row in best.history):
         return None
     epochs = [row.epoch for row in best.history]

@@ -47,8 +47,8 @@ class TrialRecord:
         shared_epochs: how many of them it shares with its baseline, untrained.
         lost_epochs: epochs missing before the last known one, because their lines are damaged.
         state: how it ended; None if it has not.
-        reason, values, paired_difference, epochs_trained, seconds: as in its ``EndEvent``; for an
-            unfinished run what follows from the history so far.
+        reason, values, paired_difference, epochs_trained, fork_epoch, seconds: as in its
+            ``EndEvent``; for an unfinished run what follows from the history so far.
         first_injection_epoch: the first noisy epoch so far.
         tags: its notes, merged.
         started, ended: ms since 1970.
@@ -68,6 +68,7 @@ class TrialRecord:
     values: Mapping[str, float] = field(default_factory=dict)
     paired_difference: Mapping[str, float] = field(default_factory=dict)
     epochs_trained: int = 0
+    fork_epoch: int | None = None
     first_injection_epoch: int | None = None
     seconds: float | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -236,6 +237,7 @@ class _TrialSoFar:
             values=end.values if end else {},
             paired_difference=end.paired_difference if end else {},
             epochs_trained=end.epochs_trained if end else len(history) - len(self.shared),
+            fork_epoch=end.fork_epoch if end else None,
             first_injection_epoch=first_injection,
             seconds=end.seconds if end else None,
             tags=MappingProxyType(dict(self.tags)),

@@ -11,7 +11,7 @@ from analysis.charts.chart import Blocks, Line, Points, log_ticks
 from analysis.charts.draw_static import save_figure
 from analysis.commands.analysis import main
 from analysis.reading import StudyView, load_study
-from analysis.report.figures import Report, adaptivity, better_by, cost, verdict
+from analysis.report.figures import adaptivity, better_by, cost, verdict
 from analysis.report.importance import importances
 from analysis.report.page import Page
 from analysis.report.sections import sections
@@ -104,14 +104,14 @@ def is_dark(colour: str) -> bool:
 
 
 def test_curves_show_the_noise_of_the_best_trial(small: StudyView) -> None:
-    report = Report(small)
-    assert report.best is not None
-    chart = curves_chart(report)
+    best, baseline = small.best_noisy, small.baselines[small.config.seeds[0]]
+    assert best is not None
+    chart = curves_chart(small)
     assert chart is not None
     lines = [mark for mark in chart.panels[0].marks if isinstance(mark, Line)]
-    assert list(lines[0].y) == [row.val_accuracy for row in report.baseline]
-    assert list(lines[1].y) == [row.val_accuracy for row in report.best.history]
-    picture = noise_chart(report)
+    assert list(lines[0].y) == [row.val_accuracy for row in baseline.history]
+    assert list(lines[1].y) == [row.val_accuracy for row in best.history]
+    picture = noise_chart(small)
     assert picture is not None
     noisy = {
         epoch
@@ -120,7 +120,7 @@ def test_curves_show_the_noise_of_the_best_trial(small: StudyView) -> None:
         for _, start, stop in mark.spans
         for epoch in range(round(start + 0.5), round(stop + 0.5))
     }
-    assert noisy == {row.epoch for row in report.best.history if row.injected}
+    assert noisy == {row.epoch for row in best.history if row.injected}
 
 
 def test_history_tells_apart_how_trials_ended(small: StudyView) -> None:

@@ -114,7 +114,7 @@ def test_the_live_view_counts_what_it_is_given() -> None:
         "grid  baseline 1/2 · 1 running · 0 done · 0 stopped early · 1 failed · 1 waiting" in text
     )
     # Ten epochs of twenty in ten seconds: what ended counts whole.
-    assert "0:10 so far · at most about 0:10 left" in text
+    assert "10s so far · at most about 10s left" in text
     assert "3 runs have begun" in text
     [line] = [line for line in text.splitlines() if line.startswith("trial-0001")]
     assert line.split()[:3] == ["trial-0001", f"2/{EPOCHS}", "0.2500"]
