@@ -36,7 +36,9 @@ class SpaceSpec:
         return {"noise/policy": self.policy, **point}
 
 
-SPACES: tuple[str, ...] = tuple(sorted(module.name for module in iter_modules(spaces.__path__)))
+SPACES: tuple[str, ...] = tuple(
+    sorted(m.name for m in iter_modules(spaces.__path__) if not m.name.startswith("_"))
+)
 """The names of all spaces."""
 
 

@@ -18,6 +18,8 @@ class ForkShares:
     """When the noise of a space's sampled configurations begins, by the baseline's history.
 
     Attributes:
+        n: configurations sampled.
+        never: share whose noise never begins.
         at_first: share whose noise begins at the first epoch at which it could.
         forks: fork epoch at the quantiles 0, 0.1, 0.25, 0.5, 0.75, 0.9 and 1 of those that
             inject; empty if none does.

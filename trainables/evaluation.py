@@ -68,6 +68,9 @@ def evaluate(
         batches: images (B, 3, 32, 32) and labels (B,) on the model's device; together at least
             one sample.
         precision: of the forward pass; the loss is computed in fp32 and summed in fp64.
+
+    Raises:
+        ValueError: if there is no sample.
     """
     samples = _Samples()
     with _eval_mode(model), torch.inference_mode():
@@ -141,6 +144,9 @@ def sharpness(
         epsilon: ε ≥ 0.
         draws: steps to average over, at least 1.
         seed: of the steps' own generator; they are drawn on the CPU, the same for every device.
+
+    Raises:
+        ValueError: if ``epsilon`` or ``draws`` is out of bounds, or there is no sample.
     """
     if not (math.isfinite(epsilon) and epsilon >= 0):
         raise ValueError(f"epsilon = {epsilon}: must be a finite number, at least 0")

@@ -25,7 +25,14 @@ def learning_rate(
     last cycle: η_max(t) = lr − min(1, t/T_decay)·(lr − 1e-5) and
     η(t) = 1e-6 + ½(η_max(t) − 1e-6)(1 + cos(π·(t mod T0)/T0)).
     The peak does not decay if there is one cycle only (E ≤ R) or lr is below 1e-5.
+
+    Raises:
+        ValueError: if ``epochs`` or ``steps_per_epoch`` is less than 1.
     """
+    if epochs < 1 or steps_per_epoch < 1:
+        raise ValueError(
+            f"epochs = {epochs}, steps_per_epoch = {steps_per_epoch}: both must be at least 1"
+        )
     cycle = config.lr_restart_period * steps_per_epoch
     decay_steps = (epochs - 1) // config.lr_restart_period * cycle  # ⌈E/R⌉ − 1 = ⌊(E − 1)/R⌋
     peak = config.lr

@@ -152,6 +152,8 @@ class Campaign(ABC, Generic[Config, Result]):
         """Train what is missing, then write the result, however the training ended."""
         # Before MLflow is imported in its thread: two threads that import at once get in each
         # other's way.
+        import study.tune.connect
+        import study.tune.ledger_callback
         import study.tune.runner  # noqa: F401
 
         session = self.session
@@ -244,7 +246,14 @@ class Campaign(ABC, Generic[Config, Result]):
 
     def _check_ended(self, phase: Phase) -> None:
         state = self.session.state()
-        lost = [run.key for run in phase.runs if not recorded(state.trials.get(run.key))]
+        # Trials start from these runs: the whole history of each is needed.
+        whole = phase.needed == "all"
+        records = {run.key: state.trials.get(run.key) for run in phase.runs}
+        lost = [
+            key
+            for key, record in records.items()
+            if not (recorded(record) if whole else record is not None and record.finished)
+        ]
         if lost:
             self.fail_unrecorded(f"{len(lost)} runs have no recorded end, the first is {lost[0]}")
         failed = fatal_failure(phase, state)

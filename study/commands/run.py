@@ -4,11 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from rich.console import Console
-
-from study.api import run_study
 from study.campaigns.resume import resumed
-from study.campaigns.search_result import print_result
 from study.checks import read_configs
 from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
@@ -116,6 +112,11 @@ def resume(arguments: Sequence[str]) -> int:
 
 
 def _run_to_the_end(config: StudyConfig, *, fetched: bool = False) -> int:
+    from rich.console import Console
+
+    from study.api import run_study
+    from study.campaigns.search_result import print_result
+
     console = Console()
     summary = run_study(config, console=console, fetched=fetched)
     print_result(console, config, summary)

@@ -65,7 +65,7 @@ class TestOptions:
             "-b",
             help="images per batch; changes the figures in their last digits",
             value="INT",
-            default="500, as in training",
+            default="250, as in training",
         ),
     ] = None
     workers: Annotated[

@@ -27,7 +27,9 @@ def take(path: Path) -> "FileLock":
     try:
         lock.acquire()
     except Timeout:
-        holder = path.read_text(encoding="utf-8", errors="replace").strip()
+        holder = ""
+        with suppress(OSError):  # Some file systems lock the text, too.
+            holder = path.read_text(encoding="utf-8", errors="replace").strip()
         raise LockHeldError(holder or "another process") from None
     with suppress(OSError):  # A full disk: the lock is held all the same.
         path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")

@@ -125,7 +125,8 @@ class StudyFolder:
             ) from None
         except OSError as error:
             raise InputError(
-                f"storage = {self.path.parent}: can't be written ({error.strerror}); "
+                f"storage = {self.path.parent}: can't be written or locked "
+                f"({error.strerror}); "
                 "give another folder (--storage)"
             ) from None
         try:

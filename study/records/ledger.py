@@ -140,7 +140,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open for appending, creating file and folder."""
+        """Open for appending, creating file and folder; OSError where that fails."""
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         created = not self.path.exists()

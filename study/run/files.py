@@ -164,6 +164,11 @@ class RunFiles:
                 f"run {self.name} in {self.metrics.parent} is being trained by another process; "
                 "wait for it, or give another --save-as"
             ) from None
+        except OSError as error:
+            raise InputError(
+                f"{self.metrics.parent}: can't be written or locked ({error.strerror}); "
+                "give another --checkpoint-dir"
+            ) from None
         try:
             yield
         finally:

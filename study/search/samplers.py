@@ -45,11 +45,13 @@ SAMPLERS: Mapping[str, _Sampler] = {
 def check_sampler(name: str, objectives: int) -> None:
     """Refuse an unknown sampler, or one that can't search for so many objectives."""
     if name not in SAMPLERS:
-        raise InputError(f"sampler = {name!r}: {nearest(name, SAMPLERS)}")
+        raise InputError(
+            f"sampler (--sampler) = {name!r}: unknown sampler; {nearest(name, SAMPLERS)}"
+        )
     if not SAMPLERS[name].several and objectives > 1:
         *others, last = (other for other, sampler in SAMPLERS.items() if sampler.several)
         raise InputError(
-            f"sampler = {name!r}: it knows one objective only; "
+            f"sampler (--sampler) = {name!r}: it knows one objective only; "
             f"for two of them take {', '.join(others)} or {last}"
         )
 

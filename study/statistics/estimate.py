@@ -75,7 +75,7 @@ class Estimate:
 def estimate(
     differences: Sequence[float], *, alpha: float = ALPHA, resamples: int = RESAMPLES
 ) -> Estimate:
-    """Estimate the mean of finite paired differences and test it against 0; see ``pair``.
+    """Estimate the mean of finite paired differences (n,) and test it against 0; see ``pair``.
 
     The intervals have confidence 1 − ``alpha``. The bootstrap has a fixed seed; below 2 resamples
     it is left out.

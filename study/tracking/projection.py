@@ -115,6 +115,10 @@ class Projection:
 
         After an error the same step is taken again: what was sent is not sent twice, except after
         a crash, where it adds nothing.
+
+        Raises:
+            StoreUnavailableError: if the store can't be reached.
+            LedgerHeldError: if another process sends this ledger.
         """
         if not self._opened and not self._open():
             return False

@@ -128,3 +128,9 @@ def test_the_rates_are_those_of_torchs_lambda_lr_bit_for_bit():
         assert ours.param_groups[0]["lr"] == theirs.param_groups[0]["lr"]
         theirs.step()
         scheduler.step()
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(0, 4), (4, 0)])
+def test_an_empty_run_has_no_learning_rate(epochs, steps):
+    with pytest.raises(ValueError, match="must be at least 1"):
+        learning_rate(OptimizerConfig(), 0, steps_per_epoch=steps, epochs=epochs)

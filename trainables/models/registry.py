@@ -52,7 +52,7 @@ def _networks() -> "dict[str, type[nn.Module]]":
     return {
         name: kind
         for name, kind in vars(networks).items()
-        if isinstance(kind, type) and issubclass(kind, nn.Module)
+        if not name.startswith("_") and isinstance(kind, type) and issubclass(kind, nn.Module)
     }
 
 

@@ -87,6 +87,7 @@ class NoiseController:
     """
 
     def __init__(self, noise: NoiseConfig, epochs: int) -> None:
+        """``epochs`` is the budget that the decay refers to; ValueError if it is less than 1."""
         if epochs < 1:
             raise ValueError(f"epochs = {epochs}: must be at least 1")
         self._noise = noise

@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from trainables.config import TrainConfig, setting_paths
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import replay
@@ -58,7 +60,7 @@ def baseline_digest(config: TrainConfig) -> str:
     for path, field in setting_paths(type(config)).items():
         above, _, name = path.rpartition("/")
         group = values.get(above, {}) if above else values
-        if came_later(field) and group.get(name) == field.default:
+        if came_later(field) and group.get(name) == to_jsonable_python(field.default):
             del group[name]
     text = json.dumps({**values, "noise": _NO_NOISE}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

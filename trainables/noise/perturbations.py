@@ -199,7 +199,8 @@ def perturb_labels(labels: Tensor, sigma: float, num_classes: int, generator: Ge
     The random class may be the true one.
 
     Args:
-        labels: int64 (B,); left as they are.
+        labels: int64 (B,), classes 0 … ``num_classes`` − 1; left as they are.
+        sigma: the magnitude σ.
         generator: the noise's own random stream, on the labels' device.
     """
     if sigma == 0:
