@@ -395,7 +395,9 @@ def test_a_batch_of_parameters_changes_no_suggestion(
 
 
 def test_unfit_samplers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"sampler = 'cmaess': did you mean 'cmaes'"):
+    with pytest.raises(
+        InputError, match=r"sampler \(--sampler\) = 'cmaess': unknown sampler; did you mean 'cmaes'"
+    ):
         make(tmp_path, sampler="cmaess")
     with pytest.raises(InputError, match="one objective only"):
         check_sampler("cmaes", 2)
