@@ -12,6 +12,7 @@ from scipy import stats
 from study.statistics.comparison import Verdict, compare, winners_curse
 from study.statistics.estimate import ALPHA, estimate, power, required_seeds
 from study.statistics.paired import pair
+from study.statistics.sequential import SequentialDesign
 from tests.support.differences import DESIGN, ONE_TO_FIVE, sample, verdict
 
 # No case, however degenerate, may leak a warning of numpy or scipy.
@@ -120,6 +121,129 @@ def test_more_seeds_are_at_least_one() -> None:
         assert replace(found, seeds_needed=needed).more_seeds == more
 
 
+def test_a_power_at_its_target_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    nine = [1.0, -1.0, 2.0, -2.0, 0.5, -0.4, 0.3, -0.5, 0.2]
+    assert verdict(nine) == Verdict.TOO_FEW
+    target = power(9, 1.0)
+    monkeypatch.setattr("study.statistics.comparison.POWER", target)
+    assert verdict(nine) == Verdict.NO_DIFFERENCE
+    monkeypatch.setattr("study.statistics.comparison.POWER", math.nextafter(target, 1.0))
+    assert verdict(nine) == Verdict.TOO_FEW
+
+
+SIZE_SEEN = "would show a difference of the size seen with 80 % power"
+MISSING = (
+    "where a run failed, diverged or is missing "
+    "(this favours a configuration that fails where it would have lost)"
+)
+
+
+@pytest.mark.parametrize(
+    ("differences", "needed", "sentence"),
+    [
+        ([], None, "too few seeds to tell: 0 seeds"),
+        ([1.0], None, "too few seeds to tell: mean paired difference +1 over 1 seed"),
+        ([0.0], None, "too few seeds to tell: mean paired difference +0 over 1 seed"),
+        (  # t = 2 with one degree of freedom: ± 12.706, p = 2 arctan(1/2) / π
+            [1.0, 3.0],
+            7,
+            "too few seeds to tell: mean paired difference +2 over 2 seeds, 95 % interval -10.71 "
+            f"to +14.71, p = 0.3; 5 more seeds {SIZE_SEEN}",
+        ),
+        (  # equal: p = 2^(1 - n), which 6 seeds bring below 5 %
+            [1.0, 1.0],
+            6,
+            "too few seeds to tell: mean paired difference +1 over 2 seeds, p = 0.5; "
+            f"4 more seeds {SIZE_SEEN}",
+        ),
+        (
+            [0.25] * 5,
+            6,
+            "too few seeds to tell: mean paired difference +0.25 over 5 seeds, p = 0.062; "
+            f"1 more seed {SIZE_SEEN}",
+        ),
+        ([0.25] * 6, None, "better: mean paired difference +0.25 over 6 seeds, p = 0.031"),
+        ([-0.25] * 6, None, "worse: mean paired difference -0.25 over 6 seeds, p = 0.031"),
+        (
+            [0.0, 0.0],
+            None,
+            "no difference shown: mean paired difference +0 over 2 seeds, p = 1; "
+            "no difference was seen at all",
+        ),
+        (
+            [1.0, -1.0],
+            None,
+            "too few seeds to tell: mean paired difference +0 over 2 seeds, 95 % interval -12.71 "
+            "to +12.71, p = 1; no difference was seen at all",
+        ),
+        (  # a mean of a millionth of its spread
+            [1.000001, -0.999999],
+            None,
+            "too few seeds to tell: mean paired difference +1e-06 over 2 seeds, 95 % interval "
+            "-12.71 to +12.71, p = 1; not even 10,000 seeds would show a difference of the size "
+            "seen",
+        ),
+    ],
+)
+def test_what_is_printed(differences: list[float], needed: int | None, sentence: str) -> None:
+    found = compare({"a": sample(differences)}, higher_is_better=True)["a"]
+    assert (found.seeds_needed, found.sentence()) == (needed, sentence)
+
+
+def test_a_family_is_printed_with_its_correction() -> None:
+    """p = 2^-2, twice; and the seeds needed are those at α/2, which 2^-6 is below."""
+    both = compare({"a": sample([1.0, 1.0, 1.0]), "b": sample([1.0])}, higher_is_better=True)
+    assert both["a"].sentence() == (
+        "too few seeds to tell: mean paired difference +1 over 3 seeds, p = 0.5 "
+        f"(corrected for 2 configurations); 4 more seeds {SIZE_SEEN}"
+    )
+    assert both["b"].sentence() == "too few seeds to tell: mean paired difference +1 over 1 seed"
+
+
+@pytest.mark.parametrize(
+    ("failed", "words"), [([6], "seed 6"), ([6, 7], "seeds 6, 7"), ([6, 7, 9], "seeds 6, 7, 9")]
+)
+def test_failed_seeds_are_named(failed: list[int], words: str) -> None:
+    values = dict.fromkeys(range(6), 0.25) | dict.fromkeys(failed, math.nan)
+    found = compare({"a": pair(values, dict.fromkeys(values, 0.0))}, higher_is_better=True)["a"]
+    assert found.sentence() == (
+        f"better: mean paired difference +0.25 over 6 seeds, p = 0.031; without {words}, {MISSING}"
+    )
+
+
+TWO_LOOKS = SequentialDesign((5, 8))
+
+
+def test_a_decided_design_says_when() -> None:
+    """2^-4 is above every level of 5 % in all, 2^-7 is below the last look's; a ninth is extra."""
+    found = compare({"a": sample([0.25] * 9)}, higher_is_better=True, design=TWO_LOOKS)["a"]
+    assert (found.decided_at, found.seeds_needed) == (8, None)
+    assert found.sentence() == (
+        "better: mean paired difference +0.25 over 9 seeds, p = 0.0039, decided after 8 seeds by "
+        "a sequential design (stopping early overstates a mean somewhat)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("differences", "alone", "needed", "more"),
+    [
+        (ONE_TO_FIVE, 5, 8, 3),  # the next look is at 8
+        ([0.0, 2.0, 1.5, 0.2, 0.3], 12, 12, 7),
+        ([1.0, 3.0], 7, 7, 5),  # the next look is at 5
+        ([1.0, 3.0, 2.0], 5, 5, 2),
+        ([2.0, 3.0], 3, 5, 3),
+    ],
+)
+def test_an_unfinished_design_needs_the_seeds_of_its_next_look(
+    differences: list[float], alone: int, needed: int, more: int
+) -> None:
+    effect = np.mean(differences) / np.std(differences, ddof=1)
+    assert required_seeds(float(effect)) == alone
+    found = compare({"a": sample(differences)}, higher_is_better=True, design=TWO_LOOKS)["a"]
+    assert (found.decided_at, found.seeds_needed, found.more_seeds) == (None, needed, more)
+    assert found.sentence().endswith(f"; {more} more seeds {SIZE_SEEN}")
+
+
 FLOATS = st.floats(-1e150, 1e150) | st.sampled_from([0.0, 0.1, 0.2, math.nan, math.inf, 5e-324])
 
 
@@ -192,8 +316,10 @@ def test_the_winners_curse_shows_in_a_simulated_search() -> None:
     assert curse.interval == confirmed.t_interval
 
 
-def test_a_promise_of_a_lower_loss_is_lost_upwards() -> None:
+def test_a_promise_is_lost_in_the_better_direction() -> None:
     curse = winners_curse(0.3, -0.05, estimate([-0.02, -0.01]), higher_is_better=False)
     assert curse.lost == pytest.approx(0.035)
+    of_accuracy = winners_curse(0.9, 0.05, estimate([0.01, 0.02]), higher_is_better=True)
+    assert of_accuracy.lost == pytest.approx(0.035)
     nothing_yet = winners_curse(0.3, -0.05, estimate([]), higher_is_better=False)
     assert nothing_yet.confirmed is nothing_yet.lost is None
