@@ -406,3 +406,26 @@ def test_nothing_is_logged_while_a_line_is_being_written(
     assert state.study is not None
     assert not state.damage
     assert not caplog.records
+
+
+def test_a_chunk_ends_with_its_last_whole_line(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    write_events(path, [study_event(), start_event(0)])
+    first = path.read_bytes().index(b"\n") + 1
+    chunk = read_chunk(path, max_bytes=first + 5)
+    assert (chunk.events, chunk.offset, chunk.damage) == ((study_event(),), first, ())
+    # A line longer than asked for is read whole all the same.
+    assert read_chunk(path, max_bytes=5).offset == first
+
+
+def test_a_torn_end_is_said_with_its_place(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "ledger.jsonl"
+    write_events(path, [study_event()])
+    whole = path.stat().st_size
+    path.write_bytes(path.read_bytes() + b'{"crc":"0')
+    with caplog.at_level(logging.WARNING), Ledger(path):
+        pass
+    assert f"9 bytes from byte {whole})" in caplog.text
+    assert path.stat().st_size == whole

@@ -523,3 +523,16 @@ def test_buffers_are_reused():
     inputs, batch = InputNoise(), torch.randn(4, 3, 8, 8)
     first = inputs.perturb(batch, 0.1, generator)[0].data_ptr()
     assert inputs.perturb(batch, 0.1, generator)[0].data_ptr() == first
+
+
+def test_a_single_number_has_a_relative_noise_of_its_own_size():
+    """Its RMS is its absolute value: relative noise is absolute noise times that."""
+    (relative,) = parameters(torch.tensor([2.0]))
+    (absolute,) = parameters(torch.tensor([2.0]))
+    ParameterNoise([relative], scaling="relative").perturb_gradients(0.5, seeded())
+    ParameterNoise([absolute], scaling="absolute").perturb_gradients(1.0, seeded())
+    torch.testing.assert_close(relative.grad, absolute.grad)
+    batch = torch.full((1, 1, 1, 1), -2.0)
+    one, _ = InputNoise(scaling="relative").perturb(batch, 0.5, seeded())
+    other, _ = InputNoise(scaling="absolute").perturb(batch, 1.0, seeded())
+    torch.testing.assert_close(one, other)
