@@ -536,3 +536,11 @@ def test_a_single_number_has_a_relative_noise_of_its_own_size():
     one, _ = InputNoise(scaling="relative").perturb(batch, 0.5, seeded())
     other, _ = InputNoise(scaling="absolute").perturb(batch, 1.0, seeded())
     torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(("second", "exact"), [(torch.float64, False), (torch.float32, True)])
+def test_noise_is_drawn_in_the_tensors_own_type_or_in_fp32_where_they_differ(second, exact):
+    double, other = parameters(torch.zeros(50, dtype=torch.float64), torch.zeros(50, dtype=second))
+    ParameterNoise([double, other], scaling="absolute").perturb_gradients(1.0, seeded())
+    assert double.grad.dtype == torch.float64
+    assert torch.equal(double.grad.float().double(), double.grad) is exact
