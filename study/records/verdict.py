@@ -1,4 +1,4 @@
-"""What a study's end says of its best trial, in sentences: on the terminal, in reports, in MLflow."""
+"""What a study's end says of its best trial: on the terminal, in reports, in MLflow."""
 
 from study.config import StudyConfig
 from study.records.summary import Summary, TrialSummary
@@ -42,14 +42,23 @@ def race_sentence(trial: TrialSummary, objective: str) -> str:
     flattering = by_objective(trial.ranked_by)[0]
     if trial.place is None or shown is None or flattering is None:
         return ""
-    several = isinstance(trial.mean_difference, list)
-    interval = trial.interval[0] if several and trial.interval else trial.interval
+    interval = _first(trial.interval)
     between = f", 95 % {interval[0]:+.4f} to {interval[1]:+.4f}" if interval else ""
     seeds = f"{trial.n} seeds" if trial.n > 1 else "the one seed"
     return (
         f"{objective} {shown:+.4f} beside the baseline on {seeds} after its last selection"
         f"{between}; the mean that it was ranked by, {flattering:+.4f}, flatters it"
     )
+
+
+def _first(interval: list[float] | list[list[float]] | None) -> list[float] | None:
+    """The first objective's interval."""
+    match interval:
+        case [[float(), float()] as first, *_]:
+            return first
+        case [float() as low, float() as high]:
+            return [low, high]
+    return None
 
 
 def race_tags(config: StudyConfig, summary: Summary) -> dict[str, str]:
