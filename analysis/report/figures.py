@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.reading import StudyView
+from study.campaigns.search_words import image_sentence, tie_sentence
 from study.records.ledger_view import TrialRecord
 from study.records.summary import TrialSummary
 
@@ -121,14 +122,20 @@ def verdict(view: StudyView) -> list[str]:
     if gain <= 0:
         first = f"No trial beats the baseline of its seed (the best, {best.trial_id}: {-gain:.4f}"
         equal = "" if gain else ", i.e. equal"
-        return [f"{first} behind{equal}).", band.sentence() + "."]
+        return [f"{first} behind{equal}).", *indistinct(view), band.sentence() + "."]
     if len(band.values) < 2:
         where = "whose range is not known from one seed"
     else:
         how = "within" if gain <= spread else "more than"
         where = f"{how} the range of the baseline over its {len(band.values)} seeds ({spread:.4f})"
     line = f"{best.trial_id} is ahead of the baseline of its seed by {gain:.4f} {band.objective}"
-    return [f"{line}, {where}.", band.sentence() + ".", _LUCK]
+    return [f"{line}, {where}.", *indistinct(view), band.sentence() + ".", _LUCK]
+
+
+def indistinct(view: StudyView) -> list[str]:
+    """What the values cannot tell apart: trials that share the best, and parts of an image."""
+    words = (tie_sentence(view.config, view.summary), image_sentence(view.config, view.summary))
+    return [f"{text[0].upper()}{text[1:]}." for text in words if text]
 
 
 _LUCK = (

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from study.campaigns.search_words import image_sentence, tie_sentence
 from study.config import StudyConfig
 from study.formats import number, or_dash, settings_text, signed
 from study.records.folder import StudyFolder, storage_of
@@ -25,6 +26,8 @@ def print_result(console: Console, config: StudyConfig, summary: Summary) -> Non
         console.print(result_table(config, summary))
         _print_settings(console, config, summary)
     _print_verdict(console, config, summary)
+    for line in filter(None, (tie_sentence(config, summary), image_sentence(config, summary))):
+        console.print(line, highlight=False)
     for note in summary.notes:
         console.print(f"[yellow]note:[/] {escape(note)}")
     _print_cost(console, summary)
@@ -141,7 +144,8 @@ def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None
     commands = [["noise-study", "ui", *where.words], ["noise-analysis", "report", *name]]
     if summary.best:
         best = StudyFolder(given / config.name).best_config
-        _print_command(console, "best configuration:", ["noise-train", "--config", str(best)])
+        which = "first" if tie_sentence(config, summary) else "best"
+        _print_command(console, f"{which} configuration:", ["noise-train", "--config", str(best)])
         commands.append(["noise-study", "confirm", *name])
     elif config.configs is None:
         commands.append(["noise-study", "resume", *name, "--trials", f"+{config.trials}"])

@@ -14,14 +14,15 @@ from search_spaces.registry import first_possible_injection, get_space
 from study.campaigns.baseline import missing_baselines, waiting_note
 from study.campaigns.campaign import Campaign, Phase, command, held, read_images
 from study.campaigns.live import Counted, best_so_far
+from study.campaigns.search_words import tie_sentence
 from study.campaigns.session import Session
 from study.checks import check_study, checked_entry
 from study.config import StudyConfig
-from study.records.events import EndEvent, StudyEndEvent, StudyState
+from study.records.events import TIE, EndEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
-from study.records.ledger_view import TrialRecord
-from study.records.summary import Summary, summarise, winner_config
+from study.records.ledger_view import LedgerState, TrialRecord
+from study.records.summary import VALIDATION_IMAGES, Summary, summarise, winner_config
 from study.search.space import check_stored_space, study_space
 from trainables.data.image_sets import resolve_data
 from trainables.errors import InputError
@@ -109,13 +110,23 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 
         for line in repair_or_replace_journal(self.folder.journal):
             self.session.note(line)
+        self._record_images()
         super().put_in_order()
+
+    def _record_images(self) -> None:
+        """Record once what one validation image is worth in an accuracy."""
+        [(_, dataset)] = self.images
+        study = self.session.state().study
+        if study is None or VALIDATION_IMAGES not in study.tags:
+            tags = {VALIDATION_IMAGES: str(len(dataset.val_labels))}
+            self.session.append(NoteEvent(None, tags))
 
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Summary:
         state = self.session.state()
         summary = summarise(self.config, state)
         best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
-        self.session.append(StudyEndEvent(ended, best=best if isinstance(best, str) else None))
+        best = best if isinstance(best, str) else None
+        self.session.append(StudyEndEvent(ended, best=best, tags=self._tie(summary, state)))
         winner = winner_config(summary, state)
         if winner is not None:
             write_json(self.folder.best_config, winner.model_dump(mode="json"))
@@ -126,6 +137,11 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         summary = summarise(self.config, state, projector.run_ids)
         write_json(self.folder.summary, summary.model_dump(mode="json"))
         return summary
+
+    def _tie(self, summary: Summary, state: LedgerState) -> dict[str, str]:
+        """The tag that says who shares the best value; it replaces what an earlier end said."""
+        tie = tie_sentence(self.config, summary)
+        return {TIE: tie} if tie or (state.study and TIE in state.study.tags) else {}
 
     # The training: the baseline, then the search.
 

@@ -18,6 +18,11 @@ from trainables.metrics import OBJECTIVES, STATISTICS, EpochMetrics, objective_v
 
 Value = float | list[float] | None
 
+VALIDATION_IMAGES = "validation_images"
+"""The tag by which a study records how many images its accuracies are counted on."""
+
+_DIGITS = 12
+
 
 def by_objective(value: Value, objectives: int = 1) -> list[float | None]:
     """A value as a list, an entry for each objective."""
@@ -81,6 +86,7 @@ class Summary(ResultPart):
     best: str | list[str] | None
     cost: CostSummary
     notes: list[str]
+    validation_images: int | None = None
 
 
 def summarise(
@@ -115,7 +121,14 @@ def summarise(
         best=best_trial(config, trials),
         cost=cost_of(ended),
         notes=study_notes(state),
+        validation_images=_validation_images(state),
     )
+
+
+def _validation_images(state: LedgerState) -> int | None:
+    """None in a study that was recorded before their number was."""
+    tags = state.study.tags if state.study else {}
+    return int(tags[VALIDATION_IMAGES]) if VALIDATION_IMAGES in tags else None
 
 
 def study_notes(state: LedgerState) -> list[str]:
@@ -191,7 +204,8 @@ def final_metrics(history: Sequence[EpochMetrics]) -> dict[str, float | None]:
 def best_trial(config: StudyConfig, trials: Sequence[TrialSummary]) -> str | list[str] | None:
     """The best complete trial, or the Pareto front of a multi-objective study.
 
-    Ties are broken by the best validation loss, then by the id.
+    Ties are broken by the validation loss of the last epochs, then by the id: ``sharing_best``
+    names them.
     """
     complete = [t for t in trials if t.state == "complete" and t.value is not None]
     if config.multi_objective:
@@ -204,8 +218,8 @@ def ranked(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSum
     sign = -1.0 if OBJECTIVES[config.objective[0]] == "max" else 1.0
 
     def key(trial: TrialSummary) -> tuple[float, float, str]:
-        value = trial.value[0] if isinstance(trial.value, list) else trial.value
-        loss = trial.metrics.get("best_val_loss")
+        value = _rounded(trial)
+        loss = trial.metrics.get("tail_val_loss")
         return (
             math.inf if value is None else sign * value,
             math.inf if loss is None else loss,
@@ -213,6 +227,25 @@ def ranked(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSum
         )
 
     return sorted(trials, key=key)
+
+
+def sharing_best(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSummary]:
+    """The complete trials that share the best value, as ranked; none where one alone has it.
+
+    Several objectives have a front instead of a best value.
+    """
+    if config.multi_objective:
+        return []
+    complete = [t for t in trials if t.state == "complete" and t.value is not None]
+    order = ranked(config, complete)
+    sharing = [t for t in order if _rounded(t) == _rounded(order[0])]
+    return sharing if len(sharing) > 1 else []
+
+
+def _rounded(trial: TrialSummary) -> float | None:
+    # Means of as many images rightly classified may differ in their last bit.
+    value = by_objective(trial.value)[0]
+    return None if value is None else round(value, _DIGITS)
 
 
 def pareto_front(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSummary]:
