@@ -17,7 +17,7 @@ from optuna.trial import TrialState, create_trial
 
 from analysis.reading import StudyView
 from search_spaces.registry import get_space
-from study.records.summary import by_objective
+from study.records.values import by_objective
 from study.search.optuna_parts import contains
 from trainables.settings import read_mapping
 

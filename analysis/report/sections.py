@@ -21,7 +21,6 @@ from analysis.report.figures import (
     adaptivity,
     baseline_band,
     cost,
-    indistinct,
     is_adaptive,
     verdict,
 )
@@ -29,6 +28,7 @@ from analysis.report.importance import Importances, importances
 from analysis.report.page import Page
 from analysis.trials_table import trials_table
 from study.campaigns.confirmation import confirmation_of
+from study.records.indistinct import indistinct
 
 _PACKAGES = ("noise-study", "torch", "ray", "optuna", "mlflow", "numpy", "scipy")
 
@@ -124,7 +124,8 @@ def _classes(figures: PairedFigures | str) -> Section:
 def _bands(view: StudyView) -> tuple[str, ...]:
     bands = [baseline_band(view, index) for index in range(len(view.config.objective))]
     lines = [band.sentence() + "." for band in bands if band is not None]
-    return (*lines, *indistinct(view))
+    told = indistinct(view.config, view.summary)
+    return (*lines, *(f"{text[0].upper()}{text[1:]}." for text in told))
 
 
 def _adaptivity(view: StudyView) -> Section:

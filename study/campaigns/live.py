@@ -21,14 +21,8 @@ from rich.text import Text
 from study.config import StudyConfig
 from study.formats import duration
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord
-from study.records.summary import (
-    by_objective,
-    differences_to_baseline,
-    ranked,
-    sharing_best,
-    summarise,
-    value_of,
-)
+from study.records.summary import ranked, sharing_best, summarise
+from study.records.values import by_objective, differences_to_baseline, value_of
 
 log = logging.getLogger(__name__)
 

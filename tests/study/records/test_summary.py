@@ -14,16 +14,14 @@ from study.records.summary import (
     TrialSummary,
     best_trial,
     cost_of,
-    differences_to_baseline,
-    final_metrics,
     pareto_front,
     ranked,
     sharing_best,
     study_notes,
     summarise,
-    value_of,
     winner_config,
 )
+from study.records.values import differences_to_baseline, final_metrics, value_of
 from tests.support.ledgers import CONFIG, epoch
 from trainables.metrics import EpochMetrics
 

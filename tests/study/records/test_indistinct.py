@@ -8,8 +8,8 @@ from rich.console import Console
 
 from study.campaigns.live import best_so_far
 from study.campaigns.search_result import print_result
-from study.campaigns.search_words import image_sentence, tie_sentence
 from study.config import StudyConfig
+from study.records.indistinct import image_sentence, tie_sentence
 from study.records.ledger_view import LedgerState, StudyInfo, TrialRecord
 from study.records.summary import Summary, summarise
 from tests.support.ledgers import CONFIG, epoch
