@@ -8,6 +8,7 @@ trial is among the best (Watanabe et al. 2023, IJCAI). Both are estimates, bad o
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
@@ -16,11 +17,17 @@ from optuna.trial import TrialState, create_trial
 
 from analysis.reading import StudyView
 from search_spaces.registry import get_space
+from study.records.values import by_objective
 from study.search.optuna_parts import contains
 from trainables.settings import read_mapping
 
 ENOUGH_PER_SETTING = 5
 """Trials for each searched setting below which importances are little more than noise."""
+
+ENOUGH_VALUES = 8
+"""Different values of the objective below which there is nothing to share out among settings."""
+
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Importances:
     Attributes:
         trials: complete trials that they rest on.
         fanova, ped_anova: path → share, in fANOVA's order; empty where it can't be computed.
-        warning: why not to trust them; empty if there is no reason.
+        warning: why there are none, or not to trust them; empty if there is no reason.
     """
 
     objective: str
@@ -60,21 +67,24 @@ def importances(view: StudyView, index: int = 0) -> Importances:
     """Importances for the study's objective number ``index``, from its complete trials."""
     name = view.config.objective[index]
     space = searched(view)
-    points = []
+    points: list[tuple[dict[str, Any], float]] = []
     for trial in view.complete:
-        values = trial.value if isinstance(trial.value, list) else [trial.value]
+        value = by_objective(trial.value)[index]
         params = {path: trial.overrides[path] for path in space if path in trial.overrides}
         fits = len(params) == len(space) and all(
             isinstance(d, CategoricalDistribution) or contains(d, params[path])
             for path, d in space.items()
         )
-        if fits and values[index] is not None:
-            points.append((params, values[index]))
-    if not space or len(points) < 4 or len({value for _, value in points}) < 2:
+        if fits and value is not None:
+            points.append((params, value))
+    # Means of as many images rightly classified may differ in their last bit.
+    different = len({round(value, _DIGITS) for _, value in points})
+    if not space or different < ENOUGH_VALUES:
         why = (
             "the study ran given configurations, not a search"
             if not space
-            else f"{len(points)} complete trials with different values are too few for any estimate"
+            else f"none is computed: the {len(points)} complete trials have {different} different "
+            f"values of {name}, and {ENOUGH_VALUES} are the least for an estimate"
         )
         return Importances(name, len(points), {}, {}, why)
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -21,7 +21,7 @@ from rich.text import Text
 from study.config import StudyConfig
 from study.formats import duration
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord
-from study.records.summary import ranked, summarise
+from study.records.summary import ranked, sharing_best, summarise
 from study.records.values import by_objective, differences_to_baseline, value_of
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,9 @@ def best_so_far(config: StudyConfig, state: LedgerState) -> str:
     value, paired = (by_objective(v)[0] for v in (best.value, best.paired_difference))
     if value is None or paired is None:
         return text
-    return f"{text} · best so far {value:.4f} ({paired:+.4f}, {best.trial_id})"
+    others = len(sharing_best(config, complete)) - 1
+    who = f"{best.trial_id} and {others} more" if others > 0 else best.trial_id
+    return f"{text} · best so far {value:.4f} ({paired:+.4f}, {who})"
 
 
 def _running(counted: Counted, state: LedgerState) -> Table:

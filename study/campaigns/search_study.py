@@ -19,13 +19,13 @@ from study.campaigns.race import is_over, most_runs, race_note, race_phase, shar
 from study.campaigns.session import Session
 from study.checks import check_study, checked_entry
 from study.config import StudyConfig
-from study.records.events import EndEvent, StudyEndEvent, StudyState
+from study.records.events import EndEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
 from study.records.ledger_view import TrialRecord
 from study.records.race import race_of
-from study.records.summary import Summary, summarise, winner_config
-from study.records.verdict import race_tags
+from study.records.summary import VALIDATION_IMAGES, Summary, summarise, winner_config
+from study.records.verdict import end_tags
 from study.search.space import check_stored_space, study_space
 from trainables.data.image_sets import resolve_data
 from trainables.errors import InputError
@@ -113,14 +113,23 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 
         for line in repair_or_replace_journal(self.folder.journal):
             self.session.note(line)
+        self._record_images()
         super().put_in_order()
+
+    def _record_images(self) -> None:
+        """Record once what one validation image is worth in an accuracy."""
+        [(_, dataset)] = self.images
+        study = self.session.state().study
+        if study is None or VALIDATION_IMAGES not in study.tags:
+            tags = {VALIDATION_IMAGES: str(len(dataset.val_labels))}
+            self.session.append(NoteEvent(None, tags))
 
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Summary:
         state = self.session.state()
         summary = summarise(self.config, state)
         best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
         first = best if isinstance(best, str) else None
-        self.session.append(StudyEndEvent(ended, best=first, tags=race_tags(self.config, summary)))
+        self.session.append(StudyEndEvent(ended, best=first, tags=end_tags(self.config, summary)))
         winner = winner_config(summary, state)
         if winner is not None:
             write_json(self.folder.best_config, winner.model_dump(mode="json"))

@@ -22,6 +22,10 @@ def new_uid() -> str:
     return uuid.uuid4().hex
 
 
+TIE = "tie"
+"""The tag at a study's end that says which trials share the best value."""
+
+
 @dataclass(frozen=True, slots=True)
 class StudyEvent:
     """A study begins, or goes on after an interruption (``resumed``).
