@@ -65,11 +65,11 @@ def _timing_sentences(
 def _meaning(role: Role, beside: Verdict, control: Verdict, *, gained: bool) -> str:
     """What one control says; that it is beaten says something with the other control only."""
     if beside is Verdict.BETTER:
-        return "it does better than that"
+        return "it does better"
     if beside is Verdict.WORSE:
-        return f"{_NOISE_OF[role]} does better"
+        return f"its {role} does better"
     if gained and control is Verdict.BETTER:
-        return f"{_NOISE_OF[role]} helps, too: its timing is not shown to matter"
+        return f"its {role} helps, too: its timing is not shown to matter"
     if gained:
         return "whether its timing matters, or just the noise, is not shown"
     return "neither noise nor its timing is shown to help"
