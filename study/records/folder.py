@@ -23,6 +23,9 @@ from trainables.uris import redact_uri
 log = logging.getLogger(__name__)
 
 _REMOVED = "***"
+_MEANT = {"race_seeds": 1}
+"""What studies meant that were recorded before there were these settings."""
+
 _URIS = ("storage", "tracking_uri", "address")
 
 
@@ -88,13 +91,14 @@ class StudyFolder:
         if not self.config.exists():
             return None
         try:
-            return parse_config(StudyConfig, read_mapping(self.config), where=str(self.config))
+            values = {**_MEANT, **read_mapping(self.config)}
+            return parse_config(StudyConfig, values, where=str(self.config))
         except InputError as error:
             study = read_ledger(self.ledger).study
             if study is None:
                 raise
             log.warning("%s; the configuration in %s is used", error, self.ledger)
-            return parse_config(StudyConfig, dict(study.config), where=str(self.ledger))
+            return parse_config(StudyConfig, {**_MEANT, **study.config}, where=str(self.ledger))
 
     def check_same_study(self, wanted: StudyConfig) -> None:
         if self.experiment.exists():

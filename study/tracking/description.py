@@ -30,6 +30,8 @@ def describe(
         f"**Verdict**: {verdict}" if verdict else f"**Best trial**: {_best_line(reader, end)}",
         f"[The runs as a table: role, status, value …]({table}) · [the models]({models})",
     ]
+    raced = [end.tags[name] for name in ("race", "yardstick") if end and end.tags.get(name)]
+    paragraphs[3:3] = [f"**Race**: {'. '.join(raced)}"] if raced else []
     parent = run_ids.get(STUDY_RUN)
     for file in dict.fromkeys((*reader.study_files, *reports)) if parent else ():
         paragraphs[-1] += f" · [{file}]({run_link(experiment_id, str(parent), file)})"
@@ -37,7 +39,7 @@ def describe(
     links = [f"[{key}]({run_link(experiment_id, run_ids[key])})" for key in named if key in run_ids]
     if links:
         paragraphs.append("Their runs: " + ", ".join(links))
-    trials = [run for run in reader.runs.values() if run.start.role != "baseline"]
+    trials = [run for run in reader.runs.values() if run.start.role not in {"baseline", "race"}]
     states = [run.end.state if run.end else "unfinished" for run in trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     paragraphs.append(f"Trials: {counts or 'none yet'}")
