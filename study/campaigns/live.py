@@ -34,8 +34,8 @@ _PLAIN_SECONDS = 30.0
 class Counted:
     """What the view counts, and what it says of the result so far (``standing``, in a line).
 
-    ``epochs`` is every run's budget, ``trials`` are the runs besides the baselines, and the
-    ``time_budget`` is in seconds.
+    ``epochs`` is every run's budget, ``trials`` are the runs besides the baselines, of which
+    ``spared`` says how many are known by now not to be trained; ``time_budget`` is in seconds.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Counted:
     baselines: int
     standing: Callable[[LedgerState], str]
     time_budget: float | None = None
+    spared: Callable[[LedgerState], int] = lambda state: 0
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,14 @@ def progress(counted: Counted, state: LedgerState) -> Progress:
     for record in trials:
         if record.state is not None:
             counts[record.state] += 1
-    budget = counted.epochs
+    budget, wanted = counted.epochs, counted.trials - counted.spared(state)
     done = sum(budget if r.state is not None else len(r.history) for r in records)
     return Progress(
-        waiting=max(0, counted.trials - len(trials)),
+        waiting=max(0, wanted - len(trials)),
         running=running,
         counts=counts,
         epochs_done=done,
-        epochs_wanted=budget * (counted.trials + counted.baselines),
+        epochs_wanted=budget * (wanted + counted.baselines),
         baseline_done=sum(r.state == "complete" for r in baselines),
     )
 
