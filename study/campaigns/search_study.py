@@ -1,6 +1,7 @@
 """Studies from Python: ``run_study(StudyConfig(...))`` does what the command does.
 
-The pinned baseline is trained, then the search runs. Each step skips what the ledger says is done.
+The baseline is tuned if that is asked for, the pinned baseline is trained, then the search runs.
+Each step skips what the ledger says is done.
 """
 
 import time
@@ -15,8 +16,10 @@ from study.campaigns.baseline import missing_baselines, waiting_note
 from study.campaigns.campaign import Campaign, Phase, command, held, read_images
 from study.campaigns.live import Counted, best_so_far
 from study.campaigns.session import Session
+from study.campaigns.tuning import chosen_setting, missing_runs, tuning_note
 from study.checks import check_study, checked_entry
-from study.config import StudyConfig
+from study.config import StudyConfig, as_asked, as_tuned
+from study.errors import StudyFailedError
 from study.records.events import EndEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
@@ -50,7 +53,7 @@ def run_study(
         StudyFailedError: if there is no baseline to compare with.
     """
     began = time.monotonic()
-    config = check_study(config)
+    config = as_asked(check_study(config))
     folder = StudyFolder.of(storage_of(config), config.name)
     if not fetched:
         folder.fetch()
@@ -65,12 +68,14 @@ def run_study(
     with held(config, folder, again):
         # Another process may have run a study of this name while the images were read.
         folder.check_same_study(asked_for)
+        question = asked(config)
+        config = folder.with_tuned_base(config)
         return _SearchCampaign(
             config=config,
             session=Session(folder, config, console),
             images=[(config.train, dataset)],
             objectives=config.objective,
-            asked=asked(config),
+            asked=question,
             policy=get_space(config.space).policy,
             again=again,
             sends=command("sync", config),
@@ -100,6 +105,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             epochs=config.train.epochs,
             trials=config.wanted,
             baselines=config.baseline_seeds,
+            tunings=config.tune_baseline,
             standing=lambda state: best_so_far(config, state),
             time_budget=config.time_budget,
         )
@@ -127,12 +133,18 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         write_json(self.folder.summary, summary.model_dump(mode="json"))
         return summary
 
-    # The training: the baseline, then the search.
+    # The training: the tuning, the baseline, the search.
 
     def is_complete(self) -> bool:
-        return not missing_baselines(self.config, self.session.state()) and not self._missing()
+        trained = not missing_baselines(self.config, self.session.state()) and not self._missing()
+        return trained and not self._is_to_be_tuned()
+
+    def _is_to_be_tuned(self) -> bool:
+        return self.config.tune_baseline > 0 and self.config.untuned is None
 
     def phases(self, room: "Capacity") -> Iterator[Phase]:
+        if self._is_to_be_tuned():
+            yield from self._tune()
         runs = missing_baselines(self.config, self.session.state())
         if runs:
             idle = waiting_note(len(runs), room.concurrent)
@@ -148,6 +160,22 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             remedy = ": mend the base configuration (a smaller --lr, say)"
             yield Phase(runs, spec=spec, needed="all", remedy=remedy)
         yield from self._search()
+
+    def _tune(self) -> Iterator[Phase]:
+        """Train without noise, then put the best setting into the base of all that follows."""
+        while runs := missing_runs(self.config, self.session.state()):
+            yield Phase(runs)
+        state = self.session.state()
+        chosen = chosen_setting(self.config, state)
+        if chosen is None:
+            raise StudyFailedError(
+                f"{self.config.name}: no run of the tuning is usable, so there is no baseline: "
+                "give a smaller --lr, say, under another --name"
+            )
+        # Before the base is stored: a process killed between the two says it again.
+        self.session.note(tuning_note(self.config, state))
+        self.config = as_tuned(self.config, chosen.lr, chosen.weight_decay)
+        self.store()
 
     def _search(self) -> Iterator[Phase]:
         from study.search.searcher import ReasonCallback
@@ -295,8 +323,9 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 def asked(config: StudyConfig) -> str:
     train = config.train
     what = get_space(config.space).description
+    tuned = ", tuned first" if config.tune_baseline else ""
     return (
         f"Does noise help {train.model.classifier} on {train.data.dataset} within {train.epochs} "
-        f"epochs ({train.optimizer.optimizer}, learning rate {train.optimizer.lr:g})? "
+        f"epochs ({train.optimizer.optimizer}, learning rate {train.optimizer.lr:g}{tuned})? "
         f"Searched for {' and '.join(config.objective)}; space {config.space}: {what}."
     )

@@ -48,7 +48,8 @@ class StartEvent:
 
     Attributes:
         key: its stable key (``trial-0007``, ``baseline-seed0``).
-        role: ``baseline`` or ``trial``; in a confirmation ``confirm`` or ``placebo``.
+        role: ``baseline``, ``trial`` or ``tuning``; in a confirmation ``confirm`` or
+            ``placebo``.
         overrides: what it changes in the base configuration, by path.
         config: its whole ``TrainConfig`` as JSON types.
         baseline: the digest of its baseline (a baseline's own).

@@ -73,6 +73,15 @@ class CostSummary(ResultPart):
     seconds: float
 
 
+class TuningSummary(ResultPart):
+    """What tuning the baseline cost, and what it chose; None before that is settled."""
+
+    runs: int
+    epochs_trained: int
+    learning_rate: float | None
+    weight_decay: float | None
+
+
 class Summary(ResultPart):
     study: str
     objective: ObjectiveSummary
@@ -81,6 +90,7 @@ class Summary(ResultPart):
     best: str | list[str] | None
     cost: CostSummary
     notes: list[str]
+    tuning: TuningSummary | None = None
 
 
 def summarise(
@@ -115,6 +125,21 @@ def summarise(
         best=best_trial(config, trials),
         cost=cost_of(ended),
         notes=study_notes(state),
+        tuning=tuning_summary(config, state),
+    )
+
+
+def tuning_summary(config: StudyConfig, state: LedgerState) -> TuningSummary | None:
+    """None where no run has tuned the baseline."""
+    records = state.by_role("tuning")
+    if not records:
+        return None
+    optimizer = config.train.optimizer if config.untuned is not None else None
+    return TuningSummary(
+        runs=len(records),
+        epochs_trained=sum(len(record.history) for record in records),
+        learning_rate=optimizer.lr if optimizer else None,
+        weight_decay=optimizer.weight_decay if optimizer else None,
     )
 
 

@@ -23,10 +23,10 @@ def test_the_blocks_begin_where_the_method_says() -> None:
 
 @pytest.mark.parametrize(
     "seed",
-    (
+    [
         *(0, 1, 999, 1_000, 9_990_000, 9_990_001, 10_000_000, 20_000_000, 39_999_999, 40_000_000),
         *(110_000_000, 120_420_000, 2**63 - 1 - BLOCK),
-    ),
+    ],
 )
 def test_no_block_meets_another_or_the_searchs_seeds_when_all_are_full(seed: int) -> None:
     blocks = [
