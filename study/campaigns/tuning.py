@@ -176,10 +176,10 @@ def tuning_note(asked: StudyConfig, state: LedgerState) -> str:
     if chosen == configured:
         return f"tuning found nothing better than the configured {configured} in {runs} runs"
     name, seeds = asked.objective[0], list(_shared_seeds(state, configured, chosen))
+    if not seeds:
+        return f"the training failed with {configured}; tuning chose {chosen}"
     after = _mean([_figures(state, chosen, seed) for seed in seeds], name)
     before = _mean([_figures(state, configured, seed) for seed in seeds], name)
-    if before is None or after is None:
-        return f"with {configured} the training failed; tuning chose {chosen}"
     how_many = f"{name}, n = {len(seeds)} seed{'s' * (len(seeds) > 1)} of the tuning"
     if _stuck(state, configured, seeds) and not _stuck(state, chosen, seeds):
         return (
