@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.reading import StudyView
 from study.records.planned_run import baseline_key
-from study.records.summary import by_objective, final_metrics
+from study.records.values import by_objective, final_metrics
 from trainables.metrics import OBJECTIVES, STATISTICS
 
 Cell = str | float | int | bool | None

@@ -14,6 +14,11 @@ from trainables.settings import FrozenConfig, merge, setting
 
 _ADDRESS = re.compile(r"(ray://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}")
 
+RACE_SEEDS = 15
+"""Seeds of a race's winner, unless told otherwise (docs/lab-notes.md has what was tried)."""
+
+MOST_RACE_SEEDS = 1000
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 MAY_CHANGE: frozenset[str] = frozenset(
@@ -21,6 +26,7 @@ MAY_CHANGE: frozenset[str] = frozenset(
         "storage",
         "work_dir",
         "trials",
+        "race_seeds",
         "time_budget",
         "cpus_per_trial",
         "gpus_per_trial",
@@ -181,9 +187,18 @@ class StudyConfig(RunsConfig):
         "set the ranges of the thresholds from the baseline's own statistics",
         option="--calibrate",
     )
+    race_seeds: int | None = setting(
+        None,
+        "seeds of the race's winner: after the search the best trials get more seeds, stage by "
+        f"stage, the rest none (1: no race; None: {RACE_SEEDS}, and no race of --configs)",
+        option="--race-seeds",
+        ge=1,
+        le=MOST_RACE_SEEDS,
+    )
     time_budget: float | None = setting(
         None,
-        "seconds after which the study ends (tuning and baseline are finished first)",
+        "seconds after which the study ends (tuning and baseline are finished first; the race has "
+        "its share of them)",
         option="--time-budget",
         gt=0,
     )
@@ -200,6 +215,11 @@ class StudyConfig(RunsConfig):
         if 0 < value < 4:
             raise ValueError("allowed: 0 (no tuning), or at least 4")
         return value
+
+    @property
+    def is_to_be_tuned(self) -> bool:
+        """Whether the base run waits for the tuning to choose its learning rate."""
+        return self.tune_baseline > 0 and self.untuned is None
 
     @property
     def multi_objective(self) -> bool:
@@ -219,6 +239,13 @@ class StudyConfig(RunsConfig):
     def wanted(self) -> int:
         """How many trials the study is to have, besides the baseline."""
         return self.trials if self.configs is None else len(self.configs)
+
+    @property
+    def most_race_seeds(self) -> int:
+        """Seeds of the race's winner, the search's own included; 1: there is no race."""
+        if self.race_seeds is not None:
+            return self.race_seeds
+        return RACE_SEEDS if self.configs is None else 1
 
     @property
     def grace(self) -> int:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from study.records.summary import ResultPart
+from study.records.values import ResultPart
 
 
 class MetricComparison(ResultPart):

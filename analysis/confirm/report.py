@@ -18,7 +18,7 @@ from analysis.confirm.words import answer_sentences, footnotes, missing_runs_tex
 from study.campaigns.confirm_plan import DECIDING, METRICS
 from study.campaigns.confirmation import Confirmation
 from study.records.planned_run import Role
-from study.records.summary import by_objective
+from study.records.values import by_objective
 from study.statistics.comparison import Comparison, WinnersCurse, winners_curse
 from study.statistics.estimate import ALPHA, Interval
 from trainables.metrics import OBJECTIVES

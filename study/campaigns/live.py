@@ -22,7 +22,8 @@ from study.config import StudyConfig
 from study.formats import duration
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord
 from study.records.planned_run import NOISELESS
-from study.records.summary import by_objective, differences_to_baseline, ranked, summarise, value_of
+from study.records.summary import ranked, summarise
+from study.records.values import by_objective, differences_to_baseline, value_of
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Studies from Python: ``run_study(StudyConfig(...))`` does what the command does.
 
-The baseline is tuned if that is asked for, the pinned baseline is trained, then the search runs.
-Each step skips what the ledger says is done.
+The baseline is tuned if that is asked for, the pinned baseline is trained, then the search runs,
+then the race. Each step skips what the ledger says is done.
 """
 
 import time
@@ -15,16 +15,18 @@ from search_spaces.registry import first_possible_injection, get_space
 from study.campaigns.baseline import missing_baselines, waiting_note
 from study.campaigns.campaign import Campaign, Phase, command, held, read_images
 from study.campaigns.live import Counted, best_so_far
+from study.campaigns.race import is_over, most_runs, race_note, race_phase, share_of_search
 from study.campaigns.session import Session
-from study.campaigns.tuning import chosen_setting, missing_runs, tuning_note
+from study.campaigns.tuning import tuning_phases
 from study.checks import check_study, checked_entry
-from study.config import StudyConfig, as_asked, as_tuned
-from study.errors import StudyFailedError
+from study.config import StudyConfig, as_asked
 from study.records.events import EndEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
 from study.records.ledger_view import TrialRecord
+from study.records.race import race_of
 from study.records.summary import Summary, summarise, winner_config
+from study.records.verdict import race_tags
 from study.search.space import check_stored_space, study_space
 from trainables.data.image_sets import resolve_data
 from trainables.errors import InputError
@@ -103,8 +105,8 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             name=config.name,
             objective=config.objective[0],
             epochs=config.train.epochs,
-            trials=config.wanted,
-            baselines=config.baseline_seeds,
+            trials=config.wanted + most_runs(config)[0],
+            baselines=config.baseline_seeds + most_runs(config)[1],
             tunings=config.tune_baseline,
             standing=lambda state: best_so_far(config, state),
             time_budget=config.time_budget,
@@ -121,7 +123,8 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         state = self.session.state()
         summary = summarise(self.config, state)
         best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
-        self.session.append(StudyEndEvent(ended, best=best if isinstance(best, str) else None))
+        first = best if isinstance(best, str) else None
+        self.session.append(StudyEndEvent(ended, best=first, tags=race_tags(self.config, summary)))
         winner = winner_config(summary, state)
         if winner is not None:
             write_json(self.folder.best_config, winner.model_dump(mode="json"))
@@ -136,15 +139,14 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
     # The training: the tuning, the baseline, the search.
 
     def is_complete(self) -> bool:
-        trained = not missing_baselines(self.config, self.session.state()) and not self._missing()
-        return trained and not self._is_to_be_tuned()
-
-    def _is_to_be_tuned(self) -> bool:
-        return self.config.tune_baseline > 0 and self.config.untuned is None
+        state = self.session.state()
+        missing = missing_baselines(self.config, state) or self._missing()
+        return not missing and is_over(self.config, state) and not self.config.is_to_be_tuned
 
     def phases(self, room: "Capacity") -> Iterator[Phase]:
-        if self._is_to_be_tuned():
-            yield from self._tune()
+        if self.config.is_to_be_tuned:
+            self.config = yield from tuning_phases(self.config, self.session)
+            self.store()
         runs = missing_baselines(self.config, self.session.state())
         if runs:
             idle = waiting_note(len(runs), room.concurrent)
@@ -160,22 +162,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             remedy = ": mend the base configuration (a smaller --lr, say)"
             yield Phase(runs, spec=spec, needed="all", remedy=remedy)
         yield from self._search()
-
-    def _tune(self) -> Iterator[Phase]:
-        """Train without noise, then put the best setting into the base of all that follows."""
-        while runs := missing_runs(self.config, self.session.state()):
-            yield Phase(runs)
-        state = self.session.state()
-        chosen = chosen_setting(self.config, state)
-        if chosen is None:
-            raise StudyFailedError(
-                f"{self.config.name}: no run of the tuning is usable, so there is no baseline: "
-                "give a smaller --lr, say, under another --name"
-            )
-        # Before the base is stored: a process killed between the two says it again.
-        self.session.note(tuning_note(self.config, state))
-        self.config = as_tuned(self.config, chosen.lr, chosen.weight_decay)
-        self.store()
+        yield from self._race()
 
     def _search(self) -> Iterator[Phase]:
         from study.search.searcher import ReasonCallback
@@ -184,7 +171,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         missing = self._missing()
         if not missing:
             return
-        config, time_left = self.config, self._time_left()
+        config, time_left = self.config, self._time_left(share_of_search(self.config))
         if time_left == 0.0:  # to Tune that would mean no limit
             self.session.note(
                 f"the time budget of {config.time_budget:g} s was over before the search: no trial "
@@ -194,8 +181,11 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         records = {record.key: record for record in self.session.state().by_role("trial")}
         searcher = self._searcher_that_fits(distributions, records)
 
+        def time_is_over() -> bool:
+            return self._time_left(share_of_search(config)) == 0.0
+
         def at_end() -> None:
-            if self._time_left() == 0.0:
+            if time_is_over():
                 self._end_unfinished()
             searcher.finalise(self.session.state().trials)
 
@@ -209,16 +199,42 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             at_end=at_end,
         )
         missing = self._missing()
-        if missing and self._time_left() != 0.0:
+        if missing and not time_is_over():
             self.fail_unrecorded(f"{missing} trials have no recorded end")
+
+    def _race(self) -> Iterator[Phase]:
+        config, time_left = self.config, self._time_left()
+        phase = race_phase(config, self.session, self.policy, time_left)
+        if phase is None:
+            return
+        if time_left != 0.0:  # to Tune that would mean no limit
+            self.session.say(f"{config.name}: the race, the best trials on more seeds")
+            yield phase
+        race = race_of(config, self.session.state())
+        if race is None or race.complete:
+            return
+        if self._time_left() != 0.0:
+            self.fail_unrecorded(f"{len(race.missing)} runs of the race have no recorded end")
+        self.session.note(
+            f"the time budget of {config.time_budget:g} s ended the race before it was over; go on "
+            f"with it: {self.again}"
+        )
+
+    def closing(self) -> None:
+        note = race_note(race_of(self.config, self.session.state()))
+        if note:
+            self.session.note(note)
 
     def _missing(self) -> int:
         ended = sum(record.finished for record in self.session.state().by_role("trial"))
         return max(0, self.config.wanted - ended)
 
-    def _time_left(self) -> float | None:
+    def _time_left(self, share: float = 1.0) -> float | None:
+        """Seconds until ``share`` of the time budget is over; None without one."""
         budget = self.config.time_budget
-        return None if budget is None else max(0.0, budget - (time.monotonic() - self.began))
+        if budget is None:
+            return None
+        return max(0.0, share * budget - (time.monotonic() - self.began))
 
     def _earliest_injections(self) -> list[int]:
         """The first epochs in which the trials' noise could begin."""

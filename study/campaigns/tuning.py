@@ -8,10 +8,13 @@ of all that follows. Everything here follows from the study as it was asked for 
 import math
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from study.config import StudyConfig
+from study.campaigns.campaign import Phase
+from study.campaigns.session import Session
+from study.config import StudyConfig, as_tuned
+from study.errors import StudyFailedError
 from study.formats import number
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import PlannedRun, seeded_key
@@ -124,6 +127,21 @@ def chosen_setting(asked: StudyConfig, state: LedgerState) -> Setting | None:
     """The setting with the best mean over both seeds; None if no setting is complete on both."""
     seeds = tuning_seeds(asked.train.seed, 2)
     return next(iter(_ranked(asked, state, settings(asked), seeds)), None)
+
+
+def tuning_phases(asked: StudyConfig, session: Session) -> Generator[Phase, None, StudyConfig]:
+    """Train what is missing; returns the study with the best setting as its base."""
+    while runs := missing_runs(asked, session.state()):
+        yield Phase(runs)
+    state = session.state()
+    chosen = chosen_setting(asked, state)
+    if chosen is None:
+        raise StudyFailedError(
+            f"{asked.name}: no run of the tuning is usable, so there is no baseline: give a "
+            "smaller --lr, say, under another --name"
+        )
+    session.note(tuning_note(asked, state))
+    return as_tuned(asked, chosen.lr, chosen.weight_decay)
 
 
 def _ranked(

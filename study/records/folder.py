@@ -23,6 +23,9 @@ from trainables.uris import redact_uri
 log = logging.getLogger(__name__)
 
 _REMOVED = "***"
+_MEANT = {"race_seeds": 1}
+"""What studies meant that were recorded before there were these settings."""
+
 _URIS = ("storage", "tracking_uri", "address")
 
 
@@ -88,13 +91,15 @@ class StudyFolder:
         if not self.config.exists():
             return None
         try:
-            return parse_config(StudyConfig, read_mapping(self.config), where=str(self.config))
+            values = {**_MEANT, **read_mapping(self.config)}
+            return parse_config(StudyConfig, values, where=str(self.config))
         except InputError as error:
             state = read_ledger(self.ledger)
             if state.study is None:
                 raise
             log.warning("%s; the configuration in %s is used", error, self.ledger)
-            config = parse_config(StudyConfig, dict(state.study.config), where=str(self.ledger))
+            values = {**_MEANT, **state.study.config}
+            config = parse_config(StudyConfig, values, where=str(self.ledger))
             return _tuned_by_ledger(config, state)
 
     def with_tuned_base(self, config: StudyConfig) -> StudyConfig:

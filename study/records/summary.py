@@ -8,28 +8,19 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from study.config import StudyConfig
 from study.records.ledger_view import LedgerState, TrialRecord
-from study.statistics.paired import paired_differences
+from study.records.race import RaceEntry, entries, race_of
+from study.records.race_summary import RunSummary, YardstickSummary, raced_figures, yardstick
+from study.records.values import (
+    ResultPart,
+    Value,
+    differences_to_baseline,
+    final_metrics,
+    value_of,
+)
 from trainables.config import TrainConfig
-from trainables.metrics import OBJECTIVES, STATISTICS, EpochMetrics, objective_values
-
-Value = float | list[float] | None
-
-
-def by_objective(value: Value, objectives: int = 1) -> list[float | None]:
-    """A value as a list, an entry for each objective."""
-    if value is None:
-        return [None] * objectives
-    return list(value) if isinstance(value, list) else [value]
-
-
-class ResultPart(BaseModel):
-    """A part of a result that is written as JSON."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from trainables.metrics import OBJECTIVES
 
 
 class ObjectiveSummary(ResultPart):
@@ -45,7 +36,16 @@ class BaselineSummary(ResultPart):
 
 
 class TrialSummary(ResultPart):
-    """One trial, beside the baseline of its seed."""
+    """One trial, beside the baseline of its seed.
+
+    Attributes:
+        runs: all trainings of its configuration, on the search's seed and on those of the race.
+        n, mean_difference, interval: of the paired differences after its last selection, which it
+            was not selected by; the interval is Student's, at 95 %.
+        ranked_by: the mean difference that the race ranked it by, which flatters it.
+        stages: how many stages of the race it entered.
+        place: its place in the race, from 1.
+    """
 
     trial_id: str
     run_id: str | None
@@ -62,6 +62,13 @@ class TrialSummary(ResultPart):
     never_injected: bool
     overrides: dict[str, Any]
     metrics: dict[str, float | None]
+    runs: tuple[RunSummary, ...] = ()
+    n: int = 0
+    mean_difference: Value = None
+    interval: list[float] | list[list[float]] | None = None
+    ranked_by: Value = None
+    stages: int = 0
+    place: int | None = None
 
 
 class CostSummary(ResultPart):
@@ -91,6 +98,7 @@ class Summary(ResultPart):
     cost: CostSummary
     notes: list[str]
     tuning: TuningSummary | None = None
+    yardstick: YardstickSummary | None = None
 
 
 def summarise(
@@ -104,7 +112,11 @@ def summarise(
     baselines = [r for r in records if r.role == "baseline" and r.state == "complete"]
     by_digest = {r.baseline: r for r in baselines}
     ended = [r for r in records if r.role == "trial" and r.state is not None]
-    trials = [_trial(config, r, by_digest.get(r.baseline), runs.get(r.key)) for r in ended]
+    race = race_of(config, state)
+    raced = entries(config, state, race)
+    trials = [
+        _trial(config, r, by_digest.get(r.baseline), runs.get(r.key), raced[r.key]) for r in ended
+    ]
     single = not config.multi_objective
     return Summary(
         study=config.name,
@@ -120,12 +132,14 @@ def summarise(
                 run_id=runs.get(r.key),
             )
             for r in sorted(baselines, key=lambda r: r.seed)
+            if r.seed in config.seeds
         ],
         trials=trials,
         best=best_trial(config, trials),
-        cost=cost_of(ended),
+        cost=cost_of([*ended, *(r for r in records if r.role == "race" and r.finished)]),
         notes=study_notes(state),
         tuning=tuning_summary(config, state),
+        yardstick=yardstick(config, race, raced),
     )
 
 
@@ -151,7 +165,11 @@ def study_notes(state: LedgerState) -> list[str]:
 
 
 def _trial(
-    config: StudyConfig, record: TrialRecord, baseline: TrialRecord | None, run_id: str | None
+    config: StudyConfig,
+    record: TrialRecord,
+    baseline: TrialRecord | None,
+    run_id: str | None,
+    raced: RaceEntry,
 ) -> TrialSummary:
     value = value_of(config.objective, record.history)
     paired, final = differences_to_baseline(config.objective, record, baseline)
@@ -172,45 +190,8 @@ def _trial(
         never_injected=record.state == "complete" and injected is None,
         overrides=dict(record.overrides),
         metrics=final_metrics(record.history),
+        **raced_figures(config, raced),
     )
-
-
-def differences_to_baseline(
-    objectives: Sequence[str], record: TrialRecord, baseline: TrialRecord | None
-) -> tuple[Value, float | None]:
-    """Trial − baseline of the same seed: of the objectives, and of the final validation accuracy.
-
-    A trial that ended early is compared with the baseline after as many epochs. None where there
-    is nothing to compare, or a figure is no finite number.
-    """
-    if baseline is None or not record.history:
-        return None, None
-    same = baseline.history[: len(record.history)]
-    if len(same) < len(record.history):
-        return None, None
-    found = paired_differences(objective_values(record.history), objective_values(same))
-    return _searched(objectives, found), _finite(found["final_val_accuracy"])
-
-
-def value_of(objectives: Sequence[str], history: Sequence[EpochMetrics]) -> Value:
-    """The objective's value, a list of them where there are several; None without epochs."""
-    return _searched(objectives, objective_values(history)) if history else None
-
-
-def _searched(objectives: Sequence[str], figures: Mapping[str, float]) -> Value:
-    known = [figures[name] for name in objectives]
-    if not all(map(math.isfinite, known)):
-        return None
-    return known if len(objectives) > 1 else known[0]
-
-
-def final_metrics(history: Sequence[EpochMetrics]) -> dict[str, float | None]:
-    """The last epoch's statistics and the objectives; None where a figure is not finite."""
-    if not history:
-        return {}
-    last = history[-1]
-    row: dict[str, float | None] = {name: _finite(getattr(last, name)) for name in STATISTICS}
-    return row | {name: _finite(value) for name, value in objective_values(history).items()}
 
 
 def best_trial(config: StudyConfig, trials: Sequence[TrialSummary]) -> str | list[str] | None:
@@ -220,18 +201,24 @@ def best_trial(config: StudyConfig, trials: Sequence[TrialSummary]) -> str | lis
     """
     complete = [t for t in trials if t.state == "complete" and t.value is not None]
     if config.multi_objective:
-        return [t.trial_id for t in pareto_front(config, complete)]
+        last = max((t.stages for t in complete), default=0)
+        finalists = [t for t in complete if t.stages >= last - 1] if last else complete
+        return [t.trial_id for t in pareto_front(config, finalists)]
     return ranked(config, complete)[0].trial_id if complete else None
 
 
 def ranked(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSummary]:
-    """Trials from best to worst by the first objective; those without a value come last."""
+    """Trials from best to worst; those without a value come last.
+
+    Those that raced come first, in the race's order, then the others by the first objective.
+    """
     sign = -1.0 if OBJECTIVES[config.objective[0]] == "max" else 1.0
 
-    def key(trial: TrialSummary) -> tuple[float, float, str]:
+    def key(trial: TrialSummary) -> tuple[float, float, float, str]:
         value = trial.value[0] if isinstance(trial.value, list) else trial.value
         loss = trial.metrics.get("best_val_loss")
         return (
+            math.inf if trial.place is None else trial.place,
             math.inf if value is None else sign * value,
             math.inf if loss is None else loss,
             trial.trial_id,
@@ -245,8 +232,9 @@ def pareto_front(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[Tr
     signs = [-1.0 if mode == "max" else 1.0 for mode in config.modes]
 
     def costs(trial: TrialSummary) -> list[float]:
-        assert isinstance(trial.value, list)
-        return [sign * value for sign, value in zip(signs, trial.value, strict=True)]
+        found = trial.value if trial.place is None else trial.ranked_by
+        assert isinstance(found, list)
+        return [sign * value for sign, value in zip(signs, found, strict=True)]
 
     def dominated(trial: TrialSummary) -> bool:
         mine = costs(trial)
@@ -276,7 +264,3 @@ def cost_of(records: Collection[TrialRecord]) -> CostSummary:
         trained_share=trained / reported if reported else None,
         seconds=round(sum(r.seconds or 0.0 for r in records), 3),
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -31,6 +31,8 @@ def describe(
         f"**Verdict**: {verdict}" if verdict else f"**Best trial**: {_best_line(reader, end)}",
         f"[The runs as a table: role, status, value …]({table}) · [the models]({models})",
     ]
+    raced = [end.tags[name] for name in ("race", "yardstick") if end and end.tags.get(name)]
+    paragraphs[3:3] = [f"**Race**: {'. '.join(raced)}"] if raced else []
     parent = run_ids.get(STUDY_RUN)
     for file in dict.fromkeys((*reader.study_files, *reports)) if parent else ():
         paragraphs[-1] += f" · [{file}]({run_link(experiment_id, str(parent), file)})"
@@ -49,7 +51,7 @@ def _by_title(reader: Reader) -> dict[str, list[KnownRun]]:
     """The runs besides the baselines; those that tuned them first, if there are any."""
     runs = reader.runs.values()
     tuning = [run for run in runs if run.start.role == "tuning"]
-    trials = [run for run in runs if run.start.role not in NOISELESS]
+    trials = [run for run in runs if run.start.role not in NOISELESS | {"race"}]
     return ({"Tuning of the baseline, without noise": tuning} if tuning else {}) | {
         "Trials": trials
     }

@@ -257,7 +257,7 @@ WORDS = (
     *("--dataset", "synthetic", "--synthetic-train", "600", "--synthetic-test", "100"),
     *("--batch-size", "32", "--lr", "1e-4", "--epochs", str(EPOCHS), "--baseline-seeds", "1"),
     *("--max-concurrent", "2", "--trials", "2", "--space", "static_noise"),
-    *("--tune-baseline", "6"),
+    *("--tune-baseline", "6", "--race-seeds", "1"),
 )
 
 

@@ -14,15 +14,13 @@ from study.records.summary import (
     TrialSummary,
     best_trial,
     cost_of,
-    differences_to_baseline,
-    final_metrics,
     pareto_front,
     ranked,
     study_notes,
     summarise,
-    value_of,
     winner_config,
 )
+from study.records.values import differences_to_baseline, final_metrics, value_of
 from tests.support.ledgers import CONFIG, epoch
 from trainables.metrics import EpochMetrics
 
