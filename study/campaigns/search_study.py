@@ -1,7 +1,7 @@
 """Studies from Python: ``run_study(StudyConfig(...))`` does what the command does.
 
-The pinned baseline is trained, then the search runs, then the race. Each step skips what the
-ledger says is done.
+The baseline is tuned if that is asked for, the pinned baseline is trained, then the search runs,
+then the race. Each step skips what the ledger says is done.
 """
 
 import time
@@ -17,8 +17,9 @@ from study.campaigns.campaign import Campaign, Phase, command, held, read_images
 from study.campaigns.live import Counted, best_so_far
 from study.campaigns.race import is_over, most_runs, race_note, race_phase, share_of_search
 from study.campaigns.session import Session
+from study.campaigns.tuning import tuning_phases
 from study.checks import check_study, checked_entry
-from study.config import StudyConfig
+from study.config import StudyConfig, as_asked
 from study.records.events import EndEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
@@ -54,7 +55,7 @@ def run_study(
         StudyFailedError: if there is no baseline to compare with.
     """
     began = time.monotonic()
-    config = check_study(config)
+    config = as_asked(check_study(config))
     folder = StudyFolder.of(storage_of(config), config.name)
     if not fetched:
         folder.fetch()
@@ -69,12 +70,14 @@ def run_study(
     with held(config, folder, again):
         # Another process may have run a study of this name while the images were read.
         folder.check_same_study(asked_for)
+        question = asked(config)
+        config = folder.with_tuned_base(config)
         return _SearchCampaign(
             config=config,
             session=Session(folder, config, console),
             images=[(config.train, dataset)],
             objectives=config.objective,
-            asked=asked(config),
+            asked=question,
             policy=get_space(config.space).policy,
             again=again,
             sends=command("sync", config),
@@ -104,6 +107,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             epochs=config.train.epochs,
             trials=config.wanted + most_runs(config)[0],
             baselines=config.baseline_seeds + most_runs(config)[1],
+            tunings=config.tune_baseline,
             standing=lambda state: best_so_far(config, state),
             time_budget=config.time_budget,
         )
@@ -141,14 +145,17 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         write_json(self.folder.summary, summary.model_dump(mode="json"))
         return summary
 
-    # The training: the baseline, then the search.
+    # The training: the tuning, the baseline, the search.
 
     def is_complete(self) -> bool:
         state = self.session.state()
         missing = missing_baselines(self.config, state) or self._missing()
-        return not missing and is_over(self.config, state)
+        return not missing and is_over(self.config, state) and not self.config.is_to_be_tuned
 
     def phases(self, room: "Capacity") -> Iterator[Phase]:
+        if self.config.is_to_be_tuned:
+            self.config = yield from tuning_phases(self.config, self.session)
+            self.store()
         runs = missing_baselines(self.config, self.session.state())
         if runs:
             idle = waiting_note(len(runs), room.concurrent)
@@ -341,8 +348,9 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 def asked(config: StudyConfig) -> str:
     train = config.train
     what = get_space(config.space).description
+    tuned = ", tuned first" if config.tune_baseline else ""
     return (
         f"Does noise help {train.model.classifier} on {train.data.dataset} within {train.epochs} "
-        f"epochs ({train.optimizer.optimizer}, learning rate {train.optimizer.lr:g})? "
+        f"epochs ({train.optimizer.optimizer}, learning rate {train.optimizer.lr:g}{tuned})? "
         f"Searched for {' and '.join(config.objective)}; space {config.space}: {what}."
     )
