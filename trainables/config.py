@@ -107,7 +107,7 @@ def _canonical_classifier(value: object) -> object:
 class ModelConfig(FrozenConfig):
     classifier: Annotated[str, BeforeValidator(_canonical_classifier)] = setting(
         "BabyCNN",
-        "BabyCNN, TinyCNN, SimpleCNN, resnet18, another torchvision classifier, "
+        "BabyCNN, TinyCNN, SimpleCNN, resnet18, DeepMLP, PlainCNN, another torchvision classifier, "
         "or your own as package.module:function",
         option="--classifier",
         short="-c",
