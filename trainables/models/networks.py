@@ -1,9 +1,9 @@
 """Our own networks: (B, 3, 32, 32) normalised images in, (B, classes) logits out.
 
 Every class is a classifier under its name; it is made with the number of classes. The method's
-three CNNs pool before the ReLU. The two commute exactly: the maximum of a window and its ReLU are the
-same number in either order, and the gradient reaches the same pixel, bit for bit. A quarter of the
-values is left for the ReLU then, which makes a step on one core 10 to 25 % faster.
+three CNNs pool before the ReLU. The two commute exactly: the maximum of a window and its ReLU are
+the same number in either order, and the gradient reaches the same pixel, bit for bit. A quarter of
+the values is left for the ReLU then, which makes a step on one core 10 to 25 % faster.
 """
 
 from itertools import pairwise
