@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
+from optuna.distributions import CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
 from analysis.reading import StudyView
+from search_spaces.calibration import CalibratedSpace, as_written
+from search_spaces.conditions import build_point, from_overrides
 from search_spaces.registry import get_space
 from study.records.values import by_objective
 from study.search.optuna_parts import contains
@@ -53,36 +55,36 @@ class Importances:
         return sorted(first, key=lambda path: -first[path])
 
 
-def searched(view: StudyView) -> dict[str, BaseDistribution]:
-    """The study's search space; empty if it ran given configurations."""
+def searched(view: StudyView) -> CalibratedSpace:
+    """The study's search space; without distributions if it ran given configurations."""
     if view.config.configs is not None:
-        return {}
+        return CalibratedSpace({})
     if view.folder.space.exists():
-        stored = read_mapping(view.folder.space)["distributions"]
-        return {path: json_to_distribution(text) for path, text in stored.items()}
-    return dict(get_space(view.config.space).distributions(view.config.train))
+        return CalibratedSpace.from_json(read_mapping(view.folder.space))
+    spec = get_space(view.config.space)
+    return as_written(spec, spec.distributions(view.config.train))
 
 
 def importances(view: StudyView, index: int = 0) -> Importances:
-    """Importances for the study's objective number ``index``, from its complete trials."""
+    """Importances for the study's objective number ``index``, from its complete trials.
+
+    Of the settings that all of them have: one that only some have explains nothing of the others.
+    """
     name = view.config.objective[index]
     space = searched(view)
+    box = space.distributions
     points: list[tuple[dict[str, Any], float]] = []
     for trial in view.complete:
-        value = by_objective(trial.value)[index]
-        params = {path: trial.overrides[path] for path in space if path in trial.overrides}
-        fits = len(params) == len(space) and all(
-            isinstance(d, CategoricalDistribution) or contains(d, params[path])
-            for path, d in space.items()
-        )
-        if fits and value is not None:
+        value, params = by_objective(trial.value)[index], point_of(space, trial.overrides)
+        if params is not None and value is not None:
             points.append((params, value))
+    shared = [name for name in box if all(name in params for params, _ in points)]
     # Means of as many images rightly classified may differ in their last bit.
     different = len({round(value, _DIGITS) for _, value in points})
-    if not space or different < ENOUGH_VALUES:
+    if not box or different < ENOUGH_VALUES:
         why = (
             "the study ran given configurations, not a search"
-            if not space
+            if not box
             else f"none is computed: the {len(points)} complete trials have {different} different "
             f"values of {name}, and {ENOUGH_VALUES} are the least for an estimate"
         )
@@ -92,13 +94,18 @@ def importances(view: StudyView, index: int = 0) -> Importances:
     study = optuna.create_study(direction="maximize" if higher else "minimize")
     for params, value in points:
         study.add_trial(
-            create_trial(state=TrialState.COMPLETE, params=params, distributions=space, value=value)
+            create_trial(
+                state=TrialState.COMPLETE,
+                params={name: params[name] for name in shared},
+                distributions={name: box[name] for name in shared},
+                value=value,
+            )
         )
-    wanted = ENOUGH_PER_SETTING * len(space)
+    wanted = ENOUGH_PER_SETTING * len(shared)
     warning = ""
     if len(points) < wanted:
         warning = (
-            f"{len(points)} trials for {len(space)} settings are too few to trust this; "
+            f"{len(points)} trials for {len(shared)} settings are too few to trust this; "
             f"{wanted} or more would be better"
         )
     return Importances(
@@ -108,6 +115,18 @@ def importances(view: StudyView, index: int = 0) -> Importances:
         _evaluate(study, PedAnovaImportanceEvaluator()),
         warning,
     )
+
+
+def point_of(space: CalibratedSpace, overrides: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The point of the space, by dimension, that a trial is; None if it is none."""
+    box, conditions = space.distributions, space.conditions
+    found = from_overrides(box, conditions, overrides)
+    fits = all(
+        isinstance(box[name], CategoricalDistribution) or contains(box[name], value)
+        for name, value in found.items()
+    )
+    needed = build_point(box, conditions, found.get)
+    return found if fits and needed.keys() == found.keys() else None
 
 
 def _evaluate(study: optuna.Study, evaluator: object) -> dict[str, float]:

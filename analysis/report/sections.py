@@ -28,6 +28,8 @@ from analysis.report.importance import Importances, importances
 from analysis.report.page import Page
 from analysis.trials_table import trials_table
 from study.campaigns.confirmation import confirmation_of
+from study.campaigns.tuning import tuning_note
+from study.config import as_asked
 from study.records.indistinct import indistinct
 
 _PACKAGES = ("noise-study", "torch", "ray", "optuna", "mlflow", "numpy", "scipy")
@@ -104,12 +106,15 @@ def _only(*charts: Chart | None) -> tuple[Chart, ...]:
 
 def _verdict(view: StudyView) -> Section:
     confirmation = confirmation_of(view.folder, view.config, view.state)
+    tuned = tuning_note(as_asked(view.config), view.state)
+    about_tuning = [f"{tuned[0].upper()}{tuned[1:]}."] if tuned else []
     if confirmation is None:
-        return Section("verdict", "Verdict", tuple(verdict(view)), tuple(view.missing()))
+        lines = [*verdict(view), *about_tuning]
+        return Section("verdict", "Verdict", tuple(lines), tuple(view.missing()))
     found = confirm_report(confirmation)
     # The search's own verdict is about luck; a confirmation's is about fresh seeds.
     lines = [sentence for trial in found.trials for sentence in trial.sentences]
-    lines += [f"The search: {verdict(view)[0]}", *found.notes]
+    lines += [f"The search: {verdict(view)[0]}", *about_tuning, *found.notes]
     return Section("verdict", "Verdict", tuple(lines), (*view.missing(), *found.missing))
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.config import StudyConfig
+from study.config import StudyConfig, as_asked
 from study.formats import number, or_dash, settings_text, signed
 from study.records.folder import StudyFolder, storage_of
 from study.records.summary import Summary, TrialSummary, ranked, sharing_best
@@ -21,6 +21,7 @@ _EXPLAINED = 3
 
 
 def print_result(console: Console, config: StudyConfig, summary: Summary) -> None:
+    _print_tuning(console, config, summary)
     _print_baseline(console, config, summary)
     if summary.trials:
         console.print(result_table(config, summary))
@@ -85,6 +86,19 @@ def _print_settings(console: Console, config: StudyConfig, summary: Summary) -> 
     for trial in summary.trials:
         if trial.state == "failed":
             console.print(f"[red]{trial.trial_id} failed[/]: {escape(trial.reason or '')}")
+
+
+def _print_tuning(console: Console, config: StudyConfig, summary: Summary) -> None:
+    tuning, before = summary.tuning, as_asked(config).train.optimizer
+    if tuning is None:
+        return
+    line = f"[bold]tuning[/]: {tuning.runs} runs, {tuning.epochs_trained:,} epochs"
+    if tuning.learning_rate is not None:
+        line += (
+            f"; learning rate {before.lr:g} → {tuning.learning_rate:g}, "
+            f"weight decay {before.weight_decay:g} → {tuning.weight_decay:g}"
+        )
+    console.print(line, highlight=False)
 
 
 def _print_baseline(console: Console, config: StudyConfig, summary: Summary) -> None:

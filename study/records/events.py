@@ -52,7 +52,8 @@ class StartEvent:
 
     Attributes:
         key: its stable key (``trial-0007``, ``baseline-seed0``).
-        role: ``baseline`` or ``trial``; in a confirmation ``confirm`` or ``placebo``.
+        role: ``baseline``, ``tuning``, ``trial`` or ``race``; in a confirmation ``confirm``,
+            ``placebo`` or ``clock``.
         overrides: what it changes in the base configuration, by path.
         config: its whole ``TrainConfig`` as JSON types.
         baseline: the digest of its baseline (a baseline's own).

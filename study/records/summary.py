@@ -86,6 +86,15 @@ class CostSummary(ResultPart):
     seconds: float
 
 
+class TuningSummary(ResultPart):
+    """What tuning the baseline cost, and what it chose; None before that is settled."""
+
+    runs: int
+    epochs_trained: int
+    learning_rate: float | None
+    weight_decay: float | None
+
+
 class Summary(ResultPart):
     study: str
     objective: ObjectiveSummary
@@ -94,6 +103,7 @@ class Summary(ResultPart):
     best: str | list[str] | None
     cost: CostSummary
     notes: list[str]
+    tuning: TuningSummary | None = None
     yardstick: YardstickSummary | None = None
     validation_images: int | None = None
 
@@ -135,6 +145,7 @@ def summarise(
         best=best_trial(config, trials),
         cost=cost_of([*ended, *(r for r in records if r.role == "race" and r.finished)]),
         notes=study_notes(state),
+        tuning=tuning_summary(config, state),
         yardstick=yardstick(config, race, raced),
         validation_images=_validation_images(state),
     )
@@ -144,6 +155,20 @@ def _validation_images(state: LedgerState) -> int | None:
     """None in a study that was recorded before their number was."""
     tags = state.study.tags if state.study else {}
     return int(tags[VALIDATION_IMAGES]) if VALIDATION_IMAGES in tags else None
+
+
+def tuning_summary(config: StudyConfig, state: LedgerState) -> TuningSummary | None:
+    """None where no run has tuned the baseline."""
+    records = state.by_role("tuning")
+    if not records:
+        return None
+    optimizer = config.train.optimizer if config.untuned is not None else None
+    return TuningSummary(
+        runs=len(records),
+        epochs_trained=sum(len(record.history) for record in records),
+        learning_rate=optimizer.lr if optimizer else None,
+        weight_decay=optimizer.weight_decay if optimizer else None,
+    )
 
 
 def study_notes(state: LedgerState) -> list[str]:

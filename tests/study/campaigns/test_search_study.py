@@ -196,6 +196,7 @@ def _config(tmp_path: Path, **fields: Any) -> StudyConfig:
         "baseline_seeds": 1,
         "max_concurrent": 2,
         "early_stopping": False,
+        "race_seeds": 1,
         "train": {
             "data": {"dataset": "synthetic", "synthetic_train": 400, "batch_size": 32},
             "epochs": 8,
