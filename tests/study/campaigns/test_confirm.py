@@ -109,9 +109,9 @@ def runs(trial: str, role: Any, values: Mapping[int, float | None], **more: Any)
 def test_the_best_complete_trials_on_seeds_that_no_baseline_had() -> None:
     found = planned_confirmation(STUDY, search(0.6, 0.8, 0.7), ConfirmConfig(top=2), None)
     assert found.trials == ("trial-0001", "trial-0002")
-    assert found.fresh_seeds == (3, 4, 5, 6, 7)
+    assert found.fresh_seeds == tuple(range(20_000_000, 20_000_005))
     few = planned_confirmation(STUDY, search(0.6), ConfirmConfig(top=9, seeds=2), None)
-    assert (few.trials, few.fresh_seeds) == (("trial-0000",), (3, 4))
+    assert (few.trials, few.fresh_seeds) == (("trial-0000",), (20_000_000, 20_000_001))
     with pytest.raises(InputError, match="nothing to confirm"):
         planned_confirmation(STUDY, search(), ConfirmConfig(), None)
 
@@ -121,7 +121,7 @@ def test_what_was_begun_is_kept_and_may_grow() -> None:
     # The study was extended: what has been confirmed stays beside the new best.
     more = planned_confirmation(STUDY, search(0.6, 0.8, 0.9), ConfirmConfig(top=1, seeds=8), begun)
     assert more.trials == ("trial-0001", "trial-0002")
-    assert more.fresh_seeds == tuple(range(3, 11))
+    assert more.fresh_seeds == tuple(range(20_000_000, 20_000_008))
 
 
 @pytest.mark.parametrize(
@@ -353,13 +353,13 @@ def test_each_run_is_what_the_loop_alone_gives_and_so_are_its_test_figures(
     confirmed: Confirmation,
 ) -> None:
     assert confirmed.finished
-    assert confirmed.config.fresh_seeds == (2, 3, 4)
+    assert confirmed.config.fresh_seeds == (20_000_000, 20_000_001, 20_000_002)
     order = tuple(t.trial_id for t in best_trials(confirmed.study, confirmed.search))
     assert set(confirmed.config.trials) == set(order) == {"trial-0000", "trial-0001"}
     assert {r.state for r in confirmed.state.trials.values()} == {"complete"}
     assert len(confirmed.state.trials) == 3 * (1 + 2 + 2)
     for role, trial in (("baseline", ""), ("confirm", "trial-0000"), ("placebo", "trial-0000")):
-        run = confirmed.record(role, trial, 3)  # type: ignore[arg-type]
+        run = confirmed.record(role, trial, 20_000_001)  # type: ignore[arg-type]
         assert run is not None
         history, test = alone(TrainConfig.model_validate(run.config))
         assert [r.val_loss for r in run.history] == [r.val_loss for r in history]
