@@ -22,7 +22,7 @@ from study.config import StudyConfig
 from study.formats import duration
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord
 from study.records.planned_run import NOISELESS
-from study.records.summary import ranked, summarise
+from study.records.summary import ranked, sharing_best, summarise
 from study.records.values import by_objective, differences_to_baseline, value_of
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ class Counted:
     """What the view counts, and what it says of the result so far (``standing``, in a line).
 
     ``epochs`` is every run's budget, ``trials`` are the runs besides the baselines and the
-    ``tunings``, and the ``time_budget`` is in seconds.
+    ``tunings``, of which ``spared`` says how many are known by now not to be trained;
+    ``time_budget`` is in seconds.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Counted:
     baselines: int
     standing: Callable[[LedgerState], str]
     time_budget: float | None = None
+    spared: Callable[[LedgerState], int] = lambda state: 0
     tunings: int = 0
 
 
@@ -71,12 +73,12 @@ def progress(counted: Counted, state: LedgerState) -> Progress:
     for record in trials:
         if record.state is not None:
             counts[record.state] += 1
-    budget = counted.epochs
+    budget, trials_wanted = counted.epochs, counted.trials - counted.spared(state)
     # Where settings failed in the tuning, others may have been trained for them.
-    wanted = counted.trials + counted.baselines + max(counted.tunings, len(tunings))
+    wanted = trials_wanted + counted.baselines + max(counted.tunings, len(tunings))
     done = sum(budget if r.state is not None else len(r.history) for r in records)
     return Progress(
-        waiting=max(0, counted.trials - len(trials)),
+        waiting=max(0, trials_wanted - len(trials)),
         running=running,
         counts=counts,
         epochs_done=done,
@@ -122,7 +124,9 @@ def best_so_far(config: StudyConfig, state: LedgerState) -> str:
     value, paired = (by_objective(v)[0] for v in (best.value, best.paired_difference))
     if value is None or paired is None:
         return text
-    return f"{text} · best so far {value:.4f} ({paired:+.4f}, {best.trial_id})"
+    others = len(sharing_best(config, complete)) - 1
+    who = f"{best.trial_id} and {others} more" if others > 0 else best.trial_id
+    return f"{text} · best so far {value:.4f} ({paired:+.4f}, {who})"
 
 
 def _running(counted: Counted, state: LedgerState) -> Table:

@@ -12,7 +12,7 @@ from rich.table import Table
 from study.config import StudyConfig, as_asked
 from study.formats import number, or_dash, settings_text, signed
 from study.records.folder import StudyFolder, storage_of
-from study.records.summary import Summary, TrialSummary, ranked
+from study.records.summary import Summary, TrialSummary, ranked, sharing_best
 from study.records.values import by_objective
 from study.records.verdict import verdict
 
@@ -148,7 +148,8 @@ def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None
     commands = [["noise-study", "ui", *where.words], ["noise-analysis", "report", *name]]
     if summary.best:
         best = StudyFolder(given / config.name).best_config
-        _print_command(console, "best configuration:", ["noise-train", "--config", str(best)])
+        which = "first" if sharing_best(config, summary.trials) else "best"
+        _print_command(console, f"{which} configuration:", ["noise-train", "--config", str(best)])
         commands.append(["noise-study", "confirm", *name])
     elif config.configs is None:
         commands.append(["noise-study", "resume", *name, "--trials", f"+{config.trials}"])

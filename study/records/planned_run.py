@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Role = Literal["baseline", "tuning", "trial", "race", "confirm", "placebo"]
+Role = Literal["baseline", "tuning", "trial", "race", "confirm", "placebo", "clock"]
 BASELINE = "baseline"
 
 NOISELESS: frozenset[str] = frozenset({"baseline", "tuning"})

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from study.records.events import StudyEndEvent
+from study.records.events import TIE, StudyEndEvent
 from study.records.planned_run import NOISELESS
 from study.tracking.addresses import models_link, run_link, view_link
 from study.tracking.reader import KnownRun, Reader
@@ -28,7 +28,7 @@ def describe(
     paragraphs = [
         f"**{study.name}**: {study.asked}",
         f"**Pinned baseline** (no noise): {_baseline_line(reader, baselines)}",
-        f"**Verdict**: {verdict}" if verdict else f"**Best trial**: {_best_line(reader, end)}",
+        f"**Verdict**: {verdict}" if verdict else _best_lines(reader, end),
         f"[The runs as a table: role, status, value …]({table}) · [the models]({models})",
     ]
     raced = [end.tags[name] for name in ("race", "yardstick") if end and end.tags.get(name)]
@@ -66,6 +66,13 @@ def _baseline_line(reader: Reader, baselines: Sequence[str]) -> str:
     mean = math.fsum(values) / len(values)
     spread = f", range {min(values):.4f} to {max(values):.4f}" if len(values) > 1 else ""
     return f"{objective} {mean:.4f}{spread}, n = {len(values)}"
+
+
+def _best_lines(reader: Reader, end: StudyEndEvent | None) -> str:
+    tie = end.tags.get(TIE) if end else None
+    if tie:
+        return f"**First trial**: {_best_line(reader, end)}. {tie}"
+    return f"**Best trial**: {_best_line(reader, end)}"
 
 
 def _best_line(reader: Reader, end: StudyEndEvent | None) -> str:
