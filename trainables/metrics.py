@@ -106,6 +106,17 @@ _OBJECTIVES: dict[str, tuple[Mode, Callable[[Sequence[EpochMetrics]], float]]] =
 OBJECTIVES: dict[str, Mode] = {name: mode for name, (mode, _) in _OBJECTIVES.items()}
 """Objective name → whether it is maximised or minimised."""
 
+DIVERGED = "diverged"
+"""What the reason of a run begins with whose training gave a number that is not finite."""
+
+
+def guessing(objective: str, classes: int) -> float | None:
+    """An objective's value for a model that knows nothing; None where that says nothing."""
+    if objective.endswith("accuracy"):
+        return 1 / classes
+    return math.log(classes) if objective.endswith("loss") else None
+
+
 TEST_FIGURES: tuple[str, ...] = ("test_accuracy", "test_loss")
 """Figures on the test set with the best weights by validation; never an objective of a search."""
 

@@ -11,7 +11,7 @@ from study.records.planned_run import PlannedRun, baseline_run, seeded_key
 from study.records.seeds import race_seeds
 from study.records.values import Value, by_objective, differences_to_baseline, value_of
 from study.statistics.race import Gain, Race, Results, by_gain, race, rungs
-from trainables.metrics import OBJECTIVES
+from trainables.metrics import DIVERGED, OBJECTIVES, guessing
 
 _TIE_BREAK = "tail_val_loss"
 
@@ -83,16 +83,37 @@ def trial_of(record: TrialRecord) -> str:
 
 def _gain(config: StudyConfig, record: TrialRecord, baseline: TrialRecord | None) -> Gain | None:
     """By how much a run is better than its baseline; the tail's loss parts those alike."""
-    if record.state != "complete":
-        return None
     names = (*config.objective, _TIE_BREAK)
-    differences = by_objective(differences_to_baseline(names, record, baseline)[0], len(names))
+    differences = by_objective(raced_difference(names, record, baseline), len(names))
     gains: list[float] = []
     for name, difference in zip(names, differences, strict=True):
         if difference is None:
             return None
         gains.append(difference if OBJECTIVES[name] == "max" else -difference)
     return tuple(gains)
+
+
+def raced_difference(
+    objectives: Sequence[str], record: TrialRecord, baseline: TrialRecord | None
+) -> Value:
+    """A run's difference to its baseline; one that diverged counts as a model that guesses.
+
+    Left out, it would flatter what diverges now and then; as a loss without bounds it would hide
+    what lifts a training from chance on nearly every seed. None where there is no difference.
+    """
+    if record.state != "failed":
+        return differences_to_baseline(objectives, record, baseline)[0]
+    classes = record.config["data"].get("classes")
+    if not record.reason.startswith(DIVERGED) or baseline is None or not classes:
+        return None
+    known = by_objective(value_of(objectives, baseline.history), len(objectives))
+    found = []
+    for name, beside in zip(objectives, known, strict=True):
+        guess = guessing(name, len(classes))
+        if guess is None or beside is None:
+            return None
+        found.append(guess - beside)
+    return found if len(found) > 1 else found[0]
 
 
 def _front(gains: Mapping[str, Gain], names: Sequence[str]) -> list[str]:
@@ -184,9 +205,7 @@ def entries(config: StudyConfig, state: LedgerState, race: Race | None) -> dict[
                 record.seed,
                 str(record.state),
                 value_of(config.objective, record.history),
-                differences_to_baseline(config.objective, record, baselines.get(record.baseline))[
-                    0
-                ],
+                raced_difference(config.objective, record, baselines.get(record.baseline)),
             )
         )
     seeds = seed_numbers(config)
@@ -214,7 +233,7 @@ def _entry(
         rows = [
             by_objective(run.difference, len(config.objective))
             for run in runs
-            if run.seed in wanted and run.state == "complete"
+            if run.seed in wanted
         ]
         columns = zip(*rows, strict=True) if rows else [()] * len(config.objective)
         return tuple(tuple(v for v in column if v is not None) for column in columns)

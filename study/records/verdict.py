@@ -47,9 +47,13 @@ def race_sentence(trial: TrialSummary, objective: str) -> str:
     interval = _first(trial.interval)
     between = f", 95 % {interval[0]:+.4f} to {interval[1]:+.4f}" if interval else ""
     seeds = f"{trial.n} seeds" if trial.n > 1 else "the one seed"
+    lost = sum(run.state == "failed" for run in trial.runs)
+    diverged = (
+        f"; {lost} of its {len(trial.runs)} runs diverged and count as guessing" if lost else ""
+    )
     return (
         f"{objective} {shown:+.4f} beside the baseline on {seeds} after its last selection"
-        f"{between}; the mean that it was ranked by, {flattering:+.4f}, flatters it"
+        f"{between}; the mean that it was ranked by, {flattering:+.4f}, flatters it{diverged}"
     )
 
 
