@@ -125,10 +125,12 @@ def with_effect(
         else set(noise.signals)
     )
     idle = {path for path, names in _BY_SEVERITY.items() if listened.isdisjoint(names)}
-    idle |= {signal.path for signal in SIGNALS.values()} - {SIGNALS[name].path for name in listened}
     if len({NOISE_KINDS[SIGNALS[name].asks_for].ratio for name in listened}) < 2:
         # The ratio scales nothing, or everything, as the magnitude does.
         idle.add("noise/weight_ratio")
+    # What a space fixes, the base may have otherwise.
+    idle = {path for path in idle if path in space and not space[path].single()}
+    idle |= {signal.path for signal in SIGNALS.values()} - {SIGNALS[name].path for name in listened}
     return {path: distribution for path, distribution in space.items() if path not in idle}
 
 

@@ -24,6 +24,7 @@ from search_spaces.adaptive import (
     signal_sets,
     with_effect,
 )
+from search_spaces.conditions import Conditions
 from search_spaces.registry import SpaceSpec
 from search_spaces.thresholds import View
 from trainables.config import TrainConfig
@@ -36,13 +37,17 @@ class CalibratedSpace:
     """A space as it stays for the whole study.
 
     ``notes`` say for people what was set and left out; ``dropped`` has signals, and why.
+    ``conditions`` and ``opening`` are as in ``SpaceSpec``.
     """
 
     distributions: Mapping[str, BaseDistribution]
     notes: tuple[str, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
+    conditions: Conditions = field(default_factory=dict)
+    opening: Sequence[Mapping[str, Any]] = ()
 
     def to_json(self) -> dict[str, Any]:
+        optional: dict[str, Any] = {"conditions": self.conditions, "opening": self.opening}
         return {
             "distributions": {
                 path: distribution_to_json(distribution)
@@ -50,6 +55,7 @@ class CalibratedSpace:
             },
             "notes": list(self.notes),
             "dropped": dict(self.dropped),
+            **{name: part for name, part in optional.items() if part},
         }
 
     @classmethod
@@ -60,7 +66,20 @@ class CalibratedSpace:
             },
             notes=tuple(values["notes"]),
             dropped=dict(values["dropped"]),
+            conditions=dict(values.get("conditions", {})),
+            opening=tuple(values.get("opening", ())),
         )
+
+
+def as_written(
+    space: SpaceSpec,
+    box: Mapping[str, BaseDistribution],
+    notes: Sequence[str] = (),
+    dropped: Mapping[str, str] | None = None,
+) -> CalibratedSpace:
+    """A space with these distributions, and the conditions and the opening that they have."""
+    conditions, opening = space.conditions(box), space.opening(box)
+    return CalibratedSpace(box, tuple(notes), dropped or {}, conditions, opening)
 
 
 def calibrate(
@@ -77,7 +96,7 @@ def calibrate(
     box = space.distributions(base)
     choices = box.get("noise/signals")
     if space.policy != "on_stagnation" or not isinstance(choices, CategoricalDistribution):
-        return CalibratedSpace(box, (f"space {space.name} has no thresholds to calibrate",), {})
+        return as_written(space, box, [f"space {space.name} has no thresholds to calibrate"])
     sets = signal_sets(choices.choices)
     listened = dict.fromkeys(name for names in sets for name in names)
     view = View(box, base, history)
@@ -94,8 +113,8 @@ def calibrate(
     kept = listening_only_to(sets, listened.keys() - dropped.keys())
     if not kept:
         why = "no signal has a range of thresholds that works; the space stays as it is"
-        return CalibratedSpace(box, (*notes, why), {})
-    return CalibratedSpace(_narrowed(box, ranges, kept, base), tuple(notes), dropped)
+        return as_written(space, box, [*notes, why])
+    return as_written(space, _narrowed(box, ranges, kept, base), notes, dropped)
 
 
 def _narrowed(

@@ -7,7 +7,7 @@ together with the space's policy, is a valid configuration. The files are in ``s
 only their names are listed, so that a configuration is checked without Optuna.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -15,6 +15,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 from search_spaces import spaces
+from search_spaces.conditions import Conditions, to_overrides
 from trainables.config import TrainConfig
 from trainables.errors import InputError, nearest
 from trainables.noise_config import Policy
@@ -25,15 +26,27 @@ if TYPE_CHECKING:  # the names of the spaces are known without Optuna
 
 @dataclass(frozen=True)
 class SpaceSpec:
-    """``distributions`` raises an ``InputError`` if the epoch budget is too small for the space."""
+    """A space, and what is said of it.
+
+    Attributes:
+        policy: that of all its trials; where the space searches ``noise/policy``, that one counts.
+        distributions: raises an ``InputError`` if the epoch budget is too small for the space.
+        conditions: where its dimensions are there, by its distributions, calibrated or not.
+        opening: the points that a search begins with, in order.
+    """
 
     name: str
     policy: Policy
     description: str
     distributions: "Callable[[TrainConfig], dict[str, BaseDistribution]]"
+    conditions: "Callable[[Mapping[str, BaseDistribution]], Conditions]" = lambda box: {}
+    opening: "Callable[[Mapping[str, BaseDistribution]], Sequence[Mapping[str, Any]]]" = (
+        lambda box: ()
+    )
 
     def overrides(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        return {"noise/policy": self.policy, **point}
+        """The overrides of a trial at ``point``, which is keyed by dimension."""
+        return {"noise/policy": self.policy, **to_overrides(point)}
 
 
 SPACES: tuple[str, ...] = tuple(
@@ -48,7 +61,10 @@ def get_space(name: str) -> SpaceSpec:
     if name not in SPACES:
         raise InputError(f"space = {name!r}: {nearest(name, SPACES)}")
     module = import_module(f"{spaces.__name__}.{name}")
-    return SpaceSpec(name, module.POLICY, module.DESCRIPTION, module.distributions)
+    optional = {
+        part: getattr(module, part) for part in ("conditions", "opening") if hasattr(module, part)
+    }
+    return SpaceSpec(name, module.POLICY, module.DESCRIPTION, module.distributions, **optional)
 
 
 def first_possible_injection(
@@ -62,8 +78,17 @@ def first_possible_injection(
         distributions: the space's distributions if they differ from ``space.distributions(base)``,
             as those of a calibrated space do.
     """
-    if space.policy != "on_stagnation":
-        return 0
+    return min(possible_injections(space, base, distributions))
+
+
+def possible_injections(
+    space: SpaceSpec,
+    base: TrainConfig,
+    distributions: "Mapping[str, BaseDistribution] | None" = None,
+) -> list[int]:
+    """As ``first_possible_injection``, for each policy that points of the space may have."""
     from search_spaces.adaptive import earliest_of
 
-    return earliest_of(space.distributions(base) if distributions is None else distributions, base)
+    box = space.distributions(base) if distributions is None else distributions
+    policies = getattr(box.get("noise/policy"), "choices", (space.policy,))
+    return [earliest_of(box, base) if policy == "on_stagnation" else 0 for policy in policies]

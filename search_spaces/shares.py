@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from optuna.distributions import BaseDistribution
 
+from search_spaces.conditions import build_point
 from search_spaces.registry import SpaceSpec, first_possible_injection
 from search_spaces.sampling import sample
 from trainables.config import TrainConfig, apply_overrides
@@ -65,10 +66,12 @@ def shares(
     """
     box = space.distributions(base) if distributions is None else distributions
     columns = sample(box, n, seed)
+    conditions = space.conditions(box)
     begins: list[int] = []
     at_first = 0
     for index in range(n):
-        point = {path: column[index] for path, column in columns.items()}
+        drawn = {name: column[index] for name, column in columns.items()}
+        point = build_point(box, conditions, drawn.__getitem__)
         noise = apply_overrides(base, space.overrides(point)).noise
         fork = fork_epoch(history, noise, base.epochs)
         if fork is not None:

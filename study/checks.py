@@ -9,7 +9,7 @@ from search_spaces.registry import get_space
 from study.config import RunsConfig, StudyConfig
 from study.records.folder import check_secrets, storage_of
 from study.records.remote import check_remote
-from study.search.samplers import check_sampler
+from study.search.samplers import check_conditional, check_sampler
 from study.tracking.addresses import resolve_uri
 from study.tune.address import address_of
 from trainables.config import TrainConfig, apply_overrides
@@ -41,7 +41,8 @@ def check_study(config: StudyConfig) -> StudyConfig:
     train = check_train(config.train, elsewhere=address_of(config) is not None)
     config = config.model_copy(update={"train": train})
     if config.configs is None:
-        space.distributions(train)
+        if space.conditions(space.distributions(train)):
+            check_conditional(config.sampler, config.space)
     else:
         if not config.configs:
             raise InputError("configs: an empty list; give at least one entry, or no file at all")

@@ -1,7 +1,8 @@
 """The typed configuration of a study: the base run, the search over it, and the resources."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, field_validator, model_validator
 
@@ -9,7 +10,7 @@ from search_spaces.registry import SPACES
 from trainables.config import TrainConfig
 from trainables.errors import nearest
 from trainables.metrics import OBJECTIVES, check_objectives
-from trainables.settings import FrozenConfig, setting
+from trainables.settings import FrozenConfig, merge, setting
 
 _ADDRESS = re.compile(r"(ray://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}")
 
@@ -128,6 +129,13 @@ class RunsConfig(FrozenConfig):
         return self
 
 
+class Untuned(FrozenConfig):
+    """What the base run was configured with, where tuning has put other values in its place."""
+
+    lr: float
+    weight_decay: float
+
+
 class StudyConfig(RunsConfig):
     """Everything that decides a study: ``DIR/NAME/study.json`` holds one."""
 
@@ -147,6 +155,16 @@ class StudyConfig(RunsConfig):
     )
     baseline_seeds: int = setting(
         2, "seeds the pinned baseline is trained on", option="--baseline-seeds", ge=1
+    )
+    tune_baseline: int = setting(
+        0,
+        "trainings without noise that first tune the baseline's learning rate and weight decay "
+        "(0: none; else at least 4)",
+        option="--tune-baseline",
+        ge=0,
+    )
+    untuned: Untuned | None = setting(
+        None, "the base run's learning rate and weight decay before they were tuned"
     )
     configs: tuple[dict[str, Any], ...] | None = setting(
         None, "exactly these overrides are run instead of a search"
@@ -179,8 +197,8 @@ class StudyConfig(RunsConfig):
     )
     time_budget: float | None = setting(
         None,
-        "seconds after which the study ends (the baseline is finished first; the race has its "
-        "share of them)",
+        "seconds after which the study ends (tuning and baseline are finished first; the race has "
+        "its share of them)",
         option="--time-budget",
         gt=0,
     )
@@ -190,6 +208,18 @@ class StudyConfig(RunsConfig):
     def _objectives_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         check_objectives(value)
         return value
+
+    @field_validator("tune_baseline")
+    @classmethod
+    def _enough_to_choose(cls, value: int) -> int:
+        if 0 < value < 4:
+            raise ValueError("allowed: 0 (no tuning), or at least 4")
+        return value
+
+    @property
+    def is_to_be_tuned(self) -> bool:
+        """Whether the base run waits for the tuning to choose its learning rate."""
+        return self.tune_baseline > 0 and self.untuned is None
 
     @property
     def multi_objective(self) -> bool:
@@ -230,10 +260,46 @@ class StudyConfig(RunsConfig):
         return self.early_stopping and not self.multi_objective
 
 
+AnyRuns = TypeVar("AnyRuns", bound=RunsConfig)
+
+
+def as_asked(config: AnyRuns) -> AnyRuns:
+    """The configuration as it was asked for: what tuning has changed in it is taken back."""
+    if not isinstance(config, StudyConfig) or config.untuned is None:
+        return config
+    return _with_base(config, config.untuned.lr, config.untuned.weight_decay, None)
+
+
+def asked_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for the content of a study's file, which is not yet validated."""
+    untuned = values.get("untuned")
+    if not isinstance(untuned, dict):
+        return dict(values)
+    return merge(values, {"untuned": None, "train": {"optimizer": untuned}})
+
+
+def as_tuned(config: StudyConfig, lr: float, weight_decay: float) -> StudyConfig:
+    """A configuration as it was asked for, with what tuning chose in its base run."""
+    optimizer = config.train.optimizer
+    before = Untuned(lr=optimizer.lr, weight_decay=optimizer.weight_decay)
+    return _with_base(config, lr, weight_decay, before)
+
+
+def _with_base(config: AnyRuns, lr: float, weight_decay: float, untuned: Untuned | None) -> AnyRuns:
+    changed = {"lr": lr, "weight_decay": weight_decay}
+    optimizer = config.train.optimizer.model_copy(update=changed)
+    train = config.train.model_copy(update={"optimizer": optimizer})
+    return config.model_copy(update={"train": train, "untuned": untuned})
+
+
 def differences(stored: RunsConfig, wanted: RunsConfig) -> list[str]:
-    """Settings in which ``wanted`` differs from ``stored`` though they may not, one line each."""
+    """Settings in which ``wanted`` differs from ``stored`` though they may not, one line each.
+
+    Both count as they were asked for, so that the same command goes on with a tuned study.
+    """
     lines: list[str] = []
-    _compare(stored.model_dump(mode="json"), wanted.model_dump(mode="json"), "", lines)
+    before, now = (as_asked(config).model_dump(mode="json") for config in (stored, wanted))
+    _compare(before, now, "", lines)
     return lines
 
 

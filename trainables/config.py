@@ -107,7 +107,7 @@ def _canonical_classifier(value: object) -> object:
 class ModelConfig(FrozenConfig):
     classifier: Annotated[str, BeforeValidator(_canonical_classifier)] = setting(
         "BabyCNN",
-        "BabyCNN, TinyCNN, SimpleCNN, resnet18, another torchvision classifier, "
+        "BabyCNN, TinyCNN, SimpleCNN, resnet18, DeepMLP, PlainCNN, another torchvision classifier, "
         "or your own as package.module:function",
         option="--classifier",
         short="-c",
@@ -133,6 +133,15 @@ class OptimizerConfig(FrozenConfig):
     lr_restart_period: int = setting(
         50, "epochs of one cosine cycle", option="--lr-restart-period", ge=1
     )
+
+    @property
+    def step_rate(self) -> float | None:
+        """How far SGD moves a weight, in the end, for each step with a gradient of 1.
+
+        By the learning rate that training begins with. None: Adam divides a gradient by its own
+        size, so that no such number is its.
+        """
+        return self.lr / (1 - self.momentum) if self.optimizer == "SGD" else None
 
 
 class TrainConfig(FrozenConfig):
@@ -161,6 +170,16 @@ class TrainConfig(FrozenConfig):
         "deterministic algorithms on a GPU, which bit-identical runs need",
         option="--deterministic",
     )
+
+    @model_validator(mode="after")
+    def _scaling_fits(self) -> Self:
+        if self.noise.scaling == "step" and self.optimizer.step_rate is None:
+            raise ValueError(
+                f"noise.scaling = 'step' with optimizer.optimizer = {self.optimizer.optimizer!r}: "
+                "it sets how far SGD moves the weights; Adam divides the noise by the gradient's "
+                "own size. Take scaling relative or absolute, or SGD"
+            )
+        return self
 
     @model_validator(mode="after")
     def _noise_can_begin(self) -> Self:

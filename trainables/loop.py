@@ -71,7 +71,12 @@ class Training:
         self.pretrained: PretrainedReport | None = None
         self.model = self._initial_model()
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.perturbed = Perturbed(config.noise, self.model.named_parameters(), len(data.classes))
+        self.perturbed = Perturbed(
+            config.noise,
+            self.model.named_parameters(),
+            len(data.classes),
+            config.optimizer.step_rate,
+        )
         self.optimizer = make_optimizer(config.optimizer, self.parameters, self.device)
         self.controller = NoiseController(config.noise, config.epochs)
         self.history: list[EpochMetrics] = []

@@ -13,7 +13,7 @@ from trainables.settings import FrozenConfig, Named, setting
 
 Policy = Literal["off", "always", "on_stagnation", "planned"]
 Distribution = Literal["gaussian", "uniform"]
-Scaling = Literal["relative", "absolute"]
+Scaling = Literal["relative", "absolute", "step"]
 KindName = Annotated[str, Named(tuple(NOISE_KINDS))]
 PlannedNoise = tuple[Annotated[int, Field(ge=0)], KindName, Annotated[float, Field(ge=0)]]
 """Epoch, kind and magnitude of noise that is planned."""
@@ -81,7 +81,9 @@ class NoiseConfig(FrozenConfig):
     )
     scaling: Annotated[Scaling, Named(get_args(Scaling))] = setting(
         "relative",
-        "relative: magnitudes are multiples of the RMS of the tensor perturbed; absolute: as given",
+        "relative: magnitudes are multiples of the RMS of the tensor perturbed; absolute: as "
+        "given; step: gradient noise moves the weights by that multiple of their initial RMS (SGD "
+        "only), other noise is relative",
         option="--scaling",
     )
     layers: tuple[str, ...] = setting(

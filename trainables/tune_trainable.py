@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
+_NOISELESS = frozenset({"baseline", "tuning"})
+"""The roles of runs that start from no other."""
+
 
 @dataclass(frozen=True)
 class TrialSpec:
@@ -127,7 +130,7 @@ class NoiseTrainable(tune.Trainable):
         training = Training(config, self._data(config))
         if self._resume(training):
             return training
-        if self._role != "baseline" and self._spec.fork:
+        if self._role not in _NOISELESS and self._spec.fork:
             self._fork(training)
         return training
 

@@ -143,7 +143,7 @@ def better_by(view: StudyView, trial: TrialSummary, index: int = 0) -> float | N
 
 @dataclass(frozen=True)
 class Cost:
-    """What the study cost, in epochs; the trials' but for ``baseline_epochs``.
+    """What the study cost, in epochs; the trials' but for the first two.
 
     Attributes:
         shared: reported without training: the baselines' own (saved by forking).
@@ -152,6 +152,7 @@ class Cost:
         seconds: wall time of training, summed over the runs.
     """
 
+    tuning_epochs: int
     baseline_epochs: int
     trained: int
     reported: int
@@ -162,7 +163,13 @@ class Cost:
 
     def sentences(self) -> list[str]:
         share = f" ({self.trained / self.reported:.0%})" if self.reported else ""
+        tuned = (
+            f"{self.tuning_epochs} epochs tuned the baseline, {self.trained} the noise."
+            if self.tuning_epochs
+            else f"No epoch tuned the baseline, {self.trained} the noise (--tune-baseline)."
+        )
         return [
+            tuned,
             f"Trials reported {self.reported} epochs, of which {self.trained}{share} were trained; "
             f"forking from the baseline saved {self.shared}.",
             f"Early stopping saved {self.stopped} epochs; failed trials cost {self.failed}.",
@@ -173,16 +180,17 @@ class Cost:
 
 def cost(view: StudyView) -> Cost:
     trials = (*view.state.by_role("trial"), *view.state.by_role("race"))
-    pinned = view.state.by_role("baseline")
+    tuning, pinned = view.state.by_role("tuning"), view.state.by_role("baseline")
     budget = view.config.train.epochs
     return Cost(
+        tuning_epochs=sum(len(r.history) for r in tuning),
         baseline_epochs=sum(len(r.history) for r in pinned),
         trained=sum(len(r.history) - r.shared_epochs for r in trials),
         reported=sum(len(r.history) for r in trials),
         shared=sum(r.shared_epochs for r in trials),
         stopped=sum(budget - len(r.history) for r in trials if r.state == "pruned"),
         failed=sum(len(r.history) - r.shared_epochs for r in trials if r.state == "failed"),
-        seconds=math.fsum(r.seconds or 0.0 for r in (*trials, *pinned)),
+        seconds=math.fsum(r.seconds or 0.0 for r in (*tuning, *trials, *pinned)),
     )
 
 

@@ -8,19 +8,28 @@ trial is among the best (Watanabe et al. 2023, IJCAI). Both are estimates, bad o
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
+from optuna.distributions import CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
 from analysis.reading import StudyView
+from search_spaces.calibration import CalibratedSpace, as_written
+from search_spaces.conditions import build_point, from_overrides
 from search_spaces.registry import get_space
+from study.records.values import by_objective
 from study.search.optuna_parts import contains
 from trainables.settings import read_mapping
 
 ENOUGH_PER_SETTING = 5
 """Trials for each searched setting below which importances are little more than noise."""
+
+ENOUGH_VALUES = 8
+"""Different values of the objective below which there is nothing to share out among settings."""
+
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Importances:
     Attributes:
         trials: complete trials that they rest on.
         fanova, ped_anova: path → share, in fANOVA's order; empty where it can't be computed.
-        warning: why not to trust them; empty if there is no reason.
+        warning: why there are none, or not to trust them; empty if there is no reason.
     """
 
     objective: str
@@ -46,35 +55,38 @@ class Importances:
         return sorted(first, key=lambda path: -first[path])
 
 
-def searched(view: StudyView) -> dict[str, BaseDistribution]:
-    """The study's search space; empty if it ran given configurations."""
+def searched(view: StudyView) -> CalibratedSpace:
+    """The study's search space; without distributions if it ran given configurations."""
     if view.config.configs is not None:
-        return {}
+        return CalibratedSpace({})
     if view.folder.space.exists():
-        stored = read_mapping(view.folder.space)["distributions"]
-        return {path: json_to_distribution(text) for path, text in stored.items()}
-    return dict(get_space(view.config.space).distributions(view.config.train))
+        return CalibratedSpace.from_json(read_mapping(view.folder.space))
+    spec = get_space(view.config.space)
+    return as_written(spec, spec.distributions(view.config.train))
 
 
 def importances(view: StudyView, index: int = 0) -> Importances:
-    """Importances for the study's objective number ``index``, from its complete trials."""
+    """Importances for the study's objective number ``index``, from its complete trials.
+
+    Of the settings that all of them have: one that only some have explains nothing of the others.
+    """
     name = view.config.objective[index]
     space = searched(view)
-    points = []
+    box = space.distributions
+    points: list[tuple[dict[str, Any], float]] = []
     for trial in view.complete:
-        values = trial.value if isinstance(trial.value, list) else [trial.value]
-        params = {path: trial.overrides[path] for path in space if path in trial.overrides}
-        fits = len(params) == len(space) and all(
-            isinstance(d, CategoricalDistribution) or contains(d, params[path])
-            for path, d in space.items()
-        )
-        if fits and values[index] is not None:
-            points.append((params, values[index]))
-    if not space or len(points) < 4 or len({value for _, value in points}) < 2:
+        value, params = by_objective(trial.value)[index], point_of(space, trial.overrides)
+        if params is not None and value is not None:
+            points.append((params, value))
+    shared = [name for name in box if all(name in params for params, _ in points)]
+    # Means of as many images rightly classified may differ in their last bit.
+    different = len({round(value, _DIGITS) for _, value in points})
+    if not box or different < ENOUGH_VALUES:
         why = (
             "the study ran given configurations, not a search"
-            if not space
-            else f"{len(points)} complete trials with different values are too few for any estimate"
+            if not box
+            else f"none is computed: the {len(points)} complete trials have {different} different "
+            f"values of {name}, and {ENOUGH_VALUES} are the least for an estimate"
         )
         return Importances(name, len(points), {}, {}, why)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -82,13 +94,18 @@ def importances(view: StudyView, index: int = 0) -> Importances:
     study = optuna.create_study(direction="maximize" if higher else "minimize")
     for params, value in points:
         study.add_trial(
-            create_trial(state=TrialState.COMPLETE, params=params, distributions=space, value=value)
+            create_trial(
+                state=TrialState.COMPLETE,
+                params={name: params[name] for name in shared},
+                distributions={name: box[name] for name in shared},
+                value=value,
+            )
         )
-    wanted = ENOUGH_PER_SETTING * len(space)
+    wanted = ENOUGH_PER_SETTING * len(shared)
     warning = ""
     if len(points) < wanted:
         warning = (
-            f"{len(points)} trials for {len(space)} settings are too few to trust this; "
+            f"{len(points)} trials for {len(shared)} settings are too few to trust this; "
             f"{wanted} or more would be better"
         )
     return Importances(
@@ -98,6 +115,18 @@ def importances(view: StudyView, index: int = 0) -> Importances:
         _evaluate(study, PedAnovaImportanceEvaluator()),
         warning,
     )
+
+
+def point_of(space: CalibratedSpace, overrides: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The point of the space, by dimension, that a trial is; None if it is none."""
+    box, conditions = space.distributions, space.conditions
+    found = from_overrides(box, conditions, overrides)
+    fits = all(
+        isinstance(box[name], CategoricalDistribution) or contains(box[name], value)
+        for name, value in found.items()
+    )
+    needed = build_point(box, conditions, found.get)
+    return found if fits and needed.keys() == found.keys() else None
 
 
 def _evaluate(study: optuna.Study, evaluator: object) -> dict[str, float]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from analysis.charts.chart import Bars, Chart, Panel, Points, Ticks
 from analysis.charts.looks import BLUE, ORANGE
 from analysis.reading import StudyView
 from analysis.report.importance import Importances, searched
+from search_spaces.calibration import CalibratedSpace
+from search_spaces.conditions import from_overrides
 from study.formats import setting_name
 
 _WIDEST = 24
@@ -41,18 +43,27 @@ def importance_chart(found: Importances) -> Chart | None:
 
 def slices_chart(view: StudyView, order: Sequence[str]) -> Chart | None:
     space = searched(view)
-    paths = [path for path in order if path in space] or sorted(space)
-    if not paths or not view.complete:
+    box = space.distributions
+    if not box or not view.complete:
+        return None
+    # Those that only some trials have come last: no importance can be told of them.
+    others = sorted(name for name in box.keys() - set(order) if name in space.conditions)
+    names = [*(name for name in order if name in box), *others] or sorted(box)
+    panels = [_slice(view, space, name) for name in names if not box[name].single()]
+    if not panels:
         return None
     name = view.config.objective[0]
-    panels = [_slice(view, path, space[path]) for path in paths]
     return Chart("slices", f"{name} by each setting", tuple(panels), columns=min(3, len(panels)))
 
 
-def _slice(view: StudyView, path: str, distribution: BaseDistribution) -> Panel:
-    name = view.config.objective[0]
-    trials = [trial for trial in view.complete[::-1] if path in trial.overrides]
-    values = [trial.overrides[path] for trial in trials]
+def _slice(view: StudyView, space: CalibratedSpace, path: str) -> Panel:
+    name, distribution = view.config.objective[0], space.distributions[path]
+    points_of = [
+        (trial, from_overrides(space.distributions, space.conditions, trial.overrides))
+        for trial in view.complete[::-1]
+    ]
+    trials = [trial for trial, point in points_of if path in point]
+    values = [point[path] for _, point in points_of if path in point]
     ticks: Ticks = ()
     if isinstance(distribution, CategoricalDistribution):
         choices = list(distribution.choices)

@@ -64,6 +64,7 @@ def run_confirm(
     folder = StudyFolder.of(storage_of(study), study.name)
     if not fetched:
         folder.fetch()
+    study = folder.with_tuned_base(study)
     search = read_ledger(folder.ledger)
     confirm = planned_confirmation(study, search, confirm, stored_confirmation(folder))
     if confirm.fresh_seeds[-1] >= 2**63:

@@ -9,6 +9,7 @@ from study.config import StudyConfig
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState
 from study.records.planned_run import BASELINE, Role, seeded_key
+from study.records.seeds import confirmation_start
 from study.records.summary import TrialSummary, ranked, summarise
 from study.statistics.sequential import SequentialDesign, look_schedule
 from trainables.errors import InputError
@@ -145,8 +146,8 @@ def planned_confirmation(
             f"name = {study.name!r}: no trial is complete, there is nothing to confirm"
         )
     if stored is None:
-        used = {*study.seeds, *(record.seed for record in search.trials.values())}
-        chosen = {"trials": tuple(best[: wanted.top]), "first_seed": max(used) + 1}
+        first_seed = confirmation_start(study.train.seed)
+        chosen = {"trials": tuple(best[: wanted.top]), "first_seed": first_seed}
         return wanted.model_copy(update=chosen)
     _check_goes_on(wanted, stored)
     trials = list(stored.trials)

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.config import StudyConfig
+from study.config import StudyConfig, as_asked
 from study.formats import number, or_dash, settings_text, signed
 from study.records.folder import StudyFolder, storage_of
-from study.records.summary import Summary, TrialSummary, ranked
+from study.records.summary import Summary, TrialSummary, ranked, sharing_best
 from study.records.values import by_objective
 from study.records.verdict import verdict
 
@@ -21,6 +21,7 @@ _EXPLAINED = 3
 
 
 def print_result(console: Console, config: StudyConfig, summary: Summary) -> None:
+    _print_tuning(console, config, summary)
     _print_baseline(console, config, summary)
     if summary.trials:
         console.print(result_table(config, summary))
@@ -87,6 +88,19 @@ def _print_settings(console: Console, config: StudyConfig, summary: Summary) -> 
             console.print(f"[red]{trial.trial_id} failed[/]: {escape(trial.reason or '')}")
 
 
+def _print_tuning(console: Console, config: StudyConfig, summary: Summary) -> None:
+    tuning, before = summary.tuning, as_asked(config).train.optimizer
+    if tuning is None:
+        return
+    line = f"[bold]tuning[/]: {tuning.runs} runs, {tuning.epochs_trained:,} epochs"
+    if tuning.learning_rate is not None:
+        line += (
+            f"; learning rate {before.lr:g} → {tuning.learning_rate:g}, "
+            f"weight decay {before.weight_decay:g} → {tuning.weight_decay:g}"
+        )
+    console.print(line, highlight=False)
+
+
 def _print_baseline(console: Console, config: StudyConfig, summary: Summary) -> None:
     for index, name in enumerate(config.objective):
         values = [by_objective(b.value, len(config.objective))[index] for b in summary.baseline]
@@ -134,7 +148,8 @@ def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None
     commands = [["noise-study", "ui", *where.words], ["noise-analysis", "report", *name]]
     if summary.best:
         best = StudyFolder(given / config.name).best_config
-        _print_command(console, "best configuration:", ["noise-train", "--config", str(best)])
+        which = "first" if sharing_best(config, summary.trials) else "best"
+        _print_command(console, f"{which} configuration:", ["noise-train", "--config", str(best)])
         commands.append(["noise-study", "confirm", *name])
     elif config.configs is None:
         commands.append(["noise-study", "resume", *name, "--trials", f"+{config.trials}"])

@@ -1,7 +1,7 @@
 """Studies from Python: ``run_study(StudyConfig(...))`` does what the command does.
 
-The pinned baseline is trained, then the search runs, then the race. Each step skips what the
-ledger says is done.
+The baseline is tuned if that is asked for, the pinned baseline is trained, then the search runs,
+then the race. Each step skips what the ledger says is done.
 """
 
 import time
@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from search_spaces.registry import first_possible_injection, get_space
+from search_spaces.registry import get_space, possible_injections
 from study.campaigns.baseline import missing_baselines, waiting_note
 from study.campaigns.campaign import Campaign, Phase, command, held, read_images
 from study.campaigns.live import Counted, best_so_far
 from study.campaigns.race import is_over, most_runs, race_note, race_phase, share_of_search
 from study.campaigns.session import Session
+from study.campaigns.tuning import tuning_phases
 from study.checks import check_study, checked_entry
-from study.config import StudyConfig
-from study.records.events import EndEvent, StudyEndEvent, StudyState
+from study.config import StudyConfig, as_asked
+from study.records.events import EndEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
 from study.records.ledger_view import TrialRecord
 from study.records.race import race_of
-from study.records.summary import Summary, summarise, winner_config
-from study.records.verdict import race_tags
+from study.records.summary import VALIDATION_IMAGES, Summary, summarise, winner_config
+from study.records.verdict import end_tags
 from study.search.space import check_stored_space, study_space
 from trainables.data.image_sets import resolve_data
 from trainables.errors import InputError
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-
+    from search_spaces.calibration import CalibratedSpace
     from study.search.searcher import StudySearcher
     from study.tracking.projector import LedgerProjector
     from study.tune.capacity import Capacity
@@ -54,7 +54,7 @@ def run_study(
         StudyFailedError: if there is no baseline to compare with.
     """
     began = time.monotonic()
-    config = check_study(config)
+    config = as_asked(check_study(config))
     folder = StudyFolder.of(storage_of(config), config.name)
     if not fetched:
         folder.fetch()
@@ -69,12 +69,14 @@ def run_study(
     with held(config, folder, again):
         # Another process may have run a study of this name while the images were read.
         folder.check_same_study(asked_for)
+        question = asked(config)
+        config = folder.with_tuned_base(config)
         return _SearchCampaign(
             config=config,
             session=Session(folder, config, console),
             images=[(config.train, dataset)],
             objectives=config.objective,
-            asked=asked(config),
+            asked=question,
             policy=get_space(config.space).policy,
             again=again,
             sends=command("sync", config),
@@ -104,6 +106,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             epochs=config.train.epochs,
             trials=config.wanted + most_runs(config)[0],
             baselines=config.baseline_seeds + most_runs(config)[1],
+            tunings=config.tune_baseline,
             standing=lambda state: best_so_far(config, state),
             time_budget=config.time_budget,
         )
@@ -113,14 +116,23 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 
         for line in repair_or_replace_journal(self.folder.journal):
             self.session.note(line)
+        self._record_images()
         super().put_in_order()
+
+    def _record_images(self) -> None:
+        """Record once what one validation image is worth in an accuracy."""
+        [(_, dataset)] = self.images
+        study = self.session.state().study
+        if study is None or VALIDATION_IMAGES not in study.tags:
+            tags = {VALIDATION_IMAGES: str(len(dataset.val_labels))}
+            self.session.append(NoteEvent(None, tags))
 
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Summary:
         state = self.session.state()
         summary = summarise(self.config, state)
         best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
         first = best if isinstance(best, str) else None
-        self.session.append(StudyEndEvent(ended, best=first, tags=race_tags(self.config, summary)))
+        self.session.append(StudyEndEvent(ended, best=first, tags=end_tags(self.config, summary)))
         winner = winner_config(summary, state)
         if winner is not None:
             write_json(self.folder.best_config, winner.model_dump(mode="json"))
@@ -132,14 +144,17 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         write_json(self.folder.summary, summary.model_dump(mode="json"))
         return summary
 
-    # The training: the baseline, then the search.
+    # The training: the tuning, the baseline, the search.
 
     def is_complete(self) -> bool:
         state = self.session.state()
         missing = missing_baselines(self.config, state) or self._missing()
-        return not missing and is_over(self.config, state)
+        return not missing and is_over(self.config, state) and not self.config.is_to_be_tuned
 
     def phases(self, room: "Capacity") -> Iterator[Phase]:
+        if self.config.is_to_be_tuned:
+            self.config = yield from tuning_phases(self.config, self.session)
+            self.store()
         runs = missing_baselines(self.config, self.session.state())
         if runs:
             idle = waiting_note(len(runs), room.concurrent)
@@ -160,7 +175,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
     def _search(self) -> Iterator[Phase]:
         from study.search.searcher import ReasonCallback
 
-        distributions = self._space()
+        space = self._space()
         missing = self._missing()
         if not missing:
             return
@@ -172,7 +187,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             )
             return
         records = {record.key: record for record in self.session.state().by_role("trial")}
-        searcher = self._searcher_that_fits(distributions, records)
+        searcher = self._searcher_that_fits(space, records)
 
         def time_is_over() -> bool:
             return self._time_left(share_of_search(config)) == 0.0
@@ -233,14 +248,14 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         """The first epochs in which the trials' noise could begin."""
         config = self.config
         if config.configs is None:
-            return [first_possible_injection(get_space(config.space), config.train)]
+            return possible_injections(get_space(config.space), config.train)
         earliest = [
             checked_entry(config, index, entry).noise.earliest_injection()
             for index, entry in enumerate(config.configs)
         ]
         return [epoch for epoch in earliest if epoch is not None]
 
-    def _space(self) -> "Mapping[str, BaseDistribution]":
+    def _space(self) -> "CalibratedSpace":
         """What is searched, fixed now if it was not yet; with notes about it."""
         config = self.config
         baselines = self.session.state().by_role("baseline")
@@ -252,10 +267,10 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             self.session.note(
                 "two objectives: no trial is stopped early, there is no single best to lag"
             )
-        return space.distributions
+        return space
 
     def _searcher_that_fits(
-        self, distributions: "Mapping[str, BaseDistribution]", records: Mapping[str, TrialRecord]
+        self, space: "CalibratedSpace", records: Mapping[str, TrialRecord]
     ) -> "StudySearcher":
         """The searcher; if Optuna's journal is damaged or knows better, on a new journal."""
         from study.search.journal import replace_journal
@@ -267,7 +282,10 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             return StudySearcher(
                 config.name,
                 journal,
-                distributions,
+                space.distributions,
+                conditions=space.conditions,
+                # At least as many trials are left to the sampler.
+                opening=space.opening[: config.wanted // 2],
                 objectives=config.objective,
                 epochs=config.train.epochs,
                 sampler=config.sampler,
@@ -332,8 +350,9 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 def asked(config: StudyConfig) -> str:
     train = config.train
     what = get_space(config.space).description
+    tuned = ", tuned first" if config.tune_baseline else ""
     return (
         f"Does noise help {train.model.classifier} on {train.data.dataset} within {train.epochs} "
-        f"epochs ({train.optimizer.optimizer}, learning rate {train.optimizer.lr:g})? "
+        f"epochs ({train.optimizer.optimizer}, learning rate {train.optimizer.lr:g}{tuned})? "
         f"Searched for {' and '.join(config.objective)}; space {config.space}: {what}."
     )

@@ -161,7 +161,7 @@ class RaceEntry:
         fresh: the differences after its last selection, a list for each objective.
         ranked_by: the mean difference that it was ranked by, which flatters it.
         stages: how many stages it entered.
-        place: from 1; None if it was never selected.
+        place: from 1; None if none of its runs in the race has ended.
     """
 
     runs: tuple[RacedRun, ...]
@@ -206,7 +206,8 @@ def _entry(
     if race is not None and takes_part:
         fresh, ranked_by = race.fresh(name), race.ranked_by(name)
         stages = race.reached[name]
-        place = race.order.index(name) + 1 if stages else None
+        raced = any(run.seed != seeds[0] for run in runs)
+        place = race.order.index(name) + 1 if raced else None
 
     def over(numbers: Sequence[int]) -> tuple[tuple[float, ...], ...]:
         wanted = {seeds[number] for number in numbers}

@@ -15,12 +15,18 @@ from study.records.race_summary import RunSummary, YardstickSummary, raced_figur
 from study.records.values import (
     ResultPart,
     Value,
+    by_objective,
     differences_to_baseline,
     final_metrics,
     value_of,
 )
 from trainables.config import TrainConfig
 from trainables.metrics import OBJECTIVES
+
+VALIDATION_IMAGES = "validation_images"
+"""The tag by which a study records how many images its accuracies are counted on."""
+
+_DIGITS = 12
 
 
 class ObjectiveSummary(ResultPart):
@@ -80,6 +86,15 @@ class CostSummary(ResultPart):
     seconds: float
 
 
+class TuningSummary(ResultPart):
+    """What tuning the baseline cost, and what it chose; None before that is settled."""
+
+    runs: int
+    epochs_trained: int
+    learning_rate: float | None
+    weight_decay: float | None
+
+
 class Summary(ResultPart):
     study: str
     objective: ObjectiveSummary
@@ -88,7 +103,9 @@ class Summary(ResultPart):
     best: str | list[str] | None
     cost: CostSummary
     notes: list[str]
+    tuning: TuningSummary | None = None
     yardstick: YardstickSummary | None = None
+    validation_images: int | None = None
 
 
 def summarise(
@@ -128,7 +145,29 @@ def summarise(
         best=best_trial(config, trials),
         cost=cost_of([*ended, *(r for r in records if r.role == "race" and r.finished)]),
         notes=study_notes(state),
+        tuning=tuning_summary(config, state),
         yardstick=yardstick(config, race, raced),
+        validation_images=_validation_images(state),
+    )
+
+
+def _validation_images(state: LedgerState) -> int | None:
+    """None in a study that was recorded before their number was."""
+    tags = state.study.tags if state.study else {}
+    return int(tags[VALIDATION_IMAGES]) if VALIDATION_IMAGES in tags else None
+
+
+def tuning_summary(config: StudyConfig, state: LedgerState) -> TuningSummary | None:
+    """None where no run has tuned the baseline."""
+    records = state.by_role("tuning")
+    if not records:
+        return None
+    optimizer = config.train.optimizer if config.untuned is not None else None
+    return TuningSummary(
+        runs=len(records),
+        epochs_trained=sum(len(record.history) for record in records),
+        learning_rate=optimizer.lr if optimizer else None,
+        weight_decay=optimizer.weight_decay if optimizer else None,
     )
 
 
@@ -172,7 +211,8 @@ def _trial(
 def best_trial(config: StudyConfig, trials: Sequence[TrialSummary]) -> str | list[str] | None:
     """The best complete trial, or the Pareto front of a multi-objective study.
 
-    Ties are broken by the best validation loss, then by the id.
+    Ties are broken by the validation loss of the last epochs, then by the id: ``sharing_best``
+    names them.
     """
     complete = [t for t in trials if t.state == "complete" and t.value is not None]
     if config.multi_objective:
@@ -190,8 +230,8 @@ def ranked(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSum
     sign = -1.0 if OBJECTIVES[config.objective[0]] == "max" else 1.0
 
     def key(trial: TrialSummary) -> tuple[float, float, float, str]:
-        value = trial.value[0] if isinstance(trial.value, list) else trial.value
-        loss = trial.metrics.get("best_val_loss")
+        value = _rounded(trial.value)
+        loss = trial.metrics.get("tail_val_loss")
         return (
             math.inf if trial.place is None else trial.place,
             math.inf if value is None else sign * value,
@@ -200,6 +240,30 @@ def ranked(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSum
         )
 
     return sorted(trials, key=key)
+
+
+def sharing_best(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSummary]:
+    """The complete trials that share what the first is first by; none where one alone has it.
+
+    In a race that is the difference after as many stages, else the value. Several objectives have
+    a front instead.
+    """
+    if config.multi_objective:
+        return []
+
+    def figure(trial: TrialSummary) -> tuple[bool, int, float | None]:
+        raced = trial.place is not None
+        return raced, trial.stages, _rounded(trial.ranked_by if raced else trial.value)
+
+    order = ranked(config, [t for t in trials if t.state == "complete" and t.value is not None])
+    sharing = [trial for trial in order if figure(trial) == figure(order[0])]
+    return sharing if len(sharing) > 1 else []
+
+
+def _rounded(value: Value) -> float | None:
+    # Means of as many images rightly classified may differ in their last bit.
+    first = by_objective(value)[0]
+    return None if first is None else round(first, _DIGITS)
 
 
 def pareto_front(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSummary]:

@@ -1,6 +1,8 @@
 """What a study's end says of its best trial: on the terminal, in reports, in MLflow."""
 
 from study.config import StudyConfig
+from study.records.events import TIE
+from study.records.indistinct import indistinct, tie_sentence
 from study.records.summary import Summary, TrialSummary
 from study.records.values import by_objective
 from trainables.metrics import OBJECTIVES
@@ -22,7 +24,7 @@ def verdict(config: StudyConfig, summary: Summary, best: TrialSummary) -> list[s
         lines.append(summary.yardstick.sentence)
     elif sign * difference > 0:
         lines.append(no_yardstick(config, best))
-    return lines
+    return [*lines, *indistinct(config, summary)]
 
 
 def no_yardstick(config: StudyConfig, best: TrialSummary) -> str:
@@ -61,11 +63,12 @@ def _first(interval: list[float] | list[list[float]] | None) -> list[float] | No
     return None
 
 
-def race_tags(config: StudyConfig, summary: Summary) -> dict[str, str]:
-    """What MLflow shows of the race; empty texts take the place of an earlier end's."""
+def end_tags(config: StudyConfig, summary: Summary) -> dict[str, str]:
+    """What MLflow shows of the race and of ties; empty texts take the place of an earlier end's."""
     best = next((t for t in summary.trials if t.place == 1), None)
     sentence = race_sentence(best, config.objective[0]) if best else ""
     return {
         "race": f"{best.trial_id}: {sentence}" if best and sentence else "",
+        TIE: tie_sentence(config, summary),
         "yardstick": summary.yardstick.sentence if summary.yardstick else "",
     }

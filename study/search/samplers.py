@@ -20,19 +20,22 @@ _QUIET = {"warn_independent_sampling": False}
 class _Sampler:
     """A class of ``optuna.samplers``, what it is made with, and whether it takes two objectives.
 
+    ``conditional``: whether it searches dimensions that only some trials have; the others would
+    draw those at random.
     ``keeps_its_place``: the storage remembers how far it is, so that its seed must stay.
     """
 
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict)
     several: bool = True
+    conditional: bool = False
     keeps_its_place: bool = False
 
 
 SAMPLERS: Mapping[str, _Sampler] = {
     # The constant liar makes concurrent trials keep away from each other.
-    "tpe": _Sampler("TPESampler", {"constant_liar": True}),
-    "random": _Sampler("RandomSampler"),
+    "tpe": _Sampler("TPESampler", {"constant_liar": True}, conditional=True),
+    "random": _Sampler("RandomSampler", conditional=True),
     "gp": _Sampler("GPSampler", _QUIET),
     # Most trials of a study with early stopping are pruned; without them it would learn little.
     "cmaes": _Sampler("CmaEsSampler", {**_QUIET, "consider_pruned_trials": True}, several=False),
@@ -53,6 +56,16 @@ def check_sampler(name: str, objectives: int) -> None:
         raise InputError(
             f"sampler (--sampler) = {name!r}: it knows one objective only; "
             f"for two of them take {', '.join(others)} or {last}"
+        )
+
+
+def check_conditional(name: str, space: str) -> None:
+    """Refuse a sampler that can't search the space called ``space``, which has conditions."""
+    if not SAMPLERS[name].conditional:
+        fit = [other for other, sampler in SAMPLERS.items() if sampler.conditional]
+        raise InputError(
+            f"sampler (--sampler) = {name!r}: it can't search space {space!r}, whose dimensions "
+            f"depend on one another; take {' or '.join(fit)}, or another space (--space)"
         )
 
 

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ray import tune
 from ray.tune.search import Searcher
 
+from search_spaces.conditions import Conditions, build_point, from_overrides, to_overrides
 from study.records.ledger_view import TrialRecord
 from study.search.journal import BatchingJournal
 from study.search.optuna_parts import storage_id
@@ -60,6 +61,8 @@ class StudySearcher(StatelessSearcher):
         epochs: int,
         sampler: str = "tpe",
         seed: int = 0,
+        conditions: Conditions | None = None,
+        opening: Sequence[Mapping[str, Any]] = (),
         given: Sequence[Mapping[str, Any]] | None = None,
         records: Mapping[str, TrialRecord] | None = None,
     ) -> None:
@@ -68,11 +71,13 @@ class StudySearcher(StatelessSearcher):
         Args:
             name: the study's name.
             journal: path of Optuna's journal; it is made if it does not exist.
-            distributions: the search space, keyed by config path; ignored with ``given``.
+            distributions: the search space, keyed by dimension; ignored with ``given``.
             objectives: one or two of ``OBJECTIVES``.
             epochs: the epoch budget.
             sampler: one of ``SAMPLERS``.
             seed: the sampler's.
+            conditions: where the space's dimensions are there; None: everywhere.
+            opening: points of the space that the first trials have, by their numbers.
             given: overrides of the trials to run instead of a search, handed out as they are.
             records: what the ledger says of the study's trials, by key.
         """
@@ -82,6 +87,8 @@ class StudySearcher(StatelessSearcher):
         self._storage = JournalStorage(self._backend)
         self._study = _open_study(name, self._storage, objectives)
         self._space = dict(distributions)
+        self._conditions = conditions or {}
+        self._opening = tuple(opening)
         self._given = None if given is None else tuple(given)
         self._objectives = tuple(objectives)
         self._epochs = epochs
@@ -181,23 +188,24 @@ class StudySearcher(StatelessSearcher):
         return self._study.get_trials(deepcopy=False, states=states or None)
 
     def _add_missing(self) -> None:
-        """Add the given configurations, and trials that the ledger has and the journal lost.
+        """Add the given configurations, the opening, and what the ledger has and the journal lost.
 
         A trial's number is its place in the journal: if one were missing, the next new trial would
         get a key that is in use.
         """
         keys = [key for key in self._records if key.startswith(_KEY_PREFIX)]
         last = max((int(key.removeprefix(_KEY_PREFIX)) for key in keys), default=-1)
-        wanted = last + 1 if self._given is None else len(self._given)
+        wanted = max(last + 1, len(self._opening)) if self._given is None else len(self._given)
         for number in range(len(self._trials()), wanted):
             record = self._records.get(trial_key(number))
             if self._given is not None:
                 self._study.enqueue_trial({}, user_attrs={CONFIG_INDEX: number})
             elif record is not None:
-                overrides = record.overrides
                 self._study.enqueue_trial(
-                    {path: overrides[path] for path in self._space if path in overrides}
+                    from_overrides(self._space, self._conditions, record.overrides)
                 )
+            elif number < len(self._opening):
+                self._study.enqueue_trial(dict(self._opening[number]))
             else:
                 self._study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
 
@@ -218,14 +226,19 @@ class StudySearcher(StatelessSearcher):
         return optuna.Trial(self._study, storage_id(frozen))
 
     def _point(self, trial: optuna.Trial) -> dict[str, Any]:
-        """What the trial changes: a given configuration as it is, or a point of the space.
+        """The trial's overrides: a given configuration as it is, or those of a point of the space.
 
         A dimension that the trial has already keeps its value, so that asking again is harmless.
         """
         if self._given is not None:
             return dict(self._given[trial.user_attrs[CONFIG_INDEX]])
         with self._backend.batch():
-            return {path: _suggest(trial, path, d) for path, d in self._space.items()}
+            point = build_point(
+                self._space,
+                self._conditions,
+                lambda name: _suggest(trial, name, self._space[name]),
+            )
+        return to_overrides(point)
 
     def _recorded_curve(self, record: TrialRecord | None) -> dict[int, float]:
         """The ledger's values of the epochs that the trial itself trained, by epochs completed."""

@@ -6,7 +6,7 @@ study that goes on, or is extended, searches the same space.
 
 from collections.abc import Sequence
 
-from search_spaces.calibration import CalibratedSpace, calibrate
+from search_spaces.calibration import CalibratedSpace, as_written, calibrate
 from search_spaces.registry import get_space
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
@@ -31,7 +31,7 @@ def study_space(
     if config.calibrate and spec.policy == "on_stagnation":
         space = calibrate(spec, config.train, baseline)
     else:
-        space = CalibratedSpace(spec.distributions(config.train))
+        space = as_written(spec, spec.distributions(config.train))
     write_json(folder.space, {"space": config.space, **space.to_json()})
     return space
 

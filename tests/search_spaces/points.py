@@ -11,6 +11,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from search_spaces.conditions import Conditions, build_point
+
 
 def values(distribution: BaseDistribution) -> st.SearchStrategy[Any]:
     """Every value that a distribution has."""
@@ -24,6 +26,11 @@ def values(distribution: BaseDistribution) -> st.SearchStrategy[Any]:
     raise AssertionError(distribution)
 
 
-def points(space: Mapping[str, BaseDistribution]) -> st.SearchStrategy[dict[str, Any]]:
+def points(
+    space: Mapping[str, BaseDistribution], conditions: Conditions | None = None
+) -> st.SearchStrategy[dict[str, Any]]:
     """Every point of a space."""
-    return st.fixed_dictionaries({path: values(d) for path, d in space.items()})
+    everything = st.fixed_dictionaries({name: values(d) for name, d in space.items()})
+    return everything.map(
+        lambda drawn: build_point(space, conditions or {}, lambda name: drawn[name])
+    )

@@ -7,7 +7,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search_spaces.registry import SPACES, first_possible_injection, get_space
+from search_spaces.registry import (
+    SPACES,
+    first_possible_injection,
+    get_space,
+    possible_injections,
+)
 from study.config import StudyConfig
 from tests.search_spaces.points import points
 from trainables.config import TrainConfig, apply_overrides, setting_paths
@@ -15,7 +20,7 @@ from trainables.errors import InputError
 from trainables.noise.signals import SIGNALS
 from trainables.noise_config import NoiseConfig
 
-ADAPTIVE = ("adaptive_noise", "adaptive_noise_small")
+ADAPTIVE = ("adaptive_noise", "adaptive_noise_small", "noise")
 
 bases = st.builds(
     lambda epochs, signals, patience, **noise: TrainConfig(
@@ -42,14 +47,14 @@ def test_every_point_is_valid(base: TrainConfig, name: str, data: st.DataObject)
         # No signal that the base leaves can be raised in such a budget; below, when exactly.
         assert name in ADAPTIVE
         assume(False)
-    point = data.draw(points(distributions))
+    point = data.draw(points(distributions, space.conditions(distributions)))
     config = apply_overrides(base, space.overrides(point))
 
-    assert config.noise.policy == space.policy
+    assert config.noise.policy == point.get("noise/policy", space.policy)
     begins = config.noise.earliest_injection()
     assert begins is not None
     assert first_possible_injection(space, base) <= begins
-    if space.policy == "on_stagnation":
+    if config.noise.policy == "on_stagnation":
         # After the first noisy epochs at least one clean epoch is left.
         assert begins + config.noise.max_injection_epochs < base.epochs
 
@@ -74,7 +79,8 @@ def test_first_possible_injection_is_reached(name: str, epochs: int) -> None:
         or 0
         for names in choices.choices
     )
-    assert first_possible_injection(space, base) == earliest
+    assert earliest in possible_injections(space, base)
+    assert first_possible_injection(space, base) == (0 if name == "noise" else earliest)
 
 
 def test_static_noise_may_begin_at_once() -> None:
@@ -146,11 +152,13 @@ def test_the_dimensions_of_each_space() -> None:
 @pytest.mark.parametrize("name", sorted(SPACES))
 def test_thresholds_magnitudes_and_ratio_are_logarithmic(name: str) -> None:
     for path, distribution in get_space(name).distributions(TrainConfig(epochs=30)).items():
+        if distribution.single():
+            continue
         if isinstance(distribution, FloatDistribution):
             assert distribution.log, path
         if "magnitude" in path:
             assert isinstance(distribution, FloatDistribution)
-            assert distribution.high == 3
+            assert distribution.high == {"step": 1, "label": 0.5}.get(path.partition("@")[2], 3)
         if path == "noise/weight_ratio":
             assert (distribution.low, distribution.high) == (0.01, 1)  # type: ignore[attr-defined]
 

@@ -88,6 +88,7 @@ def test_statistics_are_the_methods() -> None:
         {},
         EAGER,
         EAGER | {"distribution": "uniform", "schedule": "cosine"},
+        EAGER | {"scaling": "step", "magnitude_min": 0.1},
         {"policy": "always", "kind": "gradient", "magnitude": 0.3},
         {"policy": "always", "kind": "weight", "magnitude": 0.1},
         {"policy": "always", "kind": "weight", "magnitude": 0.01, "permanent": True},
@@ -155,6 +156,30 @@ def test_noise_of_each_kind_changes_training_and_is_recorded() -> None:
             assert record is not None
             # Relative noise of 0.2 adds a fifth of the norm at a right angle, nearly.
             assert record.after / record.before == pytest.approx((1 + 0.2**2) ** 0.5, rel=0.02)
+
+
+def test_noise_of_scaling_step_moves_the_weights_by_that_multiple_of_their_initial_size() -> None:
+    # A rate that stays: the noise alone moves the weights, by u · RMS a step, times the square
+    # root of the steps.
+    optimizer = {"lr": 0.02, "momentum": 0.0, "weight_decay": 0.0, "lr_restart_period": 10**6}
+    noise = {"policy": "always", "kind": "gradient", "scaling": "step", "magnitude": 2.0}
+    config = small_config(noise, epochs=2, optimizer=optimizer)
+    under_way = training(config)
+    initial = torch.cat([p.detach().flatten() for p in under_way.parameters])
+    rms = float(initial.square().mean().sqrt())
+    expected = 2.0 * rms * (under_way.steps_per_epoch * initial.numel()) ** 0.5
+    for row in train_epochs(under_way):
+        # By the weights at the run's start, though they have grown since.
+        assert row.weight_update_norm == pytest.approx(expected, rel=0.05)
+
+
+def test_momentum_counts_in_scaling_step() -> None:
+    noise = {"policy": "always", "kind": "gradient", "scaling": "step", "magnitude": 0.5}
+    steps = [
+        training(small_config(noise, optimizer={"momentum": momentum})) for momentum in (0.0, 0.75)
+    ]
+    sizes = [one.perturbed.parameters.gradient_unit for one in steps]
+    assert sizes[0] == pytest.approx(4 * sizes[1])
 
 
 def test_grad_norm_does_not_read_its_own_noise() -> None:

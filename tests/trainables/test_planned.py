@@ -53,14 +53,15 @@ def test_the_controller_follows_the_plan_to_the_letter() -> None:
     assert fork_epoch(history, noise, 5) == noise.earliest_injection() == 1
 
 
-def test_planning_what_a_trial_did_repeats_it_bit_for_bit() -> None:
-    trial, end = run(small_config({**EAGER, "schedule": "linear"}))
+@pytest.mark.parametrize("scaling", ["relative", "step"])
+def test_planning_what_a_trial_did_repeats_it_bit_for_bit(scaling: str) -> None:
+    trial, end = run(small_config({**EAGER, "schedule": "linear", "scaling": scaling}))
     plan = [(r.epoch, r.noise_kind, r.noise_magnitude) for r in trial if r.injected]
     assert len(plan) >= 2
-    again, same_end = run(small_config({"policy": "planned", "plan": plan}))
+    again, same_end = run(small_config({"policy": "planned", "plan": plan, "scaling": scaling}))
     assert [r.val_loss for r in again] == [r.val_loss for r in trial]
     assert same_weights(end, same_end)
-    other, _ = run(small_config({"policy": "planned", "plan": plan[1:]}))
+    other, _ = run(small_config({"policy": "planned", "plan": plan[1:], "scaling": scaling}))
     assert other[-1].val_loss != trial[-1].val_loss
 
 

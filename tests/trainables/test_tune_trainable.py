@@ -80,10 +80,15 @@ def _checkpoints(spec: TrialSpec) -> dict[str, Path]:
     return {path.stem: path for path in folder.iterdir()}
 
 
-def test_a_forked_trial_equals_the_whole_run(study: tuple[TrialSpec, TrainConfig]) -> None:
-    spec, config = study
+@pytest.mark.parametrize("scaling", ["relative", "step"])
+def test_a_forked_trial_equals_the_whole_run(
+    study: tuple[TrialSpec, TrainConfig], scaling: str
+) -> None:
+    spec, _ = study
+    noise = LATE | {"scaling": scaling}
+    config = small_config(noise)
     assert set(_checkpoints(spec)) == {f"epoch-{done:05d}" for done in (1, 2, 3, 4)}
-    results = _to_the_end(_trainable(_config("trial-0000", LATE), spec))
+    results = _to_the_end(_trainable(_config("trial-0000", noise), spec))
     whole, _ = run(config)
     assert [_row(result) for result in results] == whole[3:]
     assert results[-1]["start_epoch"] == 3

@@ -51,6 +51,8 @@ def select_parameters(
 class ParameterNoise:
     """Noise on a fixed list of parameters: on their gradients, or on the weights themselves.
 
+    ``gradient_unit`` is the σ of gradient noise of magnitude 1 under scaling ``step``, else None.
+
     The buffers (one of the parameters' size for the noise, for removable weight noise one more for
     the clean weights) are made at the first use and kept. A magnitude of 0 changes and draws
     nothing.
@@ -62,15 +64,22 @@ class ParameterNoise:
         *,
         distribution: Distribution = "gaussian",
         scaling: Scaling = "relative",
+        rate: float | None = None,
     ) -> None:
         """Take the parameters that take part (see ``select_parameters``), all on one device.
 
         Their order fixes which draw goes where. Scaling ``relative`` multiplies σ by the RMS of
-        each tensor that is perturbed.
+        each tensor that is perturbed. So does ``step`` for weights; for gradients it multiplies σ
+        by the RMS that all the parameters together have *now* and divides it by ``rate``, how far
+        a constant gradient of 1 moves a weight in a step.
         """
         self._parameters: list[Tensor] = list(parameters)
         self._distribution: Distribution = distribution
-        self._relative = scaling == "relative"
+        self._relative = scaling != "absolute"
+        self.gradient_unit: float | None = None
+        if scaling == "step":
+            assert rate is not None, "scaling step needs the optimiser's rate"
+            self.gradient_unit = root_mean_square(self._parameters) / rate
         self._noise: _FlatNoise | None = None
         self._clean: list[Tensor] | None = None
         self._weights_noisy = False
@@ -80,12 +89,15 @@ class ParameterNoise:
     ) -> NoiseNorms | None:
         """Add noise to the gradients in place; call it after backward, before the optimiser.
 
-        σ is the noise's standard deviation, in units of the gradient's RMS if relative. The stream
+        σ is the noise's standard deviation, in units that the scaling says. The stream
         ``generator`` is the noise's own, on the parameters' device. Parameters without a gradient
         are left alone. ``norms``: return those of the gradients before and after.
         """
         gradients = [p.grad for p in self._parameters]
-        return self._perturb(gradients, sigma, generator, norms=norms)
+        if self.gradient_unit is None:
+            return self._perturb(gradients, sigma, generator, relative=self._relative, norms=norms)
+        sigma *= self.gradient_unit
+        return self._perturb(gradients, sigma, generator, relative=False, norms=norms)
 
     def perturb_weights(
         self, sigma: float, generator: Generator, *, norms: bool = False
@@ -94,7 +106,9 @@ class ParameterNoise:
 
         Arguments and result as in ``perturb_gradients``, of the weights.
         """
-        return self._perturb(self._parameters, sigma, generator, norms=norms)
+        return self._perturb(
+            self._parameters, sigma, generator, relative=self._relative, norms=norms
+        )
 
     @contextmanager
     def noisy_weights(
@@ -123,6 +137,7 @@ class ParameterNoise:
         sigma: float,
         generator: Generator,
         *,
+        relative: bool,
         norms: bool,
     ) -> NoiseNorms | None:
         present = [tensor for tensor in tensors if tensor is not None]
@@ -130,16 +145,16 @@ class ParameterNoise:
             return NoiseNorms(torch.empty(0), torch.empty(0)) if norms else None
         with torch.no_grad():
             lengths: list[Tensor] = []
-            if norms or (self._relative and sigma != 0):
+            if norms or (relative and sigma != 0):
                 lengths = torch_parts.norms(present)
             if sigma != 0:
                 if self._noise is None:
                     self._noise = _FlatNoise(self._parameters, self._distribution)
-                views = self._noise.draw(1.0 if self._relative else sigma, generator)
+                views = self._noise.draw(1.0 if relative else sigma, generator)
                 if len(present) < len(tensors):
                     pairs = zip(views, tensors, strict=True)
                     views = [view for view, tensor in pairs if tensor is not None]
-                if self._relative:
+                if relative:
                     factors = [sigma / math.sqrt(max(1, t.numel())) for t in present]
                     torch_parts.add_scaled_(present, views, lengths, factors)
                 else:
@@ -155,9 +170,9 @@ class InputNoise:
     def __init__(
         self, *, distribution: Distribution = "gaussian", scaling: Scaling = "relative"
     ) -> None:
-        """``relative`` scaling multiplies σ by the RMS of the whole batch."""
+        """Scaling ``relative`` or ``step`` multiplies σ by the RMS of the whole batch."""
         self._distribution: Distribution = distribution
-        self._relative = scaling == "relative"
+        self._relative = scaling != "absolute"
         self._noise: _FlatNoise | None = None
         self._layout: object = None
 
@@ -221,6 +236,13 @@ def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
 def global_norm(tensors: Sequence[Tensor]) -> Tensor:
     """L2 norm of all tensors together, shape (), on the tensors' device."""
     return torch.linalg.vector_norm(tensor_norms(tensors))
+
+
+def root_mean_square(tensors: Sequence[Tensor]) -> float:
+    """The RMS of all elements of the tensors together; it waits for the device."""
+    size = sum(tensor.numel() for tensor in tensors)
+    with torch.no_grad():
+        return float(global_norm(tensors)) / math.sqrt(max(1, size))
 
 
 class _FlatNoise:

@@ -22,12 +22,20 @@ class Perturbed:
     """What a run's noise perturbs, with the buffers that all of its epochs share."""
 
     def __init__(
-        self, noise: NoiseConfig, parameters: Iterable[tuple[str, Parameter]], classes: int
+        self,
+        noise: NoiseConfig,
+        parameters: Iterable[tuple[str, Parameter]],
+        classes: int,
+        rate: float | None = None,
     ) -> None:
+        """Made while the parameters are the run's initial ones: scaling ``step`` measures them.
+
+        ``rate`` is the optimiser's ``step_rate``, which no other scaling needs.
+        """
         selected = select_parameters(parameters, noise.layers)
         self.names = tuple(selected)
         self.parameters = ParameterNoise(
-            selected.values(), distribution=noise.distribution, scaling=noise.scaling
+            selected.values(), distribution=noise.distribution, scaling=noise.scaling, rate=rate
         )
         self.inputs = InputNoise(distribution=noise.distribution, scaling=noise.scaling)
         self.classes = classes

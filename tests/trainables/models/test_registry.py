@@ -1,8 +1,10 @@
 import itertools
+import math
 import re
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 
@@ -13,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from trainables.errors import InputError
+from trainables.models.networks import DeepMLP, PlainCNN
 from trainables.models.registry import (
     BUILT_IN,
     build_model,
@@ -73,6 +76,31 @@ def test_layers_are_named_as_the_method_says(name, layers):
     expected = [f"{layer}.{part}" for layer in layers for part in ("weight", "bias")]
     assert [parameter for parameter, _ in model.named_parameters()] == expected
     assert logits.shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "std", "layers"),
+    [
+        (partial(DeepMLP, depth=20), 0.1, [f"fc{n}" for n in range(1, 21)]),
+        (partial(DeepMLP, depth=2, width=7, init_std=0.2), 0.2, ["fc1", "fc2"]),
+        (partial(PlainCNN, depth=12), 0.05, ["stem", *(f"conv{n}" for n in range(1, 13)), "fc1"]),
+        (partial(PlainCNN, depth=1, width=5, init_std=0.3), 0.3, ["stem", "conv1", "fc1"]),
+    ],
+)
+def test_networks_that_stall_have_the_depth_and_the_weights_that_they_are_asked_for(
+    kind, std, layers
+):
+    torch.manual_seed(1)
+    model = to_memory_format(kind(7), "cpu")
+    images, _ = images_and_labels(3)
+    assert model(images.contiguous(memory_format=CHANNELS_LAST)).shape == (3, 7)
+    expected = [f"{layer}.{part}" for layer in layers for part in ("weight", "bias")]
+    assert [parameter for parameter, _ in model.named_parameters()] == expected
+    parameters = dict(model.named_parameters())
+    assert not any(parameters[f"{layer}.bias"].any() for layer in layers)
+    weights = torch.cat([parameters[f"{layer}.weight"].flatten() for layer in layers])
+    # Six standard errors of the standard deviation of n draws: σ/√(2n).
+    assert abs(weights.std() - std) < 6 * std / math.sqrt(2 * weights.numel())
 
 
 def plain_forward(model, images):

@@ -115,12 +115,26 @@ def test_relative_gradient_noise_scales_with_each_tensors_rms(distribution):
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-@pytest.mark.parametrize("scaling", SCALINGS)
+def test_gradient_noise_by_steps_has_one_sigma_from_the_weights_at_the_start(distribution):
+    # 90,000 weights of 2, 60,000 of 0: their RMS is √2.4. A tensor of zeros gets its share.
+    large, zeros = nn.Parameter(torch.full((300, 300), 2.0)), nn.Parameter(torch.zeros(60_000))
+    noise = ParameterNoise([large, zeros], distribution=distribution, scaling="step", rate=0.25)
+    with torch.no_grad():
+        large.mul_(100)  # what becomes of the weights plays no part
+    large.grad, zeros.grad = torch.full_like(large, 7.0), torch.full_like(zeros, 1e-3)
+    noise.perturb_gradients(0.1, seeded())
+    sigma = 0.1 * math.sqrt(2.4) / 0.25
+    check_distribution(large.grad - 7.0, sigma, distribution)
+    check_distribution(zeros.grad - 1e-3, sigma, distribution)
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("scaling", [*SCALINGS, "step"])
 def test_weight_and_input_noise_follow_the_same_law(distribution, scaling):
     clean = 2.0 * torch.randn(16, 3, 40, 40, generator=seeded(3))
-    rms = clean.square().mean().sqrt().item() if scaling == "relative" else 1.0
+    rms = 1.0 if scaling == "absolute" else clean.square().mean().sqrt().item()
     weight = nn.Parameter(clean.clone())
-    ParameterNoise([weight], distribution=distribution, scaling=scaling).perturb_weights(
+    ParameterNoise([weight], distribution=distribution, scaling=scaling, rate=0.1).perturb_weights(
         0.5, seeded()
     )
     check_distribution(weight.detach() - clean, 0.5 * rms, distribution)

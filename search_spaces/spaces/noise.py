@@ -1,0 +1,214 @@
+"""The space of all noise: adaptive or static, of which kind, how strong, how timed."""
+
+import math
+from collections.abc import Iterable, Mapping
+from itertools import zip_longest
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from search_spaces.adaptive import SignalSet, fit, signal_choices, signal_sets, thresholds
+from search_spaces.conditions import Condition, Conditions, build_point
+from search_spaces.ranges import magnitudes, schedules
+from trainables.config import TrainConfig
+from trainables.noise.kinds import NOISE_KINDS
+from trainables.noise.signals import SIGNALS
+
+POLICY = "on_stagnation"
+DESCRIPTION = "noise, adaptive or static: which kind, how strong, on which signals, how timed"
+
+_KINDS = {
+    kind: tuple(name for name, signal in SIGNALS.items() if signal.asks_for == kind)
+    for kind in NOISE_KINDS
+}
+"""The signals that ask for each kind."""
+
+_SIGNAL_SETS: tuple[SignalSet, ...] = tuple(
+    dict.fromkeys([*((name,) for name in SIGNALS), *(names for names in _KINDS.values() if names)])
+)
+"""Each signal alone, and all that ask for one kind: so the signals say the kind."""
+
+_MAGNITUDES = (
+    *(("magnitude_min", unit) for unit in ("step", "gradient", "weight")),
+    *(("magnitude", unit) for unit in ("step", "gradient", "weight", "input", "label")),
+)
+"""The settings of the magnitude, each with the units that it is searched in. All but ``step`` are
+kinds of noise, of scaling ``relative``; a label's is a probability."""
+
+_LARGEST_PROBABILITY = 0.5
+
+_ONLY_ADAPTIVE = (
+    *("magnitude_extra", "weight_ratio", "warmup_epochs", "window", "trigger_epochs"),
+    *("max_injection_epochs", "cooldown_min", "cooldown_extra"),
+)
+
+_OPENING = (
+    ("on_stagnation", "gradient"),
+    ("always", "gradient"),
+    ("on_stagnation", "weight"),
+    ("always", "weight"),
+    ("always", "input"),
+    ("always", "label"),
+)
+"""Policy and kind of the trials that a search opens with, for each magnitude in turn."""
+
+_OPENING_SCHEDULE = "cosine"
+"""As the reference decays all its noise, whatever it is told; it ends clean."""
+
+
+def distributions(base: TrainConfig) -> dict[str, BaseDistribution]:
+    """Every dimension that a point may have; ``conditions`` says which it has.
+
+    A magnitude means another thing for each kind and scaling, so each has its own range. What
+    matters least is fixed: the magnitude and the cooldown do not follow the severity, and all noise
+    is Gaussian.
+    """
+    timing, sets = fit("noise", base, _SIGNAL_SETS)
+    by_step = base.optimizer.step_rate is not None
+    return {
+        "noise/policy": CategoricalDistribution(("on_stagnation", "always")),
+        "noise/signals": signal_choices(sets),
+        "noise/kind": CategoricalDistribution(tuple(NOISE_KINDS)),
+        "noise/scaling": CategoricalDistribution(
+            ("step", "relative") if by_step else ("relative",)
+        ),
+        "noise/scaling@relative": CategoricalDistribution(("relative",)),
+        **{
+            f"noise/{name}@{unit}": _magnitudes(unit)
+            for name, unit in _MAGNITUDES
+            if by_step or unit != "step"
+        },
+        "noise/magnitude_extra": FloatDistribution(0, 0),
+        "noise/weight_ratio": FloatDistribution(1, 1),
+        "noise/distribution": CategoricalDistribution(("gaussian",)),
+        "noise/schedule": schedules(),
+        "noise/patience": IntDistribution(0, max(0, timing.patience)),
+        "noise/warmup_epochs": IntDistribution(0, timing.warmup),
+        "noise/window": IntDistribution(2, timing.window),
+        **thresholds(),
+        "noise/trigger_epochs": IntDistribution(1, timing.trigger),
+        "noise/max_injection_epochs": IntDistribution(1, timing.injection),
+        "noise/cooldown_min": IntDistribution(0, max(1, base.epochs // 10)),
+        "noise/cooldown_extra": IntDistribution(0, 0),
+    }
+
+
+def _magnitudes(unit: str) -> FloatDistribution:
+    if unit == "step":
+        return magnitudes("step")
+    relative = magnitudes("relative")
+    high = _LARGEST_PROBABILITY if unit == "label" else relative.high
+    return FloatDistribution(relative.low, high, log=True)
+
+
+def conditions(box: Mapping[str, BaseDistribution]) -> Conditions:
+    """Where each dimension has an effect; ``box`` may be calibrated."""
+    adaptive: Condition = {"noise/policy": ("on_stagnation",)}
+    static: Condition = {"noise/policy": ("always",)}
+    of_adaptive: dict[str, list[Condition]] = {
+        kind: [{"noise/signals": _choices(box, names)}] for kind, names in _KINDS.items() if names
+    }
+    of_static: dict[str, list[Condition]] = {
+        kind: [{**static, "noise/kind": (kind,)}] for kind in NOISE_KINDS
+    }
+    found: dict[str, list[Condition]] = {
+        "noise/signals": [adaptive],
+        "noise/kind": [static],
+        "noise/scaling": [*of_adaptive["gradient"], *of_static["gradient"]],
+        "noise/scaling@relative": [
+            *(
+                each
+                for kind, several in of_adaptive.items()
+                if kind != "gradient"
+                for each in several
+            ),
+            *(each for kind in ("weight", "input") for each in of_static[kind]),
+        ],
+        **{f"noise/{name}": [adaptive] for name in _ONLY_ADAPTIVE},
+    }
+    for name, unit in _MAGNITUDES:
+        of_kind = of_adaptive if name == "magnitude_min" else of_static
+        found[f"noise/{name}@{unit}"] = (
+            [
+                {**each, "noise/scaling": ("step" if unit == "step" else "relative",)}
+                for each in of_kind["gradient"]
+            ]
+            if unit in ("step", "gradient")
+            else of_kind[unit]
+        )
+    for path in {signal.path for signal in SIGNALS.values()}:
+        names = [name for name, signal in SIGNALS.items() if signal.path == path]
+        found[path] = [{"noise/signals": _choices(box, names)}]
+    return {name: found[name] for name in box if name in found}
+
+
+def _choices(box: Mapping[str, BaseDistribution], names: Iterable[str]) -> tuple[str, ...]:
+    """The sets of signals that have one of ``names``, as they are written."""
+    choices = box["noise/signals"]
+    assert isinstance(choices, CategoricalDistribution)
+    wanted = set(names)
+    return tuple(
+        str(choice)
+        for choice, listened in zip(choices.choices, signal_sets(choices.choices), strict=True)
+        if wanted & set(listened)
+    )
+
+
+def opening(box: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
+    """The points that a search begins with: every kind, static and adaptive, decade by decade.
+
+    Chance alone would leave whole kinds or decades untried in a small study. The magnitudes are the
+    half decades of a range: the middle one for each kind, then those above it, which are more
+    likely to do anything, then those below. The timing is the simplest: noise as early, as readily
+    and as long as the space has it.
+    """
+    columns = []
+    for policy, kind in _OPENING:
+        signals = max(_choices(box, _KINDS[kind]), key=lambda s: s.count("+"), default=None)
+        if policy == "on_stagnation" and signals is None:
+            continue
+        name = "noise/magnitude_min" if policy == "on_stagnation" else "noise/magnitude"
+        unit = f"{name}@step" if kind == "gradient" and f"{name}@step" in box else f"{name}@{kind}"
+        common = {"noise/policy": policy, "noise/kind": kind, "noise/signals": signals}
+        columns.append([{**common, unit: value} for value in _half_decades(box[unit])])
+    return [
+        _simplest(box, chosen)
+        for row in zip_longest(*columns)
+        for chosen in row
+        if chosen is not None
+    ]
+
+
+def _half_decades(distribution: BaseDistribution) -> list[float]:
+    """The powers of √10 in a range: the middle one, those above it, those below."""
+    assert isinstance(distribution, FloatDistribution)
+    first = math.ceil(2 * math.log10(distribution.low) - 1e-9)
+    last = math.floor(2 * math.log10(distribution.high) + 1e-9)
+    values = [float(f"{10 ** (n / 2):.3g}") for n in range(first, last + 1)]
+    middle = len(values) // 2
+    return [*values[middle:], *reversed(values[:middle])]
+
+
+def _simplest(box: Mapping[str, BaseDistribution], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    readily = {
+        "noise/max_injection_epochs",
+        *(signal.path for signal in SIGNALS.values() if signal.search_range),
+    }
+
+    def value(name: str) -> Any:
+        if name in chosen:
+            return chosen[name]
+        if name == "noise/schedule":
+            return _OPENING_SCHEDULE
+        distribution = box[name]
+        if isinstance(distribution, CategoricalDistribution):
+            return distribution.choices[0]
+        assert isinstance(distribution, IntDistribution | FloatDistribution)
+        return distribution.high if name in readily else distribution.low
+
+    return build_point(box, conditions(box), value)

@@ -1,0 +1,18 @@
+import pytest
+
+from trainables.config import OptimizerConfig, TrainConfig
+from trainables.errors import InputError
+from trainables.settings import parse_config
+
+
+def test_noise_in_steps_is_refused_where_the_optimiser_divides_it_away() -> None:
+    values = {"noise": {"scaling": "step"}, "optimizer": {"optimizer": "Adam"}}
+    with pytest.raises(InputError, match=r"noise\.scaling = 'step'.*'Adam'.*Take scaling relative"):
+        parse_config(TrainConfig, values)
+    assert parse_config(TrainConfig, values | {"optimizer": {}}).noise.scaling == "step"
+
+
+def test_a_step_is_the_rates_and_the_momentums() -> None:
+    assert OptimizerConfig(lr=0.2, momentum=0.0).step_rate == 0.2
+    assert OptimizerConfig(lr=0.2, momentum=0.75).step_rate == pytest.approx(0.8)
+    assert OptimizerConfig(optimizer="Adam").step_rate is None
