@@ -322,6 +322,29 @@ def test_a_finished_study_goes_on_without_training_and_is_confirmed_further(
         assert {seed: values[seed] for seed in ("2", "3")} == old["values"]
 
 
+@pytest.mark.slow
+def test_a_killed_confirmation_goes_on_with_the_clocks_that_are_missing(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "clocks") / "studies" / "clocks"
+    ledger = Grown(folder / "confirm" / "ledger.jsonl")
+    begun = {event["trial"] for event in ledger.events if event["type"] == "start"}
+    assert begun - ledger.finished == {"trial-0003-clock-seed2"}
+    words = ("--top", "2", "--seeds", "2", "--max-concurrent", "1")
+    run(tmp_path, "noise-study", "confirm", "clocks", *words)
+    new = ledger.since()
+    clocks = {f"{trial}-clock-seed{n}" for trial in ("trial-0000", "trial-0003") for n in (2, 3)}
+    assert {event["trial"] for event in new if event["type"] == "end"} == clocks
+    # From its checkpoint: epochs 2 to 9, of which no one is trained twice.
+    assert trained(lines(ledger.path))["trial-0003-clock-seed2"] == 8
+
+    run(tmp_path, "noise-analysis", "confirm", "clocks")
+    found, expected = read(folder / "confirm.json"), read(tmp_path / "expected" / "confirm.json")
+    for new_trial, old in zip(found["trials"], expected["trials"], strict=True):
+        for field in ("against_baseline", "placebo", "against_placebo", "clock", "against_clock"):
+            for metric, row in old[field].items():
+                check_same(new_trial[field][metric]["differences"], row["differences"])
+        assert new_trial["own_clock"] == old["own_clock"]
+
+
 # --- one that was killed ---------------------------------------------------------------------
 
 
