@@ -73,7 +73,11 @@ def importances(view: StudyView, index: int = 0) -> Importances:
         params = point_of(space, trial.overrides)
         if params is not None and values[index] is not None:
             points.append((params, values[index]))
-    shared = [name for name in box if all(name in params for params, _ in points)]
+    shared = [
+        name
+        for name, distribution in box.items()
+        if not distribution.single() and all(name in params for params, _ in points)
+    ]
     if not box or len(points) < 4 or len({value for _, value in points}) < 2:
         why = (
             "the study ran given configurations, not a search"
