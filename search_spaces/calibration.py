@@ -47,7 +47,7 @@ class CalibratedSpace:
     opening: Sequence[Mapping[str, Any]] = ()
 
     def to_json(self) -> dict[str, Any]:
-        optional: dict[str, Any] = {"conditions": self.conditions, "opening": self.opening}
+        optional: dict[str, Any] = {"conditions": self.conditions, "opening": list(self.opening)}
         return {
             "distributions": {
                 path: distribution_to_json(distribution)

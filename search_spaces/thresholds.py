@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from search_spaces.sampling import Floats, Ints, sample
@@ -17,12 +18,17 @@ MAX_NEVER = 0.08
 MAX_AT_FIRST = 0.2
 """Largest share that may inject at once; the aim is a quarter of the space, where signals that are
 listened to together fire earlier than each alone."""
+LEARNED = 0.01
+"""A baseline has learned nothing since an epoch if its training loss never fell by more than this
+share of what it was before that epoch. To inject at once is then what a signal is for."""
 TRAINED = 0.3
 """Share of all epochs that a signal's settings may train, on average, before it counts against a
 range: what is trained before the fork is shared with the baseline, and costs nothing."""
 _TIMINGS = 256
 _LEVELS = 30
 _QUANTILES = (0.02, 0.98)
+
+_NEEDED = "it injects as soon as it may, and the baseline learns nothing from there on"
 
 _TIMING_PATHS = ("noise/warmup_epochs", "noise/window", "noise/trigger_epochs")
 
@@ -47,12 +53,14 @@ class _Table:
 
     Attributes:
         never, at_first: by candidate, the share of timings by which it never begins, or begins at
-            the first epoch at which it could.
+            the first epoch at which it could although the baseline learns something after it.
+        needed: the share by which it begins at that epoch, and the baseline learns nothing after.
     """
 
     forks: Ints
     never: Floats
     at_first: Floats
+    needed: Floats
 
     def allows(self, chosen: slice) -> bool:
         return bool(
@@ -90,6 +98,7 @@ class View:
             drawn.get(path, [getattr(base.noise, path.removeprefix("noise/"))] * _TIMINGS)
             for path in _TIMING_PATHS
         ]
+        self._idle = learned_nothing([row.train_loss for row in history], self._epochs)
         self._timings = [_Timing(*row) for row in zip(*columns, strict=True)]
         self._scores: dict[int, dict[str, Floats]] = {
             window: self._score(window) for window in {timing.window for timing in self._timings}
@@ -113,24 +122,45 @@ class View:
         """The setting's range for all its signals, or for one of them; the others are dropped."""
         candidates = self._candidates(path, names)
         if len(candidates) == 0:
+            always = [name for name in names if self._is_raised_whatever(name)]
+            if always and self._learns_nothing():
+                others = {
+                    name: self._without_candidates(name) for name in names if name not in always
+                }
+                notes, dropped = _left_out(others)
+                kept = [f"signal {name}: {path} stays as it is; {_NEEDED}" for name in always]
+                return _Found([*kept, *notes], dropped)
             return _Found(*_left_out({name: self._without_candidates(name) for name in names}))
         tables = {name: self._table(name, candidates) for name in names}
         alone = [(name,) for name in names]
         for served in dict.fromkeys([tuple(names), *alone]):
             chosen = _widest([tables[name] for name in served], self._epochs)
             if chosen is not None:
-                return self._chosen(path, served, candidates[chosen], tables)
+                return self._chosen(path, served, candidates, chosen, tables)
         return _Found(*_left_out({name: table.why_not() for name, table in tables.items()}))
 
+    def _is_raised_whatever(self, name: str) -> bool:
+        """Whether it is raised always, of a setting without candidates."""
+        return len(self._pooled(name)) > 0 and SIGNALS[name].factor > 0
+
+    def _learns_nothing(self) -> bool:
+        """Whether the baseline learns nothing after the earliest noise of any timing."""
+        return bool(self._idle[min(max(t.warmup, t.window) for t in self._timings)])
+
     def _without_candidates(self, name: str) -> str:
-        if len(self._pooled(name)) > 0 and SIGNALS[name].factor > 0:
+        if self._is_raised_whatever(name):
             return "the baseline raises it always, whatever the threshold"
         return "the baseline never raises it"
 
     def _chosen(
-        self, path: str, served: Sequence[str], values: Floats, tables: Mapping[str, _Table]
+        self,
+        path: str,
+        served: Sequence[str],
+        candidates: Floats,
+        chosen: slice,
+        tables: Mapping[str, _Table],
     ) -> _Found:
-        low, high = float(values[0]), float(values[-1])
+        low, high = float(candidates[chosen][0]), float(candidates[chosen][-1])
         distribution: BaseDistribution = (
             IntDistribution(round(low), round(high))
             if isinstance(self._box[path], IntDistribution)
@@ -139,6 +169,7 @@ class View:
         kept = [
             f"signal {name}: {path} from {low:.3g} to {high:.3g}, by which the baseline raises it "
             f"in {self._raised(name, low, high)} of the windows past the warm-up"
+            + (f"; {_NEEDED}" if tables[name].needed[chosen].mean() > MAX_AT_FIRST else "")
             for name in served
         ]
         others = {
@@ -184,7 +215,13 @@ class View:
         for index, timing in enumerate(self._timings):
             forks[index] = self._forks(name, timing, levels)
             first[index] = self._first(name, timing, candidates)
-        return _Table(forks, (forks == self._epochs).mean(0), (forks == first).mean(0))
+        at_first, idle = forks == first, self._idle[forks]
+        return _Table(
+            forks,
+            never=(forks == self._epochs).mean(0),
+            at_first=(at_first & ~idle).mean(0),
+            needed=(at_first & idle).mean(0),
+        )
 
     def _forks(self, name: str, timing: _Timing, levels: Floats) -> Ints:
         raised = self._scores[timing.window][name] < levels[:, None]
@@ -214,6 +251,22 @@ class View:
             noise.model_copy(update={setting: int(value)}).earliest_injection() or 0
             for value in candidates
         ]
+
+
+def learned_nothing(losses: Sequence[float], epochs: int) -> NDArray[np.bool_]:
+    """For each epoch from 0 to ``epochs``: whether a training learned nothing from there on.
+
+    That is what noise that begins there meets: the loss of the epoch before it is compared with the
+    lowest from it on. Nothing is said of epochs 0 and ``epochs``, with no epoch before or after.
+
+    Args:
+        losses: the training loss of each epoch.
+    """
+    found = np.zeros(epochs + 1, dtype=np.bool_)
+    for epoch in range(1, min(epochs, len(losses))):
+        lowest = min(losses[epoch:epochs])
+        found[epoch] = lowest >= losses[epoch - 1] - LEARNED * abs(losses[epoch - 1])
+    return found
 
 
 def _left_out(reasons: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:

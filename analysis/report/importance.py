@@ -78,7 +78,11 @@ def importances(view: StudyView, index: int = 0) -> Importances:
         value, params = by_objective(trial.value)[index], point_of(space, trial.overrides)
         if params is not None and value is not None:
             points.append((params, value))
-    shared = [name for name in box if all(name in params for params, _ in points)]
+    shared = [
+        name
+        for name, distribution in box.items()
+        if not distribution.single() and all(name in params for params, _ in points)
+    ]
     # Means of as many images rightly classified may differ in their last bit.
     different = len({round(value, _DIGITS) for _, value in points})
     if not box or different < ENOUGH_VALUES:

@@ -57,8 +57,9 @@ _OPENING = (
 )
 """Policy and kind of the trials that a search opens with, for each magnitude in turn."""
 
-_OPENING_SCHEDULE = "cosine"
-"""As the reference decays all its noise, whatever it is told; it ends clean."""
+_OPENING_SCHEDULE = "exponential"
+"""Of the schedules the one that runs through a decade of magnitudes in 45 epochs, so that little
+lies between two half decades; and by the end there is hardly any noise left."""
 
 
 def distributions(base: TrainConfig) -> dict[str, BaseDistribution]:

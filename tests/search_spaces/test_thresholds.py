@@ -10,7 +10,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from search_spaces.calibration import calibrate
 from search_spaces.registry import get_space
-from search_spaces.thresholds import View, _at_least, _Table, _widest
+from search_spaces.thresholds import View, _at_least, _Table, _widest, learned_nothing
 from tests.search_spaces.test_calibration import BASE, history
 from trainables.noise.signals import SIGNALS
 
@@ -22,7 +22,12 @@ def table(
 ) -> _Table:
     """Rows of forks are timings, columns candidates."""
     nothing = [0.0] * len(forks[0])
-    return _Table(np.array(forks), np.array(never or nothing), np.array(at_first or nothing))
+    return _Table(
+        np.array(forks),
+        np.array(never or nothing),
+        np.array(at_first or nothing),
+        np.array(nothing),
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,6 +167,46 @@ def test_ranges_are_as_they_have_been(
     assert list(found.notes) == notes
 
 
+def test_what_counts_as_learning_nothing() -> None:
+    losses = [2.0, 1.0, 0.995, 0.991, 0.5, 0.5]
+    # From epoch 5 on 0.5 stays; before, all is compared with what comes later, and the last epochs
+    # too. Epochs 0 and 6 have nothing before or after them.
+    assert learned_nothing(losses, 6).tolist() == [False, False, False, False, False, True, False]
+    # A fall of a hundredth in all is nothing, one of more is something.
+    assert learned_nothing([1.0, 0.995, 0.99], 3)[1]
+    assert not learned_nothing([1.0, 0.995, 0.989], 3)[1]
+    assert not learned_nothing([1.0, math.nan, math.nan], 3)[1]
+
+
+@pytest.mark.parametrize("falling", [False, True])
+def test_a_signal_that_fires_at_once_is_kept_where_training_is_stuck(falling: bool) -> None:
+    # A gradient norm that never changes by a tenth looks stuck whatever the threshold.
+    course = history(
+        grad_norm=lambda p: 1 + 0.01 * math.sin(40 * p),
+        train_loss=lambda p: 2.0 - p if falling else 2.0 + 0.001 * math.sin(50 * p),
+    )
+    found = calibrate(get_space("adaptive_noise"), BASE, course)
+    notes = [note for note in found.notes if note.startswith("signal grad_norm_plateau")]
+    assert ("grad_norm_plateau" in found.dropped) is falling
+    assert ("the baseline learns nothing from there on" in notes[0]) is not falling
+
+
+@pytest.mark.parametrize("falling", [False, True])
+def test_a_signal_without_thresholds_is_kept_where_training_is_stuck(falling: bool) -> None:
+    course = history(
+        grad_norm=lambda p: 1 + p, train_loss=lambda p: 2.0 - p if falling else 2.0, jitter=0
+    )
+    space = get_space("adaptive_noise")
+    found = calibrate(space, BASE, course)
+    path = "noise/grad_plateau_threshold"
+    assert ("grad_norm_plateau" in found.dropped) is falling
+    assert (path in found.distributions) is not falling
+    if not falling:
+        assert found.distributions[path] == space.distributions(BASE)[path]
+        stays = f"signal grad_norm_plateau: {path} stays as it is; it injects as soon as it may"
+        assert any(note.startswith(stays) for note in found.notes)
+
+
 def test_a_setting_in_epochs_moves_the_first_epoch_with_it() -> None:
     space = get_space("adaptive_noise").distributions(BASE)
     view = View(space, BASE, history())
@@ -219,7 +264,7 @@ def test_a_signal_with_a_range_of_its_own_may_be_left_out() -> None:
     view = View({path: FloatDistribution(1e-5, 1.0)}, BASE, history())
     allowed = table([[6, 7], [7, 8]])
     tables = {"val_loss_plateau": allowed, "overfitting": allowed}
-    found = view._chosen(path, ("val_loss_plateau",), np.array([0.125, 0.25]), tables)
+    found = view._chosen(path, ("val_loss_plateau",), np.array([0.125, 0.25]), slice(0, 2), tables)
     assert found.dropped == {
         "overfitting": f"no range of {path} serves both it and val_loss_plateau"
     }

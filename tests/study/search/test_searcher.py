@@ -12,7 +12,11 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
+from search_spaces.calibration import as_written
+from search_spaces.conditions import to_overrides
 from search_spaces.registry import get_space
+from study.checks import check_study
+from study.config import StudyConfig
 from study.records.ledger_view import TrialRecord
 from study.search.outcome import judge_failure, judge_result
 from study.search.samplers import SAMPLERS, check_sampler, make_sampler
@@ -327,6 +331,80 @@ def test_a_journal_that_lost_trials_is_completed_from_the_ledger(tmp_path: Path)
     assert take(again, "b")[0] == "trial-0004"
 
 
+# A space with conditions, and an opening.
+
+NOISE = get_space("noise")
+NOISE_SPACE = as_written(NOISE, NOISE.distributions(BASE))
+
+
+def make_noise(folder: Path, opening: int = 3, **options: Any) -> StudySearcher:
+    return StudySearcher(
+        "s",
+        folder / "optuna.journal",
+        NOISE_SPACE.distributions,
+        objectives=("best_val_accuracy",),
+        epochs=EPOCHS,
+        conditions=NOISE_SPACE.conditions,
+        opening=NOISE_SPACE.opening[:opening],
+        **options,
+    )
+
+
+@pytest.mark.parametrize("sampler", [name for name, one in SAMPLERS.items() if one.conditional])
+def test_a_space_with_conditions_opens_with_its_opening(tmp_path: Path, sampler: str) -> None:
+    searcher = make_noise(tmp_path, sampler=sampler, seed=3)
+    for number in range(12):
+        key, overrides = take(searcher, str(number))
+        assert key == trial_key(number)
+        noise = apply_overrides(BASE, overrides).noise  # a valid one
+        if number < 3:
+            assert overrides == to_overrides(NOISE_SPACE.opening[number])
+        else:
+            assert ("noise/kind" in overrides) == (noise.policy == "always")
+        searcher.on_trial_complete(str(number), result(EPOCHS, 0.1 + number / 100))
+    searcher.finalise()
+    trials = stored(tmp_path)
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    assert trials[0].params == NOISE_SPACE.opening[0]
+    # Adaptive and static trials have other dimensions.
+    assert len({frozenset(trial.params) for trial in trials}) > 2
+
+
+def test_an_interrupted_opening_goes_on_where_it_was(tmp_path: Path) -> None:
+    searcher = make_noise(tmp_path)
+    searcher_took = take(searcher, "0")
+    again = make_noise(tmp_path)
+    assert len(stored(tmp_path)) == 3
+    assert take(again, "a") == searcher_took
+    taken = [take(again, name) for name in "bcd"]
+    assert [key for key, _ in taken] == ["trial-0001", "trial-0002", "trial-0003"]
+    assert [overrides for _, overrides in taken[:2]] == [
+        to_overrides(point) for point in NOISE_SPACE.opening[1:3]
+    ]
+
+
+def test_a_lost_journal_of_an_opening_and_a_search_is_made_anew(tmp_path: Path) -> None:
+    searcher = make_noise(tmp_path)
+    records = {}
+    for number in range(8):
+        key, overrides = take(searcher, str(number))
+        if number != 1:  # handed out, never recorded
+            records[key] = record(key, overrides, [0.1, 0.2, 0.3, 0.4, 0.5], "complete")
+    before = [trial.params for trial in stored(tmp_path)]
+    (tmp_path / "optuna.journal").unlink()
+    again = make_noise(tmp_path, opening=10, records=records)
+    trials = stored(tmp_path)
+    # Two more than were recorded: the opening is longer in a study that was extended.
+    assert [trial.state.name for trial in trials] == [
+        *("COMPLETE", "WAITING", *["COMPLETE"] * 6, "WAITING", "WAITING")
+    ]
+    for number in (0, 2, 3, 4, 5, 6, 7):
+        assert trials[number].params == before[number]
+    for name, number in zip("abc", (1, 8, 9), strict=True):
+        expected = to_overrides(NOISE_SPACE.opening[number])
+        assert take(again, name) == (trial_key(number), expected)
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samplers_are_seeded_and_go_on_without_repeating(tmp_path: Path, sampler: str) -> None:
     def ask(folder: Path, count: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -404,6 +482,19 @@ def test_unfit_samplers_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "optuna.journal").exists()
     for name in SAMPLERS:
         check_sampler(name, 1)
+
+
+def test_samplers_that_would_search_a_part_of_a_space_are_refused_by_name() -> None:
+    fit = {name for name, sampler in SAMPLERS.items() if sampler.conditional}
+    for name in SAMPLERS:
+        config = StudyConfig(space="noise", sampler=name, train=BASE)
+        if name in fit:
+            check_study(config)
+            continue
+        with pytest.raises(InputError, match=f"{name}.*space 'noise'.*take tpe or random, or ano"):
+            check_study(config)
+        check_study(config.model_copy(update={"space": "adaptive_noise"}))
+        check_study(config.model_copy(update={"configs": ({"noise/policy": "always"},)}))
 
 
 # Given configurations.
