@@ -202,6 +202,7 @@ def _share(line: StudyLine, path: str) -> str:
 def _cost_table(lines: Sequence[StudyLine]) -> Table:
     table = _table("cost", lines)
     costs = [line.cost for line in lines]
+    table.add_row("epochs trained, tuning", *(str(c.tuning_epochs) for c in costs))
     table.add_row("epochs trained, baselines", *(str(c.baseline_epochs) for c in costs))
     table.add_row("epochs trained, trials", *(str(c.trained) for c in costs))
     table.add_row("epochs reported, trials", *(str(c.reported) for c in costs))

@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.reading import StudyView
 from study.records.planned_run import baseline_key
-from study.records.summary import by_objective
+from study.records.values import by_objective, final_metrics
 from trainables.metrics import OBJECTIVES, STATISTICS
 
 Cell = str | float | int | bool | None
@@ -63,6 +63,8 @@ def trials_table(view: StudyView) -> TrialsTable:
         summarised = trial or pinned.get(record.key)
         if summarised is not None:
             row |= summarised.metrics
+        elif record.role == "tuning" and record.finished:
+            row |= final_metrics(record.history)
         row |= {path: _cell(value) for path, value in record.overrides.items()}
         found.append(row)
     columns = _columns(view, found)

@@ -1,4 +1,4 @@
-"""A study from Python: a pinned baseline, four trials of static noise, and what they gained."""
+"""A study from Python: a pinned baseline, four trials of static noise, a race, what they gained."""
 
 from study.api import run_study
 from study.config import StudyConfig
@@ -7,6 +7,7 @@ from trainables.config import DataConfig, OptimizerConfig, TrainConfig
 config = StudyConfig(
     name="from-python",
     trials=4,
+    race_seeds=4,
     space="static_noise",
     train=TrainConfig(
         data=DataConfig(dataset="digits", batch_size=64),
@@ -16,4 +17,4 @@ config = StudyConfig(
 )
 summary = run_study(config)
 for trial in summary.trials:
-    print(trial.trial_id, trial.state, trial.value, trial.paired_difference)
+    print(trial.trial_id, trial.state, trial.value, trial.mean_difference, trial.n)

@@ -1,7 +1,8 @@
 """The typed configuration of a study: the base run, the search over it, and the resources."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, field_validator, model_validator
 
@@ -9,9 +10,14 @@ from search_spaces.registry import SPACES
 from trainables.config import TrainConfig
 from trainables.errors import nearest
 from trainables.metrics import OBJECTIVES, check_objectives
-from trainables.settings import FrozenConfig, setting
+from trainables.settings import FrozenConfig, merge, setting
 
 _ADDRESS = re.compile(r"(ray://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}")
+
+RACE_SEEDS = 15
+"""Seeds of a race's winner, unless told otherwise (docs/lab-notes.md has what was tried)."""
+
+MOST_RACE_SEEDS = 1000
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
@@ -20,6 +26,7 @@ MAY_CHANGE: frozenset[str] = frozenset(
         "storage",
         "work_dir",
         "trials",
+        "race_seeds",
         "time_budget",
         "cpus_per_trial",
         "gpus_per_trial",
@@ -122,6 +129,13 @@ class RunsConfig(FrozenConfig):
         return self
 
 
+class Untuned(FrozenConfig):
+    """What the base run was configured with, where tuning has put other values in its place."""
+
+    lr: float
+    weight_decay: float
+
+
 class StudyConfig(RunsConfig):
     """Everything that decides a study: ``DIR/NAME/study.json`` holds one."""
 
@@ -141,6 +155,16 @@ class StudyConfig(RunsConfig):
     )
     baseline_seeds: int = setting(
         2, "seeds the pinned baseline is trained on", option="--baseline-seeds", ge=1
+    )
+    tune_baseline: int = setting(
+        0,
+        "trainings without noise that first tune the baseline's learning rate and weight decay "
+        "(0: none; else at least 4)",
+        option="--tune-baseline",
+        ge=0,
+    )
+    untuned: Untuned | None = setting(
+        None, "the base run's learning rate and weight decay before they were tuned"
     )
     configs: tuple[dict[str, Any], ...] | None = setting(
         None, "exactly these overrides are run instead of a search"
@@ -163,9 +187,18 @@ class StudyConfig(RunsConfig):
         "set the ranges of the thresholds from the baseline's own statistics",
         option="--calibrate",
     )
+    race_seeds: int | None = setting(
+        None,
+        "seeds of the race's winner: after the search the best trials get more seeds, stage by "
+        f"stage, the rest none (1: no race; None: {RACE_SEEDS}, and no race of --configs)",
+        option="--race-seeds",
+        ge=1,
+        le=MOST_RACE_SEEDS,
+    )
     time_budget: float | None = setting(
         None,
-        "seconds after which the study ends (the baseline is finished first)",
+        "seconds after which the study ends (tuning and baseline are finished first; the race has "
+        "its share of them)",
         option="--time-budget",
         gt=0,
     )
@@ -175,6 +208,18 @@ class StudyConfig(RunsConfig):
     def _objectives_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         check_objectives(value)
         return value
+
+    @field_validator("tune_baseline")
+    @classmethod
+    def _enough_to_choose(cls, value: int) -> int:
+        if 0 < value < 4:
+            raise ValueError("allowed: 0 (no tuning), or at least 4")
+        return value
+
+    @property
+    def is_to_be_tuned(self) -> bool:
+        """Whether the base run waits for the tuning to choose its learning rate."""
+        return self.tune_baseline > 0 and self.untuned is None
 
     @property
     def multi_objective(self) -> bool:
@@ -196,6 +241,13 @@ class StudyConfig(RunsConfig):
         return self.trials if self.configs is None else len(self.configs)
 
     @property
+    def most_race_seeds(self) -> int:
+        """Seeds of the race's winner, the search's own included; 1: there is no race."""
+        if self.race_seeds is not None:
+            return self.race_seeds
+        return RACE_SEEDS if self.configs is None else 1
+
+    @property
     def grace(self) -> int:
         """Epochs after a trial's first injection in which it is not judged."""
         if self.grace_epochs is not None:
@@ -208,10 +260,46 @@ class StudyConfig(RunsConfig):
         return self.early_stopping and not self.multi_objective
 
 
+AnyRuns = TypeVar("AnyRuns", bound=RunsConfig)
+
+
+def as_asked(config: AnyRuns) -> AnyRuns:
+    """The configuration as it was asked for: what tuning has changed in it is taken back."""
+    if not isinstance(config, StudyConfig) or config.untuned is None:
+        return config
+    return _with_base(config, config.untuned.lr, config.untuned.weight_decay, None)
+
+
+def asked_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for the content of a study's file, which is not yet validated."""
+    untuned = values.get("untuned")
+    if not isinstance(untuned, dict):
+        return dict(values)
+    return merge(values, {"untuned": None, "train": {"optimizer": untuned}})
+
+
+def as_tuned(config: StudyConfig, lr: float, weight_decay: float) -> StudyConfig:
+    """A configuration as it was asked for, with what tuning chose in its base run."""
+    optimizer = config.train.optimizer
+    before = Untuned(lr=optimizer.lr, weight_decay=optimizer.weight_decay)
+    return _with_base(config, lr, weight_decay, before)
+
+
+def _with_base(config: AnyRuns, lr: float, weight_decay: float, untuned: Untuned | None) -> AnyRuns:
+    changed = {"lr": lr, "weight_decay": weight_decay}
+    optimizer = config.train.optimizer.model_copy(update=changed)
+    train = config.train.model_copy(update={"optimizer": optimizer})
+    return config.model_copy(update={"train": train, "untuned": untuned})
+
+
 def differences(stored: RunsConfig, wanted: RunsConfig) -> list[str]:
-    """Settings in which ``wanted`` differs from ``stored`` though they may not, one line each."""
+    """Settings in which ``wanted`` differs from ``stored`` though they may not, one line each.
+
+    Both count as they were asked for, so that the same command goes on with a tuned study.
+    """
     lines: list[str] = []
-    _compare(stored.model_dump(mode="json"), wanted.model_dump(mode="json"), "", lines)
+    before, now = (as_asked(config).model_dump(mode="json") for config in (stored, wanted))
+    _compare(before, now, "", lines)
     return lines
 
 

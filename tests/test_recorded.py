@@ -227,8 +227,15 @@ def test_a_finished_study_is_listed_reported_exported_and_compared(tmp_path: Pat
     assert [best["trial_id"], f"{best['paired_difference']:+.4f}"] == line.split()[-4:-2]
 
     run(tmp_path, "noise-analysis", "confirm", "finished", "--out", "confirmed")
-    assert read(tmp_path / "confirmed" / "confirm.json") == read(expected / "confirm.json")
-    assert told_by(tmp_path / "confirmed" / "confirm.md") == told_by(expected / "confirm.md")
+    confirmed = read(tmp_path / "confirmed" / "confirm.json")
+    without_clocks = confirmed["notes"].pop()
+    assert "begun without clocks: timing was not held against" in without_clocks
+    for trial in confirmed["trials"]:
+        assert [trial.pop(name) for name in ("clock", "against_clock", "own_clock")] == [{}, {}, []]
+    assert confirmed == read(expected / "confirm.json")
+    told = " ".join(told_by(tmp_path / "confirmed" / "confirm.md"))
+    assert told.count(without_clocks) == 1
+    assert told.replace(f"{without_clocks} ", "").split() == told_by(expected / "confirm.md")
 
     run(tmp_path, "noise-analysis", "export", "finished", "--out", "exported")
     trials = (tmp_path / "exported" / "trials.csv").read_text()
@@ -281,8 +288,11 @@ def test_a_finished_study_goes_on_without_training_and_is_confirmed_further(
         fresh, "complete"
     )
     run(tmp_path, "noise-analysis", "confirm", "finished")
+    # Begun before there were clocks, it goes on without.
+    assert read(folder / "confirm" / "confirm_config.json")["clock"] is False
     confirmed = read(folder / "confirm.json")
     assert confirmed["seeds"] == [2, 3, 4]
+    assert confirmed["notes"][-1].startswith("This confirmation was begun without clocks")
     for metric, old in read(tmp_path / "expected" / "confirm.json")["baseline"].items():
         values = confirmed["baseline"][metric]["values"]
         assert {seed: values[seed] for seed in ("2", "3")} == old["values"]

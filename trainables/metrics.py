@@ -14,6 +14,9 @@ Mode = Literal["max", "min"]
 GAP_EPOCHS = 10
 """Epochs that the objective ``generalization_gap`` is averaged over."""
 
+TAIL_SHARE = 10
+TAIL_EPOCHS = 3
+"""A tail is the last tenth of a history, rounded up, and never less than three epochs."""
 
 NEVER_INFINITE = ("train_loss", "val_loss", "grad_norm", "weight_update_norm")
 """Statistics that are finite numbers unless training has diverged."""
@@ -80,15 +83,39 @@ def _generalization_gap(history: Sequence[EpochMetrics]) -> float:
     return math.fsum(row.train_accuracy - row.val_accuracy for row in last) / len(last)
 
 
+def _tail_mean(history: Sequence[EpochMetrics], statistic: str) -> float:
+    """The mean over the history's tail; not finite where an epoch of the tail is not."""
+    tail = history[-max(TAIL_EPOCHS, math.ceil(len(history) / TAIL_SHARE)) :]
+    values = [float(getattr(row, statistic)) for row in tail]
+    try:
+        return math.fsum(values) / len(values)
+    except (OverflowError, ValueError):
+        # An exact sum refuses what a plain one can do: values near the largest double, ∞ − ∞.
+        return sum(value / len(values) for value in values)
+
+
 _OBJECTIVES: dict[str, tuple[Mode, Callable[[Sequence[EpochMetrics]], float]]] = {
     "best_val_accuracy": ("max", lambda history: max(row.val_accuracy for row in history)),
     "final_val_accuracy": ("max", lambda history: history[-1].val_accuracy),
     "best_val_loss": ("min", lambda history: min(row.val_loss for row in history)),
     "generalization_gap": ("min", _generalization_gap),
+    "tail_val_accuracy": ("max", lambda history: _tail_mean(history, "val_accuracy")),
+    "tail_val_loss": ("min", lambda history: _tail_mean(history, "val_loss")),
 }
 
 OBJECTIVES: dict[str, Mode] = {name: mode for name, (mode, _) in _OBJECTIVES.items()}
 """Objective name → whether it is maximised or minimised."""
+
+DIVERGED = "diverged"
+"""What the reason of a run begins with whose training gave a number that is not finite."""
+
+
+def guessing(objective: str, classes: int) -> float | None:
+    """An objective's value for a model that knows nothing; None where that says nothing."""
+    if objective.endswith("accuracy"):
+        return 1 / classes
+    return math.log(classes) if objective.endswith("loss") else None
+
 
 TEST_FIGURES: tuple[str, ...] = ("test_accuracy", "test_loss")
 """Figures on the test set with the best weights by validation; never an objective of a search."""

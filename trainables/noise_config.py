@@ -39,7 +39,7 @@ class NoiseConfig(FrozenConfig):
         "off",
         "off: no noise, the baseline; always: static noise of one kind in every epoch; "
         "on_stagnation: adaptive noise, when the signals say that training is stuck "
-        "(planned: for placebos only, whose configuration files hold the plan)",
+        "(planned: for placebos and clocks, whose configuration files hold the plan)",
         option="--policy",
     )
     kind: KindName = setting(

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
+_NOISELESS = frozenset({"baseline", "tuning"})
+"""The roles of runs that start from no other."""
+
 
 @dataclass(frozen=True)
 class TrialSpec:
@@ -78,8 +81,8 @@ def data_key(config: TrainConfig) -> str:
 class NoiseTrainable(tune.Trainable):
     """One trial: one epoch a step, forked from its baseline where that is possible.
 
-    Its configuration is ``{"key", "role", "overrides_json"}``; ``TrialSpec`` is bound with
-    ``tune.with_parameters``.
+    Its configuration is ``{"key", "role", "overrides_json"}``, with ``baseline_json`` where its
+    baseline is not in ``TrialSpec``, which is bound with ``tune.with_parameters``.
     """
 
     def setup(self, config: dict[str, Any], spec: TrialSpec | None = None) -> None:
@@ -98,6 +101,7 @@ class NoiseTrainable(tune.Trainable):
         self._key: str = config["key"]
         self._role: str = config.get("role", "trial")
         self._overrides: dict[str, Any] = json.loads(config["overrides_json"])
+        self._baseline: list[Row] = json.loads(config.get("baseline_json", "[]"))
         self._training: Training | None = None
         self._start_epoch = 0
         self._note = ""
@@ -126,7 +130,7 @@ class NoiseTrainable(tune.Trainable):
         training = Training(config, self._data(config))
         if self._resume(training):
             return training
-        if self._role != "baseline" and self._spec.fork:
+        if self._role not in _NOISELESS and self._spec.fork:
             self._fork(training)
         return training
 
@@ -152,8 +156,8 @@ class NoiseTrainable(tune.Trainable):
 
     def _fork(self, training: Training) -> None:
         digest = baseline_digest(training.config)
-        rows = self._spec.baselines.get(digest)
-        if rows is None:
+        rows = self._baseline or self._spec.baselines.get(digest)
+        if not rows:
             return
         noise, epochs = training.config.noise, training.config.epochs
         history = [EpochMetrics.from_dict(row) for row in rows]

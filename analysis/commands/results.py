@@ -161,7 +161,7 @@ def compare(options: CompareOptions) -> int:
 @subcommand(f"{PROG} confirm", StudyOptions)
 def confirm(options: StudyOptions) -> int:
     """Say from the fresh seeds of noise-study confirm whether the best configurations beat the
-    baseline and their placebos; writes confirm.json and confirm.md.
+    baseline and their controls, placebo and clock; writes confirm.json and confirm.md.
     """
     from analysis.confirm.markdown import write_confirm
     from analysis.confirm.report import confirm_report

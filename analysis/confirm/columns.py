@@ -13,8 +13,10 @@ WAYS = (
     ("against_baseline", "{trial} − baseline"),
     ("placebo", "placebo − baseline"),
     ("against_placebo", "{trial} − placebo"),
+    ("clock", "clock − baseline"),
+    ("against_clock", "{trial} − clock"),
 )
-"""The three comparisons: a trial's field, and its heading."""
+"""The comparisons: a trial's field, and its heading."""
 
 
 class Column(NamedTuple):
@@ -60,7 +62,7 @@ _VERDICT = Column("verdict", lambda row: row.verdict)
 
 DIFFERENCES = (_N, _MEAN, _SD, _T, _BCA)
 TESTS = (_P_T, _HOLM, _wilcoxon(" †"), _D, _VERDICT)
-THREE_WAYS = (_N, _MEAN, _T, _HOLM, _VERDICT)
+EACH_WAY = (_N, _MEAN, _T, _HOLM, _VERDICT)
 COMPARISON = (
     Column("better", lambda row: row.better),
     *DIFFERENCES,
@@ -97,3 +99,8 @@ def legend(report: ConfirmReport) -> Iterator[str]:
         "level). BCa intervals are too narrow for few seeds. d: mean / sd of the differences "
         "(Cohen's d_z). Promised and confirmed: differences from the baseline."
     )
+    if any(trial.clock for trial in report.trials):
+        yield (
+            "Placebo: a configuration's own noise at random epochs after the warm-up. Clock: from "
+            "the warm-up's end on. Its timing is shown to matter where it is better than both."
+        )

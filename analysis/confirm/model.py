@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from study.records.summary import ResultPart
+from study.records.values import ResultPart
 
 
 class MetricComparison(ResultPart):
@@ -67,7 +67,7 @@ class SearchScore(ResultPart):
 
 
 class ConfirmedTrial(ResultPart):
-    """A configuration, compared three ways.
+    """A configuration, compared with its baseline and its controls.
 
     Attributes:
         rank: its place in the search, from 1.
@@ -75,7 +75,9 @@ class ConfirmedTrial(ResultPart):
         against_baseline: configuration − baseline, by metric.
         placebo: placebo − baseline; empty if it can have no placebo.
         against_placebo: configuration − placebo; likewise.
-        sentences: the verdict, the placebo's and the winner's curse, in words.
+        clock, against_clock: likewise; empty in confirmations begun before there were clocks, too.
+        own_clock: seeds on which the configuration is its own clock, which was not trained again.
+        sentences: the verdict, the controls', the timing's and the winner's curse, in words.
     """
 
     trial: str
@@ -84,6 +86,9 @@ class ConfirmedTrial(ResultPart):
     against_baseline: dict[str, MetricComparison]
     placebo: dict[str, MetricComparison]
     against_placebo: dict[str, MetricComparison]
+    clock: dict[str, MetricComparison]
+    against_clock: dict[str, MetricComparison]
+    own_clock: tuple[int, ...]
     search: SearchScore
     sentences: tuple[str, ...]
 

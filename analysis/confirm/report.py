@@ -1,7 +1,8 @@
 """Is the gain real? A confirmation's comparisons as a table, in words, and as files.
 
-Three comparisons of each configuration, over the fresh seeds: with the baseline, of its placebo
-with the baseline, and with its placebo. The verdict rests on the first, in test accuracy.
+Five comparisons of each configuration, over the fresh seeds: with the baseline, and of each of its
+controls, the placebo and the clock, with the baseline and with the configuration. The verdict rests
+on the first, in test accuracy; what is said of timing on those with the controls.
 """
 
 import statistics as stats
@@ -18,32 +19,41 @@ from analysis.confirm.words import answer_sentences, footnotes, missing_runs_tex
 from study.campaigns.confirm_plan import DECIDING, METRICS
 from study.campaigns.confirmation import Confirmation
 from study.records.planned_run import Role
-from study.records.summary import by_objective
+from study.records.values import by_objective
 from study.statistics.comparison import Comparison, WinnersCurse, winners_curse
 from study.statistics.estimate import ALPHA, Interval
 from trainables.metrics import OBJECTIVES
 
+_COMPARED: dict[str, tuple[Role, Role]] = {
+    "against_baseline": ("confirm", "baseline"),
+    "placebo": ("placebo", "baseline"),
+    "against_placebo": ("confirm", "placebo"),
+    "clock": ("clock", "baseline"),
+    "against_clock": ("confirm", "clock"),
+}
+"""A field of ``ConfirmedTrial`` → what is compared there, and with what."""
+
 
 def confirm_report(confirmation: Confirmation) -> ConfirmReport:
-    against_baseline = _by_metric(confirmation, "confirm", "baseline")
-    placebo = _by_metric(confirmation, "placebo", "baseline")
-    against_placebo = _by_metric(confirmation, "confirm", "placebo")
+    families = {
+        field: {metric: confirmation.compared(metric, *roles) for metric in METRICS}
+        for field, roles in _COMPARED.items()
+    }
     fresh = confirmation.config.fresh_seeds
     used = [s for s in fresh if confirmation.record("baseline", "", s) is not None]
     ranks = {trial: rank for rank, trial in enumerate(confirmation.promised, start=1)}
 
     def confirmed(trial: str) -> ConfirmedTrial:
-        three = [_of(trial, part) for part in (against_baseline, placebo, against_placebo)]
-        search, promised = _search_score(confirmation, trial, against_baseline)
+        ways = {field: _of(trial, family) for field, family in families.items()}
+        search, promised = _search_score(confirmation, trial, families["against_baseline"])
         return ConfirmedTrial(
             trial=trial,
             rank=ranks[trial],
             overrides=dict(confirmation.search.trials[trial].overrides),
-            against_baseline=_rows(three[0]),
-            placebo=_rows(three[1]),
-            against_placebo=_rows(three[2]),
+            own_clock=confirmation.own_clock(trial),
+            **{field: _rows(way) for field, way in ways.items()},
             search=search,
-            sentences=tuple(answer_sentences(trial, confirmation, three, search, promised)),
+            sentences=tuple(answer_sentences(trial, confirmation, ways, search, promised)),
         )
 
     design = confirmation.config.design
@@ -63,10 +73,6 @@ def confirm_report(confirmation: Confirmation) -> ConfirmReport:
 
 _Family = dict[str, dict[str, Comparison]]
 """Metric → trial → comparison."""
-
-
-def _by_metric(confirmation: Confirmation, of: Role, against: Role) -> _Family:
-    return {metric: confirmation.compared(metric, of, against) for metric in METRICS}
 
 
 def _of(trial: str, family: _Family) -> dict[str, Comparison]:

@@ -10,9 +10,9 @@ from rich.table import Table
 from analysis.confirm.columns import (
     CANNOT_REJECT,
     DIFFERENCES,
+    EACH_WAY,
     SEARCH,
     TESTS,
-    THREE_WAYS,
     WAYS,
     Column,
     cells,
@@ -43,7 +43,7 @@ def print_confirm(console: Console, report: ConfirmReport) -> None:
             tests.caption = f"† {CANNOT_REJECT}: so few differences can give no p below {ALPHA:g}"
         console.print(tests)
         if trial.placebo:
-            console.print(_three_ways(trial))
+            console.print(_each_way(trial))
     console.print(_search(report))
     for line in legend(report):
         console.print(line, style="dim", highlight=False, markup=False)
@@ -59,16 +59,16 @@ def _by_metric(trial: ConfirmedTrial, what: str, columns: Sequence[Column]) -> T
     return table
 
 
-def _three_ways(trial: ConfirmedTrial) -> Table:
-    title = f"{trial.trial}: {DECIDING.replace('_', ' ')}, three ways"
-    table = _table(title, "difference", THREE_WAYS)
+def _each_way(trial: ConfirmedTrial) -> Table:
+    title = f"{trial.trial}: {DECIDING.replace('_', ' ')}, each way"
+    table = _table(title, "difference", EACH_WAY)
     # In 80 columns the words give way, not the figures.
     table.columns[-1].no_wrap = False
     for field, label in WAYS:
-        # The title names the trial.
-        table.add_row(
-            *cells(label.format(trial="trial"), THREE_WAYS, getattr(trial, field)[DECIDING])
-        )
+        rows = getattr(trial, field)
+        if rows:
+            # The title names the trial.
+            table.add_row(*cells(label.format(trial="trial"), EACH_WAY, rows[DECIDING]))
     return table
 
 

@@ -1,55 +1,95 @@
 """What a confirmation says, in sentences."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 from analysis.confirm.model import SearchScore
-from study.campaigns.confirm_plan import DECIDING, ROLES
+from study.campaigns.confirm_plan import CONTROLS, DECIDING, ROLES
 from study.campaigns.confirmation import Confirmation
+from study.records.planned_run import Role
 from study.records.summary import study_notes
 from study.statistics.comparison import Comparison, Verdict, WinnersCurse
+
+_NOISE_OF: dict[Role, str] = {
+    "placebo": "the same noise at random epochs",
+    "clock": "the same noise from the end of the warm-up on",
+}
+"""A control's role → what it has."""
 
 
 def answer_sentences(
     trial: str,
     confirmation: Confirmation,
-    three: Sequence[dict[str, Comparison]],
+    ways: Mapping[str, dict[str, Comparison]],
     search: SearchScore,
     curse: WinnersCurse | None,
 ) -> Iterator[str]:
-    against_baseline, placebo, against_placebo = three
+    """``ways``: the fields of ``ConfirmedTrial`` that compare → comparisons by metric."""
     metric = DECIDING.replace("_", " ")
-    yield f"{trial}, {metric} beside the baseline: {against_baseline[DECIDING].sentence()}."
+    decisive = {field: way[DECIDING] for field, way in ways.items() if way}
+    yield f"{trial}, {metric} beside the baseline: {decisive['against_baseline'].sentence()}."
     if confirmation.has_no_placebo(trial):
+        neither = "neither placebo nor clock" if confirmation.config.clock else "no placebo"
         yield (
-            f"{trial} can have no placebo: its noise fills the epochs after its warm-up. Whether "
+            f"{trial} can have {neither}: its noise fills the epochs after its warm-up. Whether "
             "its timing matters can't be told."
         )
-    elif against_placebo and against_placebo[DECIDING].estimate.n:
-        yield _placebo_sentence(
-            trial, against_baseline[DECIDING], placebo[DECIDING], against_placebo[DECIDING]
-        )
+    else:
+        yield from _timing_sentences(trial, decisive, confirmation.own_clock(trial))
     if curse is not None:
         yield _curse_sentence(trial, search, curse)
 
 
-def _placebo_sentence(
-    trial: str, beside_baseline: Comparison, placebo: Comparison, beside_placebo: Comparison
-) -> str:
-    """Three ways: was it the noise, its timing, or neither?"""
-    gained = beside_baseline.verdict is Verdict.BETTER
-    if beside_placebo.verdict is Verdict.BETTER:
-        meaning = "when its noise came mattered, not only that it came"
-    elif beside_placebo.verdict is Verdict.WORSE:
-        meaning = "the same noise at random epochs does better"
-    elif gained and placebo.verdict is Verdict.BETTER:
-        meaning = "the same noise at random epochs helps, too: its timing is not shown to matter"
-    elif gained:
-        meaning = "whether its timing matters, or just the noise, is not shown"
-    else:
-        meaning = "neither noise nor its timing is shown to help"
+def _timing_sentences(
+    trial: str, decisive: Mapping[str, Comparison], own_clock: tuple[int, ...]
+) -> Iterator[str]:
+    """Was it the noise, its timing, or neither? What each control says, then both together."""
+    gained = decisive["against_baseline"].verdict is Verdict.BETTER
+    verdicts: dict[Role, Verdict] = {}
+    for role in CONTROLS:
+        beside = decisive.get(f"against_{role}")
+        if beside is None or not beside.estimate.n:
+            continue
+        verdicts[role] = beside.verdict
+        meaning = _meaning(role, beside.verdict, decisive[role].verdict, gained=gained)
+        own = ""
+        if role == "clock" and own_clock:
+            own = f"on the seeds {', '.join(map(str, own_clock))} it is its own clock; "
+        yield (
+            f"{trial} beside its {role}, {_NOISE_OF[role]}: {meaning} ({own}{beside.sentence()}; "
+            f"{role} beside the baseline: {decisive[role].sentence()})."
+        )
+    if Verdict.BETTER in verdicts.values():
+        yield _timing_sentence(trial, verdicts)
+
+
+def _meaning(role: Role, beside: Verdict, control: Verdict, *, gained: bool) -> str:
+    """What one control says; that it is beaten says something with the other control only."""
+    if beside is Verdict.BETTER:
+        return "it does better"
+    if beside is Verdict.WORSE:
+        return f"its {role} does better"
+    if gained and control is Verdict.BETTER:
+        return f"its {role} helps, too: its timing is not shown to matter"
+    if gained:
+        return "whether its timing matters, or just the noise, is not shown"
+    return "neither noise nor its timing is shown to help"
+
+
+def _timing_sentence(trial: str, verdicts: Mapping[Role, Verdict]) -> str:
+    """Of a trial that beats a control: timing mattered if it beats both."""
+    beaten = [role for role in CONTROLS if verdicts.get(role) is Verdict.BETTER]
+    if len(beaten) == len(CONTROLS):
+        return (
+            f"When the noise of {trial} came mattered, not only that it came: it beats both its "
+            "placebo and its clock."
+        )
+    (other,) = set(CONTROLS) - set(beaten)
+    but = f"is not shown to beat its {other}"
+    if other not in verdicts:
+        but = f"was not held against its {other}"
     return (
-        f"{trial} beside its placebo, the same noise at random epochs: {meaning} "
-        f"({beside_placebo.sentence()}; placebo beside the baseline: {placebo.sentence()})."
+        f"That the timing of {trial} matters is not shown: it beats its {beaten[0]}, but {but}, "
+        f"{_NOISE_OF[other]}."
     )
 
 
@@ -88,5 +128,11 @@ def footnotes(confirmation: Confirmation) -> Iterator[str]:
         yield (
             "The number of seeds was decided by the test accuracy beside the baseline (sequential "
             "design, alpha spending after Lan and DeMets 1983); the error level holds for that "
-            "comparison, and only roughly for other metrics and for placebos."
+            "comparison, and only roughly for other metrics and for the controls."
+        )
+    if not confirmation.config.clock:
+        yield (
+            "This confirmation was begun without clocks: timing was not held against the same "
+            "noise from the end of the warm-up on. A placebo's noise begins later than that, and "
+            "may look worse for it."
         )

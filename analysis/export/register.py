@@ -84,9 +84,10 @@ def _searched(view: StudyView) -> Winner:
     if gain is None:
         reason = "it can't be compared with the baseline of its seed"
     else:
+        seeds = "of its seed" if best.place is None else f"on {best.n} seeds of the race"
         reason = (
-            f"{gain:+.4f} better in {name} than the baseline of its seed in the search, which is "
-            "partly luck: not confirmed on fresh seeds"
+            f"{gain:+.4f} better in {name} than the baseline {seeds}, which may be luck: it is not "
+            "confirmed on fresh seeds"
         )
     return Winner(best.trial_id, gain is not None and gain > 0, reason, metrics)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from analysis.reading import StudyView
 from study.formats import DASH, markdown_table, mean_sd, number, signed
-from study.records.summary import by_objective
+from study.records.values import by_objective
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from analysis.reading import StudyView
 from study.records.ledger_view import TrialRecord
 from study.records.summary import TrialSummary
+from study.records.verdict import verdict as search_verdict
 
 STATIC_SHARE = 0.9
 """Share of epochs with a signal from which on adaptive noise is static in all but name."""
@@ -114,32 +115,26 @@ def verdict(view: StudyView) -> list[str]:
     if view.config.multi_objective:
         front = view.summary.best if isinstance(view.summary.best, list) else []
         return [f"{len(front)} trials lie on the Pareto front: {', '.join(front)}.", _LUCK]
-    gain = better_by(view, best)
-    if gain is None:
+    if better_by(view, best) is None:
         return ["The best trial can't be compared with the baseline of its seed."]
-    spread = band.high - band.low
-    if gain <= 0:
-        first = f"No trial beats the baseline of its seed (the best, {best.trial_id}: {-gain:.4f}"
-        equal = "" if gain else ", i.e. equal"
-        return [f"{first} behind{equal}).", band.sentence() + "."]
-    if len(band.values) < 2:
-        where = "whose range is not known from one seed"
-    else:
-        how = "within" if gain <= spread else "more than"
-        where = f"{how} the range of the baseline over its {len(band.values)} seeds ({spread:.4f})"
-    line = f"{best.trial_id} is ahead of the baseline of its seed by {gain:.4f} {band.objective}"
-    return [f"{line}, {where}.", band.sentence() + ".", _LUCK]
+    lines = [
+        f"{line[0].upper()}{line[1:]}." for line in search_verdict(view.config, view.summary, best)
+    ]
+    return [*lines, band.sentence() + ".", _LUCK]
 
 
 _LUCK = (
-    "The best of many trials is partly luck, and this is validation data on one seed: only fresh "
-    "seeds and the test set can confirm it."
+    "The best of many trials is partly luck, and this is validation data: only a confirmation, on "
+    "fresh seeds and the test set, decides."
 )
 
 
 def better_by(view: StudyView, trial: TrialSummary, index: int = 0) -> float | None:
-    """The paired difference in the objective's better direction: positive is better."""
-    paired = trial.paired_difference
+    """The paired difference in the objective's better direction: positive is better.
+
+    Of a trial that raced it is the mean over the seeds after its last selection.
+    """
+    paired = trial.paired_difference if trial.place is None else trial.mean_difference
     value = paired[index] if isinstance(paired, list) else paired
     if value is None:
         return None
@@ -148,7 +143,7 @@ def better_by(view: StudyView, trial: TrialSummary, index: int = 0) -> float | N
 
 @dataclass(frozen=True)
 class Cost:
-    """What the study cost, in epochs; the trials' but for ``baseline_epochs``.
+    """What the study cost, in epochs; the trials' but for the first two.
 
     Attributes:
         shared: reported without training: the baselines' own (saved by forking).
@@ -157,6 +152,7 @@ class Cost:
         seconds: wall time of training, summed over the runs.
     """
 
+    tuning_epochs: int
     baseline_epochs: int
     trained: int
     reported: int
@@ -167,7 +163,13 @@ class Cost:
 
     def sentences(self) -> list[str]:
         share = f" ({self.trained / self.reported:.0%})" if self.reported else ""
+        tuned = (
+            f"{self.tuning_epochs} epochs tuned the baseline, {self.trained} the noise."
+            if self.tuning_epochs
+            else f"No epoch tuned the baseline, {self.trained} the noise (--tune-baseline)."
+        )
         return [
+            tuned,
             f"Trials reported {self.reported} epochs, of which {self.trained}{share} were trained; "
             f"forking from the baseline saved {self.shared}.",
             f"Early stopping saved {self.stopped} epochs; failed trials cost {self.failed}.",
@@ -177,16 +179,18 @@ class Cost:
 
 
 def cost(view: StudyView) -> Cost:
-    trials, pinned = view.state.by_role("trial"), view.state.by_role("baseline")
+    trials = (*view.state.by_role("trial"), *view.state.by_role("race"))
+    tuning, pinned = view.state.by_role("tuning"), view.state.by_role("baseline")
     budget = view.config.train.epochs
     return Cost(
+        tuning_epochs=sum(len(r.history) for r in tuning),
         baseline_epochs=sum(len(r.history) for r in pinned),
         trained=sum(len(r.history) - r.shared_epochs for r in trials),
         reported=sum(len(r.history) for r in trials),
         shared=sum(r.shared_epochs for r in trials),
         stopped=sum(budget - len(r.history) for r in trials if r.state == "pruned"),
         failed=sum(len(r.history) - r.shared_epochs for r in trials if r.state == "failed"),
-        seconds=math.fsum(r.seconds or 0.0 for r in (*trials, *pinned)),
+        seconds=math.fsum(r.seconds or 0.0 for r in (*tuning, *trials, *pinned)),
     )
 
 

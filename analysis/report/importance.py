@@ -19,11 +19,17 @@ from analysis.reading import StudyView
 from search_spaces.calibration import CalibratedSpace, as_written
 from search_spaces.conditions import build_point, from_overrides
 from search_spaces.registry import get_space
+from study.records.values import by_objective
 from study.search.optuna_parts import contains
 from trainables.settings import read_mapping
 
 ENOUGH_PER_SETTING = 5
 """Trials for each searched setting below which importances are little more than noise."""
+
+ENOUGH_VALUES = 8
+"""Different values of the objective below which there is nothing to share out among settings."""
+
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Importances:
     Attributes:
         trials: complete trials that they rest on.
         fanova, ped_anova: path → share, in fANOVA's order; empty where it can't be computed.
-        warning: why not to trust them; empty if there is no reason.
+        warning: why there are none, or not to trust them; empty if there is no reason.
     """
 
     objective: str
@@ -67,22 +73,24 @@ def importances(view: StudyView, index: int = 0) -> Importances:
     name = view.config.objective[index]
     space = searched(view)
     box = space.distributions
-    points = []
+    points: list[tuple[dict[str, Any], float]] = []
     for trial in view.complete:
-        values = trial.value if isinstance(trial.value, list) else [trial.value]
-        params = point_of(space, trial.overrides)
-        if params is not None and values[index] is not None:
-            points.append((params, values[index]))
+        value, params = by_objective(trial.value)[index], point_of(space, trial.overrides)
+        if params is not None and value is not None:
+            points.append((params, value))
     shared = [
         name
         for name, distribution in box.items()
         if not distribution.single() and all(name in params for params, _ in points)
     ]
-    if not box or len(points) < 4 or len({value for _, value in points}) < 2:
+    # Means of as many images rightly classified may differ in their last bit.
+    different = len({round(value, _DIGITS) for _, value in points})
+    if not box or different < ENOUGH_VALUES:
         why = (
             "the study ran given configurations, not a search"
             if not box
-            else f"{len(points)} complete trials with different values are too few for any estimate"
+            else f"none is computed: the {len(points)} complete trials have {different} different "
+            f"values of {name}, and {ENOUGH_VALUES} are the least for an estimate"
         )
         return Importances(name, len(points), {}, {}, why)
     optuna.logging.set_verbosity(optuna.logging.WARNING)

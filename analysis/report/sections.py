@@ -17,11 +17,20 @@ from analysis.reading import StudyView
 from analysis.report import setting_pictures
 from analysis.report import trial_pictures as pictures
 from analysis.report.evaluation import CACHE_FILE, PairedFigures, Say, paired_figures
-from analysis.report.figures import adaptivity, baseline_band, cost, is_adaptive, verdict
+from analysis.report.figures import (
+    adaptivity,
+    baseline_band,
+    cost,
+    is_adaptive,
+    verdict,
+)
 from analysis.report.importance import Importances, importances
 from analysis.report.page import Page
 from analysis.trials_table import trials_table
 from study.campaigns.confirmation import confirmation_of
+from study.campaigns.tuning import tuning_note
+from study.config import as_asked
+from study.records.indistinct import indistinct
 
 _PACKAGES = ("noise-study", "torch", "ray", "optuna", "mlflow", "numpy", "scipy")
 
@@ -97,12 +106,15 @@ def _only(*charts: Chart | None) -> tuple[Chart, ...]:
 
 def _verdict(view: StudyView) -> Section:
     confirmation = confirmation_of(view.folder, view.config, view.state)
+    tuned = tuning_note(as_asked(view.config), view.state)
+    about_tuning = [f"{tuned[0].upper()}{tuned[1:]}."] if tuned else []
     if confirmation is None:
-        return Section("verdict", "Verdict", tuple(verdict(view)), tuple(view.missing()))
+        lines = [*verdict(view), *about_tuning]
+        return Section("verdict", "Verdict", tuple(lines), tuple(view.missing()))
     found = confirm_report(confirmation)
     # The search's own verdict is about luck; a confirmation's is about fresh seeds.
     lines = [sentence for trial in found.trials for sentence in trial.sentences]
-    lines += [f"The search: {verdict(view)[0]}", *found.notes]
+    lines += [f"The search: {verdict(view)[0]}", *about_tuning, *found.notes]
     return Section("verdict", "Verdict", tuple(lines), (*view.missing(), *found.missing))
 
 
@@ -116,7 +128,9 @@ def _classes(figures: PairedFigures | str) -> Section:
 
 def _bands(view: StudyView) -> tuple[str, ...]:
     bands = [baseline_band(view, index) for index in range(len(view.config.objective))]
-    return tuple(band.sentence() + "." for band in bands if band is not None)
+    lines = [band.sentence() + "." for band in bands if band is not None]
+    told = indistinct(view.config, view.summary)
+    return (*lines, *(f"{text[0].upper()}{text[1:]}." for text in told))
 
 
 def _adaptivity(view: StudyView) -> Section:
@@ -145,8 +159,10 @@ def _importances(found: list[Importances]) -> Section:
         "explains. PED-ANOVA: how much it decides whether a trial is among the best. "
         f"They rest on n = {found[0].trials} complete trials.",
     )
-    notes = tuple(dict.fromkeys(f"{each.warning}." for each in found if each.warning))
-    return Section("importances", "Importance of the settings", lines, notes, charts, "")
+    warnings = dict.fromkeys(each.warning for each in found if each.warning)
+    notes = tuple(f"{text[0].upper()}{text[1:]}." for text in warnings)
+    title = "Importance of the settings"
+    return Section("importances", title, lines if charts else (), notes, charts, "")
 
 
 def build_page(view: StudyView, parts: list[Section]) -> Page:

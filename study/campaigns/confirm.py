@@ -1,10 +1,11 @@
 """Confirmations from Python: ``run_confirm(StudyConfig, ConfirmConfig)``, as the command does it.
 
 The best configurations of a search are trained on fresh seeds beside the baseline, from whose
-checkpoints they start, and so is the placebo of each. All are evaluated on the test set, which
-nothing has read before. A confirmation has a ledger of its own, under ``STORAGE/NAME/confirm``, and
-an experiment of its own in MLflow; the search's records stay what they are. Each step skips what
-the ledger says is done, so the same call goes on with what was interrupted.
+checkpoints they start, and so are the controls of each, its placebo and its clock. All are
+evaluated on the test set, which nothing has read before. A confirmation has a ledger of its own,
+under ``STORAGE/NAME/confirm``, and an experiment of its own in MLflow; the search's records stay
+what they are. Each step skips what the ledger says is done, so the same call goes on with what was
+interrupted.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from search_spaces.registry import get_space
 from study.campaigns.campaign import Campaign, Phase, held, read_images
 from study.campaigns.confirm_plan import (
     DECIDING,
-    ROLES,
+    STEPS,
     ConfirmConfig,
     config_file,
     confirm_folder,
@@ -63,6 +64,7 @@ def run_confirm(
     folder = StudyFolder.of(storage_of(study), study.name)
     if not fetched:
         folder.fetch()
+    study = folder.with_tuned_base(study)
     search = read_ledger(folder.ledger)
     confirm = planned_confirmation(study, search, confirm, stored_confirmation(folder))
     if confirm.fresh_seeds[-1] >= 2**63:
@@ -90,16 +92,17 @@ def run_confirm(
 def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:
     seeds = confirm.fresh_seeds
     how = "in a sequential design, " if confirm.design else ""
+    clocks = " and their clocks, which have it from the warm-up's end on" if confirm.clock else ""
     return (
         f"Do {', '.join(confirm.trials)}, the best of {study.name}, beat their baseline "
         f"on the test set, on fresh seeds ({how}{seeds[0]} to {seeds[-1]})? And do they beat "
-        "their placebos, which have the same noise at random epochs?"
+        f"their placebos, which have the same noise at random epochs{clocks}?"
     )
 
 
 @dataclass(kw_only=True)
 class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
-    """The best of a search, the placebo of each and the baseline, on fresh seeds.
+    """The best of a search, the controls of each and the baseline, on fresh seeds.
 
     ``begun``: as its ledger was when this process began; ``before``: how it was configured.
     """
@@ -116,10 +119,11 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
             name=self.config.name,
             objective="best_val_accuracy",
             epochs=self.config.train.epochs,
-            trials=2 * len(confirm.trials) * confirm.seeds,
+            trials=(1 + len(confirm.controls)) * len(confirm.trials) * confirm.seeds,
             baselines=confirm.seeds,
             standing=self._standing,
             time_budget=self.config.time_budget,
+            spared=lambda state: replace(self.begun, state=state).spared(),
         )
 
     def _standing(self, state: LedgerState) -> str:
@@ -164,21 +168,32 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
                     f"{trial} never injected in the search, where it equals its baseline"
                 )
             if now.has_no_placebo(trial):
+                neither = "neither placebo nor clock" if now.config.clock else "no placebo"
                 self.session.note(
-                    f"{trial} has no placebo: its noise fills the epochs after its warm-up and "
+                    f"{trial} has {neither}: its noise fills the epochs after its warm-up and "
                     "can't lie elsewhere"
                 )
 
-    # The training: round by round, the baselines, the configurations, their placebos.
+            own = now.own_clock(trial)
+            if own:
+                # Said, not recorded: the list grows with the seeds, and the report has it.
+                self.session.say(
+                    f"{trial} is its own clock on the seeds {', '.join(map(str, own))}: its noise "
+                    "began there as soon as its signals could be heard, or never"
+                )
+
+    # The training: round by round, the baselines, the configurations, their controls.
 
     def is_complete(self) -> bool:
         return self._now().finished
 
     def opening(self, room: "Capacity") -> str:
         confirm = self.begun.config
+        controls = " and ".join(f"their {role}s" for role in confirm.controls)
+        without = "" if confirm.clock else " (it was begun without clocks)"
         return (
-            f"{self.config.name}: {', '.join(confirm.trials)} and their placebos "
-            f"on fresh seeds from {confirm.first_seed} on. {room.describe(self.config)}"
+            f"{self.config.name}: {', '.join(confirm.trials)}, {controls} on fresh seeds from "
+            f"{confirm.first_seed} on{without}. {room.describe(self.config)}"
         )
 
     def phases(self, room: "Capacity") -> Iterator[Phase]:
@@ -190,10 +205,11 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
             "evaluate_test": True,
         }
         while not self._now().finished:
-            for role in ROLES:
-                runs = self._now().missing(role)
+            for roles in STEPS:
+                now = self._now()
+                runs = [run for role in roles for run in now.missing(role)]
                 if runs:
-                    yield Phase(runs, spec=spec, needed="any" if role == "baseline" else None)
+                    yield Phase(runs, spec=spec, needed="any" if "baseline" in roles else None)
 
     # The end.
 

@@ -9,6 +9,7 @@ from study.config import StudyConfig
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState
 from study.records.planned_run import BASELINE, Role, seeded_key
+from study.records.seeds import confirmation_start
 from study.records.summary import TrialSummary, ranked, summarise
 from study.statistics.sequential import SequentialDesign, look_schedule
 from trainables.errors import InputError
@@ -29,8 +30,13 @@ METRICS: dict[str, Mode] = {
 """What is compared → whether more or less of it is better. Test figures are those of the weights
 with the best validation accuracy."""
 
-ROLES: tuple[Role, ...] = ("baseline", "confirm", "placebo")
+CONTROLS: tuple[Role, ...] = ("placebo", "clock")
+"""The trial's own noise at other epochs: what its timing is held against."""
+
+STEPS: tuple[tuple[Role, ...], ...] = (("baseline",), ("confirm",), CONTROLS)
 """The runs of a confirmation, in the order in which they are trained."""
+
+ROLES: tuple[Role, ...] = tuple(role for step in STEPS for role in step)
 
 
 class ConfirmConfig(FrozenConfig):
@@ -42,6 +48,8 @@ class ConfirmConfig(FrozenConfig):
         first_look: seeds at the first look of a sequential design; None: no such design.
         trials: the trials chosen; empty before the first start.
         first_seed: the first of the fresh seeds, which are consecutive.
+        clock: whether each trial is held against its clock, too; confirmations of earlier versions
+            were not, and what was begun without stays without.
     """
 
     top: int = 3
@@ -49,6 +57,7 @@ class ConfirmConfig(FrozenConfig):
     first_look: int | None = None
     trials: tuple[str, ...] = ()
     first_seed: int = 0
+    clock: bool = True
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -61,6 +70,11 @@ class ConfirmConfig(FrozenConfig):
         if self.first_look is not None:
             look_schedule(self.first_look, self.seeds)
         return self
+
+    @property
+    def controls(self) -> tuple[Role, ...]:
+        """What each trial's timing is held against."""
+        return CONTROLS if self.clock else ("placebo",)
 
     @property
     def design(self) -> SequentialDesign | None:
@@ -95,8 +109,8 @@ def parse_seeds(text: str, *, sequential: bool) -> tuple[int, int | None]:
 
 
 def run_name(role: Role, trial: str) -> str:
-    """What a confirmation trains on each seed: ``baseline``, a trial, or a trial's placebo."""
-    return {"baseline": BASELINE, "confirm": trial, "placebo": f"{trial}-placebo"}[role]
+    """What a confirmation trains on each seed: ``baseline``, a trial, or a trial's control."""
+    return {"baseline": BASELINE, "confirm": trial}.get(role, f"{trial}-{role}")
 
 
 def run_key(role: Role, trial: str, seed: int) -> str:
@@ -117,7 +131,9 @@ def stored_confirmation(folder: StudyFolder) -> ConfirmConfig | None:
     path = config_file(folder)
     if not path.exists():
         return None
-    return parse_config(ConfirmConfig, read_mapping(path), where=str(path))
+    # A file that does not say was written before there were clocks.
+    values = {"clock": False, **read_mapping(path)}
+    return parse_config(ConfirmConfig, values, where=str(path))
 
 
 def planned_confirmation(
@@ -130,14 +146,15 @@ def planned_confirmation(
             f"name = {study.name!r}: no trial is complete, there is nothing to confirm"
         )
     if stored is None:
-        used = {*study.seeds, *(record.seed for record in search.trials.values())}
-        chosen = {"trials": tuple(best[: wanted.top]), "first_seed": max(used) + 1}
+        first_seed = confirmation_start(study.train.seed)
+        chosen = {"trials": tuple(best[: wanted.top]), "first_seed": first_seed}
         return wanted.model_copy(update=chosen)
     _check_goes_on(wanted, stored)
     trials = list(stored.trials)
     if stored.first_look is None:
         trials += [trial for trial in best[: wanted.top] if trial not in trials]
-    return wanted.model_copy(update={"trials": tuple(trials), "first_seed": stored.first_seed})
+    kept = {"first_seed": stored.first_seed, "clock": stored.clock}
+    return wanted.model_copy(update={"trials": tuple(trials), **kept})
 
 
 def _check_goes_on(wanted: ConfirmConfig, stored: ConfirmConfig) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from search_spaces.registry import get_space
 from study.campaigns.confirm_plan import (
+    CONTROLS,
     DECIDING,
     METRICS,
     ROLES,
@@ -24,7 +25,7 @@ from study.campaigns.confirm_plan import (
     run_name,
     stored_confirmation,
 )
-from study.campaigns.placebo import placebo_plan
+from study.campaigns.placebo import NoisePlan, clock_plan, own_plan, placebo_plan
 from study.config import StudyConfig
 from study.records.folder import StudyFolder, open_study
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
@@ -51,6 +52,9 @@ class Confirmation:
     state: LedgerState
 
     def record(self, role: Role, trial: str, seed: int) -> TrialRecord | None:
+        """The record of a run; of a clock that is the trial itself, the trial's."""
+        if role == "clock" and self.is_own_clock(trial, seed):
+            role = "confirm"
         return self.state.trials.get(run_key(role, trial, seed))
 
     def _ended(self, role: Role, trial: str, seed: int) -> bool:
@@ -81,7 +85,6 @@ class Confirmation:
             seeds = sorted({seed for needed in wanted.values() for seed in needed})
             runs = [baseline_run(seed) for seed in seeds]
         else:
-            noise = self._confirmed_noise if role == "confirm" else self.placebo_noise
             policy = {"noise/policy": get_space(self.study.space).policy}
             runs = [
                 PlannedRun(
@@ -92,7 +95,7 @@ class Confirmation:
                 )
                 for trial, needed in wanted.items()
                 for seed in needed
-                if (own := noise(trial, seed)) is not None
+                if (own := self._noise(role, trial, seed)) is not None
             ]
         ended = {key for key, record in self.state.trials.items() if record.finished}
         return [run for run in runs if run.key not in ended]
@@ -100,32 +103,62 @@ class Confirmation:
     def train_config(self, trial: str) -> TrainConfig:
         return parse_config(TrainConfig, dict(self.search.trials[trial].config), where=trial)
 
-    def _confirmed_noise(self, trial: str, seed: int) -> dict[str, Any] | None:
-        """None where the trial can't be trained yet: its baseline is not complete."""
-        return None if self._complete("baseline", "", seed) is None else {}
+    def _noise(self, role: Role, trial: str, seed: int) -> dict[str, Any] | None:
+        """What a run changes in its trial's settings; None where it can't be trained, or need not.
 
-    def placebo_noise(self, trial: str, seed: int) -> dict[str, Any] | None:
-        """The overrides that make a trial's placebo on a seed.
-
-        None if there is no placebo: the trial is not complete on that seed, or its noise could lie
-        nowhere else.
+        A trial waits for its baseline, a control for its trial. What can't be moved has no control,
+        and a trial that is its own clock is not trained again.
         """
-        record = self._complete("confirm", trial, seed)
-        if record is None:
-            return None
-        noise = NoiseConfig.model_validate(record.config["noise"])
-        plan = placebo_plan(record.history, noise, int(record.config["epochs"]), seed)
-        if plan is None:
+        if role == "confirm":
+            return None if self._complete("baseline", "", seed) is None else {}
+        plan = self._plan(role, trial, seed)
+        if plan is None or (role == "clock" and self.is_own_clock(trial, seed)):
             return None
         if not plan:
             # What never injects has its baseline for a placebo.
             return {"noise/policy": "off"}
         return {"noise/policy": "planned", "noise/plan": [list(item) for item in plan]}
 
+    def _plan(self, role: Role, trial: str, seed: int) -> NoisePlan | None:
+        """The noise of a trial's control on a seed.
+
+        None if there is none: the trial is not complete on that seed, its noise could lie nowhere
+        else, or this confirmation has no clocks.
+        """
+        record = self._complete("confirm", trial, seed)
+        if record is None or role not in self.config.controls:
+            return None
+        noise = NoiseConfig.model_validate(record.config["noise"])
+        epochs = int(record.config["epochs"])
+        if role == "clock":
+            return clock_plan(record.history, noise, epochs)
+        return placebo_plan(record.history, noise, epochs, seed)
+
+    def is_own_clock(self, trial: str, seed: int) -> bool:
+        """Whether the trial began where its clock begins, or never: both are the identical run."""
+        record, plan = self._complete("confirm", trial, seed), self._plan("clock", trial, seed)
+        return record is not None and plan is not None and plan == own_plan(record.history)
+
+    def own_clock(self, trial: str) -> tuple[int, ...]:
+        """The seeds on which the trial is its own clock."""
+        return tuple(s for s in self.config.fresh_seeds if self.is_own_clock(trial, s))
+
     def has_no_placebo(self, trial: str) -> bool:
         """Whether the trial's noise could not lie elsewhere on any seed that is complete."""
-        complete = [s for s in self.config.fresh_seeds if self._complete("confirm", trial, s)]
-        return bool(complete) and all(self.placebo_noise(trial, s) is None for s in complete)
+        complete = self._seeds_complete(trial)
+        return bool(complete) and all(self._plan("placebo", trial, s) is None for s in complete)
+
+    def _seeds_complete(self, trial: str) -> list[int]:
+        return [s for s in self.config.fresh_seeds if self._complete("confirm", trial, s)]
+
+    def spared(self) -> int:
+        """How many controls are known by now not to be trained."""
+        return sum(
+            self._noise(role, trial, seed) is None
+            for trial in self.config.trials
+            for seed in self._seeds_complete(trial)
+            for role in self.config.controls
+        )
 
     # What is compared.
 
@@ -167,11 +200,14 @@ class Confirmation:
         """Trial → how it compares in a metric, Holm-corrected over the trials.
 
         A sequential design decides the deciding metric against the baseline, nothing else. A trial
-        that can have no placebo is not compared with one.
+        that can have no placebo is compared with no control, and none with clocks where there are
+        none.
         """
         deciding = (metric, of, against) == (DECIDING, "confirm", "baseline")
+        if "clock" in (of, against) and not self.config.clock:
+            return {}
         samples = self.samples(metric, of, against)
-        if "placebo" in (of, against):
+        if of in CONTROLS or against in CONTROLS:
             samples = {t: s for t, s in samples.items() if not self.has_no_placebo(t)}
         return compare(
             samples,
@@ -224,7 +260,7 @@ def confirmation_of(
 
 
 def first_noise(configs: Sequence[TrainConfig]) -> int | None:
-    """The first epoch at which any trial's noise, or its placebo's, may begin.
+    """The first epoch at which any trial's noise, or its controls', may begin.
 
     None if that is always the very first: then no baseline needs to keep a checkpoint.
     """

@@ -14,7 +14,8 @@ from statistics import fmean, stdev
 from study.campaigns.experiment_grid import ExperimentConfig, Group, asked, grid_run, groups
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import BASELINE
-from study.records.summary import CostSummary, ResultPart, cost_of, study_notes
+from study.records.summary import CostSummary, cost_of, study_notes
+from study.records.values import ResultPart
 from study.statistics.paired import paired_differences
 from trainables.metrics import EpochMetrics
 

@@ -21,7 +21,9 @@ from rich.text import Text
 from study.config import StudyConfig
 from study.formats import duration
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord
-from study.records.summary import by_objective, differences_to_baseline, ranked, summarise, value_of
+from study.records.planned_run import NOISELESS
+from study.records.summary import ranked, sharing_best, summarise
+from study.records.values import by_objective, differences_to_baseline, value_of
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,8 @@ _PLAIN_SECONDS = 30.0
 class Counted:
     """What the view counts, and what it says of the result so far (``standing``, in a line).
 
-    ``epochs`` is every run's budget, ``trials`` are the runs besides the baselines, and the
+    ``epochs`` is every run's budget, ``trials`` are the runs besides the baselines and the
+    ``tunings``, of which ``spared`` says how many are known by now not to be trained;
     ``time_budget`` is in seconds.
     """
 
@@ -44,6 +47,8 @@ class Counted:
     baselines: int
     standing: Callable[[LedgerState], str]
     time_budget: float | None = None
+    spared: Callable[[LedgerState], int] = lambda state: 0
+    tunings: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,27 +59,32 @@ class Progress:
     epochs_done: int
     epochs_wanted: int
     baseline_done: int
+    tunings_done: int = 0
 
 
 def progress(counted: Counted, state: LedgerState) -> Progress:
     """Count runs and epochs; an ended trial counts with its whole budget."""
     records = list(state.trials.values())
-    trials = [r for r in records if r.role != "baseline"]
+    trials = [r for r in records if r.role not in NOISELESS]
+    tunings = [r for r in records if r.role == "tuning"]
     baselines = [r for r in records if r.role == "baseline"]
     running = tuple(r for r in records if r.state is None)
     counts = {"complete": 0, "pruned": 0, "failed": 0}
     for record in trials:
         if record.state is not None:
             counts[record.state] += 1
-    budget = counted.epochs
+    budget, trials_wanted = counted.epochs, counted.trials - counted.spared(state)
+    # Where settings failed in the tuning, others may have been trained for them.
+    wanted = trials_wanted + counted.baselines + max(counted.tunings, len(tunings))
     done = sum(budget if r.state is not None else len(r.history) for r in records)
     return Progress(
-        waiting=max(0, counted.trials - len(trials)),
+        waiting=max(0, trials_wanted - len(trials)),
         running=running,
         counts=counts,
         epochs_done=done,
-        epochs_wanted=budget * (counted.trials + counted.baselines),
+        epochs_wanted=budget * wanted,
         baseline_done=sum(r.state == "complete" for r in baselines),
+        tunings_done=sum(r.finished for r in tunings),
     )
 
 
@@ -91,8 +101,9 @@ def render(counted: Counted, state: LedgerState, elapsed: float) -> RenderableTy
 
 
 def headline(counted: Counted, now: Progress) -> str:
+    tuning = f"tuning {now.tunings_done}/{counted.tunings} · " if counted.tunings else ""
     return (
-        f"baseline {now.baseline_done}/{counted.baselines} · {len(now.running)} running · "
+        f"{tuning}baseline {now.baseline_done}/{counted.baselines} · {len(now.running)} running · "
         f"{now.counts['complete']} done · {now.counts['pruned']} stopped early · "
         f"{now.counts['failed']} failed · {now.waiting} waiting"
     )
@@ -102,7 +113,8 @@ def best_so_far(config: StudyConfig, state: LedgerState) -> str:
     summary = summarise(config, state)
     complete = [t for t in summary.trials if t.state == "complete"]
     if not summary.baseline:
-        return "the pinned baseline is being trained"
+        tuning = config.tune_baseline and not state.by_role("baseline")
+        return f"the {'baseline is being tuned' if tuning else 'pinned baseline is being trained'}"
     name = config.objective[0]
     [mine, *_] = by_objective(summary.baseline[0].value)
     text = f"baseline {name} {mine:.4f}" if mine is not None else "baseline without a value"
@@ -112,7 +124,9 @@ def best_so_far(config: StudyConfig, state: LedgerState) -> str:
     value, paired = (by_objective(v)[0] for v in (best.value, best.paired_difference))
     if value is None or paired is None:
         return text
-    return f"{text} · best so far {value:.4f} ({paired:+.4f}, {best.trial_id})"
+    others = len(sharing_best(config, complete)) - 1
+    who = f"{best.trial_id} and {others} more" if others > 0 else best.trial_id
+    return f"{text} · best so far {value:.4f} ({paired:+.4f}, {who})"
 
 
 def _running(counted: Counted, state: LedgerState) -> Table:
@@ -132,7 +146,7 @@ def _running(counted: Counted, state: LedgerState) -> Table:
             record.key,
             f"{len(record.history)}/{counted.epochs}",
             "" if value is None else f"{value:.4f}",
-            "" if paired is None or record.role == "baseline" else f"{paired:+.4f}",
+            "" if paired is None or record.role in NOISELESS else f"{paired:+.4f}",
             "" if last is None else _noise(last.noise_phase, last.noise_kind, last.noise_magnitude),
             "" if last is None else ", ".join(last.signals),
         )

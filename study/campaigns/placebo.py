@@ -1,7 +1,7 @@
-"""The placebo of a trial: exactly its injections, at random epochs instead of when it was stuck.
+"""The controls of a trial, its placebo and its clock: exactly its injections at other epochs.
 
-If noise at random epochs helps as much as noise when training is stuck, it was the noise that
-helped and not its timing.
+The placebo has them at random epochs, the clock from the end of the warm-up on. If either helps as
+much as noise when training is stuck, it was the noise that helped and not its timing.
 """
 
 import random
@@ -17,14 +17,15 @@ _STREAM = "noise-study/placebo/1"
 
 
 class PlannedInjection(NamedTuple):
-    """One noisy epoch of a placebo: ``magnitude`` is σ as it was recorded, decay included."""
+    """One noisy epoch of a control: ``magnitude`` is σ as it was recorded, decay included."""
 
     epoch: int
     kind: str
     magnitude: float
 
 
-PlaceboPlan = tuple[PlannedInjection, ...]
+NoisePlan = tuple[PlannedInjection, ...]
+"""The noisy epochs of a run, in order; empty: it is its baseline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,15 @@ def bursts_of(history: Sequence[EpochMetrics]) -> tuple[Burst, ...]:
     return tuple(bursts)
 
 
+def own_plan(history: Sequence[EpochMetrics]) -> NoisePlan:
+    """A trial's own noisy epochs: planned, they give the identical run."""
+    bursts = bursts_of(history)
+    return _planned(bursts, [burst.start for burst in bursts])
+
+
 def placebo_plan(
     history: Sequence[EpochMetrics], noise: NoiseConfig, epochs: int, seed: int
-) -> PlaceboPlan | None:
+) -> NoisePlan | None:
     """Move a trial's injections to random epochs after its warm-up.
 
     Bursts stay whole and keep their kinds and magnitudes. They keep their order, too: magnitudes
@@ -75,25 +82,60 @@ def placebo_plan(
         ValueError: if the history holds noise before the warm-up's end or past the budget.
     """
     bursts = bursts_of(history)
-    if not bursts:
-        return ()
-    if noise.policy == "always":
-        return None
-    warm_up = max(noise.warmup_epochs, noise.window)
+    free = _spare_epochs(bursts, noise, epochs)
+    if not bursts or free == 0:
+        return None if bursts else ()
+    own = [burst.start for burst in bursts]
+    draws = random.Random(f"{_STREAM}/{seed}")
+    lengths, first = [len(burst) for burst in bursts], _first_heard(noise)
+    # At least half of the placements are not the trial's own, so this ends soon.
+    while (starts := _place(lengths, first, free, draws)) == own:
+        pass
+    return _planned(bursts, starts)
+
+
+def clock_plan(
+    history: Sequence[EpochMetrics], noise: NoiseConfig, epochs: int
+) -> NoisePlan | None:
+    """Begin a trial's injections where its signals could first be heard, without hearing them.
+
+    All bursts move by as many epochs; kinds, magnitudes and the clean epochs between bursts stay.
+    In a training that is stuck from the start, adaptive noise begins about there, and every
+    placebo later: beside the placebo alone, beginning early looks like good timing.
+
+    Arguments and errors are those of ``placebo_plan``, and what has no placebo has no clock.
+
+    Returns:
+        The noisy epochs in order. ``own_plan(history)`` if the trial itself began there, or never.
+    """
+    bursts = bursts_of(history)
+    if not bursts or _spare_epochs(bursts, noise, epochs) == 0:
+        return None if bursts else ()
+    early = bursts[0].start - _first_heard(noise)
+    return _planned(bursts, [burst.start - early for burst in bursts])
+
+
+def _first_heard(noise: NoiseConfig) -> int:
+    """The first epoch before which signals are evaluated."""
+    return max(noise.warmup_epochs, noise.window)
+
+
+def _spare_epochs(bursts: Sequence[Burst], noise: NoiseConfig, epochs: int) -> int:
+    """Clean epochs after the warm-up besides those that part bursts; 0: nothing can be moved."""
+    if not bursts or noise.policy == "always":
+        return 0
+    warm_up = _first_heard(noise)
     last = bursts[-1].start + len(bursts[-1]) - 1
     if bursts[0].start < warm_up or last >= epochs:
         raise ValueError(
             f"noise in epochs {bursts[0].start} to {last}: outside [{warm_up}, {epochs}), the "
             "epochs between the warm-up and the end"
         )
-    free = epochs - warm_up - sum(map(len, bursts)) - (len(bursts) - 1)
-    if free == 0:
-        return None
-    own = [burst.start for burst in bursts]
-    draws = random.Random(f"{_STREAM}/{seed}")
-    # At least half of the placements are not the trial's own, so this ends soon.
-    while (starts := _place([len(burst) for burst in bursts], warm_up, free, draws)) == own:
-        pass
+    return epochs - warm_up - sum(map(len, bursts)) - (len(bursts) - 1)
+
+
+def _planned(bursts: Sequence[Burst], starts: Sequence[int]) -> NoisePlan:
+    """The bursts begun at these epochs instead."""
     return tuple(
         PlannedInjection(start + offset, kind, magnitude)
         for start, burst in zip(starts, bursts, strict=True)

@@ -9,17 +9,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.config import StudyConfig
+from study.config import StudyConfig, as_asked
 from study.formats import number, or_dash, settings_text, signed
 from study.records.folder import StudyFolder, storage_of
-from study.records.summary import Summary, TrialSummary, by_objective, ranked
-from trainables.metrics import OBJECTIVES
+from study.records.summary import Summary, TrialSummary, ranked, sharing_best
+from study.records.values import by_objective
+from study.records.verdict import verdict
 
 _SHOWN = 10
 _EXPLAINED = 3
 
 
 def print_result(console: Console, config: StudyConfig, summary: Summary) -> None:
+    _print_tuning(console, config, summary)
     _print_baseline(console, config, summary)
     if summary.trials:
         console.print(result_table(config, summary))
@@ -37,8 +39,9 @@ def result_table(config: StudyConfig, summary: Summary, shown: int = _SHOWN) -> 
     rest = [t for t in summary.trials if t.state != "complete"]
     table = Table(
         title=f"{config.name}: trials, best first ({_states(summary)})",
-        caption="difference: trial − baseline of the same seed; final: the same for the last\n"
-        "validation accuracy; trained: epochs not shared; from: first noisy epoch",
+        caption="difference: trial − baseline of the same seed; mean: the same on the seeds (so\n"
+        "many) after its last selection; final: of the last validation\n"
+        "accuracy; trained: epochs not shared; from: first noisy epoch",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
@@ -46,7 +49,7 @@ def result_table(config: StudyConfig, summary: Summary, shown: int = _SHOWN) -> 
         table.add_column(name, no_wrap=True)
     for name in config.objective:
         table.add_column(name.replace("_", " "), justify="right", min_width=9)
-    for name in ("difference", "final", "trained", "from"):
+    for name in ("difference", "mean", "final", "trained", "from"):
         table.add_column(name, justify="right", no_wrap=True)
     for trial in (ranked(config, complete) + ranked(config, rest))[:shown]:
         table.add_row(*_row(config, trial), style="" if trial.state == "complete" else "dim")
@@ -61,10 +64,17 @@ def _row(config: StudyConfig, trial: TrialSummary) -> list[str]:
         trial.state,
         *(number(value) for value in values),
         ", ".join(signed(v) for v in by_objective(trial.paired_difference)),
+        _later(trial),
         signed(trial.final_val_accuracy_difference),
-        f"{trial.epochs_trained} of {trial.epochs}",
+        f"{trial.epochs_trained}/{trial.epochs}",
         begins,
     ]
+
+
+def _later(trial: TrialSummary) -> str:
+    if trial.place is None:
+        return ""
+    return f"{', '.join(map(signed, by_objective(trial.mean_difference)))} ({trial.n})"
 
 
 def _print_settings(console: Console, config: StudyConfig, summary: Summary) -> None:
@@ -76,6 +86,19 @@ def _print_settings(console: Console, config: StudyConfig, summary: Summary) -> 
     for trial in summary.trials:
         if trial.state == "failed":
             console.print(f"[red]{trial.trial_id} failed[/]: {escape(trial.reason or '')}")
+
+
+def _print_tuning(console: Console, config: StudyConfig, summary: Summary) -> None:
+    tuning, before = summary.tuning, as_asked(config).train.optimizer
+    if tuning is None:
+        return
+    line = f"[bold]tuning[/]: {tuning.runs} runs, {tuning.epochs_trained:,} epochs"
+    if tuning.learning_rate is not None:
+        line += (
+            f"; learning rate {before.lr:g} → {tuning.learning_rate:g}, "
+            f"weight decay {before.weight_decay:g} → {tuning.weight_decay:g}"
+        )
+    console.print(line, highlight=False)
 
 
 def _print_baseline(console: Console, config: StudyConfig, summary: Summary) -> None:
@@ -97,31 +120,15 @@ def _print_baseline(console: Console, config: StudyConfig, summary: Summary) -> 
 
 
 def _print_verdict(console: Console, config: StudyConfig, summary: Summary) -> None:
-    best = next((t for t in summary.trials if t.trial_id == summary.best), None)
-    if best is None or not isinstance(best.paired_difference, float):
+    best = next((t for t in summary.trials if t.trial_id in _names(summary.best)), None)
+    if best is None:
         return
-    sign = 1 if OBJECTIVES[config.objective[0]] == "max" else -1
-    gain = sign * best.paired_difference
-    values = [b.value for b in summary.baseline if isinstance(b.value, float)]
-    spread = max(values) - min(values) if values else 0.0
-    if gain <= 0:
-        text = "no trial beats the baseline of its seed"
-    elif len(values) < 2:
-        text = (
-            f"{best.trial_id} is ahead by {gain:.4f}; from one seed of the baseline its range is "
-            "not known: it may be luck"
-        )
-    elif gain <= spread:
-        text = (
-            f"{best.trial_id} is ahead by {gain:.4f}, which is within the range of the baseline "
-            f"over its seeds ({spread:.4f}): it may be luck"
-        )
-    else:
-        text = (
-            f"{best.trial_id} is ahead by {gain:.4f}, more than the range of the baseline over "
-            f"{len(values)} seeds ({spread:.4f}); the best of many trials is still partly luck"
-        )
-    console.print(f"[bold]{text}[/]")
+    for sentence in verdict(config, summary, best):
+        console.print(f"[bold]{escape(sentence)}[/]", highlight=False)
+
+
+def _names(best: str | list[str] | None) -> list[str]:
+    return [best] if isinstance(best, str) else best or []
 
 
 def _print_cost(console: Console, summary: Summary) -> None:
@@ -141,7 +148,8 @@ def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None
     commands = [["noise-study", "ui", *where.words], ["noise-analysis", "report", *name]]
     if summary.best:
         best = StudyFolder(given / config.name).best_config
-        _print_command(console, "best configuration:", ["noise-train", "--config", str(best)])
+        which = "first" if sharing_best(config, summary.trials) else "best"
+        _print_command(console, f"{which} configuration:", ["noise-train", "--config", str(best)])
         commands.append(["noise-study", "confirm", *name])
     elif config.configs is None:
         commands.append(["noise-study", "resume", *name, "--trials", f"+{config.trials}"])

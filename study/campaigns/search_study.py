@@ -1,6 +1,7 @@
 """Studies from Python: ``run_study(StudyConfig(...))`` does what the command does.
 
-The pinned baseline is trained, then the search runs. Each step skips what the ledger says is done.
+The baseline is tuned if that is asked for, the pinned baseline is trained, then the search runs,
+then the race. Each step skips what the ledger says is done.
 """
 
 import time
@@ -14,14 +15,18 @@ from search_spaces.registry import get_space, possible_injections
 from study.campaigns.baseline import missing_baselines, waiting_note
 from study.campaigns.campaign import Campaign, Phase, command, held, read_images
 from study.campaigns.live import Counted, best_so_far
+from study.campaigns.race import is_over, most_runs, race_note, race_phase, share_of_search
 from study.campaigns.session import Session
+from study.campaigns.tuning import tuning_phases
 from study.checks import check_study, checked_entry
-from study.config import StudyConfig
-from study.records.events import EndEvent, StudyEndEvent, StudyState
+from study.config import StudyConfig, as_asked
+from study.records.events import EndEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
 from study.records.ledger_view import TrialRecord
-from study.records.summary import Summary, summarise, winner_config
+from study.records.race import race_of
+from study.records.summary import VALIDATION_IMAGES, Summary, summarise, winner_config
+from study.records.verdict import end_tags
 from study.search.space import check_stored_space, study_space
 from trainables.data.image_sets import resolve_data
 from trainables.errors import InputError
@@ -49,7 +54,7 @@ def run_study(
         StudyFailedError: if there is no baseline to compare with.
     """
     began = time.monotonic()
-    config = check_study(config)
+    config = as_asked(check_study(config))
     folder = StudyFolder.of(storage_of(config), config.name)
     if not fetched:
         folder.fetch()
@@ -64,12 +69,14 @@ def run_study(
     with held(config, folder, again):
         # Another process may have run a study of this name while the images were read.
         folder.check_same_study(asked_for)
+        question = asked(config)
+        config = folder.with_tuned_base(config)
         return _SearchCampaign(
             config=config,
             session=Session(folder, config, console),
             images=[(config.train, dataset)],
             objectives=config.objective,
-            asked=asked(config),
+            asked=question,
             policy=get_space(config.space).policy,
             again=again,
             sends=command("sync", config),
@@ -97,8 +104,9 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             name=config.name,
             objective=config.objective[0],
             epochs=config.train.epochs,
-            trials=config.wanted,
-            baselines=config.baseline_seeds,
+            trials=config.wanted + most_runs(config)[0],
+            baselines=config.baseline_seeds + most_runs(config)[1],
+            tunings=config.tune_baseline,
             standing=lambda state: best_so_far(config, state),
             time_budget=config.time_budget,
         )
@@ -108,13 +116,23 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 
         for line in repair_or_replace_journal(self.folder.journal):
             self.session.note(line)
+        self._record_images()
         super().put_in_order()
+
+    def _record_images(self) -> None:
+        """Record once what one validation image is worth in an accuracy."""
+        [(_, dataset)] = self.images
+        study = self.session.state().study
+        if study is None or VALIDATION_IMAGES not in study.tags:
+            tags = {VALIDATION_IMAGES: str(len(dataset.val_labels))}
+            self.session.append(NoteEvent(None, tags))
 
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Summary:
         state = self.session.state()
         summary = summarise(self.config, state)
         best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
-        self.session.append(StudyEndEvent(ended, best=best if isinstance(best, str) else None))
+        first = best if isinstance(best, str) else None
+        self.session.append(StudyEndEvent(ended, best=first, tags=end_tags(self.config, summary)))
         winner = winner_config(summary, state)
         if winner is not None:
             write_json(self.folder.best_config, winner.model_dump(mode="json"))
@@ -126,12 +144,17 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         write_json(self.folder.summary, summary.model_dump(mode="json"))
         return summary
 
-    # The training: the baseline, then the search.
+    # The training: the tuning, the baseline, the search.
 
     def is_complete(self) -> bool:
-        return not missing_baselines(self.config, self.session.state()) and not self._missing()
+        state = self.session.state()
+        missing = missing_baselines(self.config, state) or self._missing()
+        return not missing and is_over(self.config, state) and not self.config.is_to_be_tuned
 
     def phases(self, room: "Capacity") -> Iterator[Phase]:
+        if self.config.is_to_be_tuned:
+            self.config = yield from tuning_phases(self.config, self.session)
+            self.store()
         runs = missing_baselines(self.config, self.session.state())
         if runs:
             idle = waiting_note(len(runs), room.concurrent)
@@ -147,6 +170,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             remedy = ": mend the base configuration (a smaller --lr, say)"
             yield Phase(runs, spec=spec, needed="all", remedy=remedy)
         yield from self._search()
+        yield from self._race()
 
     def _search(self) -> Iterator[Phase]:
         from study.search.searcher import ReasonCallback
@@ -155,7 +179,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         missing = self._missing()
         if not missing:
             return
-        config, time_left = self.config, self._time_left()
+        config, time_left = self.config, self._time_left(share_of_search(self.config))
         if time_left == 0.0:  # to Tune that would mean no limit
             self.session.note(
                 f"the time budget of {config.time_budget:g} s was over before the search: no trial "
@@ -165,8 +189,11 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         records = {record.key: record for record in self.session.state().by_role("trial")}
         searcher = self._searcher_that_fits(space, records)
 
+        def time_is_over() -> bool:
+            return self._time_left(share_of_search(config)) == 0.0
+
         def at_end() -> None:
-            if self._time_left() == 0.0:
+            if time_is_over():
                 self._end_unfinished()
             searcher.finalise(self.session.state().trials)
 
@@ -180,16 +207,42 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             at_end=at_end,
         )
         missing = self._missing()
-        if missing and self._time_left() != 0.0:
+        if missing and not time_is_over():
             self.fail_unrecorded(f"{missing} trials have no recorded end")
+
+    def _race(self) -> Iterator[Phase]:
+        config, time_left = self.config, self._time_left()
+        phase = race_phase(config, self.session, self.policy, time_left)
+        if phase is None:
+            return
+        if time_left != 0.0:  # to Tune that would mean no limit
+            self.session.say(f"{config.name}: the race, the best trials on more seeds")
+            yield phase
+        race = race_of(config, self.session.state())
+        if race is None or race.complete:
+            return
+        if self._time_left() != 0.0:
+            self.fail_unrecorded(f"{len(race.missing)} runs of the race have no recorded end")
+        self.session.note(
+            f"the time budget of {config.time_budget:g} s ended the race before it was over; go on "
+            f"with it: {self.again}"
+        )
+
+    def closing(self) -> None:
+        note = race_note(race_of(self.config, self.session.state()))
+        if note:
+            self.session.note(note)
 
     def _missing(self) -> int:
         ended = sum(record.finished for record in self.session.state().by_role("trial"))
         return max(0, self.config.wanted - ended)
 
-    def _time_left(self) -> float | None:
+    def _time_left(self, share: float = 1.0) -> float | None:
+        """Seconds until ``share`` of the time budget is over; None without one."""
         budget = self.config.time_budget
-        return None if budget is None else max(0.0, budget - (time.monotonic() - self.began))
+        if budget is None:
+            return None
+        return max(0.0, share * budget - (time.monotonic() - self.began))
 
     def _earliest_injections(self) -> list[int]:
         """The first epochs in which the trials' noise could begin."""
@@ -297,8 +350,9 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 def asked(config: StudyConfig) -> str:
     train = config.train
     what = get_space(config.space).description
+    tuned = ", tuned first" if config.tune_baseline else ""
     return (
         f"Does noise help {train.model.classifier} on {train.data.dataset} within {train.epochs} "
-        f"epochs ({train.optimizer.optimizer}, learning rate {train.optimizer.lr:g})? "
+        f"epochs ({train.optimizer.optimizer}, learning rate {train.optimizer.lr:g}{tuned})? "
         f"Searched for {' and '.join(config.objective)}; space {config.space}: {what}."
     )

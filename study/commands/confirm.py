@@ -1,4 +1,4 @@
-"""``noise-study confirm``: the best configurations on fresh seeds, beside baseline and placebo."""
+"""``noise-study confirm``: the best configurations on fresh seeds, beside baseline and controls."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,9 +60,12 @@ def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
         CONFIRM_SETTINGS,
         ConfirmOptions,
         prog=f"{NOISE_STUDY} confirm",
-        description="Train the best configurations of a study, the placebo of each (its noise at "
-        "random epochs) and the baseline on fresh seeds, and evaluate them on the test set. An "
-        "interrupted confirmation is continued by the same command.",
+        description="Train the best configurations of a study, the baseline and two controls of "
+        "each configuration on fresh seeds, and evaluate them on the test set. The controls have "
+        "exactly its noise: the placebo at random epochs after the warm-up, the clock from the "
+        "warm-up's end on, whatever the signals say. Timing is claimed of what beats both only. A "
+        "clock that is the configuration itself is not trained again. An interrupted confirmation "
+        "is continued by the same command; one begun by a version without clocks stays without.",
     )
     options = line.extra
     study = resumed(options.where, options.name, line.given)

@@ -10,7 +10,7 @@ from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
-from study.config import MAY_CHANGE, StudyConfig
+from study.config import MAY_CHANGE, StudyConfig, asked_values
 from study.presets import PRESETS, get_preset, quickstart, with_one_cosine
 from trainables.errors import InputError
 from trainables.settings import merge, nest, parse_config, read_mapping
@@ -69,7 +69,7 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
             "adds to a study; here give how many there shall be"
         )
     preset = get_preset(line.extra.preset).model_dump(mode="json")
-    from_file = read_mapping(line.extra.config) if line.extra.config else {}
+    from_file = asked_values(read_mapping(line.extra.config)) if line.extra.config else {}
     given = nest(line.given)
     values = with_one_cosine(merge(merge(preset, from_file), given), from_file, given)
     if line.extra.configs:

@@ -22,6 +22,10 @@ def new_uid() -> str:
     return uuid.uuid4().hex
 
 
+TIE = "tie"
+"""The tag at a study's end that says which trials share the best value."""
+
+
 @dataclass(frozen=True, slots=True)
 class StudyEvent:
     """A study begins, or goes on after an interruption (``resumed``).
@@ -48,7 +52,8 @@ class StartEvent:
 
     Attributes:
         key: its stable key (``trial-0007``, ``baseline-seed0``).
-        role: ``baseline`` or ``trial``; in a confirmation ``confirm`` or ``placebo``.
+        role: ``baseline``, ``tuning``, ``trial`` or ``race``; in a confirmation ``confirm``,
+            ``placebo`` or ``clock``.
         overrides: what it changes in the base configuration, by path.
         config: its whole ``TrainConfig`` as JSON types.
         baseline: the digest of its baseline (a baseline's own).

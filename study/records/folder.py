@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config import RunsConfig, StudyConfig, differences
+from study.config import RunsConfig, StudyConfig, as_asked, as_tuned, differences
 from study.records.file_lock import LockHeldError, take
 from study.records.json_files import write_json
-from study.records.ledger_view import read_ledger
+from study.records.ledger_view import LedgerState, read_ledger
 from study.records.named_file import NamedFile
 from study.records.remote import fetch, folders
 from study.records.remote_lock import remote_lock
@@ -23,6 +23,9 @@ from trainables.uris import redact_uri
 log = logging.getLogger(__name__)
 
 _REMOVED = "***"
+_MEANT = {"race_seeds": 1}
+"""What studies meant that were recorded before there were these settings."""
+
 _URIS = ("storage", "tracking_uri", "address")
 
 
@@ -88,13 +91,24 @@ class StudyFolder:
         if not self.config.exists():
             return None
         try:
-            return parse_config(StudyConfig, read_mapping(self.config), where=str(self.config))
+            values = {**_MEANT, **read_mapping(self.config)}
+            return parse_config(StudyConfig, values, where=str(self.config))
         except InputError as error:
-            study = read_ledger(self.ledger).study
-            if study is None:
+            state = read_ledger(self.ledger)
+            if state.study is None:
                 raise
             log.warning("%s; the configuration in %s is used", error, self.ledger)
-            return parse_config(StudyConfig, dict(study.config), where=str(self.ledger))
+            values = {**_MEANT, **state.study.config}
+            config = parse_config(StudyConfig, values, where=str(self.ledger))
+            return _tuned_by_ledger(config, state)
+
+    def with_tuned_base(self, config: StudyConfig) -> StudyConfig:
+        """The configuration with the base run that the stored study has, if it has tuned it."""
+        stored, config = self.stored_config(), as_asked(config)
+        if stored is None or stored.untuned is None:
+            return config
+        optimizer = stored.train.optimizer
+        return as_tuned(config, optimizer.lr, optimizer.weight_decay)
 
     def check_same_study(self, wanted: StudyConfig) -> None:
         if self.experiment.exists():
@@ -159,6 +173,15 @@ def check_secrets(config: RunsConfig) -> None:
                 f"{name} = {uri}: its secret was not stored; give it again "
                 f"(--{name.replace('_', '-')})"
             )
+
+
+def _tuned_by_ledger(config: StudyConfig, state: LedgerState) -> StudyConfig:
+    """A configuration that the ledger has from before the tuning, as the baselines have it."""
+    baselines = state.by_role("baseline")
+    if not config.tune_baseline or config.untuned is not None or not baselines:
+        return config
+    optimizer = baselines[0].config["optimizer"]
+    return as_tuned(config, float(optimizer["lr"]), float(optimizer["weight_decay"]))
 
 
 def _without_found(config: StudyConfig, wanted: StudyConfig) -> StudyConfig:

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Role = Literal["baseline", "trial", "confirm", "placebo"]
+Role = Literal["baseline", "tuning", "trial", "race", "confirm", "placebo", "clock"]
 BASELINE = "baseline"
+
+NOISELESS: frozenset[str] = frozenset({"baseline", "tuning"})
+"""The roles of runs that never have noise; all others are compared with a baseline."""
 
 
 def seeded_key(name: str, seed: int) -> str:

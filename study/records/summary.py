@@ -8,28 +8,25 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from study.config import StudyConfig
 from study.records.ledger_view import LedgerState, TrialRecord
-from study.statistics.paired import paired_differences
+from study.records.race import RaceEntry, entries, race_of
+from study.records.race_summary import RunSummary, YardstickSummary, raced_figures, yardstick
+from study.records.values import (
+    ResultPart,
+    Value,
+    by_objective,
+    differences_to_baseline,
+    final_metrics,
+    value_of,
+)
 from trainables.config import TrainConfig
-from trainables.metrics import OBJECTIVES, STATISTICS, EpochMetrics, objective_values
+from trainables.metrics import OBJECTIVES
 
-Value = float | list[float] | None
+VALIDATION_IMAGES = "validation_images"
+"""The tag by which a study records how many images its accuracies are counted on."""
 
-
-def by_objective(value: Value, objectives: int = 1) -> list[float | None]:
-    """A value as a list, an entry for each objective."""
-    if value is None:
-        return [None] * objectives
-    return list(value) if isinstance(value, list) else [value]
-
-
-class ResultPart(BaseModel):
-    """A part of a result that is written as JSON."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+_DIGITS = 12
 
 
 class ObjectiveSummary(ResultPart):
@@ -45,7 +42,16 @@ class BaselineSummary(ResultPart):
 
 
 class TrialSummary(ResultPart):
-    """One trial, beside the baseline of its seed."""
+    """One trial, beside the baseline of its seed.
+
+    Attributes:
+        runs: all trainings of its configuration, on the search's seed and on those of the race.
+        n, mean_difference, interval: of the paired differences after its last selection, which it
+            was not selected by; the interval is Student's, at 95 %.
+        ranked_by: the mean difference that the race ranked it by, which flatters it.
+        stages: how many stages of the race it entered.
+        place: its place in the race, from 1.
+    """
 
     trial_id: str
     run_id: str | None
@@ -62,6 +68,13 @@ class TrialSummary(ResultPart):
     never_injected: bool
     overrides: dict[str, Any]
     metrics: dict[str, float | None]
+    runs: tuple[RunSummary, ...] = ()
+    n: int = 0
+    mean_difference: Value = None
+    interval: list[float] | list[list[float]] | None = None
+    ranked_by: Value = None
+    stages: int = 0
+    place: int | None = None
 
 
 class CostSummary(ResultPart):
@@ -73,6 +86,15 @@ class CostSummary(ResultPart):
     seconds: float
 
 
+class TuningSummary(ResultPart):
+    """What tuning the baseline cost, and what it chose; None before that is settled."""
+
+    runs: int
+    epochs_trained: int
+    learning_rate: float | None
+    weight_decay: float | None
+
+
 class Summary(ResultPart):
     study: str
     objective: ObjectiveSummary
@@ -81,6 +103,9 @@ class Summary(ResultPart):
     best: str | list[str] | None
     cost: CostSummary
     notes: list[str]
+    tuning: TuningSummary | None = None
+    yardstick: YardstickSummary | None = None
+    validation_images: int | None = None
 
 
 def summarise(
@@ -94,7 +119,11 @@ def summarise(
     baselines = [r for r in records if r.role == "baseline" and r.state == "complete"]
     by_digest = {r.baseline: r for r in baselines}
     ended = [r for r in records if r.role == "trial" and r.state is not None]
-    trials = [_trial(config, r, by_digest.get(r.baseline), runs.get(r.key)) for r in ended]
+    race = race_of(config, state)
+    raced = entries(config, state, race)
+    trials = [
+        _trial(config, r, by_digest.get(r.baseline), runs.get(r.key), raced[r.key]) for r in ended
+    ]
     single = not config.multi_objective
     return Summary(
         study=config.name,
@@ -110,11 +139,35 @@ def summarise(
                 run_id=runs.get(r.key),
             )
             for r in sorted(baselines, key=lambda r: r.seed)
+            if r.seed in config.seeds
         ],
         trials=trials,
         best=best_trial(config, trials),
-        cost=cost_of(ended),
+        cost=cost_of([*ended, *(r for r in records if r.role == "race" and r.finished)]),
         notes=study_notes(state),
+        tuning=tuning_summary(config, state),
+        yardstick=yardstick(config, race, raced),
+        validation_images=_validation_images(state),
+    )
+
+
+def _validation_images(state: LedgerState) -> int | None:
+    """None in a study that was recorded before their number was."""
+    tags = state.study.tags if state.study else {}
+    return int(tags[VALIDATION_IMAGES]) if VALIDATION_IMAGES in tags else None
+
+
+def tuning_summary(config: StudyConfig, state: LedgerState) -> TuningSummary | None:
+    """None where no run has tuned the baseline."""
+    records = state.by_role("tuning")
+    if not records:
+        return None
+    optimizer = config.train.optimizer if config.untuned is not None else None
+    return TuningSummary(
+        runs=len(records),
+        epochs_trained=sum(len(record.history) for record in records),
+        learning_rate=optimizer.lr if optimizer else None,
+        weight_decay=optimizer.weight_decay if optimizer else None,
     )
 
 
@@ -126,7 +179,11 @@ def study_notes(state: LedgerState) -> list[str]:
 
 
 def _trial(
-    config: StudyConfig, record: TrialRecord, baseline: TrialRecord | None, run_id: str | None
+    config: StudyConfig,
+    record: TrialRecord,
+    baseline: TrialRecord | None,
+    run_id: str | None,
+    raced: RaceEntry,
 ) -> TrialSummary:
     value = value_of(config.objective, record.history)
     paired, final = differences_to_baseline(config.objective, record, baseline)
@@ -147,66 +204,36 @@ def _trial(
         never_injected=record.state == "complete" and injected is None,
         overrides=dict(record.overrides),
         metrics=final_metrics(record.history),
+        **raced_figures(config, raced),
     )
-
-
-def differences_to_baseline(
-    objectives: Sequence[str], record: TrialRecord, baseline: TrialRecord | None
-) -> tuple[Value, float | None]:
-    """Trial − baseline of the same seed: of the objectives, and of the final validation accuracy.
-
-    A trial that ended early is compared with the baseline after as many epochs. None where there
-    is nothing to compare, or a figure is no finite number.
-    """
-    if baseline is None or not record.history:
-        return None, None
-    same = baseline.history[: len(record.history)]
-    if len(same) < len(record.history):
-        return None, None
-    found = paired_differences(objective_values(record.history), objective_values(same))
-    return _searched(objectives, found), _finite(found["final_val_accuracy"])
-
-
-def value_of(objectives: Sequence[str], history: Sequence[EpochMetrics]) -> Value:
-    """The objective's value, a list of them where there are several; None without epochs."""
-    return _searched(objectives, objective_values(history)) if history else None
-
-
-def _searched(objectives: Sequence[str], figures: Mapping[str, float]) -> Value:
-    known = [figures[name] for name in objectives]
-    if not all(map(math.isfinite, known)):
-        return None
-    return known if len(objectives) > 1 else known[0]
-
-
-def final_metrics(history: Sequence[EpochMetrics]) -> dict[str, float | None]:
-    """The last epoch's statistics and the objectives; None where a figure is not finite."""
-    if not history:
-        return {}
-    last = history[-1]
-    row: dict[str, float | None] = {name: _finite(getattr(last, name)) for name in STATISTICS}
-    return row | {name: _finite(value) for name, value in objective_values(history).items()}
 
 
 def best_trial(config: StudyConfig, trials: Sequence[TrialSummary]) -> str | list[str] | None:
     """The best complete trial, or the Pareto front of a multi-objective study.
 
-    Ties are broken by the best validation loss, then by the id.
+    Ties are broken by the validation loss of the last epochs, then by the id: ``sharing_best``
+    names them.
     """
     complete = [t for t in trials if t.state == "complete" and t.value is not None]
     if config.multi_objective:
-        return [t.trial_id for t in pareto_front(config, complete)]
+        last = max((t.stages for t in complete), default=0)
+        finalists = [t for t in complete if t.stages >= last - 1] if last else complete
+        return [t.trial_id for t in pareto_front(config, finalists)]
     return ranked(config, complete)[0].trial_id if complete else None
 
 
 def ranked(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSummary]:
-    """Trials from best to worst by the first objective; those without a value come last."""
+    """Trials from best to worst; those without a value come last.
+
+    Those that raced come first, in the race's order, then the others by the first objective.
+    """
     sign = -1.0 if OBJECTIVES[config.objective[0]] == "max" else 1.0
 
-    def key(trial: TrialSummary) -> tuple[float, float, str]:
-        value = trial.value[0] if isinstance(trial.value, list) else trial.value
-        loss = trial.metrics.get("best_val_loss")
+    def key(trial: TrialSummary) -> tuple[float, float, float, str]:
+        value = _rounded(trial.value)
+        loss = trial.metrics.get("tail_val_loss")
         return (
+            math.inf if trial.place is None else trial.place,
             math.inf if value is None else sign * value,
             math.inf if loss is None else loss,
             trial.trial_id,
@@ -215,13 +242,38 @@ def ranked(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSum
     return sorted(trials, key=key)
 
 
+def sharing_best(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSummary]:
+    """The complete trials that share what the first is first by; none where one alone has it.
+
+    In a race that is the difference after as many stages, else the value. Several objectives have
+    a front instead.
+    """
+    if config.multi_objective:
+        return []
+
+    def figure(trial: TrialSummary) -> tuple[bool, int, float | None]:
+        raced = trial.place is not None
+        return raced, trial.stages, _rounded(trial.ranked_by if raced else trial.value)
+
+    order = ranked(config, [t for t in trials if t.state == "complete" and t.value is not None])
+    sharing = [trial for trial in order if figure(trial) == figure(order[0])]
+    return sharing if len(sharing) > 1 else []
+
+
+def _rounded(value: Value) -> float | None:
+    # Means of as many images rightly classified may differ in their last bit.
+    first = by_objective(value)[0]
+    return None if first is None else round(first, _DIGITS)
+
+
 def pareto_front(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSummary]:
     """The trials that no other trial beats in one objective without losing in the other."""
     signs = [-1.0 if mode == "max" else 1.0 for mode in config.modes]
 
     def costs(trial: TrialSummary) -> list[float]:
-        assert isinstance(trial.value, list)
-        return [sign * value for sign, value in zip(signs, trial.value, strict=True)]
+        found = trial.value if trial.place is None else trial.ranked_by
+        assert isinstance(found, list)
+        return [sign * value for sign, value in zip(signs, found, strict=True)]
 
     def dominated(trial: TrialSummary) -> bool:
         mine = costs(trial)
@@ -251,7 +303,3 @@ def cost_of(records: Collection[TrialRecord]) -> CostSummary:
         trained_share=trained / reported if reported else None,
         seconds=round(sum(r.seconds or 0.0 for r in records), 3),
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

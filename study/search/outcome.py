@@ -9,6 +9,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from study.records.ledger_view import TrialRecord
+from trainables.metrics import DIVERGED
 
 _OUT_OF_MEMORY = re.compile(r"torch(\.cuda)?\.OutOfMemoryError|(CUDA|HIP|MPS)\b.*out of memory")
 
@@ -50,7 +51,7 @@ def judge_result(
 
 def judge_failure(reason: str) -> Outcome:
     """The outcome of a trial that failed: only a bug in the code teaches nothing."""
-    if reason.startswith("diverged") or _OUT_OF_MEMORY.search(reason):
+    if reason.startswith(DIVERGED) or _OUT_OF_MEMORY.search(reason):
         return _WITHOUT_VALUE
     return _TEACHES_NOTHING
 

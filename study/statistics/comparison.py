@@ -97,7 +97,7 @@ def compare(
     difference is exactly 0), else "too few seeds to tell".
 
     ``alpha`` is the two-sided error level of the family; a design brings its own. The samples are
-    differences from the baseline, or from the placebo.
+    differences from the baseline, or from a control.
     """
     alpha = design.alpha if design else alpha
     estimates = {

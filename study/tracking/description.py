@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from study.records.events import StudyEndEvent
+from study.records.events import TIE, StudyEndEvent
+from study.records.planned_run import NOISELESS
 from study.tracking.addresses import models_link, run_link, view_link
-from study.tracking.reader import Reader
+from study.tracking.reader import KnownRun, Reader
 from study.tracking.types import STUDY_RUN
 
 
@@ -27,9 +28,11 @@ def describe(
     paragraphs = [
         f"**{study.name}**: {study.asked}",
         f"**Pinned baseline** (no noise): {_baseline_line(reader, baselines)}",
-        f"**Verdict**: {verdict}" if verdict else f"**Best trial**: {_best_line(reader, end)}",
+        f"**Verdict**: {verdict}" if verdict else _best_lines(reader, end),
         f"[The runs as a table: role, status, value …]({table}) · [the models]({models})",
     ]
+    raced = [end.tags[name] for name in ("race", "yardstick") if end and end.tags.get(name)]
+    paragraphs[3:3] = [f"**Race**: {'. '.join(raced)}"] if raced else []
     parent = run_ids.get(STUDY_RUN)
     for file in dict.fromkeys((*reader.study_files, *reports)) if parent else ():
         paragraphs[-1] += f" · [{file}]({run_link(experiment_id, str(parent), file)})"
@@ -37,11 +40,21 @@ def describe(
     links = [f"[{key}]({run_link(experiment_id, run_ids[key])})" for key in named if key in run_ids]
     if links:
         paragraphs.append("Their runs: " + ", ".join(links))
-    trials = [run for run in reader.runs.values() if run.start.role != "baseline"]
-    states = [run.end.state if run.end else "unfinished" for run in trials]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    paragraphs.append(f"Trials: {counts or 'none yet'}")
+    for title, runs in _by_title(reader).items():
+        states = [run.end.state if run.end else "unfinished" for run in runs]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        paragraphs.append(f"{title}: {counts or 'none yet'}")
     return "\n\n".join(paragraphs)
+
+
+def _by_title(reader: Reader) -> dict[str, list[KnownRun]]:
+    """The runs besides the baselines; those that tuned them first, if there are any."""
+    runs = reader.runs.values()
+    tuning = [run for run in runs if run.start.role == "tuning"]
+    trials = [run for run in runs if run.start.role not in NOISELESS | {"race"}]
+    return ({"Tuning of the baseline, without noise": tuning} if tuning else {}) | {
+        "Trials": trials
+    }
 
 
 def _baseline_line(reader: Reader, baselines: Sequence[str]) -> str:
@@ -53,6 +66,13 @@ def _baseline_line(reader: Reader, baselines: Sequence[str]) -> str:
     mean = math.fsum(values) / len(values)
     spread = f", range {min(values):.4f} to {max(values):.4f}" if len(values) > 1 else ""
     return f"{objective} {mean:.4f}{spread}, n = {len(values)}"
+
+
+def _best_lines(reader: Reader, end: StudyEndEvent | None) -> str:
+    tie = end.tags.get(TIE) if end else None
+    if tie:
+        return f"**First trial**: {_best_line(reader, end)}. {tie}"
+    return f"**Best trial**: {_best_line(reader, end)}"
 
 
 def _best_line(reader: Reader, end: StudyEndEvent | None) -> str:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from study.records.events import now_ms
+from study.records.events import StartEvent, now_ms
+from study.records.planned_run import seeded_key
 from study.tracking.reader import INTERRUPTED, Reader
 from study.tracking.store import MlflowStore
 from study.tracking.types import STUDY_RUN, RunStatus
@@ -92,7 +93,7 @@ class MlflowRuns:
                 "role": start.role,
                 "trial_id": start.key,
                 "seed": str(start.seed),
-                "mlflow.parentRunId": self.ids[STUDY_RUN],
+                "mlflow.parentRunId": self.ids[self._above(start)],
             }
         try:
             return self.store.create_run(self.experiment, name, tags, started)
@@ -102,3 +103,8 @@ class MlflowRuns:
             if self._unsure is not None:
                 self._unsure.add(key)
             raise
+
+    def _above(self, start: StartEvent) -> str:
+        """The key of the run that another stands under: the runs of a race under their trial."""
+        trial = start.key.removesuffix(seeded_key("", start.seed))
+        return trial if start.role == "race" and trial in self.ids else STUDY_RUN

@@ -249,6 +249,8 @@ class LedgerCallback(tune.Callback):
             first_injection_epoch=next((row.epoch for row in history if row.injected), None),
             seconds=run.seconds,
         )
+        if run.start.role == "baseline" and state == "complete":
+            self._baselines[run.start.baseline] = history
         del self._runs[key]
         self._ended.add(key)
         self._write(event)

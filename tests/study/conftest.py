@@ -15,7 +15,7 @@ COMMAND = [
     "run",
     *("--name", "small", "--epochs", str(EPOCHS), "--trials", str(TRIALS)),
     *("--batch-size", "64", "--lr", "0.05", "--baseline-seeds", "2", "--seed", "3"),
-    *("--space", "adaptive_noise_small", "--max-concurrent", "2"),
+    *("--space", "adaptive_noise_small", "--max-concurrent", "2", "--race-seeds", "1"),
 ]
 """A small study: a search on digits."""
 

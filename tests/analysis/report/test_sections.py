@@ -168,28 +168,56 @@ def test_gap_has_the_front(small: StudyView) -> None:
     assert list(front.y) == sorted(y for y in front.y if y is not None)
 
 
-def test_importances_find_the_setting_that_decides(tmp_path: Path) -> None:
-    kinds = [("input", 3.0), ("input", 0.01), ("weight", 3.0), ("weight", 0.01), ("input", 1.0)]
-    trials = tuple(
-        Planned(
-            {
-                "noise/policy": "always",
-                "noise/kind": kind,
-                "noise/magnitude": magnitude,
-                "noise/schedule": "constant",
-                "noise/distribution": "gaussian",
-            }
-        )
-        for kind, magnitude in kinds
+STRENGTHS = (3.0, 1.0, 0.3, 0.01)
+STATIC = tuple(
+    Planned(
+        {
+            "noise/policy": "always",
+            "noise/kind": kind,
+            "noise/magnitude": magnitude,
+            "noise/schedule": "constant",
+            "noise/distribution": "gaussian",
+        }
     )
-    write_study(tmp_path, "static", trials=trials, seeds=1, space="static_noise")
+    for kind in ("input", "weight")
+    for magnitude in STRENGTHS
+)
+"""Eight trials; their best losses differ."""
+
+LOSS = {"space": "static_noise", "objective": ["best_val_loss"]}
+
+
+def test_importances_find_the_setting_that_decides(tmp_path: Path) -> None:
+    write_study(tmp_path, "static", trials=STATIC, seeds=1, **LOSS)
     found = importances(load_study(tmp_path, "static"))
-    assert found.trials == len(kinds)
+    assert found.trials == len(STATIC)
     assert "too few to trust" in found.warning
     assert found.order[0] in {"noise/magnitude", "noise/kind"}
     assert sum(found.fanova.values()) == pytest.approx(1.0)
     told = {part.key: part for part in sections(load_study(tmp_path, "static"))}
     assert "static" in told["adaptivity"].lines[0]
+    assert told["importances"].charts
+
+
+def test_too_few_different_values_have_no_importances(tmp_path: Path) -> None:
+    """Nine trials, two of them alike in the value of seven: one different value is missing."""
+    write_study(tmp_path, "alike", trials=(*STATIC[:7], *STATIC[:2]), seeds=1, **LOSS)
+    view = load_study(tmp_path, "alike")
+    found = importances(view)
+    assert (found.trials, found.order) == (9, [])
+    told = {part.key: part for part in sections(view)}["importances"]
+    assert (told.charts, told.lines) == ((), ())
+    (note,) = told.notes
+    assert "the 9 complete trials have 7 different values of best_val_loss, and 8 are" in note
+
+
+def test_who_shares_the_best_value_is_told(tmp_path: Path) -> None:
+    write_study(tmp_path, "tied", trials=STATIC[3:4] * 3, seeds=1, **LOSS)
+    view = load_study(tmp_path, "tied")
+    shared = "Trial-0000, trial-0001 and 1 more share the best value"
+    assert verdict(view)[1].startswith(shared)
+    told = {part.key: part for part in sections(view)}
+    assert any(line.startswith(shared) for line in told["ranking"].lines)
 
 
 def test_importances_are_of_the_settings_that_all_trials_have(tmp_path: Path) -> None:

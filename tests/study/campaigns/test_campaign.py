@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -116,6 +117,12 @@ def test_the_live_view_counts_what_it_is_given() -> None:
     # Ten epochs of twenty in ten seconds: what ended counts whole.
     assert "10s so far · at most about 10s left" in text
     assert "3 runs have begun" in text
+    # One of the three is known by now not to be trained.
+    fewer = replace(counted, spared=lambda state: len(state.trials) - 2)
+    out = io.StringIO()
+    Console(file=out, width=120).print(render(fewer, state, elapsed=10.0))
+    assert "1 failed · 0 waiting" in out.getvalue()
+    assert "10s so far · at most about 6s left" in out.getvalue()
     [line] = [line for line in text.splitlines() if line.startswith("trial-0001")]
     assert line.split()[:3] == ["trial-0001", f"2/{EPOCHS}", "0.2500"]
     assert ended_line("final_val_accuracy", record("baseline-seed0", "failed", 1)) == (

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,98 +9,31 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from study.campaigns.confirm_plan import (
-    METRICS,
+    CONTROLS,
     ConfirmConfig,
     best_trials,
+    config_file,
     confirm_folder,
     parse_seeds,
     planned_confirmation,
     run_key,
+    stored_confirmation,
 )
 from study.campaigns.confirmation import Confirmation, load_confirmation
-from study.campaigns.placebo import bursts_of
+from study.campaigns.placebo import bursts_of, own_plan
 from study.commands.confirm import read_confirm
 from study.commands.study import main
-from study.config import StudyConfig
 from study.records.folder import StudyFolder
-from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
+from study.records.ledger_view import read_ledger
 from study.statistics.comparison import Verdict
+from tests.support.confirmations import STUDY, confirmation, runs, search
 from tests.support.runs import device_data
 from tests.support.study_processes import count, study_process, wait_until
-from tests.support.trained_studies import ADAPTIVE, BASE, EPOCHS, Planned, write_study
+from tests.support.trained_studies import ADAPTIVE, BASE, Planned, write_study
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
 from trainables.loop import Training, train_epochs
 from trainables.metrics import EpochMetrics
-from trainables.noise.fork import baseline_digest
-
-STUDY = StudyConfig(name="s", train=BASE, baseline_seeds=3)
-NOISE = {"noise/policy": "on_stagnation", **ADAPTIVE}
-
-
-def rows(noisy: Mapping[int, float] | None = None, accuracy: float = 0.5) -> tuple[Any, ...]:
-    """A history with noise of these magnitudes in these epochs."""
-    noisy = noisy or {}
-    return tuple(
-        EpochMetrics(
-            epoch, 1.0, 0.5, 1.0, accuracy, 1.0, 1.0, 0.1,
-            "gradient" if epoch in noisy else "none", noisy.get(epoch, 0.0),
-        )
-        for epoch in range(EPOCHS)
-    )  # fmt: skip
-
-
-def record(
-    key: str,
-    role: str,
-    seed: int,
-    *,
-    state: Any = "complete",
-    test: float | None = None,
-    noisy: Mapping[int, float] | None = None,
-    accuracy: float = 0.5,
-) -> TrialRecord:
-    overrides = {"noise/policy": "off"} if role == "baseline" else NOISE
-    config = apply_overrides(BASE, {**overrides, "seed": seed})
-    return TrialRecord(
-        key=key,
-        role=role,
-        seed=seed,
-        overrides=overrides,
-        config=config.model_dump(mode="json"),
-        baseline=baseline_digest(config),
-        history=rows(noisy, accuracy),
-        state=state,
-        values={} if test is None else dict.fromkeys(METRICS, test),
-    )
-
-
-def search(*accuracies: float) -> LedgerState:
-    records = [record(f"baseline-seed{seed}", "baseline", seed) for seed in range(3)]
-    records += [
-        record(f"trial-{n:04d}", "trial", 0, noisy={4: 0.5}, accuracy=accuracy)
-        for n, accuracy in enumerate(accuracies)
-    ]
-    records.append(record("trial-0099", "trial", 0, state="pruned", accuracy=0.99))
-    return LedgerState(None, {r.key: r for r in records})
-
-
-def confirmation(config: ConfirmConfig, *records: TrialRecord) -> Confirmation:
-    folder = StudyFolder(Path("nowhere"))
-    state = LedgerState(None, {r.key: r for r in records})
-    return Confirmation(folder, STUDY, search(0.6, 0.7), config, state)
-
-
-def runs(trial: str, role: Any, values: Mapping[int, float | None], **more: Any) -> list[Any]:
-    """Runs by seed with a value for every metric; None: failed."""
-    return [
-        record(
-            run_key(role, trial, seed), role, seed, test=value,
-            state="failed" if value is None else "complete", **more,
-        )
-        for seed, value in values.items()
-    ]  # fmt: skip
-
 
 # --- the plan --------------------------------------------------------------------------------
 
@@ -196,6 +128,59 @@ def test_baselines_come_first_then_trials_then_placebos() -> None:
     assert done.finished
 
 
+def test_a_clock_begins_at_the_warm_ups_end_and_is_the_trial_where_that_does() -> None:
+    config = ConfirmConfig(seeds=3, trials=("trial-0001",), first_seed=5)
+    found = confirmation(
+        config,
+        *runs("", "baseline", {5: 0.5, 6: 0.5, 7: 0.5}),
+        *runs("trial-0001", "confirm", {5: 0.6}, noisy={5: 0.5, 6: 0.25, 9: 0.125}),
+        *runs("trial-0001", "confirm", {6: 0.7}, noisy={3: 0.5, 9: 0.125}),
+        *runs("trial-0001", "confirm", {7: 0.5}),
+    )
+    (run,) = found.missing("clock")
+    assert (run.key, run.role) == ("trial-0001-clock-seed5", "clock")
+    clock = apply_overrides(BASE, run.overrides).noise
+    assert clock.policy == "planned"
+    assert clock.plan == ((3, "gradient", 0.5), (4, "gradient", 0.25), (7, "gradient", 0.125))
+    # It began at the warm-up's end on 6, and never on 7.
+    assert found.own_clock("trial-0001") == (6, 7)
+    assert found.record("clock", "trial-0001", 6) is found.record("confirm", "trial-0001", 6)
+    assert found.record("clock", "trial-0001", 5) is None
+    sample = found.samples("test_accuracy", "confirm", "clock")["trial-0001"]
+    assert (sample.seeds, sample.differences) == ((6, 7), (0.0, 0.0))
+    assert found.spared() == 2
+    done = confirmation(
+        config, *found.state.trials.values(), *runs("trial-0001", "clock", {5: 0.5})
+    )
+    assert done.missing("clock") == []
+    sample = done.samples("test_accuracy", "confirm", "clock")["trial-0001"]
+    assert sample.differences == (pytest.approx(0.1), 0.0, 0.0)
+
+
+def test_a_confirmation_begun_without_clocks_stays_without(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    confirm_folder(folder).path.mkdir()
+    stored = {"top": 1, "seeds": 2, "first_look": None, "trials": ["trial-0001"], "first_seed": 5}
+    config_file(folder).write_text(json.dumps(stored))
+    begun = stored_confirmation(folder)
+    assert begun is not None
+    assert not begun.clock
+    more = planned_confirmation(STUDY, search(0.6, 0.7), ConfirmConfig(top=1, seeds=3), begun)
+    assert (more.clock, more.controls) == (False, ("placebo",))
+    config_file(folder).write_text(more.model_dump_json())
+    assert stored_confirmation(folder) == more
+    found = confirmation(
+        more,
+        *runs("", "baseline", {5: 0.5}),
+        *runs("trial-0001", "confirm", {5: 0.6}, noisy={5: 0.5}),
+    )
+    assert len(found.missing("placebo")) == 1
+    assert found.missing("clock") == []
+    assert found.own_clock("trial-0001") == ()
+    assert found.compared("test_accuracy", "confirm", "clock") == {}
+    assert planned_confirmation(STUDY, search(0.6), ConfirmConfig(), None).clock
+
+
 def test_what_never_injects_has_its_baseline_for_a_placebo_and_full_noise_has_none() -> None:
     config = ConfirmConfig(seeds=2, trials=("trial-0000", "trial-0001"), first_seed=5)
     found = confirmation(
@@ -209,7 +194,11 @@ def test_what_never_injects_has_its_baseline_for_a_placebo_and_full_noise_has_no
     assert apply_overrides(BASE, jobs[0].overrides).noise.policy == "off"
     assert found.has_no_placebo("trial-0001")
     assert not found.has_no_placebo("trial-0000")
-    assert list(found.compared("test_accuracy", "confirm", "placebo")) == ["trial-0000"]
+    for role in CONTROLS:
+        assert list(found.compared("test_accuracy", "confirm", role)) == ["trial-0000"]
+    assert found.missing("clock") == []
+    # Two placebos that can't be, two clocks that can't be, and two that are the trial.
+    assert found.spared() == 6
 
 
 # --- pairing and deciding --------------------------------------------------------------------
@@ -269,7 +258,8 @@ def test_a_sequential_design_adds_seeds_for_what_is_undecided_only() -> None:
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished search: one trial that injects, one that never does, one stopped early."""
+    """A finished search: one trial that injects, one that never does, one stopped early, and one
+    that is stuck from the start by its settings."""
     folder = tmp_path_factory.mktemp("confirmed")
     injects = {**ADAPTIVE, "noise/signals": "grad_norm_plateau", "noise/cooldown_min": 3}
     never = {
@@ -282,6 +272,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Planned({**injects, "noise/magnitude_min": 2.0, "noise/schedule": "cosine"}),
             Planned(never),
             Planned({**injects, "noise/magnitude_min": 3.0}, "pruned", 10, "stopped early"),
+            Planned({**never, "noise/magnitude_min": 0.5, "noise/weight_update_threshold": 1e9}),
         ),
         max_concurrent=2,
     )
@@ -323,14 +314,17 @@ def test_a_study_that_is_not_confirmed_says_what_to_do(storage: Path) -> None:
 
 @pytest.fixture(scope="module")
 def confirmed(storage: Path) -> Confirmation:
-    """Confirmed on three seeds, killed in the middle and continued by the same command."""
-    words = ["confirm", "small", "--storage", str(storage), "--top", "2", "--seeds", "3"]
+    """Confirmed on three seeds, killed among the trials and again among the controls."""
+    words = ["confirm", "small", "--storage", str(storage), "--top", "3", "--seeds", "3"]
     folder = StudyFolder.of(storage, "small")
     before = folder.ledger.read_bytes()
     ledger = confirm_folder(folder).ledger
     with study_process(words) as process:
         # Both of the first trials' runs, or one and a half.
         wait_until(lambda: count(ledger, '"role":"confirm"') >= 2, process)
+    assert not load_confirmation(storage, "small").finished
+    with study_process(words) as process:
+        wait_until(lambda: count(ledger, '"role":"clock"') >= 1, process)
     assert not load_confirmation(storage, "small").finished
     with study_process(words) as process:
         out, _ = process.communicate(timeout=240)
@@ -355,10 +349,19 @@ def test_each_run_is_what_the_loop_alone_gives_and_so_are_its_test_figures(
     assert confirmed.finished
     assert confirmed.config.fresh_seeds == (2, 3, 4)
     order = tuple(t.trial_id for t in best_trials(confirmed.study, confirmed.search))
-    assert set(confirmed.config.trials) == set(order) == {"trial-0000", "trial-0001"}
+    assert set(confirmed.config.trials) == set(order) == {"trial-0000", "trial-0001", "trial-0003"}
     assert {r.state for r in confirmed.state.trials.values()} == {"complete"}
-    assert len(confirmed.state.trials) == 3 * (1 + 2 + 2)
-    for role, trial in (("baseline", ""), ("confirm", "trial-0000"), ("placebo", "trial-0000")):
+    clocks = {record.key for record in confirmed.state.by_role("clock")}
+    own = {t: confirmed.own_clock(t) for t in confirmed.config.trials}
+    assert own == {"trial-0000": (), "trial-0001": (2, 3, 4), "trial-0003": (2, 3, 4)}
+    assert clocks == {run_key("clock", "trial-0000", seed) for seed in (2, 3, 4)}
+    assert len(confirmed.state.trials) == 3 * (1 + 3 + 3) + len(clocks)
+    for role, trial in (
+        ("baseline", ""),
+        ("confirm", "trial-0000"),
+        ("placebo", "trial-0000"),
+        ("clock", "trial-0000"),
+    ):
         run = confirmed.record(role, trial, 3)  # type: ignore[arg-type]
         assert run is not None
         history, test = alone(TrainConfig.model_validate(run.config))
@@ -384,6 +387,39 @@ def test_a_placebo_has_its_trials_noise_at_other_epochs(confirmed: Confirmation)
         assert [r.val_loss for r in placebo.history[:first]] == [
             r.val_loss for r in baseline.history[:first]
         ]
+
+
+@pytest.mark.slow
+def test_a_clock_has_its_trials_noise_from_the_warm_ups_end_on(confirmed: Confirmation) -> None:
+    for seed in confirmed.config.fresh_seeds:
+        trial = confirmed.record("confirm", "trial-0000", seed)
+        clock = confirmed.record("clock", "trial-0000", seed)
+        assert trial is not None
+        assert clock is not None
+        mine, its = bursts_of(trial.history), bursts_of(clock.history)
+        assert [burst.injections for burst in mine] == [burst.injections for burst in its]
+        assert its[0].start == clock.shared_epochs == 3
+        assert {one.start - other.start for one, other in zip(mine, its, strict=True)} == {
+            mine[0].start - 3
+        }
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_its_own_clock_would_have_been_trained_the_same(
+    confirmed: Confirmation,
+) -> None:
+    trial = confirmed.record("confirm", "trial-0003", 3)
+    assert trial is not None
+    planned = {"policy": "planned", "plan": own_plan(trial.history)}
+    clock = TrainConfig.model_validate(
+        {**trial.config, "noise": {**trial.config["noise"], **planned}}
+    )
+    history, test = alone(clock)
+    assert bursts_of(history)[0].start == 3
+    assert [r.val_loss for r in history] == [r.val_loss for r in trial.history]
+    assert {name: trial.values[name] for name in test} == test
+    sample = confirmed.samples("test_accuracy", "confirm", "clock")["trial-0003"]
+    assert sample.differences == (0.0, 0.0, 0.0)
 
 
 @pytest.mark.slow
@@ -423,7 +459,7 @@ def test_mlflow_has_every_run_once_with_its_test_figures(
 def test_the_same_command_once_more_trains_nothing(
     confirmed: Confirmation, storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["confirm", "small", "--storage", str(storage), "--top", "2", "--seeds", "3"]
+    words = ["confirm", "small", "--storage", str(storage), "--top", "3", "--seeds", "3"]
     assert main(words) == 0
     assert "complete already" in capsys.readouterr().out
     again = read_ledger(confirm_folder(confirmed.folder).ledger)
@@ -447,4 +483,10 @@ def test_the_analysis_gives_the_verdict_with_its_reasons(
     assert tuple(found["differences"].values()) == expected.differences
     assert found["n"] == 3
     assert found["wilcoxon_can_reject"] is False
+    assert [trial["own_clock"] for trial in values["trials"] if trial is not first] == [
+        [2, 3, 4]
+    ] * 2
+    assert first["own_clock"] == []
+    assert "trial-0000 beside its clock, the same noise from the end of the warm-up on:" in out
+    assert "was begun without clocks" not in out
     assert "cannot reject" in (confirmed.folder.path / "confirm.md").read_text()

@@ -49,6 +49,7 @@ def config(storage: Path, **fields: Any) -> StudyConfig:
         "storage": str(storage),
         "baseline_seeds": 1,
         "max_concurrent": 2,
+        "race_seeds": 1,
         "train": {
             "data": {
                 "dataset": "synthetic",

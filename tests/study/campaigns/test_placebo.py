@@ -1,4 +1,4 @@
-"""The placebo: exactly the trial's injections, moved to random epochs after the warm-up."""
+"""Placebo and clock: exactly the trial's injections, moved to other epochs after the warm-up."""
 
 from collections import Counter
 from itertools import pairwise
@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from study.campaigns.placebo import PlaceboPlan, bursts_of, placebo_plan
+from study.campaigns.placebo import (
+    NoisePlan,
+    bursts_of,
+    clock_plan,
+    own_plan,
+    placebo_plan,
+)
 from tests.support.runs import EAGER, small_config
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import NoiseController
@@ -43,7 +49,7 @@ def trials(draw: st.DrawFn) -> tuple[Noisy, int, int]:
     return noisy, warm_up, warm_up + len(pattern)
 
 
-def blocks(plan: PlaceboPlan) -> list[tuple[tuple[str, float], ...]]:
+def blocks(plan: NoisePlan) -> list[tuple[tuple[str, float], ...]]:
     """The plan's runs of consecutive epochs, in order."""
     noisy: Noisy = {item.epoch: (item.kind, item.magnitude) for item in plan}
     last = max(noisy, default=-1)
@@ -102,11 +108,16 @@ def test_a_trial_that_never_injected_has_its_baseline_as_placebo() -> None:
     assert placebo_plan(history_of({}, 9), settings_of(2), 9, 0) == ()
 
 
-def test_there_is_no_placebo_where_noise_can_lie_nowhere_else() -> None:
+def test_there_is_no_control_where_noise_can_lie_nowhere_else() -> None:
     always: Noisy = dict.fromkeys(range(9), ("gradient", 0.1))
     assert placebo_plan(history_of(always, 9), NoiseConfig(policy="always"), 9, 0) is None
+    assert clock_plan(history_of(always, 9), NoiseConfig(policy="always"), 9) is None
+    # Static noise that ends early could be moved, but never looked at a signal.
+    some = history_of({0: ("gradient", 0.1)}, 9)
+    assert clock_plan(some, NoiseConfig(policy="always"), 9) is None
     after_warm_up: Noisy = dict.fromkeys(range(4, 9), ("gradient", 0.1))
     assert placebo_plan(history_of(after_warm_up, 9), settings_of(4), 9, 0) is None
+    assert clock_plan(history_of(after_warm_up, 9), settings_of(4), 9) is None
 
 
 def test_a_window_longer_than_the_warm_up_belongs_to_it() -> None:
@@ -121,6 +132,8 @@ def test_noise_outside_the_epochs_it_may_lie_in_is_an_error() -> None:
     for epoch in (1, 9):
         with pytest.raises(ValueError, match=rf"noise in epochs {epoch} to {epoch}: outside"):
             placebo_plan(history_of({epoch: ("gradient", 0.1)}, 10), settings_of(2), 9, 0)
+        with pytest.raises(ValueError, match=rf"noise in epochs {epoch} to {epoch}: outside"):
+            clock_plan(history_of({epoch: ("gradient", 0.1)}, 10), settings_of(2), 9)
 
 
 def test_the_controllers_own_decisions_can_be_moved() -> None:
@@ -135,3 +148,60 @@ def test_the_controllers_own_decisions_can_be_moved() -> None:
     assert bursts_of(history)[0].start == 2
     plan = placebo_plan(history, config.noise, config.epochs, 0)
     assert plan is None or blocks(plan) == [run.injections for run in bursts_of(history)]
+
+
+# --- the clock ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("noisy", "warm_up", "window", "epochs", "expected"),
+    [
+        # One burst, later than the warm-up's end.
+        ([6, 7], 3, 2, 9, [3, 4]),
+        # The last epochs of the budget.
+        ([8], 3, 2, 9, [3]),
+        # Two bursts, three: the clean epochs between them stay as many.
+        ([5, 6, 9], 2, 2, 12, [2, 3, 6]),
+        ([4, 6, 11, 12], 3, 2, 20, [3, 5, 10, 11]),
+        # Begun at the warm-up's end: the trial's own epochs, later bursts included.
+        ([3, 4, 8], 3, 2, 10, [3, 4, 8]),
+        ([3], 3, 2, 10, [3]),
+        # No signal is heard before a whole window is complete, nor before the warm-up's end.
+        ([8, 9], 0, 6, 12, [6, 7]),
+        ([8, 9], 6, 6, 12, [6, 7]),
+        ([6, 8], 0, 6, 12, [6, 8]),
+        # Nothing but the very last burst's place is spare.
+        ([4, 5, 6, 7, 8], 3, 2, 9, [3, 4, 5, 6, 7]),
+        # It never injected.
+        ([], 3, 2, 9, []),
+    ],
+)
+def test_a_clock_begins_when_signals_could_first_be_heard(
+    noisy: list[int], warm_up: int, window: int, epochs: int, expected: list[int]
+) -> None:
+    drawn = [("weight" if n % 3 else "gradient", 0.1 * (n + 1)) for n in range(len(noisy))]
+    history = history_of(dict(zip(noisy, drawn, strict=True)), epochs)
+    noise = NoiseConfig(policy="on_stagnation", warmup_epochs=warm_up, window=window)
+    plan = clock_plan(history, noise, epochs)
+    assert plan is not None
+    assert [item.epoch for item in plan] == expected
+    # Kinds and magnitudes as recorded, in their order.
+    assert [(item.kind, item.magnitude) for item in plan] == drawn
+    assert (plan == own_plan(history)) == (noisy == expected)
+
+
+@settings(max_examples=300)
+@given(trials())
+def test_a_clock_has_its_trials_bursts_and_gaps(trial: tuple[Noisy, int, int]) -> None:
+    noisy, warm_up, epochs = trial
+    history = history_of(noisy, epochs)
+    plan = clock_plan(history, settings_of(warm_up), epochs)
+    assert (plan is None) == (placebo_plan(history, settings_of(warm_up), epochs, 0) is None)
+    if not plan:
+        return
+    places = [item.epoch for item in plan]
+    assert places[0] == warm_up
+    assert {epoch - place for epoch, place in zip(sorted(noisy), places, strict=True)} == {
+        min(noisy) - warm_up
+    }
+    assert [(item.kind, item.magnitude) for item in plan] == [noisy[n] for n in sorted(noisy)]

@@ -19,7 +19,7 @@ from study.campaigns.search_result import print_result
 from study.commands.study import main
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
-from study.records.summary import Summary
+from study.records.summary import Summary, sharing_best
 from tests.study.conftest import COMMAND, EPOCHS, TRIALS
 from trainables.config import TrainConfig
 from trainables.metrics import OBJECTIVES, STATISTICS
@@ -58,7 +58,7 @@ def test_summary_has_every_trial_beside_the_baseline_of_its_seed(summary: dict[s
             assert trial["epochs_trained"] <= trial["epochs"]
             assert trial["epochs_trained"] >= trial["epochs"] - trial["first_injection_epoch"]
     complete = [t for t in summary["trials"] if t["state"] == "complete"]
-    best = min(complete, key=lambda t: (-t["value"], t["metrics"]["best_val_loss"], t["trial_id"]))
+    best = min(complete, key=lambda t: (-t["value"], t["metrics"]["tail_val_loss"], t["trial_id"]))
     assert summary["best"] == best["trial_id"]
 
 
@@ -69,7 +69,8 @@ def test_the_end_says_where_the_result_is_and_what_to_type_next(storage: Path) -
     config = config.model_copy(update={"storage": str(storage)})
     found = Summary.model_validate_json(folder.summary.read_text())
     said = _said_at_the_end(config, found)
-    assert f"best configuration: noise-train --config {folder.best_config}\n" in said
+    which = "first" if sharing_best(config, found.trials) else "best"
+    assert f"{which} configuration: noise-train --config {folder.best_config}\n" in said
     for command in ("noise-study ui", "noise-analysis report small", "noise-study confirm small"):
         assert f"  {command} --storage {storage}\n" in said
     one = found.model_copy(update={"baseline": found.baseline[:1]})
@@ -195,6 +196,7 @@ def _config(tmp_path: Path, **fields: Any) -> StudyConfig:
         "baseline_seeds": 1,
         "max_concurrent": 2,
         "early_stopping": False,
+        "race_seeds": 1,
         "train": {
             "data": {"dataset": "synthetic", "synthetic_train": 400, "batch_size": 32},
             "epochs": 8,

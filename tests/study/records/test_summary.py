@@ -14,15 +14,14 @@ from study.records.summary import (
     TrialSummary,
     best_trial,
     cost_of,
-    differences_to_baseline,
-    final_metrics,
     pareto_front,
     ranked,
+    sharing_best,
     study_notes,
     summarise,
-    value_of,
     winner_config,
 )
+from study.records.values import differences_to_baseline, final_metrics, value_of
 from tests.support.ledgers import CONFIG, epoch
 from trainables.metrics import EpochMetrics
 
@@ -54,10 +53,10 @@ def record(key: str, history: Sequence[EpochMetrics], **changes: Any) -> TrialRe
 def trial(
     key: str, value: Any, *, loss: float | None = None, state: str = "complete"
 ) -> TrialSummary:
-    """A trial of which only the objective's value and the best loss matter."""
+    """A trial of which only the objective's value and the loss of its last epochs matter."""
     history = rows(0.5)
     [found] = summarise(ACCURACY, ledger(record(key, history))).trials
-    metrics = {**found.metrics, "best_val_loss": loss}
+    metrics = {**found.metrics, "tail_val_loss": loss}
     return found.model_copy(update={"value": value, "metrics": metrics, "state": state})
 
 
@@ -159,6 +158,40 @@ def test_ties_go_to_the_lower_loss_then_to_the_earlier_name() -> None:
         trial("a", 0.5, loss=0.75),
     ]
     assert [t.trial_id for t in ranked(ACCURACY, trials)] == ["b", "c", "a", "d"]
+
+
+def test_values_that_differ_by_rounding_alone_are_equal() -> None:
+    """Means of as many images in another order differ in the last bit; an image is far more."""
+    trials = [
+        trial("c", 0.3, loss=0.25),
+        trial("b", 0.1 + 0.2, loss=0.75),
+        trial("a", 0.3 - 1e-9, loss=0.125),
+    ]
+    assert [t.trial_id for t in ranked(ACCURACY, trials)] == ["c", "b", "a"]
+    assert [t.trial_id for t in sharing_best(ACCURACY, trials)] == ["c", "b"]
+
+
+def test_who_shares_the_best_value() -> None:
+    trials = [
+        trial("d", 0.5, loss=0.25),
+        trial("c", 0.5, loss=0.125),
+        trial("cut", 0.5, state="pruned"),
+        trial("none", None),
+        trial("b", 0.25),
+    ]
+    assert [t.trial_id for t in sharing_best(ACCURACY, trials)] == ["c", "d"]
+    assert sharing_best(ACCURACY, trials[1:]) == []
+    assert sharing_best(ACCURACY, []) == []
+    assert sharing_best(LOSS, trials) == []
+    front = [t.model_copy(update={"value": [0.5, 0.5]}) for t in trials]
+    assert sharing_best(BOTH, front) == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "images"), [(None, None), ({}, None), ({"validation_images": "180"}, 180)]
+)
+def test_how_many_images_were_validated_on(tags: dict[str, str] | None, images: int | None) -> None:
+    assert summarise(ACCURACY, ledger(BASELINE, tags=tags)).validation_images == images
 
 
 @pytest.mark.parametrize(

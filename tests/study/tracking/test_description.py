@@ -41,6 +41,14 @@ def test_the_parents_description_says_what_matters(place: Place) -> None:
     [
         (StudyEndEvent("complete", tags={"verdict": "trial-0000: better"}), "**Verdict**: trial"),
         (StudyEndEvent("interrupted", tags={"verdict": ""}), "**Best trial**: none is complete"),
+        (
+            StudyEndEvent("complete", best="trial-0003", tags={"tie": "Two share it"}),
+            "**First trial**: trial-0003. Two share it",
+        ),
+        (
+            StudyEndEvent("complete", best="trial-0003", tags={"tie": ""}),
+            "**Best trial**: trial-0003",
+        ),
         # As earlier versions wrote it.
         (
             StudyEndEvent("complete", best="trial-0000: better"),

@@ -1,0 +1,95 @@
+"""The race of a study: one phase, in which a run is known only when others have ended."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from study.campaigns.campaign import Phase
+from study.campaigns.confirmation import first_noise
+from study.campaigns.session import Session
+from study.config import StudyConfig
+from study.records.ledger_view import LedgerState, LedgerView
+from study.records.planned_run import PlannedRun, baseline_key
+from study.records.race import planned_runs, race_of
+from study.statistics.race import Race, rungs, trainings
+from trainables.config import TrainConfig
+
+
+def most_runs(config: StudyConfig) -> tuple[int, int]:
+    """The most runs that a study's race may take, and the most baselines."""
+    return trainings(rungs(config.wanted, config.most_race_seeds)), config.most_race_seeds - 1
+
+
+def share_of_search(config: StudyConfig) -> float:
+    """The share of a time budget that is the search's, by the number of trainings."""
+    return config.wanted / (config.wanted + sum(most_runs(config)))
+
+
+def is_over(config: StudyConfig, state: LedgerState) -> bool:
+    race = race_of(config, state)
+    return race is None or race.complete
+
+
+def race_phase(
+    config: StudyConfig, session: Session, policy: str, time_budget: float | None
+) -> Phase | None:
+    """The whole race as one phase; None if nothing is missing.
+
+    Its baselines come first, and a run starts when its own is complete. So the workers start once.
+    """
+    from study.tune.jobs import GrowingSearcher
+
+    state = session.state()
+    race = race_of(config, state)
+    if race is None or race.complete:
+        return None
+    waiting = _Waiting(config, session, policy)
+    trials = [TrainConfig.model_validate(state.trials[name].config) for name in race.field]
+    return Phase(
+        searcher=GrowingSearcher(waiting.startable, waiting.baseline_rows),
+        samples=trainings(race.stages) + config.most_race_seeds - 1,
+        spec={
+            "fork_first": first_noise(trials),
+            "fork_disk_bytes": int(config.fork_disk_mb * 1e6 / (config.most_race_seeds - 1)),
+        },
+        time_budget=time_budget,
+    )
+
+
+class _Waiting:
+    """What can be started by what the ledger says; it is read on while it grows."""
+
+    def __init__(self, config: StudyConfig, session: Session, policy: str) -> None:
+        self._config = config
+        self._policy = policy
+        self._view = LedgerView(session.folder.ledger)
+        self._state = self._view.refresh()
+        self._known = {record.key for record in self._complete_baselines()}
+        self._ended = -1
+        self._runs: list[PlannedRun] = []
+
+    def startable(self) -> Sequence[PlannedRun]:
+        self._state = self._view.refresh()
+        ended = sum(record.finished for record in self._state.trials.values())
+        if ended != self._ended:
+            self._ended = ended
+            ready = {record.seed for record in self._complete_baselines()}
+            planned = planned_runs(self._config, self._state, self._policy)
+            self._runs = [run for run in planned if run.role == "baseline" or run.seed in ready]
+        return self._runs
+
+    def baseline_rows(self, run: PlannedRun) -> Sequence[Mapping[str, Any]]:
+        """Those that the workers were not told when they began."""
+        key = baseline_key(run.seed)
+        if run.role == "baseline" or key in self._known:
+            return ()
+        return [row.to_dict() for row in self._state.trials[key].history]
+
+    def _complete_baselines(self) -> list[Any]:
+        return [r for r in self._state.by_role("baseline") if r.state == "complete"]
+
+
+def race_note(race: Race | None) -> str:
+    """What the reader must know of a race that could not be run; empty elsewhere."""
+    if race is None or race.field:
+        return ""
+    return "no race was run: no complete trial has noise that began"

@@ -1,0 +1,63 @@
+"""What a search's figures cannot tell apart, in sentences: equal values, less than an image."""
+
+import math
+
+from study.config import StudyConfig
+from study.records.summary import Summary, TrialSummary, sharing_best
+from study.records.values import by_objective
+
+_NAMED = 2
+"""Trials of equal value that are named; the others are counted."""
+
+
+def indistinct(config: StudyConfig, summary: Summary) -> list[str]:
+    """All that there is to say of it."""
+    return [
+        text for text in (tie_sentence(config, summary), image_sentence(config, summary)) if text
+    ]
+
+
+def tie_sentence(config: StudyConfig, summary: Summary) -> str:
+    """Who shares the best value, and by what the first of them comes first; empty without a tie."""
+    sharing = sharing_best(config, summary.trials)
+    if not sharing:
+        return ""
+    names = [trial.trial_id for trial in sharing]
+    shown, more = names[:_NAMED], len(names) - _NAMED
+    who = f"{', '.join(shown)} and {more} more" if more > 0 else " and ".join(shown)
+    best = sharing[0]
+    raced = best.place is not None
+    what = f"difference {best.ranked_by:+.4f}" if raced else f"value {best.value:.4f}"
+    by = _decided_by(best, sharing[1])
+    return f"{who} share the best {what}; {names[0]} comes first by its {by} only"
+
+
+def _decided_by(first: TrialSummary, second: TrialSummary) -> str:
+    if first.n:
+        return "tail losses"
+    losses = [trial.metrics.get("tail_val_loss") for trial in (first, second)]
+    return "lower number" if losses[0] == losses[1] else "lower tail loss"
+
+
+def image_sentence(config: StudyConfig, summary: Summary) -> str:
+    """What an image is worth, where the winner differs from its baseline by no more than one.
+
+    Empty where it differs by more or not at all, where the objective is no accuracy, and for
+    studies that have not recorded how many images they validate on.
+    """
+    best = next((t for t in summary.trials if t.trial_id == summary.best), None)
+    images = summary.validation_images
+    if best is None or not images:
+        return ""
+    shown = best.paired_difference if best.mean_difference is None else best.mean_difference
+    difference = by_objective(shown)[0]
+    if not difference:
+        return ""
+    if not config.objective[0].endswith("val_accuracy"):
+        return ""
+    worth = f"one validation image is worth {1 / images:.4f} ({images} images): "
+    if math.isclose(abs(difference), 1 / images, rel_tol=1e-6):
+        return worth + "the difference is that one image"
+    if abs(difference) < 1 / images:
+        return worth + "smaller differences are part of an image, as means over epochs or seeds"
+    return ""

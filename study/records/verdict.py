@@ -1,0 +1,78 @@
+"""What a study's end says of its best trial: on the terminal, in reports, in MLflow."""
+
+from study.config import StudyConfig
+from study.records.events import TIE
+from study.records.indistinct import indistinct, tie_sentence
+from study.records.summary import Summary, TrialSummary
+from study.records.values import by_objective
+from trainables.metrics import OBJECTIVES
+
+
+def verdict(config: StudyConfig, summary: Summary, best: TrialSummary) -> list[str]:
+    """What the study's end says of its best trial, and why it does not say more."""
+    raced = race_sentence(best, config.objective[0])
+    difference = by_objective(best.ranked_by if raced else best.paired_difference)[0]
+    sign = 1 if OBJECTIVES[config.objective[0]] == "max" else -1
+    if difference is None:
+        return []
+    lines = [] if sign * difference > 0 else ["no trial beats the baseline"]
+    if raced:
+        lines.append(f"{best.trial_id} won the race: {raced}")
+    elif not lines:
+        lines.append(f"{best.trial_id} is ahead by {abs(difference):.4f} on one seed")
+    if summary.yardstick:
+        lines.append(summary.yardstick.sentence)
+    elif sign * difference > 0:
+        lines.append(no_yardstick(config, best))
+    return [*lines, *indistinct(config, summary)]
+
+
+def no_yardstick(config: StudyConfig, best: TrialSummary) -> str:
+    """Why it is not said what the luckiest trial would show without any effect."""
+    if config.multi_objective:
+        why = "with two objectives there is no single best"
+    elif best.place is None:
+        why = "no race was run over further seeds (--race-seeds)"
+    else:
+        why = "the race has too few seeds to say how much differences vary (--race-seeds)"
+    return f"what the luckiest trial would show without any effect is not known: {why}"
+
+
+def race_sentence(trial: TrialSummary, objective: str) -> str:
+    """What the race shows of a trial, in a sentence; empty for one that it never selected."""
+    shown = by_objective(trial.mean_difference)[0]
+    flattering = by_objective(trial.ranked_by)[0]
+    if trial.place is None or shown is None or flattering is None:
+        return ""
+    interval = _first(trial.interval)
+    between = f", 95 % {interval[0]:+.4f} to {interval[1]:+.4f}" if interval else ""
+    seeds = f"{trial.n} seeds" if trial.n > 1 else "the one seed"
+    lost = sum(run.state == "failed" for run in trial.runs)
+    diverged = (
+        f"; {lost} of its {len(trial.runs)} runs diverged and count as guessing" if lost else ""
+    )
+    return (
+        f"{objective} {shown:+.4f} beside the baseline on {seeds} after its last selection"
+        f"{between}; the mean that it was ranked by, {flattering:+.4f}, flatters it{diverged}"
+    )
+
+
+def _first(interval: list[float] | list[list[float]] | None) -> list[float] | None:
+    """The first objective's interval."""
+    match interval:
+        case [[float(), float()] as first, *_]:
+            return first
+        case [float() as low, float() as high]:
+            return [low, high]
+    return None
+
+
+def end_tags(config: StudyConfig, summary: Summary) -> dict[str, str]:
+    """What MLflow shows of the race and of ties; empty texts take the place of an earlier end's."""
+    best = next((t for t in summary.trials if t.place == 1), None)
+    sentence = race_sentence(best, config.objective[0]) if best else ""
+    return {
+        "race": f"{best.trial_id}: {sentence}" if best and sentence else "",
+        TIE: tie_sentence(config, summary),
+        "yardstick": summary.yardstick.sentence if summary.yardstick else "",
+    }

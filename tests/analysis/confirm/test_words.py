@@ -1,0 +1,104 @@
+"""What a confirmation says of timing: claimed only of what beats its placebo and its clock."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from analysis.confirm.markdown import to_markdown
+from analysis.confirm.report import confirm_report
+from study.campaigns.confirm_plan import ConfirmConfig
+from tests.support.confirmations import confirmation, runs
+
+TRIAL = "trial-0001"
+SEEDS = range(5, 11)
+LATE = {5: 0.5, 6: 0.25}
+CLAIM = "When the noise of trial-0001 came mattered"
+DENIAL = "That the timing of trial-0001 matters is not shown"
+
+
+def values(base: float) -> dict[int, float | None]:
+    """Test accuracies about ``base`` that scatter little over the seeds."""
+    return {seed: base + 0.001 * (-1) ** seed for seed in SEEDS}
+
+
+def sentences(
+    accuracies: Mapping[str, float], noisy: Mapping[int, float] = LATE, *, clock: bool = True
+) -> list[str]:
+    """What is said where each role scatters about its accuracy, the baseline about 0.5."""
+    config = ConfirmConfig(seeds=len(SEEDS), trials=(TRIAL,), first_seed=SEEDS[0], clock=clock)
+    records = runs("", "baseline", dict.fromkeys(SEEDS, 0.5))
+    for role, base in accuracies.items():
+        records += runs(TRIAL, role, values(base), noisy=noisy)
+    report = confirm_report(confirmation(config, *records))
+    text = to_markdown(report)
+    assert all(sentence in text for sentence in report.trials[0].sentences)
+    return [*report.trials[0].sentences, *report.notes]
+
+
+@pytest.mark.parametrize(
+    ("placebo", "clock", "said"),
+    [
+        (0.5, 0.5, f"{CLAIM}, not only that it came: it beats both its placebo and its clock."),
+        (
+            0.5,
+            0.6,
+            f"{DENIAL}: it beats its placebo, but is not shown to beat its clock, the same ",
+        ),
+        (
+            0.5,
+            0.7,
+            f"{DENIAL}: it beats its placebo, but is not shown to beat its clock, the same ",
+        ),
+        (0.6, 0.5, f"{DENIAL}: it beats its clock, but is not shown to beat its placebo, the same"),
+        (0.7, 0.5, f"{DENIAL}: it beats its clock, but is not shown to beat its placebo, the same"),
+    ],
+)
+def test_timing_is_claimed_only_of_what_beats_both(placebo: float, clock: float, said: str) -> None:
+    found = sentences({"confirm": 0.6, "placebo": placebo, "clock": clock})
+    (timing,) = [line for line in found if line.startswith((CLAIM, DENIAL))]
+    assert timing.startswith(said)
+    assert f"{TRIAL} beside its placebo, the same noise at random epochs: " in "".join(found)
+    assert "begun without clocks" not in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("trial", "clock", "said"),
+    [
+        (0.6, 0.5, ": it does better (better: "),
+        (0.6, 0.7, ": its clock does better (worse: "),
+        (0.6, 0.6, ": its clock helps, too: its timing is not shown to matter ("),
+        (0.5, 0.5, ": neither noise nor its timing is shown to help ("),
+    ],
+)
+def test_what_a_clock_says_by_itself(trial: float, clock: float, said: str) -> None:
+    found = sentences({"confirm": trial, "placebo": trial, "clock": clock})
+    (line,) = [line for line in found if line.startswith(f"{TRIAL} beside its clock, ")]
+    assert said in line
+    assert "clock beside the baseline: " in line
+    assert "its own clock" not in line
+
+
+def test_a_trial_that_begins_at_the_warm_ups_end_is_not_said_to_be_well_timed() -> None:
+    """Better than every placebo, because those begin later: the case that clocks are for."""
+    found = sentences({"confirm": 0.6, "placebo": 0.5}, noisy={3: 0.5, 4: 0.25})
+    (line,) = [line for line in found if line.startswith(f"{TRIAL} beside its clock, ")]
+    assert "on the seeds 5, 6, 7, 8, 9, 10 it is its own clock; no difference shown: " in line
+    (timing,) = [line for line in found if line.startswith((CLAIM, DENIAL))]
+    assert timing.startswith(f"{DENIAL}: it beats its placebo, but is not shown to beat its clock")
+
+
+def test_without_clocks_or_before_they_are_trained_nothing_is_claimed() -> None:
+    for clock in (False, True):
+        found = sentences({"confirm": 0.6, "placebo": 0.5}, clock=clock)
+        (timing,) = [line for line in found if line.startswith((CLAIM, DENIAL))]
+        assert "it beats its placebo, but was not held against its clock" in timing
+        assert not any("beside its clock" in line for line in found)
+        assert any("was begun without clocks" in line for line in found) is not clock
+
+
+def test_noise_that_can_not_be_moved_has_neither_control() -> None:
+    everywhere = dict.fromkeys(range(3, 12), 0.1)
+    found = sentences({"confirm": 0.6}, noisy=everywhere)
+    assert any("can have neither placebo nor clock" in line for line in found)
+    found = sentences({"confirm": 0.6}, noisy=everywhere, clock=False)
+    assert any("can have no placebo: " in line for line in found)
