@@ -202,7 +202,9 @@ STUCK = math.log(10)
         ),
         ((0.1009, 0.96 * STUCK), (0.9532, 0.3), "tuning alone frees it: 0.9532 with learning rate"),
         ((0.1009, 0.94 * STUCK), (0.9532, 0.3), "tuning alone moves the baseline from 0.1009 with"),
-        ((0.1009, STUCK), (0.1010, STUCK), "tuning alone moves the baseline from 0.1009 with"),
+        ((0.1009, STUCK), (0.1513, STUCK), "tuning does not free the stuck training: the best"),
+        ((0.1009, 0.5), (0.1513, STUCK), "tuning alone moves the baseline from 0.1009 with"),
+        ((None, STUCK), (0.1513, STUCK), "the training failed with learning rate 0.01"),
         ((0.9000, 0.4), (0.9532, 0.3), "to 0.9532 with learning rate"),
         ((None, 9.0), (0.9532, 0.3), "the training failed with learning rate 0.01"),
         ((0.99, 0.1), (0.9532, 0.3), "tuning found nothing better than the configured"),
@@ -220,8 +222,20 @@ def test_the_note_says_whether_tuning_alone_frees_a_stuck_training(
     ]
     note = tuning_note(config, ledger(*records))
     assert says in note
-    if before[0] is not None and before[0] < after[0]:
+    if "tuning alone" in note:
         assert "n = 2 seeds of the tuning" in note
+
+
+def test_among_trainings_that_only_guess_the_configured_setting_stays() -> None:
+    config = asked(6)
+    tried = settings(config)
+    done = [record(s, FIRST, 0.1 + s.index / 100, train=STUCK) for s in tried]
+    done += [record(s, SECOND, 0.1 + s.index / 100, train=STUCK) for s in tried[2:]]
+    assert missing_runs(config, ledger(*done)) == []
+    assert chosen_setting(config, ledger(*done)) == tried[0]
+    # One seed on which it learned something is enough to be chosen for its value.
+    learned = [*done[:-1], record(tried[3], SECOND, 0.13, train=0.9 * STUCK)]
+    assert chosen_setting(config, ledger(*learned)) == tried[3]
 
 
 def test_only_seeds_that_both_have_are_compared() -> None:
