@@ -148,7 +148,7 @@ class StudyConfig(RunsConfig):
         16, "configurations to try, besides the baseline", option="--trials", ge=1
     )
     space: Annotated[str, BeforeValidator(_known_space)] = setting(
-        "adaptive_noise", "search space: " + ", ".join(SPACES), option="--space"
+        "noise", "search space: " + ", ".join(SPACES), option="--space"
     )
     # Which there are is known in study.search, above: the checks and the options' help ask there.
     sampler: str = setting("tpe", "Optuna's sampler", option="--sampler")

@@ -6,12 +6,12 @@ trial is among the best (Watanabe et al. 2023, IJCAI). Both are estimates, bad o
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
@@ -93,18 +93,7 @@ def importances(view: StudyView, index: int = 0) -> Importances:
             f"values of {name}, and {ENOUGH_VALUES} are the least for an estimate"
         )
         return Importances(name, len(points), {}, {}, why)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    higher = view.config.modes[index] == "max"
-    study = optuna.create_study(direction="maximize" if higher else "minimize")
-    for params, value in points:
-        study.add_trial(
-            create_trial(
-                state=TrialState.COMPLETE,
-                params={name: params[name] for name in shared},
-                distributions={name: box[name] for name in shared},
-                value=value,
-            )
-        )
+    study = _study_of(points, {name: box[name] for name in shared}, view.config.modes[index])
     wanted = ENOUGH_PER_SETTING * len(shared)
     warning = ""
     if len(points) < wanted:
@@ -119,6 +108,26 @@ def importances(view: StudyView, index: int = 0) -> Importances:
         _evaluate(study, PedAnovaImportanceEvaluator()),
         warning,
     )
+
+
+def _study_of(
+    points: Sequence[tuple[Mapping[str, Any], float]],
+    shared: dict[str, BaseDistribution],
+    mode: str,
+) -> optuna.Study:
+    """Optuna's study of these points, of which only ``shared`` settings are told."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
+    for params, value in points:
+        study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE,
+                params={name: params[name] for name in shared},
+                distributions=shared,
+                value=value,
+            )
+        )
+    return study
 
 
 def point_of(space: CalibratedSpace, overrides: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -69,16 +69,14 @@ class StudySearcher(StatelessSearcher):
         """Open the journal, which is repaired and under the study's lock, and take stock.
 
         Args:
-            name: the study's name.
             journal: path of Optuna's journal; it is made if it does not exist.
             distributions: the search space, keyed by dimension; ignored with ``given``.
             objectives: one or two of ``OBJECTIVES``.
-            epochs: the epoch budget.
             sampler: one of ``SAMPLERS``.
             seed: the sampler's.
             conditions: where the space's dimensions are there; None: everywhere.
             opening: points of the space that the first trials have, by their numbers.
-            given: overrides of the trials to run instead of a search, handed out as they are.
+            given: overrides of the trials to run instead of a search.
             records: what the ledger says of the study's trials, by key.
         """
         check_sampler(sampler, len(objectives))
@@ -101,11 +99,8 @@ class StudySearcher(StatelessSearcher):
         self._add_missing()
         self._tell_ended(self._records)
         # A trial that was cut off while it ran goes on before one that waits for its first epoch.
-        self._unfinished = [
-            trial.number
-            for state in (TrialState.RUNNING, TrialState.WAITING)
-            for trial in self._trials(state)
-        ]
+        cut_off, waiting = self._trials(TrialState.RUNNING), self._trials(TrialState.WAITING)
+        self._unfinished = [trial.number for trial in (*cut_off, *waiting)]
 
     def contradictions(self) -> list[str]:
         """The ended trials about which the journal says something else than the ledger.

@@ -230,6 +230,7 @@ def test_importances_are_of_the_settings_that_all_trials_have(tmp_path: Path) ->
         trials=tuple(Planned(space.overrides(point)) for point in points),
         seeds=1,
         space="noise",
+        objective=["best_val_loss"],
     )
     view = load_study(tmp_path, "noise")
     found = importances(view)
