@@ -206,7 +206,7 @@ def tuning_note(asked: StudyConfig, state: LedgerState) -> str:
     if chosen == configured and _stuck(state, chosen, tuning_seeds(asked.train.seed, 1)):
         return (
             f"tuning does not free the stuck training: the best of its {runs} runs learned nothing "
-            f"more than to guess; the configured {configured} stays"
+            f"more than to guess; the configured {configured} stay"
         )
     if chosen == configured:
         return f"tuning found nothing better than the configured {configured} in {runs} runs"
