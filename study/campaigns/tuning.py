@@ -124,7 +124,19 @@ def missing_runs(asked: StudyConfig, state: LedgerState) -> list[PlannedRun]:
 
 
 def chosen_setting(asked: StudyConfig, state: LedgerState) -> Setting | None:
-    """The setting with the best mean over both seeds; None if no setting is complete on both."""
+    """The setting with the best mean over both seeds; None if no setting is complete on both.
+
+    Values of trainings that only guess are luck: where even the best guesses, as the configured
+    setting does, that one stays.
+    """
+    best, configured = _best(asked, state), settings(asked)[0]
+    first, second = tuning_seeds(asked.train.seed, 2)
+    if best and _stuck(state, best, (first, second)) and _stuck(state, configured, (first,)):
+        return configured
+    return best
+
+
+def _best(asked: StudyConfig, state: LedgerState) -> Setting | None:
     seeds = tuning_seeds(asked.train.seed, 2)
     return next(iter(_ranked(asked, state, settings(asked), seeds)), None)
 
@@ -191,6 +203,11 @@ def tuning_note(asked: StudyConfig, state: LedgerState) -> str:
         return ""
     configured = settings(asked)[0]
     runs = len(state.by_role("tuning"))
+    if chosen == configured and _stuck(state, chosen, tuning_seeds(asked.train.seed, 1)):
+        return (
+            f"tuning does not free the stuck training: the best of its {runs} runs learned nothing "
+            f"more than to guess; the configured {configured} stay"
+        )
     if chosen == configured:
         return f"tuning found nothing better than the configured {configured} in {runs} runs"
     name, seeds = asked.objective[0], list(_shared_seeds(state, configured, chosen))
@@ -228,7 +245,7 @@ def _stuck(state: LedgerState, setting: Setting, seeds: Sequence[int]) -> bool:
 
 def _guessed(record: TrialRecord | None) -> bool:
     classes = record.config["data"].get("classes") if record is not None else None
-    if record is None or not classes or not record.history:
+    if record is None or record.state != "complete" or not classes or not record.history:
         return False
     lowest = min(row.train_loss for row in record.history)
     return lowest >= _GUESSING * math.log(len(classes))
