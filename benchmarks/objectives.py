@@ -79,7 +79,7 @@ def gains(table: Mapping[str, Any], figure: Figure, mode: Mode) -> Array:
     return np.array(found)
 
 
-def agreement(one: Array, final: Array, seeds: NDArray[np.intp]) -> float:
+def agreement(one: Array, final: Array, seeds: NDArray[np.int64]) -> float:
     """Spearman's rank correlation of a seed's gains with the mean final gains on the others.
 
     Averaged over ``seeds``, which may repeat; a repeated seed is never among its own others.
@@ -104,7 +104,7 @@ def resampled(ones: Sequence[Array], final: Array, resamples: int) -> Array:
     while len(found) < resamples:
         rows = random.integers(0, seeds, seeds)
         columns = random.integers(0, settings, settings)
-        if len(set(rows)) > 1:
+        if np.unique(rows).size > 1:
             found.append([agreement(one[:, columns], final[:, columns], rows) for one in ones])
     return np.array(found)
 
@@ -114,8 +114,9 @@ def compared(table: Mapping[str, Any], resamples: int = RESAMPLES) -> list[dict[
     known = figures(table["train"]["epochs"])
     ones = [gains(table, figure, mode) for figure, mode in known.values()]
     rows = [{"objective": name} for name in known]
-    for title, index, mode in (("test accuracy", 0, "max"), ("test loss", 1, "min")):
-        final = gains(table, final_test(index), "max" if mode == "max" else "min")
+    judged: list[tuple[str, int, Mode]] = [("test accuracy", 0, "max"), ("test loss", 1, "min")]
+    for title, index, mode in judged:
+        final = gains(table, final_test(index), mode)
         draws = resampled(ones, final, resamples)
         first = draws[:, [0]]
         for row, one, mine, lead in zip(rows, ones, draws.T, (draws - first).T, strict=True):

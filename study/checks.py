@@ -91,7 +91,7 @@ def check_runs(config: RunsConfig) -> None:
     """Check what all kinds of runs need: secrets, storage, tracking URI, cores and GPUs."""
     check_secrets(config)
     storage = storage_of(config)
-    _check_folder(storage.folder)
+    check_storage(storage.folder)
     if storage.remote is not None:
         check_remote(storage.remote)
     # Nothing is contacted: a tracking server that does not answer stops no study.
@@ -99,7 +99,7 @@ def check_runs(config: RunsConfig) -> None:
     _check_resources(config)
 
 
-def _check_folder(folder: Path) -> None:
+def check_storage(folder: Path) -> None:
     """Refuse a storage folder that can't be written, without writing to it."""
     existing = folder.expanduser().resolve()
     # Path.exists() raises where a folder above may not be entered.

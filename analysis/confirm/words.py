@@ -53,7 +53,8 @@ def _timing_sentences(
         meaning = _meaning(role, beside.verdict, decisive[role].verdict, gained=gained)
         own = ""
         if role == "clock" and own_clock:
-            own = f"on the seeds {', '.join(map(str, own_clock))} it is its own clock; "
+            seeds = "seed" if len(own_clock) == 1 else "seeds"
+            own = f"it is its own clock on {seeds} {', '.join(map(str, own_clock))}; "
         yield (
             f"{trial} beside its {role}, {_NOISE_OF[role]}: {meaning} ({own}{beside.sentence()}; "
             f"{role} beside the baseline: {decisive[role].sentence()})."

@@ -112,17 +112,18 @@ def importances(view: StudyView, index: int = 0) -> Importances:
 
 def _study_of(
     points: Sequence[tuple[Mapping[str, Any], float]],
-    box: Mapping[str, BaseDistribution],
+    shared: dict[str, BaseDistribution],
     mode: str,
 ) -> optuna.Study:
+    """Optuna's study of these points, of which only ``shared`` settings are told."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
     for params, value in points:
         study.add_trial(
             create_trial(
                 state=TrialState.COMPLETE,
-                params={name: params[name] for name in box},
-                distributions=dict(box),
+                params={name: params[name] for name in shared},
+                distributions=shared,
                 value=value,
             )
         )

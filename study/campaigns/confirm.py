@@ -176,10 +176,10 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
 
             own = now.own_clock(trial)
             if own:
-                # Said, not recorded: the list grows with the seeds, and the report has it.
+                # Said, not recorded: the number grows with the seeds, and the report has it.
                 self.session.say(
-                    f"{trial} is its own clock on the seeds {', '.join(map(str, own))}: its noise "
-                    "began there as soon as its signals could be heard, or never"
+                    f"{trial} is its own clock on {len(own)} of {now.config.seeds} seeds: its "
+                    "noise began there as soon as its signals could be heard, or never"
                 )
 
     # The training: round by round, the baselines, the configurations, their controls.

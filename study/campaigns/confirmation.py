@@ -215,6 +215,11 @@ class Confirmation:
             design=self.config.design if deciding else None,
         )
 
+    def timing_shown(self, trial: str) -> bool:
+        """Whether a trial beats both its controls: when its noise came mattered then."""
+        beside = [self.compared(DECIDING, against=role).get(trial) for role in CONTROLS]
+        return all(c is not None and c.verdict is Verdict.BETTER for c in beside)
+
     @cached_property
     def promised(self) -> dict[str, TrialSummary]:
         return {t.trial_id: t for t in best_trials(self.study, self.search)}

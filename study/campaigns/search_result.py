@@ -40,8 +40,7 @@ def result_table(config: StudyConfig, summary: Summary, shown: int = _SHOWN) -> 
     table = Table(
         title=f"{config.name}: trials, best first ({_states(summary)})",
         caption="difference: trial − baseline of the same seed; mean: the same on the seeds (so\n"
-        "many) after its last selection; final: of the last validation\n"
-        "accuracy; trained: epochs not shared; from: first noisy epoch",
+        "many) after its last selection; trained: epochs not shared; from: first noisy epoch",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
@@ -49,7 +48,7 @@ def result_table(config: StudyConfig, summary: Summary, shown: int = _SHOWN) -> 
         table.add_column(name, no_wrap=True)
     for name in config.objective:
         table.add_column(name.replace("_", " "), justify="right", min_width=9)
-    for name in ("difference", "mean", "final", "trained", "from"):
+    for name in ("difference", "mean", "trained", "from"):
         table.add_column(name, justify="right", no_wrap=True)
     for trial in (ranked(config, complete) + ranked(config, rest))[:shown]:
         table.add_row(*_row(config, trial), style="" if trial.state == "complete" else "dim")
@@ -65,7 +64,6 @@ def _row(config: StudyConfig, trial: TrialSummary) -> list[str]:
         *(number(value) for value in values),
         ", ".join(signed(v) for v in by_objective(trial.paired_difference)),
         _later(trial),
-        signed(trial.final_val_accuracy_difference),
         f"{trial.epochs_trained}/{trial.epochs}",
         begins,
     ]

@@ -5,38 +5,39 @@ then the race. Each step skips what the ledger says is done.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from search_spaces.registry import get_space, possible_injections
+from search_spaces.registry import get_space
 from study.campaigns.baseline import missing_baselines, waiting_note
 from study.campaigns.campaign import Campaign, Phase, command, held, read_images
 from study.campaigns.live import Counted, best_so_far
 from study.campaigns.race import is_over, most_runs, race_note, race_phase, share_of_search
+from study.campaigns.search_parts import (
+    earliest_injections,
+    searched_space,
+    searcher_that_fits,
+    trial_scheduler,
+)
 from study.campaigns.session import Session
 from study.campaigns.tuning import tuning_phases
-from study.checks import check_study, checked_entry
+from study.checks import check_study
 from study.config import StudyConfig, as_asked
 from study.records.events import EndEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
-from study.records.ledger_view import TrialRecord
 from study.records.race import race_of
 from study.records.summary import VALIDATION_IMAGES, Summary, summarise, winner_config
 from study.records.verdict import end_tags
-from study.search.space import check_stored_space, study_space
+from study.search.space import check_stored_space
 from trainables.data.image_sets import resolve_data
-from trainables.errors import InputError
 
 if TYPE_CHECKING:
-    from search_spaces.calibration import CalibratedSpace
-    from study.search.searcher import StudySearcher
     from study.tracking.projector import LedgerProjector
     from study.tune.capacity import Capacity
-    from study.tune.early_stopping import ForkAwareASHA
 
 
 def run_study(
@@ -163,7 +164,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             spec = {
                 "grace": self.config.grace,
                 # What begins with the first epoch shares nothing that could be kept.
-                "fork_first": min(filter(None, self._earliest_injections()), default=None),
+                "fork_first": min(filter(None, earliest_injections(self.config)), default=None),
                 "fork_disk_bytes": int(self.config.fork_disk_mb * 1e6),
                 "fork_seed": self.config.train.seed,
             }
@@ -175,7 +176,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
     def _search(self) -> Iterator[Phase]:
         from study.search.searcher import ReasonCallback
 
-        space = self._space()
+        space = searched_space(self.config, self.session)
         missing = self._missing()
         if not missing:
             return
@@ -187,7 +188,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             )
             return
         records = {record.key: record for record in self.session.state().by_role("trial")}
-        searcher = self._searcher_that_fits(space, records)
+        searcher = searcher_that_fits(config, self.session, space, records)
 
         def time_is_over() -> bool:
             return self._time_left(share_of_search(config)) == 0.0
@@ -202,7 +203,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             samples=missing,
             spec={"grace": config.grace},
             callbacks=[ReasonCallback(searcher)],
-            scheduler=self._scheduler(records),
+            scheduler=trial_scheduler(config, records),
             time_budget=time_left,
             at_end=at_end,
         )
@@ -243,87 +244,6 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         if budget is None:
             return None
         return max(0.0, share * budget - (time.monotonic() - self.began))
-
-    def _earliest_injections(self) -> list[int]:
-        """The first epochs in which the trials' noise could begin."""
-        config = self.config
-        if config.configs is None:
-            return possible_injections(get_space(config.space), config.train)
-        earliest = [
-            checked_entry(config, index, entry).noise.earliest_injection()
-            for index, entry in enumerate(config.configs)
-        ]
-        return [epoch for epoch in earliest if epoch is not None]
-
-    def _space(self) -> "CalibratedSpace":
-        """What is searched, fixed now if it was not yet; with notes about it."""
-        config = self.config
-        baselines = self.session.state().by_role("baseline")
-        main = next(record for record in baselines if record.seed == config.train.seed)
-        space = study_space(config, self.folder, main.history)
-        for note in space.notes:
-            self.session.note(note)
-        if config.multi_objective and config.early_stopping:
-            self.session.note(
-                "two objectives: no trial is stopped early, there is no single best to lag"
-            )
-        return space
-
-    def _searcher_that_fits(
-        self, space: "CalibratedSpace", records: Mapping[str, TrialRecord]
-    ) -> "StudySearcher":
-        """The searcher; if Optuna's journal is damaged or knows better, on a new journal."""
-        from study.search.journal import replace_journal
-        from study.search.searcher import StudySearcher
-
-        config, journal = self.config, self.folder.journal
-
-        def make() -> StudySearcher:
-            return StudySearcher(
-                config.name,
-                journal,
-                space.distributions,
-                conditions=space.conditions,
-                # At least as many trials are left to the sampler.
-                opening=space.opening[: config.wanted // 2],
-                objectives=config.objective,
-                epochs=config.train.epochs,
-                sampler=config.sampler,
-                seed=config.train.seed,
-                given=config.configs,
-                records=records,
-            )
-
-        try:
-            searcher = make()
-            wrong = searcher.contradictions()
-            about = f"does not agree with the ledger about {', '.join(wrong)}" if wrong else ""
-        except InputError:
-            raise
-        except Exception as error:
-            # A changed byte in it may surface as any exception of Optuna's.
-            if not journal.exists():
-                raise
-            about = f"is damaged ({type(error).__name__}: {error})"
-        if not about:
-            return searcher
-        self.session.note(f"{journal.name} {about}; {replace_journal(journal)}")
-        return make()
-
-    def _scheduler(self, records: Mapping[str, TrialRecord]) -> "ForkAwareASHA | None":
-        if not self.config.stops_early:
-            return None
-        from study.tune.early_stopping import ForkAwareASHA
-
-        first = min([*self._earliest_injections(), self.config.train.epochs])
-        scheduler = ForkAwareASHA(
-            self.config.objective[0],
-            epochs=self.config.train.epochs,
-            grace_period=first + 1 + self.config.grace,
-            reduction_factor=self.config.reduction_factor,
-        )
-        scheduler.replay(records, self.config.grace)
-        return scheduler
 
     def _end_unfinished(self) -> None:
         """The time budget is over: what still ran has been stopped early, by the clock."""

@@ -186,7 +186,7 @@ def _figures(state: LedgerState, setting: Setting, seed: int) -> Mapping[str, fl
 
 def tuning_note(asked: StudyConfig, state: LedgerState) -> str:
     """What tuning alone did, in a sentence; empty while nothing is chosen."""
-    chosen = chosen_setting(asked, state)
+    chosen = chosen_setting(asked, state) if asked.tune_baseline else None
     if chosen is None:
         return ""
     configured = settings(asked)[0]

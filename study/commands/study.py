@@ -22,10 +22,17 @@ def confirm(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def controls(arguments: Sequence[str]) -> int:
+    from study.commands.controls import controls as run
+
+    return run(arguments)
+
+
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "run": (run, "search for noise settings that beat the pinned baseline"),
     "experiment": (experiment, "train a grid, each group beside its pinned baseline"),
     "confirm": (confirm, "the best configurations on fresh seeds, beside baseline and controls"),
+    "controls": (controls, "test the instrument on trainings whose answer is known"),
     "resume": (resume, "go on with an interrupted study, or extend a finished one"),
     "sync": (sync, "send to MLflow what it could not take while a study ran"),
     "ui": (ui, "open MLflow on 127.0.0.1 with the studies' store"),

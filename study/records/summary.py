@@ -252,8 +252,9 @@ def sharing_best(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[Tr
         return []
 
     def figure(trial: TrialSummary) -> tuple[bool, int, float | None]:
-        raced = trial.place is not None
-        return raced, trial.stages, _rounded(trial.ranked_by if raced else trial.value)
+        if trial.place is None:
+            return False, 0, _rounded(trial.value)
+        return True, trial.stages, _rounded(trial.ranked_by)
 
     order = ranked(config, [t for t in trials if t.state == "complete" and t.value is not None])
     sharing = [trial for trial in order if figure(trial) == figure(order[0])]

@@ -27,6 +27,23 @@ def verdict(config: StudyConfig, summary: Summary, best: TrialSummary) -> list[s
     return [*lines, *indistinct(config, summary)]
 
 
+def claims_gain(config: StudyConfig, summary: Summary) -> bool:
+    """Whether a study claims that its best trial beats the baseline.
+
+    Only by the seeds after its last selection, and only if their 95 % interval lies above zero: a
+    claim without any effect is then as rare as one in forty.
+    """
+    best = next((t for t in summary.trials if t.place == 1 and t.trial_id in _best(summary)), None)
+    interval = _first(best.interval) if best else None
+    if interval is None:
+        return False
+    return min(interval) > 0 if config.modes[0] == "max" else max(interval) < 0
+
+
+def _best(summary: Summary) -> list[str]:
+    return [summary.best] if isinstance(summary.best, str) else summary.best or []
+
+
 def no_yardstick(config: StudyConfig, best: TrialSummary) -> str:
     """Why it is not said what the luckiest trial would show without any effect."""
     if config.multi_objective:

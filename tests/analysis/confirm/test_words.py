@@ -82,7 +82,7 @@ def test_a_trial_that_begins_at_the_warm_ups_end_is_not_said_to_be_well_timed() 
     """Better than every placebo, because those begin later: the case that clocks are for."""
     found = sentences({"confirm": 0.6, "placebo": 0.5}, noisy={3: 0.5, 4: 0.25})
     (line,) = [line for line in found if line.startswith(f"{TRIAL} beside its clock, ")]
-    assert "on the seeds 5, 6, 7, 8, 9, 10 it is its own clock; no difference shown: " in line
+    assert "it is its own clock on seeds 5, 6, 7, 8, 9, 10; no difference shown: " in line
     (timing,) = [line for line in found if line.startswith((CLAIM, DENIAL))]
     assert timing.startswith(f"{DENIAL}: it beats its placebo, but is not shown to beat its clock")
 

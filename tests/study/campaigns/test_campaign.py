@@ -10,7 +10,15 @@ from rich.console import Console
 
 from study.campaigns.baseline import recorded, waiting_note
 from study.campaigns.campaign import Phase, fatal_failure
-from study.campaigns.live import Counted, ended_line, render
+from study.campaigns.live import (
+    Counted,
+    best_so_far,
+    ended_line,
+    headline,
+    progress,
+    render,
+)
+from study.config import StudyConfig
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import PlannedRun, baseline_key, baseline_run
 from trainables.metrics import EpochMetrics
@@ -128,3 +136,31 @@ def test_the_live_view_counts_what_it_is_given() -> None:
     assert ended_line("final_val_accuracy", record("baseline-seed0", "failed", 1)) == (
         "baseline-seed0 failed: why, 1 epochs final_val_accuracy 0.2500"
     )
+
+
+def test_the_live_view_counts_the_tuning_of_the_baseline_apart() -> None:
+    counted = Counted(
+        name="s",
+        objective="final_val_accuracy",
+        epochs=EPOCHS,
+        trials=1,
+        baselines=1,
+        standing=lambda state: "",
+        tunings=4,
+    )
+    tuned = [
+        record("tuning-000-seed30000000", "failed", 1, role="tuning"),
+        record("tuning-001-seed30000000", "complete", role="tuning"),
+        record("tuning-002-seed30000000", None, 2, role="tuning"),
+    ]
+    now = progress(counted, ledger(tuned))
+    assert headline(counted, now) == (
+        "tuning 2/4 · baseline 0/1 · 1 running · 0 done · 0 stopped early · 0 failed · 1 waiting"
+    )
+    assert (now.epochs_done, now.epochs_wanted) == (2 * EPOCHS + 2, 6 * EPOCHS)
+    more = [record(f"tuning-01{n}-seed30000000", "failed", 1, role="tuning") for n in range(3)]
+    assert progress(counted, ledger([*tuned, *more])).epochs_wanted == 8 * EPOCHS
+    config = StudyConfig(tune_baseline=4)
+    assert best_so_far(config, ledger(tuned)) == "the baseline is being tuned"
+    begun = ledger([*tuned, record("baseline-seed0", None, 1)])
+    assert best_so_far(config, begun) == "the pinned baseline is being trained"

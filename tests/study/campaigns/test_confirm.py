@@ -41,9 +41,9 @@ from trainables.metrics import EpochMetrics
 def test_the_best_complete_trials_on_seeds_that_no_baseline_had() -> None:
     found = planned_confirmation(STUDY, search(0.6, 0.8, 0.7), ConfirmConfig(top=2), None)
     assert found.trials == ("trial-0001", "trial-0002")
-    assert found.fresh_seeds == (3, 4, 5, 6, 7)
+    assert found.fresh_seeds == tuple(range(20_000_000, 20_000_005))
     few = planned_confirmation(STUDY, search(0.6), ConfirmConfig(top=9, seeds=2), None)
-    assert (few.trials, few.fresh_seeds) == (("trial-0000",), (3, 4))
+    assert (few.trials, few.fresh_seeds) == (("trial-0000",), (20_000_000, 20_000_001))
     with pytest.raises(InputError, match="nothing to confirm"):
         planned_confirmation(STUDY, search(), ConfirmConfig(), None)
 
@@ -53,7 +53,7 @@ def test_what_was_begun_is_kept_and_may_grow() -> None:
     # The study was extended: what has been confirmed stays beside the new best.
     more = planned_confirmation(STUDY, search(0.6, 0.8, 0.9), ConfirmConfig(top=1, seeds=8), begun)
     assert more.trials == ("trial-0001", "trial-0002")
-    assert more.fresh_seeds == tuple(range(3, 11))
+    assert more.fresh_seeds == tuple(range(20_000_000, 20_000_008))
 
 
 @pytest.mark.parametrize(
@@ -347,14 +347,15 @@ def test_each_run_is_what_the_loop_alone_gives_and_so_are_its_test_figures(
     confirmed: Confirmation,
 ) -> None:
     assert confirmed.finished
-    assert confirmed.config.fresh_seeds == (2, 3, 4)
+    assert confirmed.config.fresh_seeds == (20_000_000, 20_000_001, 20_000_002)
     order = tuple(t.trial_id for t in best_trials(confirmed.study, confirmed.search))
     assert set(confirmed.config.trials) == set(order) == {"trial-0000", "trial-0001", "trial-0003"}
     assert {r.state for r in confirmed.state.trials.values()} == {"complete"}
+    seeds = confirmed.config.fresh_seeds
     clocks = {record.key for record in confirmed.state.by_role("clock")}
     own = {t: confirmed.own_clock(t) for t in confirmed.config.trials}
-    assert own == {"trial-0000": (), "trial-0001": (2, 3, 4), "trial-0003": (2, 3, 4)}
-    assert clocks == {run_key("clock", "trial-0000", seed) for seed in (2, 3, 4)}
+    assert own == {"trial-0000": (), "trial-0001": seeds, "trial-0003": seeds}
+    assert clocks == {run_key("clock", "trial-0000", seed) for seed in seeds}
     assert len(confirmed.state.trials) == 3 * (1 + 3 + 3) + len(clocks)
     for role, trial in (
         ("baseline", ""),
@@ -362,7 +363,7 @@ def test_each_run_is_what_the_loop_alone_gives_and_so_are_its_test_figures(
         ("placebo", "trial-0000"),
         ("clock", "trial-0000"),
     ):
-        run = confirmed.record(role, trial, 3)  # type: ignore[arg-type]
+        run = confirmed.record(role, trial, seeds[1])  # type: ignore[arg-type]
         assert run is not None
         history, test = alone(TrainConfig.model_validate(run.config))
         assert [r.val_loss for r in run.history] == [r.val_loss for r in history]

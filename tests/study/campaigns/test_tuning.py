@@ -179,6 +179,7 @@ def test_failed_runs_lose_and_the_next_ones_follow_only_if_all_of_a_round_fail()
     assert missing_runs(config, ledger(*none)) == []
     assert chosen_setting(config, ledger(*none)) is None
     assert tuning_note(config, ledger(*none)) == ""
+    assert tuning_note(StudyConfig(), ledger()) == ""
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

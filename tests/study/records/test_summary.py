@@ -183,8 +183,23 @@ def test_who_shares_the_best_value() -> None:
     assert sharing_best(ACCURACY, trials[1:]) == []
     assert sharing_best(ACCURACY, []) == []
     assert sharing_best(LOSS, trials) == []
+    selected = [t.model_copy(update={"stages": n}) for n, t in enumerate(trials)]
+    assert [t.trial_id for t in sharing_best(ACCURACY, selected)] == ["c", "d"]
     front = [t.model_copy(update={"value": [0.5, 0.5]}) for t in trials]
     assert sharing_best(BOTH, front) == []
+
+
+def raced(key: str, difference: float, place: int, stages: int = 2) -> TrialSummary:
+    """A trial of a race; its value on the search's seed decides nothing any more."""
+    changes = {"ranked_by": difference, "place": place, "stages": stages}
+    return trial(key, 0.5).model_copy(update=changes)
+
+
+def test_in_a_race_the_difference_is_shared_and_not_the_value() -> None:
+    first, second = raced("b", 0.25, 1), raced("a", 0.25, 2)
+    trials = [second, trial("c", 0.5), raced("d", 0.25, 3, stages=1), first, raced("e", 0.125, 4)]
+    assert [t.trial_id for t in sharing_best(ACCURACY, trials)] == ["b", "a"]
+    assert sharing_best(ACCURACY, trials[1:]) == []
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,16 @@
 """A study's page in MLflow."""
 
+import dataclasses
 import json
 
 import pytest
 
-from study.records.events import ArtifactEvent, StudyEndEvent
+from study.records.events import ArtifactEvent, EndEvent, StudyEndEvent
 from study.tracking.description import describe
 from study.tracking.projection import Projection
 from study.tracking.reader import Reader
 from study.tracking.types import NOTE_TAG, STUDY_RUN
-from tests.support.ledgers import run_events, study_event
+from tests.support.ledgers import run_events, start_event, study_event
 from tests.support.mlflow_places import Place
 
 
@@ -61,6 +62,19 @@ def test_a_confirmations_verdict_is_in_its_description(end: StudyEndEvent, line:
     for event in (study_event(), *run_events(None, 3), end):
         reader.absorb(event)
     assert line in describe(reader, "1", {})
+
+
+def test_runs_that_tuned_the_baseline_are_no_trials() -> None:
+    reader = Reader()
+    for event in (study_event(), *run_events(None, 3), *run_events(0, 3)):
+        reader.absorb(event)
+    assert "Tuning" not in describe(reader, "1", {})
+    start = dataclasses.replace(start_event(1), key="tuning-000-seed30000000", role="tuning")
+    reader.absorb(start)
+    reader.absorb(EndEvent(start.key, "failed", reason="diverged"))
+    text = describe(reader, "1", {})
+    assert "Tuning of the baseline, without noise: 1 failed" in text
+    assert "Trials: 1 complete" in text
 
 
 def _note(place: Place, projection: Projection) -> str:

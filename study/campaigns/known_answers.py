@@ -1,0 +1,210 @@
+"""The controls: trainings of which it is known beyond doubt what noise does to them.
+
+None of them is a target to be tuned on: docs/controls.md has the same with other depths, widths and
+data.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from study.campaigns.confirm_plan import DECIDING
+from study.campaigns.confirmation import Confirmation
+from study.campaigns.controls import Control, Finding, Room, Studied
+from study.formats import signed
+from study.statistics.comparison import Verdict
+from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+
+FINAL = "final_val_accuracy"
+
+HUGE = 0.3
+"""What a stuck training gains at least, in final validation accuracy, once noise has freed it."""
+
+WORTH_HAVING = 0.01
+
+
+def training(
+    classifier: str, epochs: int, *, lr: float, momentum: float = 0.0, **data: Any
+) -> TrainConfig:
+    """Training on the embedded digits, without weight decay, one cosine."""
+    return TrainConfig(
+        data=DataConfig(dataset="digits", **data),
+        model=ModelConfig(classifier=classifier),
+        optimizer=OptimizerConfig(
+            lr=lr, momentum=momentum, weight_decay=0.0, lr_restart_period=epochs
+        ),
+        epochs=epochs,
+    )
+
+
+STUCK_MLP = training("DeepMLP", 60, lr=0.1)
+STUCK_CNN = training("PlainCNN", 60, lr=0.05, momentum=0.9)
+FEW_IMAGES = training("TinyCNN", 100, lr=0.02, momentum=0.9, subset=0.1, batch_size=25)
+HEALTHY = training("BabyCNN", 12, lr=0.01, momentum=0.9, batch_size=64)
+TRAPPED = training("trainables.models.control_networks:short_mlp", 40, lr=0.05)
+
+
+def _stuck(name: str, train: TrainConfig, room: Room) -> Finding:
+    """With everything as shipped: space, objective, sampler, race."""
+    studied = room.study(name, train, trials=24, race_seeds=room.pick(4, None))
+    differences = studied.fresh_differences(FINAL)
+    mean = _mean(differences)
+    return Finding(
+        f"{_best(studied)}: {FINAL} {signed(mean)} on {len(differences)} seeds after its selection",
+        passed=mean is not None and mean >= HUGE,
+    )
+
+
+def stuck_mlp(room: Room) -> Finding:
+    return _stuck("stuck-mlp", STUCK_MLP, room)
+
+
+def stuck_cnn(room: Room) -> Finding:
+    return _stuck("stuck-cnn", STUCK_CNN, room)
+
+
+def few_images(room: Room) -> Finding:
+    studied = room.study(
+        "few-images",
+        FEW_IMAGES,
+        space="static_noise",
+        trials=room.pick(8, 16),
+        race_seeds=room.pick(3, None),
+    )
+    confirmed = studied.confirmed(room.pick(5, 10))
+    [sample] = confirmed.samples(FINAL).values()
+    mean = _mean(sample.complete)
+    return Finding(
+        f"{_best(studied)}: {FINAL} {signed(mean)} on {len(sample.complete)} fresh seeds",
+        passed=mean is not None and mean >= WORTH_HAVING,
+    )
+
+
+def nothing(room: Room) -> Finding:
+    off = [
+        {"noise/policy": "always", "noise/kind": kind, "noise/magnitude": 0.0}
+        for kind in ("gradient", "weight", "input", "label")
+    ]
+    weak = [
+        {"noise/policy": "always", "noise/kind": "gradient", "noise/magnitude": magnitude}
+        for magnitude in (1e-4, 2e-4, 3e-4, 5e-4, 7e-4, 1e-3)
+    ]
+    zero = room.study("nothing-zero", HEALTHY, configs=off, race_seeds=3)
+    faint = room.study("nothing-weak", HEALTHY, configs=weak, race_seeds=room.pick(6, 15))
+    different = [value for value in zero.differences() if value != 0]
+    return Finding(
+        f"magnitude 0: {len(different)} of {len(zero.differences())} differences are not exactly "
+        f"zero; far too weak: {_claim(faint)}",
+        passed=bool(zero.differences()) and not different and not faint.claimed,
+    )
+
+
+def harm(room: Room) -> Finding:
+    destroying = [{"noise/policy": "always", "noise/kind": "input", "noise/magnitude": 4.0}]
+    studied = room.study("harm", HEALTHY, configs=destroying)
+    confirmed = studied.confirmed(5)
+    [(trial, comparison)] = confirmed.compared(DECIDING).items()
+    return Finding(f"{trial}: {comparison.sentence()}", passed=comparison.verdict is Verdict.WORSE)
+
+
+def trap(room: Room) -> Finding:
+    budget = room.pick(8, 16)
+    settings: Mapping[str, Any] = {"trials": budget, "race_seeds": room.pick(6, None)}
+    untuned = room.study("trap", TRAPPED, **settings)
+    tuned = room.study("trap-tuned", TRAPPED, tune_baseline=budget, **settings)
+    lr = tuned.config.train.optimizer.lr
+    return Finding(
+        f"untuned: {_claim(untuned)}; beside the baseline tuned to learning rate {lr:g}: "
+        f"{_claim(tuned)}",
+        passed=not tuned.claimed,
+    )
+
+
+def clock(room: Room) -> Finding:
+    adaptive = {
+        "noise/policy": "on_stagnation",
+        "noise/scaling": "step",
+        "noise/magnitude_min": 0.3,
+        "noise/magnitude_extra": 0.0,
+        "noise/signals": ["grad_norm_plateau", "low_weight_update", "stuck"],
+        "noise/grad_plateau_threshold": 1.0,
+        "noise/schedule": "exponential",
+        "noise/patience": 1,
+        "noise/warmup_epochs": 3,
+        "noise/window": 3,
+        "noise/trigger_epochs": 1,
+        "noise/max_injection_epochs": 10,
+        "noise/cooldown_min": 1,
+        "noise/cooldown_extra": 0,
+    }
+    studied = room.study("clock", STUCK_MLP, configs=[adaptive])
+    confirmed = studied.confirmed(room.pick(5, 8))
+    [trial] = confirmed.config.trials
+    beside = {role: _beside(confirmed, role) for role in ("placebo", "clock")}
+    claimed = confirmed.timing_shown(trial)
+    return Finding(
+        f"{DECIDING}: {beside['placebo']} beside its placebo, {beside['clock']} beside its clock; "
+        f"its timing is {'' if claimed else 'not '}claimed to matter",
+        passed=not claimed,
+    )
+
+
+def _beside(confirmed: Confirmation, role: Any) -> str:
+    [sample] = confirmed.samples(DECIDING, against=role).values()
+    return f"{signed(_mean(sample.complete))} (n = {len(sample.complete)})"
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _best(studied: Studied) -> str:
+    best = studied.summary.best
+    return str(best[0] if isinstance(best, list) and best else best)
+
+
+def _claim(studied: Studied) -> str:
+    best = next((t for t in studied.summary.trials if t.trial_id == _best(studied)), None)
+    if best is None or not isinstance(best.mean_difference, float):
+        return "no trial is complete"
+    how = "a gain is claimed" if studied.claimed else "no gain is claimed"
+    return f"{signed(best.mean_difference)} on {best.n} seeds, {how}"
+
+
+CONTROLS: Mapping[str, Control] = {
+    control.name: control
+    for control in (
+        Control(
+            "stuck-mlp",
+            "20 layers, stuck at chance: noise lifts it by more than 0.3",
+            stuck_mlp,
+        ),
+        Control(
+            "stuck-cnn",
+            "12 convolutions, stuck at chance: noise lifts it by more than 0.3",
+            stuck_cnn,
+        ),
+        Control(
+            "few-images",
+            "100 digits: label noise gains a point of validation accuracy or more",
+            few_images,
+        ),
+        Control(
+            "nothing",
+            "magnitude 0 changes nothing at all, and noise far too weak gains nothing",
+            nothing,
+        ),
+        Control("harm", "noise that destroys is worse than none", harm),
+        Control(
+            "trap",
+            "a learning rate far too small: what noise gains, tuning the baseline gains, too",
+            trap,
+        ),
+        Control(
+            "clock",
+            "a training stuck from the start needs noise, not signals: timing does not matter",
+            clock,
+        ),
+    )
+}
+"""All controls by name, in the order in which they are run."""

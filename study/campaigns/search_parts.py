@@ -1,0 +1,103 @@
+"""What a search is made of: its space, its searcher, its trial scheduler."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from search_spaces.registry import get_space, possible_injections
+from study.campaigns.session import Session
+from study.checks import checked_entry
+from study.config import StudyConfig
+from study.records.ledger_view import TrialRecord
+from study.search.space import study_space
+from trainables.errors import InputError
+
+if TYPE_CHECKING:
+    from search_spaces.calibration import CalibratedSpace
+    from study.search.searcher import StudySearcher
+    from study.tune.early_stopping import ForkAwareASHA
+
+
+def earliest_injections(config: StudyConfig) -> list[int]:
+    """The first epochs in which the trials' noise could begin."""
+    if config.configs is None:
+        return possible_injections(get_space(config.space), config.train)
+    earliest = [
+        checked_entry(config, index, entry).noise.earliest_injection()
+        for index, entry in enumerate(config.configs)
+    ]
+    return [epoch for epoch in earliest if epoch is not None]
+
+
+def searched_space(config: StudyConfig, session: Session) -> "CalibratedSpace":
+    """What is searched, fixed now if it was not yet; with notes about it."""
+    baselines = session.state().by_role("baseline")
+    main = next(record for record in baselines if record.seed == config.train.seed)
+    space = study_space(config, session.folder, main.history)
+    for note in space.notes:
+        session.note(note)
+    if config.multi_objective and config.early_stopping:
+        session.note("two objectives: no trial is stopped early, there is no single best to lag")
+    return space
+
+
+def searcher_that_fits(
+    config: StudyConfig,
+    session: Session,
+    space: "CalibratedSpace",
+    records: Mapping[str, TrialRecord],
+) -> "StudySearcher":
+    """The searcher; if Optuna's journal is damaged or knows better, on a new journal."""
+    from study.search.journal import replace_journal
+    from study.search.searcher import StudySearcher
+
+    journal = session.folder.journal
+
+    def make() -> StudySearcher:
+        return StudySearcher(
+            config.name,
+            journal,
+            space.distributions,
+            conditions=space.conditions,
+            # At least as many trials are left to the sampler.
+            opening=space.opening[: config.wanted // 2],
+            objectives=config.objective,
+            epochs=config.train.epochs,
+            sampler=config.sampler,
+            seed=config.train.seed,
+            given=config.configs,
+            records=records,
+        )
+
+    try:
+        searcher = make()
+        wrong = searcher.contradictions()
+        about = f"does not agree with the ledger about {', '.join(wrong)}" if wrong else ""
+    except InputError:
+        raise
+    except Exception as error:
+        # A changed byte in it may surface as any exception of Optuna's.
+        if not journal.exists():
+            raise
+        about = f"is damaged ({type(error).__name__}: {error})"
+    if not about:
+        return searcher
+    session.note(f"{journal.name} {about}; {replace_journal(journal)}")
+    return make()
+
+
+def trial_scheduler(
+    config: StudyConfig, records: Mapping[str, TrialRecord]
+) -> "ForkAwareASHA | None":
+    if not config.stops_early:
+        return None
+    from study.tune.early_stopping import ForkAwareASHA
+
+    first = min([*earliest_injections(config), config.train.epochs])
+    scheduler = ForkAwareASHA(
+        config.objective[0],
+        epochs=config.train.epochs,
+        grace_period=first + 1 + config.grace,
+        reduction_factor=config.reduction_factor,
+    )
+    scheduler.replay(records, config.grace)
+    return scheduler
