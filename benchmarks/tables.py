@@ -8,12 +8,12 @@ import argparse
 import json
 import lzma
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from search_spaces.calibration import calibrate
+from search_spaces.conditions import build_point
 from search_spaces.registry import get_space
 from search_spaces.sampling import sample
 from study.records.json_files import plain
@@ -59,6 +59,17 @@ def networks(images: str) -> dict[str, Recorded]:
             ),
             both,
         ),
+        "plaincnn_digits": Recorded(
+            TrainConfig(
+                data=DataConfig(dataset="digits", batch_size=128),
+                model=ModelConfig(classifier="PlainCNN"),
+                optimizer=OptimizerConfig(
+                    lr=0.05, momentum=0.9, weight_decay=0.0, lr_restart_period=60
+                ),
+                epochs=60,
+            ),
+            ("noise",),
+        ),
     }
 
 
@@ -86,21 +97,25 @@ class Recorder:
             "runs": [],
         }
 
-    def _points(
-        self, name: str, history: list[EpochMetrics], wanted: int
-    ) -> Iterator[dict[str, Any]]:
-        """Random points of a space whose noise begins on the baseline's course."""
+    def _points(self, name: str, history: list[EpochMetrics], wanted: int) -> list[dict[str, Any]]:
+        """Points of a space whose noise begins on the baseline's course: those that a search opens
+        with, up to half, then random ones."""
         train, space = self.recorded.train, get_space(name)
-        box = calibrate(space, train, history).distributions
+        found = calibrate(space, train, history)
+        box, conditions = found.distributions, found.conditions
         columns = sample(box, 10 * wanted, seed=1)
-        points = ({path: column[i] for path, column in columns.items()} for i in range(10 * wanted))
+        rows = [{path: column[i] for path, column in columns.items()} for i in range(10 * wanted)]
+        points = [
+            *found.opening[: wanted // 2],
+            *(build_point(box, conditions, row.get) for row in rows),
+        ]
         overrides = [space.overrides(point) for point in points]
         begins = [
             each
             for each in overrides
             if fork_epoch(history, apply_overrides(train, each).noise, train.epochs) is not None
         ]
-        yield from begins[:wanted]
+        return begins[:wanted]
 
     def record(self, seeds: int) -> None:
         done = {(run["setting"], run["seed"]) for run in self.table["runs"]}

@@ -27,6 +27,7 @@ MAY_CHANGE: frozenset[str] = frozenset(
         "work_dir",
         "trials",
         "race_seeds",
+        "confirm",
         "time_budget",
         "cpus_per_trial",
         "gpus_per_trial",
@@ -48,6 +49,10 @@ def _objectives(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) else value
 
 
 def _known_space(value: object) -> object:
@@ -194,6 +199,13 @@ class StudyConfig(RunsConfig):
         option="--race-seeds",
         ge=1,
         le=MOST_RACE_SEEDS,
+    )
+    confirm: Annotated[str | None, BeforeValidator(_as_text)] = setting(
+        None,
+        "seeds of the confirmation with which run and resume go on once all is trained: N, or "
+        "FIRST..LAST for a sequential one (None: no confirmation)",
+        option="--confirm",
+        pattern=r"^\d{1,4}(\.\.\d{1,4})?$",
     )
     time_budget: float | None = setting(
         None,

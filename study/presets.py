@@ -1,7 +1,7 @@
 """Presets of studies: functions that return a whole configuration."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from study.config import StudyConfig
@@ -35,7 +35,18 @@ def cifar10() -> StudyConfig:
     return base.model_copy(update={"name": "cifar10", "train": train, "trials": 40})
 
 
-PRESETS: dict[str, Callable[[], StudyConfig]] = {"quickstart": quickstart, "cifar10": cifar10}
+def thorough() -> StudyConfig:
+    """Quickstart with a baseline that is tuned as long as the noise, and a confirmation."""
+    base = quickstart()
+    changed = {"name": "thorough", "tune_baseline": base.trials, "confirm": "5..20"}
+    return base.model_copy(update=changed)
+
+
+PRESETS: dict[str, Callable[[], StudyConfig]] = {
+    "quickstart": quickstart,
+    "cifar10": cifar10,
+    "thorough": thorough,
+}
 """All presets of studies by name."""
 
 
@@ -58,6 +69,21 @@ def with_one_cosine(values: dict[str, Any], *sources: object) -> dict[str, Any]:
     if not _is_budget(epochs) or not isinstance(_part(values, "train", "optimizer"), dict):
         return values
     return merge(values, {"train": {"optimizer": {"lr_restart_period": epochs}}})
+
+
+def with_equal_budgets(
+    values: dict[str, Any], preset: Mapping[str, Any], *sources: Mapping[str, Any]
+) -> dict[str, Any]:
+    """As many runs for the baseline as trials, where the preset has it so and only those are given.
+
+    ``values`` are not yet validated.
+    """
+    trials = str(values.get("trials"))
+    given = {name for source in sources for name in source}
+    equal = preset["tune_baseline"] == preset["trials"]
+    if not equal or "trials" not in given or "tune_baseline" in given or not trials.isdecimal():
+        return values
+    return {**values, "tune_baseline": max(4, int(trials))}
 
 
 def _part(values: object, *path: str) -> object:

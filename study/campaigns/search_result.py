@@ -148,7 +148,8 @@ def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None
         best = StudyFolder(given / config.name).best_config
         which = "first" if sharing_best(config, summary.trials) else "best"
         _print_command(console, f"{which} configuration:", ["noise-train", "--config", str(best)])
-        commands.append(["noise-study", "confirm", *name])
+        if config.confirm is None:
+            commands.append(["noise-study", "confirm", *name])
     elif config.configs is None:
         commands.append(["noise-study", "resume", *name, "--trials", f"+{config.trials}"])
     print_next(console, *commands)

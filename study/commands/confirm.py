@@ -24,7 +24,7 @@ from trainables.settings import parse_config
 CONFIRM_SETTINGS = SettingOptions(
     StudyConfig,
     THE_STUDYS,
-    only=MAY_CHANGE - {"storage", "work_dir", "trials", "time_budget"},
+    only=MAY_CHANGE - {"storage", "work_dir", "trials", "race_seeds", "confirm", "time_budget"},
     title="resources",
 )
 """The generated options of ``confirm``: where the study's own setting need not hold."""

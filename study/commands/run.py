@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds
 from study.campaigns.resume import resumed
 from study.checks import read_configs
 from study.commands.dispatch import NOISE_STUDY
@@ -11,9 +12,20 @@ from study.commands.options import read_command_line
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig, asked_values
-from study.presets import PRESETS, get_preset, quickstart, with_one_cosine
+from study.presets import (
+    PRESETS,
+    get_preset,
+    quickstart,
+    with_equal_budgets,
+    with_one_cosine,
+)
 from trainables.errors import InputError
 from trainables.settings import merge, nest, parse_config, read_mapping
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from study.records.summary import Summary
 
 STUDY_OPTIONS = SettingOptions(
     StudyConfig, quickstart(), omit=("train/noise/policy", "train/noise/kind"), title="study"
@@ -72,6 +84,7 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
     from_file = asked_values(read_mapping(line.extra.config)) if line.extra.config else {}
     given = nest(line.given)
     values = with_one_cosine(merge(merge(preset, from_file), given), from_file, given)
+    values = with_equal_budgets(values, preset, from_file, given)
     if line.extra.configs:
         values["configs"] = read_configs(line.extra.configs)
     return parse_config(
@@ -111,13 +124,39 @@ def resume(arguments: Sequence[str]) -> int:
     return _run_to_the_end(resumed_config(arguments), fetched=True)
 
 
+def wanted_confirmation(config: StudyConfig) -> ConfirmConfig | None:
+    """The confirmation that follows a study (``--confirm``); None if none does."""
+    if config.confirm is None:
+        return None
+    try:
+        seeds, first_look = parse_seeds(config.confirm, sequential=".." in config.confirm)
+        return parse_config(ConfirmConfig, {"seeds": seeds, "first_look": first_look})
+    except InputError as error:
+        raise InputError(f"confirm (--confirm) = {config.confirm}: {error}") from None
+
+
 def _run_to_the_end(config: StudyConfig, *, fetched: bool = False) -> int:
     from rich.console import Console
 
+    confirm = wanted_confirmation(config)
     from study.api import run_study
     from study.campaigns.search_result import print_result
 
     console = Console()
     summary = run_study(config, console=console, fetched=fetched)
     print_result(console, config, summary)
+    if confirm is not None:
+        _confirm(config, confirm, summary, console)
     return 0
+
+
+def _confirm(
+    config: StudyConfig, confirm: ConfirmConfig, summary: "Summary", console: "Console"
+) -> None:
+    from study.api import run_confirm
+    from study.commands.confirm import print_verdicts
+
+    if len(summary.trials) < config.wanted or not summary.best:
+        console.print("nothing is confirmed yet: the study lacks trials, or a complete one")
+        return
+    print_verdicts(console, run_confirm(config, confirm, console=console, fetched=True))

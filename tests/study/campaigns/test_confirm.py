@@ -409,7 +409,7 @@ def test_a_clock_has_its_trials_noise_from_the_warm_ups_end_on(confirmed: Confir
 def test_a_trial_that_is_its_own_clock_would_have_been_trained_the_same(
     confirmed: Confirmation,
 ) -> None:
-    trial = confirmed.record("confirm", "trial-0003", 3)
+    trial = confirmed.record("confirm", "trial-0003", confirmed.config.fresh_seeds[1])
     assert trial is not None
     planned = {"policy": "planned", "plan": own_plan(trial.history)}
     clock = TrainConfig.model_validate(
@@ -485,7 +485,7 @@ def test_the_analysis_gives_the_verdict_with_its_reasons(
     assert found["n"] == 3
     assert found["wilcoxon_can_reject"] is False
     assert [trial["own_clock"] for trial in values["trials"] if trial is not first] == [
-        [2, 3, 4]
+        list(confirmed.config.fresh_seeds)
     ] * 2
     assert first["own_clock"] == []
     assert "trial-0000 beside its clock, the same noise from the end of the warm-up on:" in out
