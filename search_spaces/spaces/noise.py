@@ -47,6 +47,8 @@ _ONLY_ADAPTIVE = (
     *("max_injection_epochs", "cooldown_min", "cooldown_extra"),
 )
 
+_LONGEST = "noise/max_injection_epochs"
+
 _OPENING = tuple(
     (policy, kind)
     for kind, names in _KINDS.items()
@@ -160,8 +162,8 @@ def opening(box: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
 
     Chance alone would leave whole kinds or decades untried in a small study. The magnitudes are the
     half decades of a range: the middle one for each kind, then those above it, which are more
-    likely to do anything, then those below. The timing is the simplest: noise as early, as readily
-    and as long as the space has it.
+    likely to do anything, then those below. The timing is the simplest: noise as early and as long
+    as the space has it; thresholds are the middle of their ranges.
     """
     columns = []
     for policy, kind in _OPENING:
@@ -191,10 +193,7 @@ def _half_decades(distribution: BaseDistribution) -> list[float]:
 
 
 def _simplest(box: Mapping[str, BaseDistribution], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    readily = {
-        "noise/max_injection_epochs",
-        *(signal.path for signal in SIGNALS.values() if signal.search_range),
-    }
+    compared = {signal.path for signal in SIGNALS.values() if signal.search_range}
 
     def value(name: str) -> Any:
         if name in chosen:
@@ -205,6 +204,9 @@ def _simplest(box: Mapping[str, BaseDistribution], chosen: Mapping[str, Any]) ->
         if isinstance(distribution, CategoricalDistribution):
             return distribution.choices[0]
         assert isinstance(distribution, IntDistribution | FloatDistribution)
-        return distribution.high if name in readily else distribution.low
+        if name in compared:
+            # Raised always, noise would be as good as static, which the opening has anyway.
+            return math.sqrt(distribution.low * distribution.high)
+        return distribution.high if name == _LONGEST else distribution.low
 
     return build_point(box, conditions(box), value)
