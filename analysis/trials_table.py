@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.reading import StudyView
 from study.records.planned_run import baseline_key
+from study.records.summary import TrialSummary
 from study.records.values import by_objective, final_metrics
 from trainables.metrics import OBJECTIVES, STATISTICS
 
@@ -59,6 +60,7 @@ def trials_table(view: StudyView) -> TrialsTable:
             row["never_injected"] = trial.never_injected
             pairs = zip(view.config.objective, by_objective(trial.paired_difference), strict=False)
             row |= {f"difference_{name}": value for name, value in pairs}
+            row |= _raced(view, trial)
             row["difference_final_val_accuracy"] = trial.final_val_accuracy_difference
         summarised = trial or pinned.get(record.key)
         if summarised is not None:
@@ -74,6 +76,18 @@ def trials_table(view: StudyView) -> TrialsTable:
     return TrialsTable(columns, rows)
 
 
+def _raced(view: StudyView, trial: TrialSummary) -> dict[str, Cell]:
+    """What the race shows of a trial; nothing for one that it did not select."""
+    if trial.place is None:
+        return {}
+    means = zip(view.config.objective, by_objective(trial.mean_difference), strict=False)
+    return {
+        "race_place": trial.place,
+        "race_seeds": trial.n,
+        **{f"race_difference_{name}": value for name, value in means},
+    }
+
+
 _FIXED: dict[str, type] = {
     "trial": str,
     "role": str,
@@ -86,6 +100,8 @@ _FIXED: dict[str, type] = {
     "first_injection_epoch": int,
     "noisy_epochs": int,
     "never_injected": bool,
+    "race_place": int,
+    "race_seeds": int,
     "seconds": float,
 }
 
@@ -93,6 +109,7 @@ _FIXED: dict[str, type] = {
 def _columns(view: StudyView, rows: Sequence[Mapping[str, Cell]]) -> dict[str, type]:
     """The same columns whatever has happened so far; then the settings that trials change."""
     differences = [f"difference_{name}" for name in (*view.config.objective, "final_val_accuracy")]
+    differences += [f"race_difference_{name}" for name in view.config.objective]
     columns = _FIXED | dict.fromkeys([*differences, *OBJECTIVES, *STATISTICS], float)
     for path in sorted({name for row in rows for name in row} - set(columns)):
         columns[path] = _common({type(row[path]) for row in rows if row.get(path) is not None})

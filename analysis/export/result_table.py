@@ -28,16 +28,20 @@ def result_table(view: StudyView, shown: int = 10) -> ResultTable:
         spreads = (mean_sd(stats.fmean(c), stats.stdev(c) if len(c) > 1 else None) for c in columns)
         rows.append(("baseline", str(len(pinned)), *spreads, *[DASH] * len(names), DASH))
     for trial in view.complete[:shown]:
-        paired = by_objective(trial.paired_difference, len(names))
+        raced = trial.place is not None
+        difference = trial.mean_difference if raced else trial.paired_difference
+        paired = by_objective(difference, len(names))
         begins = "never" if trial.never_injected else str(trial.first_injection_epoch)
         values = map(number, by_objective(trial.value))
-        rows.append((trial.trial_id, "1", *values, *map(_signed, paired), begins))
+        seeds = str(trial.n) if raced else "1"
+        rows.append((trial.trial_id, seeds, *values, *map(_signed, paired), begins))
     train = view.config.train
     caption = (
         f"Study {view.name}: {train.model.classifier} on {train.data.dataset}, {train.epochs} "
         f"epochs, the best {min(shown, len(view.complete))} of {len(view.summary.trials)} trials, "
         "on validation data. Baseline: mean ± standard deviation over its seeds; differences are "
-        "to the baseline of the same seed. The best of many trials is partly luck."
+        "to the baseline of the same seed, in a race the mean over the seeds after the last "
+        "selection. The best of many trials is partly luck."
     )
     return ResultTable(caption, header, tuple(rows))
 

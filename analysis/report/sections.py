@@ -31,6 +31,7 @@ from study.campaigns.confirmation import confirmation_of
 from study.campaigns.tuning import tuning_note
 from study.config import as_asked
 from study.records.indistinct import indistinct
+from study.records.verdict import race_sentence
 
 _PACKAGES = ("noise-study", "torch", "ray", "optuna", "mlflow", "numpy", "scipy")
 
@@ -64,6 +65,7 @@ def sections(view: StudyView, figures: PairedFigures | str = NOT_EVALUATED) -> l
     none = "No trial is complete yet."
     return [
         _verdict(view),
+        *_race(view),
         _adaptivity(view),
         _section("ranking", "Ranking", pictures.ranking_chart(view), none, _bands(view)),
         _section(
@@ -116,6 +118,14 @@ def _verdict(view: StudyView) -> Section:
     lines = [sentence for trial in found.trials for sentence in trial.sentences]
     lines += [f"The search: {verdict(view)[0]}", *about_tuning, *found.notes]
     return Section("verdict", "Verdict", tuple(lines), (*view.missing(), *found.missing))
+
+
+def _race(view: StudyView) -> list[Section]:
+    """What the race shows of each trial that it selected; no section without a race."""
+    objective = view.config.objective[0]
+    raced = [(t, race_sentence(t, objective)) for t in view.ranking if t.place is not None]
+    lines = [f"{trial.trial_id}: {sentence}." for trial, sentence in raced if sentence]
+    return [Section("race", "Race over seeds", tuple(lines))] if lines else []
 
 
 def _classes(figures: PairedFigures | str) -> Section:

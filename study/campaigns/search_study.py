@@ -31,7 +31,7 @@ from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
 from study.records.race import race_of
 from study.records.summary import VALIDATION_IMAGES, Summary, summarise, winner_config
-from study.records.verdict import end_tags
+from study.records.verdict import end_tags, trial_tags
 from study.search.space import check_stored_space
 from trainables.data.image_sets import resolve_data
 
@@ -133,6 +133,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         summary = summarise(self.config, state)
         best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
         first = best if isinstance(best, str) else None
+        self._tell_trials(summary)
         self.session.append(StudyEndEvent(ended, best=first, tags=end_tags(self.config, summary)))
         winner = winner_config(summary, state)
         if winner is not None:
@@ -144,6 +145,14 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         summary = summarise(self.config, state, projector.run_ids)
         write_json(self.folder.summary, summary.model_dump(mode="json"))
         return summary
+
+    def _tell_trials(self, summary: Summary) -> None:
+        """Note on each trial that raced what the race shows of it, if that is new."""
+        known = self.session.state().trials
+        for trial in summary.trials:
+            tags = trial_tags(trial)
+            if tags.items() - known[trial.trial_id].tags.items():
+                self.session.append(NoteEvent(trial.trial_id, tags))
 
     # The training: the tuning, the baseline, the search.
 

@@ -55,6 +55,21 @@ def no_yardstick(config: StudyConfig, best: TrialSummary) -> str:
     return f"what the luckiest trial would show without any effect is not known: {why}"
 
 
+def trial_tags(trial: TrialSummary) -> dict[str, str]:
+    """What MLflow shows of a trial that raced; nothing of one that did not."""
+    if trial.place is None or trial.mean_difference is None:
+        return {}
+    known = (value for value in by_objective(trial.mean_difference) if value is not None)
+    means = ", ".join(f"{value:.6g}" for value in known)
+    interval = _first(trial.interval)
+    return {
+        "race_place": str(trial.place),
+        "race_n": str(trial.n),
+        "race_mean_difference": means,
+        "race_interval": f"{interval[0]:.6g} to {interval[1]:.6g}" if interval else "",
+    }
+
+
 def race_sentence(trial: TrialSummary, objective: str) -> str:
     """What the race shows of a trial, in a sentence; empty for one that it never selected."""
     shown = by_objective(trial.mean_difference)[0]
