@@ -34,11 +34,11 @@ _SIGNAL_SETS: tuple[SignalSet, ...] = tuple(
 """Each signal alone, and all that ask for one kind: so the signals say the kind."""
 
 _MAGNITUDES = (
-    *(("magnitude_min", unit) for unit in ("step", "gradient", "weight")),
-    *(("magnitude", unit) for unit in ("step", "gradient", "weight", "input", "label")),
+    *(("magnitude_min", unit) for unit in ("step", *(kind for kind in _KINDS if _KINDS[kind]))),
+    *(("magnitude", unit) for unit in ("step", *_KINDS)),
 )
 """The settings of the magnitude, each with the units that it is searched in. All but ``step`` are
-kinds of noise, of scaling ``relative``; a label's is a probability."""
+kinds of noise, of scaling ``relative`` where that means something; else it is a probability."""
 
 _LARGEST_PROBABILITY = 0.5
 
@@ -47,13 +47,12 @@ _ONLY_ADAPTIVE = (
     *("max_injection_epochs", "cooldown_min", "cooldown_extra"),
 )
 
-_OPENING = (
-    ("on_stagnation", "gradient"),
-    ("always", "gradient"),
-    ("on_stagnation", "weight"),
-    ("always", "weight"),
-    ("always", "input"),
-    ("always", "label"),
+_LONGEST = "noise/max_injection_epochs"
+
+_OPENING = tuple(
+    (policy, kind)
+    for kind, names in _KINDS.items()
+    for policy in (("on_stagnation", "always") if names else ("always",))
 )
 """Policy and kind of the trials that a search opens with, for each magnitude in turn."""
 
@@ -103,7 +102,7 @@ def _magnitudes(unit: str) -> FloatDistribution:
     if unit == "step":
         return magnitudes("step")
     relative = magnitudes("relative")
-    high = _LARGEST_PROBABILITY if unit == "label" else relative.high
+    high = relative.high if NOISE_KINDS[unit].has_distribution else _LARGEST_PROBABILITY
     return FloatDistribution(relative.low, high, log=True)
 
 
@@ -122,13 +121,11 @@ def conditions(box: Mapping[str, BaseDistribution]) -> Conditions:
         "noise/kind": [static],
         "noise/scaling": [*of_adaptive["gradient"], *of_static["gradient"]],
         "noise/scaling@relative": [
-            *(
-                each
-                for kind, several in of_adaptive.items()
-                if kind != "gradient"
-                for each in several
-            ),
-            *(each for kind in ("weight", "input") for each in of_static[kind]),
+            each
+            for of_kind in (of_adaptive, of_static)
+            for kind, several in of_kind.items()
+            if kind != "gradient" and NOISE_KINDS[kind].has_distribution
+            for each in several
         ],
         **{f"noise/{name}": [adaptive] for name in _ONLY_ADAPTIVE},
     }
@@ -165,8 +162,8 @@ def opening(box: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
 
     Chance alone would leave whole kinds or decades untried in a small study. The magnitudes are the
     half decades of a range: the middle one for each kind, then those above it, which are more
-    likely to do anything, then those below. The timing is the simplest: noise as early, as readily
-    and as long as the space has it.
+    likely to do anything, then those below. The timing is the simplest: noise as early and as long
+    as the space has it; thresholds are the middle of their ranges.
     """
     columns = []
     for policy, kind in _OPENING:
@@ -196,10 +193,7 @@ def _half_decades(distribution: BaseDistribution) -> list[float]:
 
 
 def _simplest(box: Mapping[str, BaseDistribution], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    readily = {
-        "noise/max_injection_epochs",
-        *(signal.path for signal in SIGNALS.values() if signal.search_range),
-    }
+    compared = {signal.path for signal in SIGNALS.values() if signal.search_range}
 
     def value(name: str) -> Any:
         if name in chosen:
@@ -210,6 +204,9 @@ def _simplest(box: Mapping[str, BaseDistribution], chosen: Mapping[str, Any]) ->
         if isinstance(distribution, CategoricalDistribution):
             return distribution.choices[0]
         assert isinstance(distribution, IntDistribution | FloatDistribution)
-        return distribution.high if name in readily else distribution.low
+        if name in compared:
+            # Raised always, noise would be as good as static, which the opening has anyway.
+            return math.sqrt(distribution.low * distribution.high)
+        return distribution.high if name == _LONGEST else distribution.low
 
     return build_point(box, conditions(box), value)

@@ -112,6 +112,7 @@ def test_the_openings_noise_begins_early_and_lasts() -> None:
         update=lambda p: 1e-5,
         train_loss=lambda p: 2.0,
         val_loss=lambda p: 2.0,
+        jitter=0,
     )
     for point in NOISE.opening(BOX):
         noise = apply_overrides(BASE, NOISE.overrides(point)).noise

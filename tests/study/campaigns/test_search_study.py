@@ -197,6 +197,7 @@ def _config(tmp_path: Path, **fields: Any) -> StudyConfig:
         "max_concurrent": 2,
         "early_stopping": False,
         "race_seeds": 1,
+        "space": "adaptive_noise",
         "train": {
             "data": {"dataset": "synthetic", "synthetic_train": 400, "batch_size": 32},
             "epochs": 8,
