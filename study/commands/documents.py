@@ -23,7 +23,7 @@ PACKAGES = ("trainables", "search_spaces", "study", "analysis")
 _HEAD = """# Options of all commands
 
 Made by `make docs`; not to be edited. `COMMAND --help` says the same. A switch, an option without a
-value, is turned off by `no-` before its name, as in `--no-early-stopping`.
+value, is turned off by `no-` before its name, as in `--no-calibrate`.
 """
 
 
