@@ -40,15 +40,15 @@ def result_table(config: StudyConfig, summary: Summary, shown: int = _SHOWN) -> 
     table = Table(
         title=f"{config.name}: trials, best first ({_states(summary)})",
         caption="difference: trial − baseline of the same seed; mean: the same on the seeds (so\n"
-        "many) after its last selection; trained: epochs not shared; from: first noisy epoch",
+        "many) after its last selection; accuracy: difference of the last validation accuracy;\n"
+        "trained: epochs not shared with the baseline; from: first noisy epoch",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    for name in ("trial", "state"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("trial", no_wrap=True)
     for name in config.objective:
         table.add_column(name.replace("_", " "), justify="right", min_width=9)
-    for name in ("difference", "mean", "trained", "from"):
+    for name in ("difference", "mean", "accuracy", "trained", "from"):
         table.add_column(name, justify="right", no_wrap=True)
     for trial in (ranked(config, complete) + ranked(config, rest))[:shown]:
         table.add_row(*_row(config, trial), style="" if trial.state == "complete" else "dim")
@@ -60,12 +60,12 @@ def _row(config: StudyConfig, trial: TrialSummary) -> list[str]:
     begins = "never" if trial.never_injected else or_dash(trial.first_injection_epoch)
     return [
         trial.trial_id,
-        trial.state,
         *(number(value) for value in values),
         ", ".join(signed(v) for v in by_objective(trial.paired_difference)),
         _later(trial),
+        signed(trial.final_val_accuracy_difference),
         f"{trial.epochs_trained}/{trial.epochs}",
-        begins,
+        begins if trial.state == "complete" else trial.state,
     ]
 
 

@@ -16,6 +16,7 @@ COMMAND = [
     *("--name", "small", "--epochs", str(EPOCHS), "--trials", str(TRIALS)),
     *("--batch-size", "64", "--lr", "0.05", "--baseline-seeds", "2", "--seed", "3"),
     *("--space", "adaptive_noise_small", "--max-concurrent", "2", "--race-seeds", "1"),
+    *("--objective", "best_val_accuracy"),
 ]
 """A small study: a search on digits."""
 
