@@ -14,6 +14,7 @@ from optuna.distributions import (
 
 from search_spaces.adaptive import SignalSet, fit, signal_choices, signal_sets, thresholds
 from search_spaces.conditions import Condition, Conditions, build_point
+from search_spaces.opening import SCHEDULE, half_decades
 from search_spaces.ranges import magnitudes, schedules
 from trainables.config import TrainConfig
 from trainables.noise.kinds import NOISE_KINDS
@@ -55,10 +56,6 @@ _OPENING = tuple(
     for policy in (("on_stagnation", "always") if names else ("always",))
 )
 """Policy and kind of the trials that a search opens with, for each magnitude in turn."""
-
-_OPENING_SCHEDULE = "exponential"
-"""Of the schedules the one that runs through a decade of magnitudes in 45 epochs, so that little
-lies between two half decades; and by the end there is hardly any noise left."""
 
 
 def distributions(base: TrainConfig) -> dict[str, BaseDistribution]:
@@ -173,23 +170,13 @@ def opening(box: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
         name = "noise/magnitude_min" if policy == "on_stagnation" else "noise/magnitude"
         unit = f"{name}@step" if kind == "gradient" and f"{name}@step" in box else f"{name}@{kind}"
         common = {"noise/policy": policy, "noise/kind": kind, "noise/signals": signals}
-        columns.append([{**common, unit: value} for value in _half_decades(box[unit])])
+        columns.append([{**common, unit: value} for value in half_decades(box[unit])])
     return [
         _simplest(box, chosen)
         for row in zip_longest(*columns)
         for chosen in row
         if chosen is not None
     ]
-
-
-def _half_decades(distribution: BaseDistribution) -> list[float]:
-    """The powers of √10 in a range: the middle one, those above it, those below."""
-    assert isinstance(distribution, FloatDistribution)
-    first = math.ceil(2 * math.log10(distribution.low) - 1e-9)
-    last = math.floor(2 * math.log10(distribution.high) + 1e-9)
-    values = [float(f"{10 ** (n / 2):.3g}") for n in range(first, last + 1)]
-    middle = len(values) // 2
-    return [*values[middle:], *reversed(values[:middle])]
 
 
 def _simplest(box: Mapping[str, BaseDistribution], chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,7 +186,7 @@ def _simplest(box: Mapping[str, BaseDistribution], chosen: Mapping[str, Any]) ->
         if name in chosen:
             return chosen[name]
         if name == "noise/schedule":
-            return _OPENING_SCHEDULE
+            return SCHEDULE
         distribution = box[name]
         if isinstance(distribution, CategoricalDistribution):
             return distribution.choices[0]

@@ -1,7 +1,11 @@
 """The space of static noise: the same kind in every epoch, only its magnitude decays."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from search_spaces.opening import SCHEDULE, half_decades
 from search_spaces.ranges import magnitudes, noise_distributions, schedules
 from trainables.config import TrainConfig
 from trainables.noise.kinds import NOISE_KINDS
@@ -18,3 +22,17 @@ def distributions(base: TrainConfig) -> dict[str, BaseDistribution]:
         "noise/schedule": schedules(),
         "noise/distribution": noise_distributions(),
     }
+
+
+def opening(box: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
+    """Every kind at the middle half decade of the magnitudes, then at those above, then below."""
+    return [
+        {
+            "noise/kind": kind,
+            "noise/magnitude": magnitude,
+            "noise/schedule": SCHEDULE,
+            "noise/distribution": "gaussian",
+        }
+        for magnitude in half_decades(box["noise/magnitude"])
+        for kind in NOISE_KINDS
+    ]

@@ -119,11 +119,12 @@ class Studied:
 
 @dataclass(frozen=True)
 class Control:
-    """A question whose answer is known."""
+    """A question whose answer is known; ``quick``: whether it takes a minute, not many."""
 
     name: str
     known: str
     judge: Callable[[Room], Finding]
+    quick: bool = True
 
 
 def run_controls(room: Room, controls: Sequence[Control], console: Console) -> list[Outcome]:

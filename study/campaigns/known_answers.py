@@ -46,7 +46,7 @@ TRAPPED = training("trainables.models.control_networks:short_mlp", 40, lr=0.05)
 
 def _stuck(name: str, train: TrainConfig, room: Room) -> Finding:
     """With everything as shipped: space, objective, sampler, race."""
-    studied = room.study(name, train, trials=24, race_seeds=room.pick(4, None))
+    studied = room.study(name, train, trials=room.pick(16, 24), race_seeds=room.pick(4, None))
     differences = studied.fresh_differences(FINAL)
     mean = _mean(differences)
     return Finding(
@@ -68,10 +68,9 @@ def few_images(room: Room) -> Finding:
         "few-images",
         FEW_IMAGES,
         space="static_noise",
-        trials=room.pick(8, 16),
-        race_seeds=room.pick(3, None),
+        trials=16,
     )
-    confirmed = studied.confirmed(room.pick(5, 10))
+    confirmed = studied.confirmed(10)
     [sample] = confirmed.samples(FINAL).values()
     mean = _mean(sample.complete)
     return Finding(
@@ -90,7 +89,7 @@ def nothing(room: Room) -> Finding:
         for magnitude in (1e-4, 2e-4, 3e-4, 5e-4, 7e-4, 1e-3)
     ]
     zero = room.study("nothing-zero", HEALTHY, configs=off, race_seeds=3)
-    faint = room.study("nothing-weak", HEALTHY, configs=weak, race_seeds=room.pick(6, 15))
+    faint = room.study("nothing-weak", HEALTHY, configs=weak, race_seeds=room.pick(4, 15))
     different = [value for value in zero.differences() if value != 0]
     return Finding(
         f"magnitude 0: {len(different)} of {len(zero.differences())} differences are not exactly "
@@ -108,8 +107,8 @@ def harm(room: Room) -> Finding:
 
 
 def trap(room: Room) -> Finding:
-    budget = room.pick(8, 16)
-    settings: Mapping[str, Any] = {"trials": budget, "race_seeds": room.pick(6, None)}
+    budget = room.pick(6, 16)
+    settings: Mapping[str, Any] = {"trials": budget, "race_seeds": room.pick(4, None)}
     untuned = room.study("trap", TRAPPED, **settings)
     tuned = room.study("trap-tuned", TRAPPED, tune_baseline=budget, **settings)
     lr = tuned.config.train.optimizer.lr
@@ -138,7 +137,7 @@ def clock(room: Room) -> Finding:
         "noise/cooldown_extra": 0,
     }
     studied = room.study("clock", STUCK_MLP, configs=[adaptive])
-    confirmed = studied.confirmed(room.pick(5, 8))
+    confirmed = studied.confirmed(room.pick(3, 8))
     [trial] = confirmed.config.trials
     beside = {role: _beside(confirmed, role) for role in ("placebo", "clock")}
     claimed = confirmed.timing_shown(trial)
@@ -183,11 +182,13 @@ CONTROLS: Mapping[str, Control] = {
             "stuck-cnn",
             "12 convolutions, stuck at chance: noise lifts it by more than 0.3",
             stuck_cnn,
+            quick=False,
         ),
         Control(
             "few-images",
             "100 digits: label noise gains a point of validation accuracy or more",
             few_images,
+            quick=False,
         ),
         Control(
             "nothing",
