@@ -9,7 +9,7 @@ MUTANTS_ARGS ?=
 .PHONY: run test lint mutants bench docs setup clean
 
 run: setup ## set up, then run the quickstart study
-	$(BIN)/noise-study run
+	$(BIN)/noise-study run --preset quickstart
 
 test: lint ## set up, then run all checks and tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

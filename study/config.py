@@ -65,7 +65,7 @@ class RunsConfig(FrozenConfig):
     """What a search and a grid have in common: a name, the base run, how runs are carried out."""
 
     name: str = setting(
-        "quickstart",
+        "study",
         "the study's name: one folder, one MLflow experiment",
         option="--name",
         pattern=NAME_PATTERN,

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, ValidationError, model_validator
 from study.checks import check_runs, check_train
 from study.config import NAME_PATTERN, RunsConfig
 from study.formats import exact
-from study.presets import quickstart
+from study.presets import standard
 from study.records.planned_run import BASELINE, PlannedRun
 from study.tune.address import address_of
 from trainables.config import (
@@ -214,7 +214,7 @@ def asked(config: ExperimentConfig) -> str:
 
 def small() -> ExperimentConfig:
     """Minutes on two cores: BabyCNN on the embedded digits, SGD and Adam, two seeds."""
-    train = quickstart().train
+    train = standard().train
     noise = train.noise.model_copy(update={"policy": "on_stagnation"})
     return ExperimentConfig(
         train=train.model_copy(update={"noise": noise}), optimizers=("SGD", "Adam"), seeds=(0, 1)

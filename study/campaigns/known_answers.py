@@ -41,7 +41,7 @@ STUCK_MLP = training("DeepMLP", 60, lr=0.1)
 STUCK_CNN = training("PlainCNN", 60, lr=0.05, momentum=0.9)
 FEW_IMAGES = training("TinyCNN", 100, lr=0.02, momentum=0.9, subset=0.1, batch_size=25)
 HEALTHY = training("BabyCNN", 12, lr=0.01, momentum=0.9, batch_size=64)
-TRAPPED = training("trainables.models.control_networks:short_mlp", 40, lr=0.05)
+TRAPPED = training("trainables.models.control_networks:short_mlp", 60, lr=0.02)
 
 
 def _stuck(name: str, train: TrainConfig, room: Room) -> Finding:
@@ -123,7 +123,7 @@ def clock(room: Room) -> Finding:
     adaptive = {
         "noise/policy": "on_stagnation",
         "noise/scaling": "step",
-        "noise/magnitude_min": 0.3,
+        "noise/magnitude_min": 0.316,
         "noise/magnitude_extra": 0.0,
         "noise/signals": ["grad_norm_plateau", "low_weight_update", "stuck"],
         "noise/grad_plateau_threshold": 1.0,
@@ -132,8 +132,9 @@ def clock(room: Room) -> Finding:
         "noise/warmup_epochs": 3,
         "noise/window": 3,
         "noise/trigger_epochs": 1,
-        "noise/max_injection_epochs": 10,
-        "noise/cooldown_min": 1,
+        # Two bursts, which can lie elsewhere.
+        "noise/max_injection_epochs": 20,
+        "noise/cooldown_min": 15,
         "noise/cooldown_extra": 0,
     }
     studied = room.study("clock", STUCK_MLP, configs=[adaptive])
@@ -198,7 +199,7 @@ CONTROLS: Mapping[str, Control] = {
         Control("harm", "noise that destroys is worse than none", harm),
         Control(
             "trap",
-            "a learning rate far too small: what noise gains, tuning the baseline gains, too",
+            "a learning rate five times too small: what noise gains, tuning the baseline gains, too",
             trap,
         ),
         Control(

@@ -15,7 +15,7 @@ from study.config import MAY_CHANGE, StudyConfig, asked_values
 from study.presets import (
     PRESETS,
     get_preset,
-    quickstart,
+    standard,
     with_equal_budgets,
     with_one_cosine,
 )
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from study.records.summary import Summary
 
 STUDY_OPTIONS = SettingOptions(
-    StudyConfig, quickstart(), omit=("train/noise/policy", "train/noise/kind"), title="study"
+    StudyConfig, standard(), omit=("train/noise/policy", "train/noise/kind"), title="study"
 )
 """The options of ``run``, generated from the configuration of a study."""
 
@@ -39,7 +39,7 @@ class SearchOptions:
 
     preset: Annotated[
         str, option("--preset", help="where to start from: " + ", ".join(PRESETS), value="NAME")
-    ] = "quickstart"
+    ] = "standard"
     config: Annotated[
         str,
         option(

@@ -42,7 +42,7 @@ def test_other_presets_tune_and_confirm_only_if_asked() -> None:
     for name in set(PRESETS) - {"thorough"}:
         config = study_config(["--preset", name, "--trials", "40"])
         assert (config.tune_baseline, config.confirm) == (0, None)
-    assert thorough().train == PRESETS["quickstart"]().train
+    assert thorough().train == PRESETS["standard"]().train
 
 
 @pytest.mark.parametrize(
