@@ -79,7 +79,7 @@ def as_written(
 ) -> CalibratedSpace:
     """A space with these distributions, and the conditions and the opening that they have."""
     conditions, opening = space.conditions(box), space.opening(box)
-    return CalibratedSpace(box, tuple(notes), dropped or {}, conditions, opening)
+    return CalibratedSpace(box, tuple(notes), dropped or {}, conditions, tuple(opening))
 
 
 def calibrate(

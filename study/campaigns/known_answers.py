@@ -199,7 +199,7 @@ CONTROLS: Mapping[str, Control] = {
         Control("harm", "noise that destroys is worse than none", harm),
         Control(
             "trap",
-            "a learning rate five times too small: what noise gains, tuning the baseline gains, too",
+            "a learning rate five times too small: what noise gains, tuning gains, too",
             trap,
         ),
         Control(

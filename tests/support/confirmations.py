@@ -14,7 +14,7 @@ from trainables.config import apply_overrides
 from trainables.metrics import EpochMetrics
 from trainables.noise.fork import baseline_digest
 
-STUDY = StudyConfig(name="s", train=BASE, baseline_seeds=3)
+STUDY = StudyConfig(name="s", train=BASE, baseline_seeds=3, objective=("best_val_accuracy",))
 NOISE = {"noise/policy": "on_stagnation", **ADAPTIVE}
 
 

@@ -101,6 +101,7 @@ def write_study(
             "trials": max(1, len(trials)),
             "baseline_seeds": max(1, seeds),
             "space": "adaptive_noise_small",
+            "objective": ["best_val_accuracy"],
             **settings,
         }
     )

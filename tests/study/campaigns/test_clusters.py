@@ -122,6 +122,7 @@ def study(*, classifier: str = "BabyCNN", **values: Any) -> StudyConfig:
         "optimizer": {"lr": 0.02, "lr_restart_period": EPOCHS},
     }
     shared = {"baseline_seeds": 1, "cpus_per_trial": 0.25, "gpus_per_trial": 0.25, "train": train}
+    shared |= {"race_seeds": 1, "objective": "best_val_accuracy"}
     return parse_config(StudyConfig, shared | values)
 
 

@@ -50,6 +50,7 @@ def config(storage: Path, **fields: Any) -> StudyConfig:
         "baseline_seeds": 1,
         "max_concurrent": 2,
         "race_seeds": 1,
+        "objective": "best_val_accuracy",
         "space": "adaptive_noise",
         "train": {
             "data": {

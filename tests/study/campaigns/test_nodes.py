@@ -48,6 +48,7 @@ def config(storage: Path, tracking_uri: str) -> StudyConfig:
     # Each trial may fail once for itself; losing its node is no failure of its own.
     values = {"name": "s", "storage": str(storage), "baseline_seeds": 1, "max_failures": 1}
     values |= {"configs": GIVEN, "tracking_uri": tracking_uri, "train": train}
+    values["objective"] = "best_val_accuracy"
     return parse_config(StudyConfig, values | resources)
 
 

@@ -39,7 +39,7 @@ BASE = (
     *("--synthetic-noise", "8", "--batch-size", "32", "--lr", "0.02", "--epochs", str(EPOCHS)),
     # Which trials are stopped early depends on their order, which kills change.
     *("--baseline-seeds", "1", "--max-concurrent", "2", "--no-early-stopping"),
-    *("--race-seeds", "1"),
+    *("--race-seeds", "1", "--objective", "best_val_accuracy"),
 )
 EAGER = {"noise/window": 2, "noise/trigger_epochs": 1, "noise/grad_plateau_threshold": 10.0}
 GIVEN: tuple[dict[str, Any], ...] = (

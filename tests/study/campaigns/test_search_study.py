@@ -198,6 +198,7 @@ def _config(tmp_path: Path, **fields: Any) -> StudyConfig:
         "early_stopping": False,
         "race_seeds": 1,
         "space": "adaptive_noise",
+        "objective": "best_val_accuracy",
         "train": {
             "data": {"dataset": "synthetic", "synthetic_train": 400, "batch_size": 32},
             "epochs": 8,

@@ -45,7 +45,8 @@ CLASSES = [str(number) for number in range(10)]
 
 
 def asked(runs: int = 12, **fields: Any) -> StudyConfig:
-    return parse_config(StudyConfig, {"tune_baseline": runs, **fields})
+    values = {"tune_baseline": runs, "objective": "best_val_accuracy", **fields}
+    return parse_config(StudyConfig, values)
 
 
 def record(
