@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 Run = Mapping[str, Any]
 Figure = Callable[[Run], float]
 
-RESAMPLES = 1000
+RESAMPLES = 200
 _DIGITS = 6
 """Decimals of a difference: recorded numbers have seven digits, and ties must stay ties."""
 

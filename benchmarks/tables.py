@@ -150,7 +150,7 @@ class Recorder:
         return runs
 
     def _row(self, setting: int | None, run: Training) -> dict[str, Any]:
-        final = run._evaluate("test", per_class=False)
+        final = run.evaluate("test", per_class=False)
         best = run.evaluate_best("test") if run.best else None
         figures = {
             "setting": setting,

@@ -108,7 +108,7 @@ class Training:
         subtract_(before, [p.detach() for p in self.parameters])
         update_norm = global_norm(before)
         sums = under_way.sums
-        validation = self._evaluate("val", per_class=self.detail.per_class)
+        validation = self.evaluate("val", per_class=self.detail.per_class)
         row = EpochMetrics(
             epoch=epoch,
             train_loss=float(sums.losses.double().mean()),
@@ -127,7 +127,7 @@ class Training:
         self.details = under_way.details(validation)
         return row
 
-    def _evaluate(self, part: Part, *, per_class: bool) -> EvalResult:
+    def evaluate(self, part: Part, *, per_class: bool) -> EvalResult:
         return evaluate(
             self.model,
             self.data.eval_batches(part),
@@ -143,7 +143,7 @@ class Training:
         current = clone_weights(self.model)
         self.model.load_state_dict(self.best.weights)
         try:
-            return self._evaluate(part, per_class=True)
+            return self.evaluate(part, per_class=True)
         finally:
             self.model.load_state_dict(current)
 

@@ -125,7 +125,7 @@ def test_the_openings_noise_begins_early_and_lasts() -> None:
 def test_the_opening_of_a_calibrated_space_keeps_to_its_ranges() -> None:
     found = calibrate(NOISE, BASE, history())
     assert found.dropped
-    assert found.opening == NOISE.opening(found.distributions)
+    assert found.opening == tuple(NOISE.opening(found.distributions))
     for point in found.opening:
         overrides = NOISE.overrides(point)
         assert from_overrides(found.distributions, found.conditions, overrides) == point
