@@ -17,7 +17,7 @@ from trainables.noise.fork import baseline_digest
 def missing_baselines(config: StudyConfig, state: LedgerState) -> list[PlannedRun]:
     """The baseline's runs that are not complete yet, the trials' own seed first."""
     runs = [baseline_run(seed) for seed in config.seeds]
-    return [run for run in runs if not _complete(state.trials.get(run.key))]
+    return [run for run in runs if not complete_baseline(state.trials.get(run.key))]
 
 
 def recorded(record: TrialRecord | None) -> bool:
@@ -27,14 +27,14 @@ def recorded(record: TrialRecord | None) -> bool:
     return record.state != "complete" or len(record.history) == int(record.config["epochs"])
 
 
-def _complete(record: TrialRecord | None) -> bool:
+def complete_baseline(record: TrialRecord | None) -> bool:
     # One that has lost epochs, because lines of the ledger are damaged, is trained again.
     return record is not None and record.state == "complete" and recorded(record)
 
 
 def baseline_histories(state: LedgerState) -> dict[str, tuple[EpochMetrics, ...]]:
     """Digest → the whole history of each complete baseline."""
-    return {r.baseline: r.history for r in state.by_role("baseline") if _complete(r)}
+    return {r.baseline: r.history for r in state.by_role("baseline") if complete_baseline(r)}
 
 
 def baseline_tests(state: LedgerState) -> dict[str, dict[str, float]]:

@@ -3,7 +3,6 @@
 A control whose studies were interrupted goes on where they were, as every study does.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -23,10 +22,13 @@ from study.errors import StudyFailedError
 from study.records.folder import StudyFolder
 from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
-from study.records.race import race_of, seed_numbers
+from study.records.planned_run import baseline_key, seeded_key
+from study.records.race import race_of, raced_difference, seed_numbers
 from study.records.summary import Summary
 from study.records.verdict import claims_gain
 from trainables.config import TrainConfig
+from trainables.errors import InputError
+from trainables.settings import read_document
 
 RESULTS = "controls.json"
 
@@ -106,10 +108,16 @@ class Studied:
         race = race_of(self.config, self.state)
         if race is None or race.winner is None:
             return []
-        seeds = [seed_numbers(self.config)[number] for number in race.fresh(race.winner)]
-        records = (self.state.trials.get(f"{race.winner}-seed{seed}") for seed in seeds)
-        values = [r.paired_difference.get(metric, math.nan) for r in records if r is not None]
-        return [value for value in values if math.isfinite(value)]
+        numbers = seed_numbers(self.config)
+        found = []
+        for seed in (numbers[number] for number in race.fresh(race.winner)):
+            record = self.state.trials.get(seeded_key(race.winner, seed))
+            beside = self.state.trials.get(baseline_key(seed))
+            # What diverged counts as a model that guesses, here as in the race.
+            value = None if record is None else raced_difference((metric,), record, beside)
+            if isinstance(value, float):
+                found.append(value)
+        return found
 
     def differences(self) -> list[float]:
         """Of the objective, of every run of every trial."""
@@ -135,14 +143,24 @@ def run_controls(room: Room, controls: Sequence[Control], console: Console) -> l
         began = time.monotonic()
         try:
             finding = control.judge(room)
-        except StudyFailedError as error:
+        except (StudyFailedError, InputError) as error:
             finding = Finding(f"its study failed: {error}", passed=False)
         seconds = round(time.monotonic() - began, 1)
         outcome = Outcome(control.name, control.known, finding.found, finding.passed, seconds)
         console.print(f"   {_word(outcome)}, {seconds:.0f} s: {escape(outcome.found)}")
         outcomes.append(outcome)
-        write_json(room.folder / RESULTS, [asdict(each) for each in outcomes])
+        _write(room.folder / RESULTS, outcomes)
     return outcomes
+
+
+def _write(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Renew the entries of these controls; others, of earlier calls, stay."""
+    new = {outcome.name: asdict(outcome) for outcome in outcomes}
+    try:
+        known = {entry["name"]: entry for entry in read_document(path)} if path.exists() else {}
+    except (InputError, TypeError, KeyError):
+        known = {}
+    write_json(path, list({**known, **new}.values()))
 
 
 def results_table(outcomes: Sequence[Outcome]) -> Table:

@@ -6,6 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from study.campaigns.confirm_plan import stored_confirmation
+from study.campaigns.race import is_over
 from study.formats import DASH, or_dash, signed
 from study.records.folder import StudyFolder, find_studies, open_study
 from study.records.ledger_view import LedgerState, read_ledger
@@ -84,7 +85,9 @@ def clean_study(storage: Where, name: str) -> str:
     folder = open_study(storage, name)
     with folder.locked():
         state = read_ledger(folder.ledger)
+        config = folder.stored_config()
         over = state.study is not None and state.study.state == "complete"
+        over = over and (config is None or is_over(config, state))
         keep = _needed(folder, state, over=over)
         removed = [path for path in folder.checkpoints.glob("*/*") if path not in keep]
         size = sum(path.stat().st_size for path in removed)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from study.campaigns.baseline import complete_baseline
 from study.campaigns.campaign import Phase
 from study.campaigns.confirmation import first_noise
 from study.campaigns.session import Session
@@ -13,15 +14,26 @@ from study.records.race import planned_runs, race_of
 from study.statistics.race import Race, rungs, trainings
 from trainables.config import TrainConfig
 
+_FRONT = 4
+
 
 def most_runs(config: StudyConfig) -> tuple[int, int]:
     """The most runs that a study's race may take, and the most baselines."""
     return trainings(rungs(config.wanted, config.most_race_seeds)), config.most_race_seeds - 1
 
 
-def share_of_search(config: StudyConfig) -> float:
-    """The share of a time budget that is the search's, by the number of trainings."""
-    return config.wanted / (config.wanted + sum(most_runs(config)))
+def share_of_search(config: StudyConfig, state: LedgerState) -> float:
+    """The share of the time left that is the search's, by the number of trainings still to come.
+
+    How many will race is not known before the search is over; with two objectives it is a front,
+    which is taken to be small.
+    """
+    ended = sum(record.finished for record in state.by_role("trial"))
+    field = min(config.wanted, _FRONT) if config.multi_objective else config.wanted
+    race = trainings(rungs(field, config.most_race_seeds)) + config.most_race_seeds - 1
+    done = sum(r.finished for r in state.by_role("race"))
+    trials, raced = max(0, config.wanted - ended), max(0, race - done)
+    return trials / (trials + raced) if trials + raced else 1.0
 
 
 def is_over(config: StudyConfig, state: LedgerState) -> bool:
@@ -64,14 +76,13 @@ class _Waiting:
         self._view = LedgerView(session.folder.ledger)
         self._state = self._view.refresh()
         self._known = {record.key for record in self._complete_baselines()}
-        self._ended = -1
+        self._read = -1
         self._runs: list[PlannedRun] = []
 
     def startable(self) -> Sequence[PlannedRun]:
         self._state = self._view.refresh()
-        ended = sum(record.finished for record in self._state.trials.values())
-        if ended != self._ended:
-            self._ended = ended
+        if self._state.offset != self._read:
+            self._read = self._state.offset
             ready = {record.seed for record in self._complete_baselines()}
             planned = planned_runs(self._config, self._state, self._policy)
             self._runs = [run for run in planned if run.role == "baseline" or run.seed in ready]
@@ -85,11 +96,11 @@ class _Waiting:
         return [row.to_dict() for row in self._state.trials[key].history]
 
     def _complete_baselines(self) -> list[Any]:
-        return [r for r in self._state.by_role("baseline") if r.state == "complete"]
+        return [r for r in self._state.by_role("baseline") if complete_baseline(r)]
 
 
-def race_note(race: Race | None) -> str:
-    """What the reader must know of a race that could not be run; empty elsewhere."""
-    if race is None or race.field:
+def race_note(race: Race | None, trials: int) -> str:
+    """What the reader must know of a race that could not be run; ``trials`` have ended."""
+    if race is None or race.field or not trials:
         return ""
     return "no race was run: no complete trial has noise that began"

@@ -58,8 +58,7 @@ def searcher_that_fits(
             journal,
             space.distributions,
             conditions=space.conditions,
-            # At least as many trials are left to the sampler.
-            opening=space.opening[: config.wanted // 2],
+            opening=space.opening,
             objectives=config.objective,
             epochs=config.train.epochs,
             sampler=config.sampler,

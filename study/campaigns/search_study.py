@@ -189,7 +189,8 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         missing = self._missing()
         if not missing:
             return
-        config, time_left = self.config, self._time_left(share_of_search(self.config))
+        config, until = self.config, self._search_ends()
+        time_left = self._time_left(until)
         if time_left == 0.0:  # to Tune that would mean no limit
             self.session.note(
                 f"the time budget of {config.time_budget:g} s was over before the search: no trial "
@@ -200,7 +201,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         searcher = searcher_that_fits(config, self.session, space, records)
 
         def time_is_over() -> bool:
-            return self._time_left(share_of_search(config)) == 0.0
+            return self._time_left(until) == 0.0
 
         def at_end() -> None:
             if time_is_over():
@@ -239,7 +240,8 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         )
 
     def closing(self) -> None:
-        note = race_note(race_of(self.config, self.session.state()))
+        state = self.session.state()
+        note = race_note(race_of(self.config, state), len(state.by_role("trial")))
         if note:
             self.session.note(note)
 
@@ -247,12 +249,19 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         ended = sum(record.finished for record in self.session.state().by_role("trial"))
         return max(0, self.config.wanted - ended)
 
-    def _time_left(self, share: float = 1.0) -> float | None:
-        """Seconds until ``share`` of the time budget is over; None without one."""
+    def _search_ends(self) -> float | None:
+        """Seconds after the start at which the race's share of the time budget begins."""
         budget = self.config.time_budget
         if budget is None:
             return None
-        return max(0.0, share * budget - (time.monotonic() - self.began))
+        passed = time.monotonic() - self.began
+        share = share_of_search(self.config, self.session.state())
+        return passed + share * max(0.0, budget - passed)
+
+    def _time_left(self, until: float | None = None) -> float | None:
+        """Seconds until the time budget is over, or until a time before; None without one."""
+        end = self.config.time_budget if until is None else until
+        return None if end is None else max(0.0, end - (time.monotonic() - self.began))
 
     def _end_unfinished(self) -> None:
         """The time budget is over: what still ran has been stopped early, by the clock."""
@@ -271,7 +280,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         ended = len(state.by_role("trial"))
         if open_trials or ended < self.config.wanted:
             self.session.note(
-                f"the time budget of {self.config.time_budget:g} s ended the study after {ended} "
+                f"the time budget of {self.config.time_budget:g} s ended the search after {ended} "
                 f"of {self.config.wanted} trials; {len(open_trials)} of them were stopped by it"
             )
 

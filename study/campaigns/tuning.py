@@ -203,7 +203,7 @@ def tuning_note(asked: StudyConfig, state: LedgerState) -> str:
         return ""
     configured = settings(asked)[0]
     runs = len(state.by_role("tuning"))
-    if chosen == configured and _stuck(state, chosen, tuning_seeds(asked.train.seed, 1)):
+    if chosen == configured and _stuck(state, chosen, _complete_seeds(asked, state, chosen)):
         return (
             f"tuning does not free the stuck training: the best of its {runs} runs learned nothing "
             f"more than to guess; the configured {configured} stay"
@@ -225,6 +225,11 @@ def tuning_note(asked: StudyConfig, state: LedgerState) -> str:
         f"tuning alone moves the baseline from {number(before)} with {configured} to "
         f"{number(after)} with {chosen} ({how_many}, on which it was chosen)"
     )
+
+
+def _complete_seeds(asked: StudyConfig, state: LedgerState, setting: Setting) -> list[int]:
+    seeds = tuning_seeds(asked.train.seed, 2)
+    return [seed for seed in seeds if _figures(state, setting, seed) is not None]
 
 
 def _shared_seeds(state: LedgerState, one: Setting, other: Setting) -> Iterator[int]:

@@ -159,4 +159,7 @@ def _confirm(
     if len(summary.trials) < config.wanted or not summary.best:
         console.print("nothing is confirmed yet: the study lacks trials, or a complete one")
         return
+    if summary.race_complete is False:
+        console.print("nothing is confirmed yet: the race is not over")
+        return
     print_verdicts(console, run_confirm(config, confirm, console=console, fetched=True))

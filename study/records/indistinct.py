@@ -33,7 +33,7 @@ def tie_sentence(config: StudyConfig, summary: Summary) -> str:
 
 
 def _decided_by(first: TrialSummary, second: TrialSummary) -> str:
-    if first.n:
+    if first.place is not None:
         return "tail losses"
     losses = [trial.metrics.get("tail_val_loss") for trial in (first, second)]
     return "lower number" if losses[0] == losses[1] else "lower tail loss"

@@ -67,6 +67,8 @@ def _results(
     for record in state.by_role("race"):
         name = trial_of(record)
         number = number_of.get(record.seed)
+        if record.state == "complete" and _has_lost(record):
+            continue
         beside = baselines.get(record.baseline)
         # Without its baseline, whose lines may be damaged, a run says nothing yet.
         if record.finished and name in gains and number is not None and beside is not None:
@@ -219,14 +221,16 @@ def _entry(
     race: Race | None,
     seeds: Sequence[int],
 ) -> RaceEntry:
-    takes_part = race is not None and name in race.reached
     fresh, ranked_by = range(1), range(1)
     stages, place = 0, None
-    if race is not None and takes_part:
-        fresh, ranked_by = race.fresh(name), race.ranked_by(name)
+    if race is not None and any(run.seed != seeds[0] for run in runs) and name in race.reached:
+        # A stage that has begun for others counts once it has a run of this one.
+        known = {seeds.index(run.seed) for run in runs if run.seed in seeds}
         stages = race.reached[name]
-        raced = any(run.seed != seeds[0] for run in runs)
-        place = race.order.index(name) + 1 if raced else None
+        if known.isdisjoint(race.fresh(name)):
+            stages -= 1
+        fresh, ranked_by = race.fresh_in(stages), race.ranked_by_in(stages)
+        place = race.order.index(name) + 1
 
     def over(numbers: Sequence[int]) -> tuple[tuple[float, ...], ...]:
         wanted = {seeds[number] for number in numbers}

@@ -104,6 +104,7 @@ class Summary(ResultPart):
     cost: CostSummary
     notes: list[str]
     tuning: TuningSummary | None = None
+    race_complete: bool | None = None
     yardstick: YardstickSummary | None = None
     validation_images: int | None = None
 
@@ -146,6 +147,7 @@ def summarise(
         cost=cost_of([*ended, *(r for r in records if r.role == "race" and r.finished)]),
         notes=study_notes(state),
         tuning=tuning_summary(config, state),
+        race_complete=None if race is None or not race.field else race.complete,
         yardstick=yardstick(config, race, raced),
         validation_images=_validation_images(state),
     )
@@ -216,9 +218,11 @@ def best_trial(config: StudyConfig, trials: Sequence[TrialSummary]) -> str | lis
     """
     complete = [t for t in trials if t.state == "complete" and t.value is not None]
     if config.multi_objective:
-        last = max((t.stages for t in complete), default=0)
-        finalists = [t for t in complete if t.stages >= last - 1] if last else complete
-        return [t.trial_id for t in pareto_front(config, finalists)]
+        raced = [t for t in complete if t.place is not None]
+        last = max((t.stages for t in raced), default=0)
+        # What raced is compared by its differences, what did not by its values: never both.
+        finalists = [t for t in raced if t.stages >= last - 1]
+        return [t.trial_id for t in pareto_front(config, finalists or complete)]
     return ranked(config, complete)[0].trial_id if complete else None
 
 

@@ -17,13 +17,15 @@ def verdict(config: StudyConfig, summary: Summary, best: TrialSummary) -> list[s
         return []
     lines = [] if sign * difference > 0 else ["no trial beats the baseline"]
     if raced:
-        lines.append(f"{best.trial_id} won the race: {raced}")
+        how = "won the race" if summary.race_complete else "leads the race, which is not over"
+        lines.append(f"{best.trial_id} {how}: {raced}")
     elif not lines:
-        lines.append(f"{best.trial_id} is ahead by {abs(difference):.4f} on one seed")
+        seeds = "one seed" if best.place is None else "the seeds so far"
+        lines.append(f"{best.trial_id} is ahead by {abs(difference):.4f} on {seeds}")
     if summary.yardstick:
         lines.append(summary.yardstick.sentence)
     elif sign * difference > 0:
-        lines.append(no_yardstick(config, best))
+        lines.append(no_yardstick(config, summary, best))
     return [*lines, *indistinct(config, summary)]
 
 
@@ -35,7 +37,7 @@ def claims_gain(config: StudyConfig, summary: Summary) -> bool:
     """
     best = next((t for t in summary.trials if t.place == 1 and t.trial_id in _best(summary)), None)
     interval = _first(best.interval) if best else None
-    if interval is None:
+    if interval is None or not summary.race_complete:
         return False
     return min(interval) > 0 if config.modes[0] == "max" else max(interval) < 0
 
@@ -44,10 +46,12 @@ def _best(summary: Summary) -> list[str]:
     return [summary.best] if isinstance(summary.best, str) else summary.best or []
 
 
-def no_yardstick(config: StudyConfig, best: TrialSummary) -> str:
+def no_yardstick(config: StudyConfig, summary: Summary, best: TrialSummary) -> str:
     """Why it is not said what the luckiest trial would show without any effect."""
     if config.multi_objective:
         why = "with two objectives there is no single best"
+    elif summary.race_complete is False:
+        why = "the race is not over"
     elif best.place is None:
         why = "no race was run over further seeds (--race-seeds)"
     else:

@@ -5,6 +5,7 @@ study that goes on, or is extended, searches the same space.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from search_spaces.calibration import CalibratedSpace, as_written, calibrate
 from search_spaces.registry import get_space
@@ -32,6 +33,8 @@ def study_space(
         space = calibrate(spec, config.train, baseline)
     else:
         space = as_written(spec, spec.distributions(config.train))
+    # At least as many trials are left to the sampler, of a study that is extended all further ones.
+    space = replace(space, opening=tuple(space.opening[: config.wanted // 2]))
     write_json(folder.space, {"space": config.space, **space.to_json()})
     return space
 

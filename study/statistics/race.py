@@ -16,6 +16,7 @@ _RANKING_SEEDS = (1, 2, 4, 9)
 """Seeds of the race that a configuration has after each stage; then twice as many each time."""
 
 _SIMULATIONS = 4000
+_LEAST_FREEDOM = 5
 
 Gain = tuple[float, ...]
 """What a run gained on its baseline, larger is better; further entries break ties."""
@@ -127,16 +128,23 @@ class Race:
 
     def ranked_by(self, name: str) -> range:
         """The seeds' numbers that the last selection of a configuration looked at, from 0."""
-        stages = min(self.reached[name], len(self.stages) - 1)
-        return range(self.stages[stages - 1].seeds + 1 if stages else 1)
+        return self.ranked_by_in(self.reached[name])
 
     def fresh(self, name: str) -> range:
         """The seeds' numbers after its last selection; for one never selected, the search's own."""
-        reached = self.reached[name]
-        if not reached:
+        return self.fresh_in(self.reached[name])
+
+    def ranked_by_in(self, stages: int) -> range:
+        """The same for a configuration that entered so many stages."""
+        ranking = min(stages, len(self.stages) - 1)
+        return range(self.stages[ranking - 1].seeds + 1 if ranking else 1)
+
+    def fresh_in(self, stages: int) -> range:
+        """The same for a configuration that entered so many stages."""
+        if not stages:
             return range(1)
-        before = self.stages[reached - 2].seeds if reached > 1 else 0
-        return range(before + 1, self.stages[reached - 1].seeds + 1)
+        before = self.stages[stages - 2].seeds if stages > 1 else 0
+        return range(before + 1, self.stages[stages - 1].seeds + 1)
 
 
 def race(
@@ -175,10 +183,11 @@ def _means(results: Results, names: Sequence[str], seeds: range) -> dict[str, Ga
 def paired_spread(samples: Sequence[Sequence[float]]) -> float | None:
     """The standard deviation of paired differences over seeds, pooled over configurations.
 
-    ``samples``: each configuration's differences; those with fewer than two say nothing.
+    ``samples``: each configuration's differences; those with fewer than two say nothing. None from
+    fewer than ``_LEAST_FREEDOM`` degrees of freedom: it would be taken for more than it is.
     """
     useful = [sample for sample in samples if len(sample) > 1]
-    if not useful:
+    if sum(len(sample) - 1 for sample in useful) < _LEAST_FREEDOM:
         return None
     squares = 0.0
     for sample in useful:

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from study.records.events import TIE, StudyEndEvent
+from study.records.events import TIE, StudyEndEvent, StudyEvent
 from study.records.planned_run import NOISELESS
+from study.records.seeds import BLOCK, block_start
 from study.tracking.addresses import models_link, run_link, view_link
 from study.tracking.reader import KnownRun, Reader
 from study.tracking.types import STUDY_RUN
@@ -22,7 +23,11 @@ def describe(
     """
     study, end = reader.study, reader.study_end
     assert study is not None
-    baselines = [key for key, run in reader.runs.items() if run.start.role == "baseline"]
+    baselines = [
+        key
+        for key, run in reader.runs.items()
+        if run.start.role == "baseline" and _is_pinned(study, run.start.seed)
+    ]
     verdict = end.tags.get("verdict") if end else None
     table, models = view_link(experiment_id), models_link(experiment_id)
     paragraphs = [
@@ -55,6 +60,15 @@ def _by_title(reader: Reader) -> dict[str, list[KnownRun]]:
     return ({"Tuning of the baseline, without noise": tuning} if tuning else {}) | {
         "Trials": trials
     }
+
+
+def _is_pinned(study: StudyEvent, seed: int) -> bool:
+    """Whether a baseline is pinned: those of the race are told with the race."""
+    first = study.config.get("train", {}).get("seed")
+    if first is None:
+        return True
+    start = block_start("race", int(first))
+    return not start <= seed < start + BLOCK
 
 
 def _baseline_line(reader: Reader, baselines: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from study.campaigns.race import most_runs, share_of_search
 from study.commands.study import main
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
-from study.records.ledger_view import read_ledger
+from study.records.ledger_view import LedgerState, read_ledger
 from study.records.race import race_of, seed_numbers
 from study.records.summary import Summary
 from study.tune.connect import ray_session
@@ -158,7 +158,7 @@ def test_killed_in_the_race_it_ends_as_if_nothing_had_happened(
     folder = StudyFolder.of(tmp_path, "killed")
     draws = random.Random(7)
     words = ["run", "--config", str(file)]
-    for kill in range(4):
+    for kill in range(3):
         seen = count(folder.ledger, '"type":"epochs"')
         with study_process(words) as process:
             racing = 0 if kill == 0 else 1
@@ -245,14 +245,18 @@ def test_the_time_budget_keeps_the_races_share(tmp_path: Path) -> None:
     assert 0 < len(summary.trials) < 500
     state = read_ledger(StudyFolder.of(tmp_path, "hurried").ledger)
     assert state.by_role("race")
-    assert any("the time budget of 40 s ended the study" in note for note in summary.notes)
+    assert any("the time budget of 40 s ended the search" in note for note in summary.notes)
 
 
 def test_the_search_has_its_share_of_the_trainings() -> None:
     study = StudyConfig(trials=40, race_seeds=15)
     assert most_runs(study) == (60, 14)
-    assert share_of_search(study) == pytest.approx(40 / 114)
-    assert share_of_search(study.model_copy(update={"race_seeds": 1})) == 1
+    begun = LedgerState(None, {})
+    assert share_of_search(study, begun) == pytest.approx(40 / 114)
+    assert share_of_search(study.model_copy(update={"race_seeds": 1}), begun) == 1
+    # Of two objectives only a front races.
+    both = study.model_copy(update={"objective": ("tail_val_accuracy", "generalization_gap")})
+    assert share_of_search(both, begun) > 0.5
     # Given configurations race on request only.
     given = study.model_copy(update={"configs": GIVEN, "race_seeds": None})
     assert most_runs(given) == (0, 0)

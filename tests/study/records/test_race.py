@@ -9,7 +9,8 @@ from study.config import StudyConfig
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.race import planned_runs, race_of, seed_numbers
 from study.records.summary import best_trial, ranked, summarise
-from study.records.verdict import race_sentence, verdict
+from study.records.verdict import claims_gain, race_sentence, verdict
+from study.statistics.race import paired_spread, without_effect
 from tests.support.ledgers import CONFIG, epoch
 from trainables.noise_config import NoiseConfig
 
@@ -122,12 +123,64 @@ def test_the_summary_shows_the_seeds_after_the_last_selection() -> None:
     # The range of the pinned baseline is that of the search's seeds.
     assert [b.seed for b in summary.baseline] == [SEEDS[0]]
     assert summary.cost.epochs_reported == 3 * (3 + 2 + 2)
-    assert summary.yardstick is not None
-    assert summary.yardstick.observed == best.ranked_by
+    # Two degrees of freedom are too few to say what luck alone shows.
+    assert (summary.race_complete, summary.yardstick) == (True, None)
     lines = verdict(STUDY, summary, best)
     assert "trial-0002 won the race: final_val_accuracy +0.3750" in lines[0]
     assert "flatters it" in lines[0]
-    assert lines[1] == summary.yardstick.sentence
+    assert "too few seeds" in lines[1]
+
+
+def test_the_yardstick_is_what_luck_shows_with_the_spread_of_the_race() -> None:
+    longer = STUDY.model_copy(update={"race_seeds": 9})
+    seeds, records = seed_numbers(longer), list(SEARCHED)
+    state = ledger(*records)
+    while missing := planned_runs(longer, state, "on_stagnation"):
+        for planned in missing:
+            number = seeds.index(planned.seed)
+            accuracy = 0.5 if planned.role == "baseline" else 0.6 + 0.05 * (number % 2)
+            found = run(planned.role, planned.name, 1, accuracy)
+            fields = {name: getattr(found, name) for name in found.__dataclass_fields__}
+            fields |= {"key": planned.key, "seed": planned.seed, "baseline": f"d{planned.seed}"}
+            records.append(TrialRecord(**fields))
+        state = ledger(*records)
+    summary = summarise(longer, state)
+    assert summary.yardstick is not None
+    race = race_of(longer, state)
+    assert race is not None
+    samples = [
+        [gain[0] for gain in race.results.over(name, range(1, 9)) if gain is not None]
+        for name in race.field
+    ]
+    spread = paired_spread(samples)
+    assert spread is not None
+    luck = without_effect(len(race.field), race.stages).mean * spread
+    assert summary.yardstick.expected_best_without_effect == pytest.approx(luck)
+    best = next(trial for trial in summary.trials if trial.trial_id == summary.best)
+    assert summary.yardstick.observed == best.ranked_by
+    assert verdict(longer, summary, best)[1] == summary.yardstick.sentence
+    assert claims_gain(longer, summary)
+
+
+def test_a_race_that_is_not_over_claims_nothing_and_says_so() -> None:
+    state = ledger(*SEARCHED, *SECOND, *OWN[:2])
+    summary = summarise(STUDY, state)
+    assert summary.race_complete is False
+    best = next(trial for trial in summary.trials if trial.trial_id == summary.best)
+    lines = verdict(STUDY, summary, best)
+    assert "leads the race, which is not over" in lines[0]
+    assert "the race is not over" in lines[1]
+    assert not claims_gain(STUDY, summary)
+    # What only waits for a stage is not emptier than what lost before it.
+    waiting = summarise(STUDY, ledger(*SEARCHED)).trials
+    assert [(t.n, t.stages, t.place) for t in waiting] == [(1, 0, None)] * 3
+
+
+def test_a_run_that_lost_epochs_is_trained_again() -> None:
+    whole = SECOND[2]
+    fields = {name: getattr(whole, name) for name in whole.__dataclass_fields__}
+    cut = TrialRecord(**{**fields, "history": whole.history[:2]})
+    assert keys(ledger(*SEARCHED, *SECOND[:2], cut)) == [cut.key]
 
 
 def test_while_it_runs_the_better_so_far_comes_first() -> None:
@@ -188,3 +241,13 @@ def test_two_objectives_race_by_fronts() -> None:
     # One is best in both: it alone is on the front, and nothing selects it any more.
     assert race.field == ("trial-0001",)
     assert [number for _, number in race.missing] == [1, 2, 3]
+
+
+def test_a_front_of_one_that_raced_is_best_whatever_the_others_values_are() -> None:
+    both = STUDY.model_copy(update={"objective": ("final_val_accuracy", "best_val_loss")})
+    seed = f"seed{SEEDS[1]}"
+    state = ledger(*SEARCHED, SECOND[0], run("race", "trial-0001", 1, 0.9))
+    assert f"trial-0001-{seed}" in state.trials
+    summary = summarise(both, state)
+    # Its differences are small numbers beside the others' values.
+    assert summary.best == ["trial-0001"]

@@ -129,9 +129,10 @@ def test_ties_are_parted_by_the_further_entries_then_by_the_order() -> None:
 
 def test_the_paired_spread_is_pooled_over_configurations() -> None:
     assert paired_spread([[1.0], []]) is None
-    assert paired_spread([[1.0, 3.0], [10.0, 10.0, 10.0], [5.0]]) == pytest.approx(
-        math.sqrt(2.0 / 3)
-    )
+    # Three degrees of freedom would be taken for more than they are.
+    assert paired_spread([[1.0, 3.0], [10.0, 10.0, 10.0], [5.0]]) is None
+    enough = [[1.0, 3.0], [10.0, 10.0, 10.0], [5.0], [0.0, 0.0, 0.0]]
+    assert paired_spread(enough) == pytest.approx(math.sqrt(2.0 / 5))
     random = np.random.default_rng(0)
     samples = [(mean + 2.0 * random.standard_normal(5)).tolist() for mean in range(2000)]
     assert paired_spread(samples) == pytest.approx(2.0, rel=0.02)
