@@ -214,7 +214,7 @@ def timeless(result: Any) -> Any:
 ADDED = {
     *("tail_val_accuracy", "tail_val_loss", "validation_images"),
     *("runs", "n", "mean_difference", "interval", "ranked_by", "stages", "place", "yardstick"),
-    "tuning",
+    *("tuning", "race_complete", "race_place", "race_seeds", "race_difference_best_val_accuracy"),
 }
 """What summaries and tables say beyond what they said when the recordings were made."""
 

@@ -234,7 +234,8 @@ def test_mlflow_shows_what_the_study_asked_and_its_runs(
         browser.open(f"{address}/{run_link(experiment, run_id)}")
         shown = browser.wait_for("Does noise help BabyCNN on digits", "report.html", "digits")
         assert "Pinned baseline" in shown
-        assert "Best trial" in shown
+        # "First" where several share the best value.
+        assert "Best trial" in shown or "First trial" in shown
         assert not own_problems(browser)
         assert not browser.foreign_requests()
         browser.open(f"{address}/{view_link(experiment)}")
