@@ -36,12 +36,13 @@ def result_table(view: StudyView, shown: int = 10) -> ResultTable:
         seeds = str(trial.n) if raced else "1"
         rows.append((trial.trial_id, seeds, *values, *map(_signed, paired), begins))
     train = view.config.train
+    raced = any(trial.place is not None for trial in view.complete)
+    race = ", in the race the mean over the seeds after the last selection" if raced else ""
     caption = (
         f"Study {view.name}: {train.model.classifier} on {train.data.dataset}, {train.epochs} "
         f"epochs, the best {min(shown, len(view.complete))} of {len(view.summary.trials)} trials, "
         "on validation data. Baseline: mean ± standard deviation over its seeds; differences are "
-        "to the baseline of the same seed, in a race the mean over the seeds after the last "
-        "selection. The best of many trials is partly luck."
+        f"to the baseline of the same seed{race}. The best of many trials is partly luck."
     )
     return ResultTable(caption, header, tuple(rows))
 
