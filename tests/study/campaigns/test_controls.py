@@ -58,7 +58,7 @@ def test_each_outcome_is_written_and_a_study_that_fails_stops_no_other(tmp_path:
     [
         (("--only", "stuck"), "did you mean"),
         (("--seed", "-1"), "--seed = -1"),
-        (("--out", "/proc/nowhere"), "/proc"),
+        (("--out", f"{__file__}/below"), "is a file"),
         (("--quickly",), "--quick"),
     ],
 )
