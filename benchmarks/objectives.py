@@ -5,7 +5,6 @@ are compared with what the settings are worth: their mean paired differences of 
 on the test set, over the other seeds.
 """
 
-import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from benchmarks.tables import HERE, read_table
+from benchmarks.tables import print_reports, read_table
 from study.formats import markdown_table
 from trainables.metrics import OBJECTIVES, EpochMetrics, Mode, objective_value
 
@@ -144,14 +143,5 @@ def report(path: Path) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.objectives", description=__doc__)
-    names = sorted(path.name.split(".")[0] for path in HERE.glob("*.json.xz"))
-    parser.add_argument("--table", choices=names, help="only this one")
-    given = parser.parse_args()
-    for name in [given.table] if given.table else names:
-        print(report(HERE / f"{name}.json.xz"))
-
-
 if __name__ == "__main__":
-    main()
+    print_reports(report, "python -m benchmarks.objectives", __doc__)

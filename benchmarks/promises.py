@@ -6,7 +6,6 @@ seeds, and the winner is promised what it shows on those after its last selectio
 is held against the mean paired difference over the six seeds that no study has seen.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.objectives import Array, figures, gains
-from benchmarks.tables import HERE, read_table
+from benchmarks.tables import print_reports, read_table
 from study.formats import markdown_table
 from study.statistics.race import Gain, Results, race, rungs, trainings
 
@@ -85,14 +84,5 @@ def report(path: Path, repetitions: int = REPETITIONS) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.promises", description=__doc__)
-    names = sorted(path.name.split(".")[0] for path in HERE.glob("*.json.xz"))
-    parser.add_argument("--table", choices=names, help="only this one")
-    given = parser.parse_args()
-    for name in [given.table] if given.table else names:
-        print(report(HERE / f"{name}.json.xz"))
-
-
 if __name__ == "__main__":
-    main()
+    print_reports(report, "python -m benchmarks.promises", __doc__)

@@ -4,7 +4,6 @@ The settings of each seed of a recorded table come in random orders, one at a ti
 project's own rungs. It costs a search its best setting where that is stopped.
 """
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.objectives import history
-from benchmarks.tables import HERE, read_table
+from benchmarks.tables import print_reports, read_table
 from study.config import StudyConfig
 from study.formats import markdown_table
 from study.tune.early_stopping import Rungs, milestones
@@ -72,14 +71,5 @@ def report(path: Path, orders: int = ORDERS) -> str:
     return f"{path.name.split('.')[0]}, {seeds} seeds\n\n{markdown_table(header, rows)}\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stopping", description=__doc__)
-    names = sorted(path.name.split(".")[0] for path in HERE.glob("*.json.xz"))
-    parser.add_argument("--table", choices=names, help="only this one")
-    given = parser.parse_args()
-    for name in [given.table] if given.table else names:
-        print(report(HERE / f"{name}.json.xz"))
-
-
 if __name__ == "__main__":
-    main()
+    print_reports(report, "python -m benchmarks.stopping", __doc__)

@@ -5,9 +5,11 @@ table without training anything. Recording goes on where it was stopped; a table
 """
 
 import argparse
+import copy
 import json
 import lzma
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,7 +135,8 @@ class Recorder:
         baseline = Training(train, self.data)
         states = []
         while not baseline.finished:
-            states.append(clone(baseline.state_dict()))
+            # A copy does not change when training goes on.
+            states.append(copy.deepcopy(baseline.state_dict()))
             baseline.run_epoch()
         runs = [self._row(None, baseline)]
         for index, overrides in enumerate(self.table["settings"]):
@@ -166,17 +169,20 @@ class Recorder:
         return dict(plain(figures))
 
 
-def clone(state: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint that does not change when training goes on."""
-    import copy
-
-    return copy.deepcopy(state)
-
-
 def read_table(path: Path) -> dict[str, Any]:
     with lzma.open(path, "rt") as file:
         table: dict[str, Any] = json.load(file)
     return table
+
+
+def print_reports(report: Callable[[Path], str], prog: str, about: str | None) -> None:
+    """The command line of what is replayed on the tables: a report of each, or of one."""
+    parser = argparse.ArgumentParser(prog=prog, description=about)
+    names = sorted(path.name.split(".")[0] for path in HERE.glob("*.json.xz"))
+    parser.add_argument("--table", choices=names, help="only this one")
+    given = parser.parse_args()
+    for name in [given.table] if given.table else names:
+        print(report(HERE / f"{name}.json.xz"))
 
 
 def write_table(path: Path, table: dict[str, Any]) -> None:
