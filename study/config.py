@@ -15,7 +15,7 @@ from trainables.settings import FrozenConfig, merge, setting
 _ADDRESS = re.compile(r"(ray://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}")
 
 RACE_SEEDS = 15
-"""Seeds of a race's winner, unless told otherwise (docs/lab-notes.md has what was tried)."""
+"""Seeds of a race's winner, unless told otherwise (docs/method.md, section 13)."""
 
 MOST_RACE_SEEDS = 1000
 
@@ -153,7 +153,7 @@ class StudyConfig(RunsConfig):
     # Which there are is known in study.search, above: the checks and the options' help ask there.
     sampler: str = setting("tpe", "Optuna's sampler", option="--sampler")
     objective: Annotated[tuple[str, ...], BeforeValidator(_objectives)] = setting(
-        # What foretells the test set best on recorded tables (docs/controls.md).
+        # Provisional: the tables recorded so far do not part the objectives (docs/controls.md).
         ("tail_val_loss",),
         "what is searched for: " + ", ".join(OBJECTIVES) + "; two of them, separated by a comma, "
         "for a multi-objective search",
