@@ -7,7 +7,7 @@ from typing import Any
 
 from study.config import StudyConfig
 from study.records.events import StartEvent
-from study.records.ledger_view import LedgerState, TrialRecord
+from study.records.ledger_view import LedgerState, complete_baseline
 from study.records.planned_run import PlannedRun, baseline_run
 from trainables.config import TrainConfig, apply_overrides
 from trainables.metrics import TEST_FIGURES, EpochMetrics
@@ -18,18 +18,6 @@ def missing_baselines(config: StudyConfig, state: LedgerState) -> list[PlannedRu
     """The baseline's runs that are not complete yet, the trials' own seed first."""
     runs = [baseline_run(seed) for seed in config.seeds]
     return [run for run in runs if not complete_baseline(state.trials.get(run.key))]
-
-
-def recorded(record: TrialRecord | None) -> bool:
-    """Whether a run has ended and, if it is complete, has all its epochs."""
-    if record is None or not record.finished:
-        return False
-    return record.state != "complete" or len(record.history) == int(record.config["epochs"])
-
-
-def complete_baseline(record: TrialRecord | None) -> bool:
-    # One that has lost epochs, because lines of the ledger are damaged, is trained again.
-    return record is not None and record.state == "complete" and recorded(record)
 
 
 def baseline_histories(state: LedgerState) -> dict[str, tuple[EpochMetrics, ...]]:

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBars
 from rich.progress import TaskID
 
-from study.campaigns.baseline import DescribeRun, baseline_histories, baseline_tests, recorded
+from study.campaigns.baseline import DescribeRun, baseline_histories, baseline_tests
 from study.campaigns.live import Counted, live_view
 from study.campaigns.session import Session, connected
 from study.config import RunsConfig
 from study.errors import InterruptedStudyError, StudyFailedError
 from study.records.events import StudyState
 from study.records.folder import StudyFolder, storage_of
-from study.records.ledger_view import LedgerState, TrialRecord
+from study.records.ledger_view import LedgerState, TrialRecord, recorded
 from study.records.planned_run import PlannedRun
 from study.tune.interrupts import interruptible
 from trainables.config import DataConfig, TrainConfig

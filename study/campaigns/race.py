@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from study.campaigns.baseline import complete_baseline
 from study.campaigns.campaign import Phase
 from study.campaigns.confirmation import first_noise
 from study.campaigns.session import Session
 from study.config import StudyConfig
-from study.records.ledger_view import LedgerState, LedgerView
+from study.records.ledger_view import LedgerState, LedgerView, TrialRecord, complete_baseline
 from study.records.planned_run import PlannedRun, baseline_key
 from study.records.race import planned_runs, race_of
 from study.statistics.race import Race, rungs, trainings
@@ -95,7 +94,7 @@ class _Waiting:
             return ()
         return [row.to_dict() for row in self._state.trials[key].history]
 
-    def _complete_baselines(self) -> list[Any]:
+    def _complete_baselines(self) -> list[TrialRecord]:
         return [r for r in self._state.by_role("baseline") if complete_baseline(r)]
 
 

@@ -171,6 +171,18 @@ def _begun(before: StudyInfo | None, event: events.StudyEvent) -> StudyInfo:
     )
 
 
+def recorded(record: TrialRecord | None) -> bool:
+    """Whether a run has ended and, if it is complete, has all its epochs."""
+    if record is None or not record.finished:
+        return False
+    return record.state != "complete" or len(record.history) == int(record.config["epochs"])
+
+
+def complete_baseline(record: TrialRecord | None) -> bool:
+    # One that has lost epochs, because lines of the ledger are damaged, is trained again.
+    return record is not None and record.state == "complete" and recorded(record)
+
+
 class _TrialSoFar:
     def __init__(self, start: events.StartEvent) -> None:
         self.start = start

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.config import StudyConfig
-from study.records.ledger_view import LedgerState, TrialRecord
+from study.records.ledger_view import LedgerState, TrialRecord, complete_baseline, recorded
 from study.records.planned_run import PlannedRun, baseline_run, seeded_key
 from study.records.seeds import race_seeds
-from study.records.values import Value, by_objective, differences_to_baseline, value_of
+from study.records.values import ResultPart, Value, by_objective, differences_to_baseline, value_of
 from study.statistics.race import Gain, Race, Results, by_gain, race, rungs
 from trainables.metrics import DIVERGED, OBJECTIVES, guessing
 
@@ -47,12 +47,7 @@ def race_of(config: StudyConfig, state: LedgerState) -> Race | None:
 
 def _whole_baselines(state: LedgerState) -> dict[str, TrialRecord]:
     """Complete baselines by digest, without those of which epochs were lost."""
-    baselines = state.by_role("baseline")
-    return {r.baseline: r for r in baselines if r.state == "complete" and not _has_lost(r)}
-
-
-def _has_lost(record: TrialRecord) -> bool:
-    return len(record.history) < int(record.config["epochs"])
+    return {r.baseline: r for r in state.by_role("baseline") if complete_baseline(r)}
 
 
 def _results(
@@ -67,11 +62,9 @@ def _results(
     for record in state.by_role("race"):
         name = trial_of(record)
         number = number_of.get(record.seed)
-        if record.state == "complete" and _has_lost(record):
-            continue
         beside = baselines.get(record.baseline)
         # Without its baseline, whose lines may be damaged, a run says nothing yet.
-        if record.finished and name in gains and number is not None and beside is not None:
+        if recorded(record) and name in gains and number is not None and beside is not None:
             gains[name][number] = _gain(config, record, beside)
     failed = {r.seed for r in state.by_role("baseline") if r.state == "failed"}
     void = frozenset(number_of[seed] for seed in failed if seed in number_of)
@@ -147,12 +140,8 @@ def planned_runs(config: StudyConfig, state: LedgerState, policy: str) -> list[P
         return []
     seeds = seed_numbers(config)
     missing = [(name, seeds[number]) for name, number in found.missing]
-    # A baseline that has lost epochs, because lines of the ledger are damaged, is trained again.
-    ended = {
-        key
-        for key, record in state.trials.items()
-        if record.finished and not (record.state == "complete" and _has_lost(record))
-    }
+    # What has lost epochs, because lines of the ledger are damaged, is trained again.
+    ended = {key for key, record in state.trials.items() if recorded(record)}
     baselines = [baseline_run(seed) for seed in dict.fromkeys(seed for _, seed in missing)]
     runs = [
         PlannedRun("race", name, seed, {"noise/policy": policy, **_changes(state.trials[name])})
@@ -165,14 +154,13 @@ def _changes(trial: TrialRecord) -> dict[str, Any]:
     return {path: value for path, value in trial.overrides.items() if path != "seed"}
 
 
-@dataclass(frozen=True)
-class RacedRun:
-    """One run of a configuration: its value and its difference to its seed's baseline."""
+class RunSummary(ResultPart):
+    """One training of a trial's configuration, beside the baseline of its seed."""
 
     seed: int
-    state: str
     value: Value
-    difference: Value
+    paired_difference: Value
+    state: str
 
 
 @dataclass(frozen=True)
@@ -187,7 +175,7 @@ class RaceEntry:
         place: from 1; None if none of its runs in the race has ended.
     """
 
-    runs: tuple[RacedRun, ...]
+    runs: tuple[RunSummary, ...]
     fresh: tuple[tuple[float, ...], ...]
     ranked_by: Value
     stages: int
@@ -197,17 +185,19 @@ class RaceEntry:
 def entries(config: StudyConfig, state: LedgerState, race: Race | None) -> dict[str, RaceEntry]:
     """What the race says of each trial that has ended; without a race, of its one run."""
     baselines = _whole_baselines(state)
-    runs: dict[str, list[RacedRun]] = {}
+    runs: dict[str, list[RunSummary]] = {}
     for record in (*state.by_role("trial"), *state.by_role("race")):
         if not record.finished:
             continue
         name = record.key if record.role == "trial" else trial_of(record)
         runs.setdefault(name, []).append(
-            RacedRun(
-                record.seed,
-                str(record.state),
-                value_of(config.objective, record.history),
-                raced_difference(config.objective, record, baselines.get(record.baseline)),
+            RunSummary(
+                seed=record.seed,
+                value=value_of(config.objective, record.history),
+                paired_difference=raced_difference(
+                    config.objective, record, baselines.get(record.baseline)
+                ),
+                state=str(record.state),
             )
         )
     seeds = seed_numbers(config)
@@ -217,7 +207,7 @@ def entries(config: StudyConfig, state: LedgerState, race: Race | None) -> dict[
 def _entry(
     config: StudyConfig,
     name: str,
-    runs: Sequence[RacedRun],
+    runs: Sequence[RunSummary],
     race: Race | None,
     seeds: Sequence[int],
 ) -> RaceEntry:
@@ -235,7 +225,7 @@ def _entry(
     def over(numbers: Sequence[int]) -> tuple[tuple[float, ...], ...]:
         wanted = {seeds[number] for number in numbers}
         rows = [
-            by_objective(run.difference, len(config.objective))
+            by_objective(run.paired_difference, len(config.objective))
             for run in runs
             if run.seed in wanted
         ]

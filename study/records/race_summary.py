@@ -6,18 +6,9 @@ from typing import Any
 
 from study.config import StudyConfig
 from study.records.race import RaceEntry
-from study.records.values import ResultPart, Value
+from study.records.values import ResultPart
 from study.statistics.race import Race, paired_spread, without_effect
 from trainables.metrics import OBJECTIVES
-
-
-class RunSummary(ResultPart):
-    """One training of a trial's configuration, beside the baseline of its seed."""
-
-    seed: int
-    value: Value
-    paired_difference: Value
-    state: str
 
 
 class YardstickSummary(ResultPart):
@@ -31,12 +22,7 @@ class YardstickSummary(ResultPart):
 def raced_figures(config: StudyConfig, raced: RaceEntry) -> dict[str, Any]:
     """The fields of a trial's summary that the race fills in."""
     return {
-        "runs": tuple(
-            RunSummary(
-                seed=run.seed, value=run.value, paired_difference=run.difference, state=run.state
-            )
-            for run in raced.runs
-        ),
+        "runs": raced.runs,
         "n": min(map(len, raced.fresh), default=0),
         "mean_difference": _listed(config, [_mean(column) for column in raced.fresh]),
         "interval": _listed(config, [_interval(column) for column in raced.fresh]),

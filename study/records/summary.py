@@ -10,8 +10,8 @@ from typing import Any
 
 from study.config import StudyConfig
 from study.records.ledger_view import LedgerState, TrialRecord
-from study.records.race import RaceEntry, entries, race_of
-from study.records.race_summary import RunSummary, YardstickSummary, raced_figures, yardstick
+from study.records.race import RaceEntry, RunSummary, entries, race_of
+from study.records.race_summary import YardstickSummary, raced_figures, yardstick
 from study.records.values import (
     ResultPart,
     Value,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from study.campaigns.baseline import recorded, waiting_note
+from study.campaigns.baseline import waiting_note
 from study.campaigns.campaign import Phase, fatal_failure
 from study.campaigns.live import (
     Counted,
@@ -19,7 +19,7 @@ from study.campaigns.live import (
     render,
 )
 from study.config import StudyConfig
-from study.records.ledger_view import LedgerState, TrialRecord
+from study.records.ledger_view import LedgerState, TrialRecord, recorded
 from study.records.planned_run import PlannedRun, baseline_key, baseline_run
 from trainables.metrics import EpochMetrics
 
