@@ -10,6 +10,7 @@ from study.records.ledger_view import LedgerState, TrialRecord, complete_baselin
 from study.records.planned_run import PlannedRun, baseline_run, seeded_key
 from study.records.seeds import race_seeds
 from study.records.values import ResultPart, Value, by_objective, differences_to_baseline, value_of
+from study.statistics.pareto import front
 from study.statistics.race import Gain, Race, Results, by_gain, race, rungs
 from trainables.metrics import DIVERGED, OBJECTIVES, guessing
 
@@ -112,13 +113,8 @@ def raced_difference(
 
 
 def _front(gains: Mapping[str, Gain], names: Sequence[str]) -> list[str]:
-    """The configurations that no other beats in one objective without losing in the other."""
-
-    def beaten(mine: Gain, other: Gain) -> bool:
-        pairs = list(zip(mine[:2], other[:2], strict=False))
-        return all(b >= a for a, b in pairs) and any(b > a for a, b in pairs)
-
-    return [n for n in names if not any(beaten(gains[n], gains[other]) for other in names)]
+    """Those on the Pareto front of both objectives; what breaks ties is left out."""
+    return front({name: gains[name][:2] for name in names})
 
 
 def _by_front(gains: Mapping[str, Gain]) -> list[str]:
@@ -127,9 +123,9 @@ def _by_front(gains: Mapping[str, Gain]) -> list[str]:
     lost = [name for name in gains if name not in left]
     found: list[str] = []
     while left:
-        front = _front(gains, left)
-        found += front
-        left = [name for name in left if name not in front]
+        best = _front(gains, left)
+        found += best
+        left = [name for name in left if name not in best]
     return found + lost
 
 

@@ -20,6 +20,7 @@ from study.records.values import (
     final_metrics,
     value_of,
 )
+from study.statistics.pareto import front
 from trainables.config import TrainConfig
 from trainables.metrics import OBJECTIVES
 
@@ -273,21 +274,15 @@ def _rounded(value: Value) -> float | None:
 
 def pareto_front(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSummary]:
     """The trials that no other trial beats in one objective without losing in the other."""
-    signs = [-1.0 if mode == "max" else 1.0 for mode in config.modes]
+    signs = [1.0 if mode == "max" else -1.0 for mode in config.modes]
 
-    def costs(trial: TrialSummary) -> list[float]:
+    def gains(trial: TrialSummary) -> list[float]:
         found = trial.value if trial.place is None else trial.ranked_by
         assert isinstance(found, list)
         return [sign * value for sign, value in zip(signs, found, strict=True)]
 
-    def dominated(trial: TrialSummary) -> bool:
-        mine = costs(trial)
-        return any(
-            all(a <= b for a, b in zip(costs(other), mine, strict=True)) and costs(other) != mine
-            for other in trials
-        )
-
-    return ranked(config, [trial for trial in trials if not dominated(trial)])
+    best = front(dict(enumerate(map(gains, trials))))
+    return ranked(config, [trials[index] for index in best])
 
 
 def winner_config(summary: Summary, state: LedgerState) -> TrainConfig | None:
