@@ -15,9 +15,10 @@ from study.records.named_file import NamedFile
 from study.records.remote import fetch, folders
 from study.records.remote_lock import remote_lock
 from study.records.storage import Storage, Where
+from trainables.documents import read_mapping
 from trainables.errors import InputError, nearest
 from trainables.object_store import Location, ObjectPath
-from trainables.settings import parse_config, read_mapping
+from trainables.settings import parse_config
 from trainables.uris import redact_uri
 
 log = logging.getLogger(__name__)

@@ -23,9 +23,10 @@ from study.records.file_lock import LockHeldError, take
 from study.records.json_files import plain, write_json
 from study.records.named_file import NamedFile
 from trainables.config import TrainConfig
+from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
-from trainables.settings import parse_config, read_mapping
+from trainables.settings import parse_config
 
 if TYPE_CHECKING:
     from torch import Tensor
