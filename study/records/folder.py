@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config import RunsConfig, StudyConfig, as_asked, as_tuned, differences
+from study.config import (
+    RunsConfig,
+    StudyConfig,
+    as_asked,
+    as_tuned,
+    check_name,
+    differences,
+)
 from study.records.file_lock import LockHeldError, take
 from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
@@ -208,6 +215,8 @@ def storage_of(config: RunsConfig) -> Storage:
 def open_study(storage: Where, name: str) -> StudyFolder:
     """The folder of a study that exists, with what an object store has of it."""
     where = Storage.of(storage)
+    if name:
+        check_name(name)
     folder = StudyFolder.fetched(where, name) if name else StudyFolder.of(where, name)
     if not name or not folder.config.exists():
         names = [study.path.name for study in find_studies(where)]
