@@ -83,7 +83,7 @@ def estimate(
     n = len(differences)
     if n == 0:
         return Estimate(0)
-    values, unit = _scaled(differences)
+    values, unit = scaled(differences)
     if n == 1:
         return Estimate(1, float(differences[0]))
     rank_test = _wilcoxon(values)
@@ -116,7 +116,7 @@ def estimate(
     )
 
 
-def _scaled(differences: Sequence[float]) -> tuple[Values, float]:
+def scaled(differences: Sequence[float]) -> tuple[Values, float]:
     """The differences in units of the largest, so that no square overflows or vanishes."""
     values = np.asarray(differences, dtype=np.float64)
     assert np.isfinite(values).all(), "non-finite differences are left out by pair()"
@@ -133,7 +133,7 @@ def t_test(differences: Sequence[float]) -> float | None:
     """Two-sided p-value of the paired t test, as in ``Estimate.p_t``; None for n < 2."""
     if len(differences) < 2:
         return None
-    values, _ = _scaled(differences)
+    values, _ = scaled(differences)
     return _equal_p(values) if _all_equal(values) else float(stats.ttest_1samp(values, 0.0).pvalue)
 
 
