@@ -97,7 +97,7 @@ class Doses:
         )
 
     def ratios(self, plan: NoisePlan, own: NoisePlan) -> dict[str, float]:
-        """Kind → the dose of ``plan`` for each unit of that of ``own``, which has the same kinds."""
+        """Kind → the dose of ``plan`` for each unit of that of ``own``, of the same kinds."""
         before = self.moves(own)
         return {kind: _ratio(move, before[kind]) for kind, move in self.moves(plan).items()}
 

@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 from study.campaigns.dose import Doses, NoisePlan, alike
 from study.campaigns.placebo import Burst, bursts_of, first_heard, planned, spare_epochs
+from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics
-from trainables.noise_config import NoiseConfig
 
 _STREAM = "noise-study/placebo/2"
 
@@ -39,28 +39,30 @@ _TINY = 1e-200
 
 
 def matched_placebos(
-    history: Sequence[EpochMetrics],
-    noise: NoiseConfig,
-    epochs: int,
-    doses: Doses,
-    *,
-    seed: int,
-    draws: int,
+    history: Sequence[EpochMetrics], config: TrainConfig, *, seed: int, draws: int
 ) -> tuple[NoisePlan, ...]:
-    """The placebos of a trial on a seed: at most ``draws``, the same whatever ``draws`` is.
+    """The placebos of a trial on a seed, at most ``draws``; the first are the same for any number.
 
-    Arguments and errors are those of ``placebo_plan``.
+    Args:
+        history: the trial's epochs on this seed.
+        config: its configuration.
+        seed: the run's seed.
+        draws: how many placebos.
 
     Returns:
         Plans that keep all rules; the empty plan alone for a trial that never injected, whose
         placebo is the baseline; none where no placement keeps the rules.
+
+    Raises:
+        ValueError: if the history holds noise before the warm-up's end or past the budget.
     """
     bursts = bursts_of(history)
     if not bursts:
         return ((),)
-    if spare_epochs(bursts, noise, epochs) == 0:
+    if spare_epochs(bursts, config.noise, config.epochs) == 0:
         return ()
-    return _drawn(bursts, first_heard(noise), epochs, doses, seed, draws)
+    within = (first_heard(config.noise), config.epochs)
+    return _drawn(bursts, within, Doses.of(config), seed, draws)
 
 
 class _Place(NamedTuple):
@@ -73,11 +75,11 @@ class _Place(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def _drawn(
-    bursts: tuple[Burst, ...], first: int, epochs: int, doses: Doses, seed: int, draws: int
+    bursts: tuple[Burst, ...], within: tuple[int, int], doses: Doses, seed: int, draws: int
 ) -> tuple[NoisePlan, ...]:
-    places = _places(bursts, first, epochs, doses)
+    places = _places(bursts, *within, doses)
     own = tuple(burst.start for burst in bursts)
-    few = list(islice(_all(places, 0, first), CANDIDATES + 1))
+    few = list(islice(_all(places, 0, 0), CANDIDATES + 1))
     taken: dict[tuple[int, ...], NoisePlan] = {}
     for draw in range(1, draws + 1):
         stream = random.Random(f"{_STREAM}/{seed}/{draw}")
@@ -129,9 +131,7 @@ def _reachable(places: tuple[tuple[_Place, ...], ...]) -> tuple[tuple[_Place, ..
     return tuple(reversed(kept))
 
 
-def _all(
-    places: Sequence[Sequence[_Place]], index: int, free: int
-) -> Iterator[tuple[_Place, ...]]:
+def _all(places: Sequence[Sequence[_Place]], index: int, free: int) -> Iterator[tuple[_Place, ...]]:
     """All placements of the bursts from ``index`` on, none before epoch ``free``."""
     if index == len(places):
         yield ()
@@ -143,9 +143,7 @@ def _all(
                 yield (place, *rest)
 
 
-def _sampled(
-    places: Sequence[Sequence[_Place]], stream: random.Random
-) -> list[tuple[_Place, ...]]:
+def _sampled(places: Sequence[Sequence[_Place]], stream: random.Random) -> list[tuple[_Place, ...]]:
     """Random placements; one is ``_SHUN`` times as likely for each epoch of the trial's in it."""
     weights = _weights(places)
     found = []
