@@ -11,9 +11,9 @@ CANNOT_REJECT = "cannot reject"
 
 WAYS = (
     ("against_baseline", "{trial} − baseline"),
-    ("placebo", "placebo − baseline"),
+    ("placebo_effect", "placebo − baseline"),
     ("against_placebo", "{trial} − placebo"),
-    ("clock", "clock − baseline"),
+    ("clock_effect", "clock − baseline"),
     ("against_clock", "{trial} − clock"),
 )
 """The comparisons: a trial's field, and its heading."""
@@ -99,8 +99,9 @@ def legend(report: ConfirmReport) -> Iterator[str]:
         "level). BCa intervals are too narrow for few seeds. d: mean / sd of the differences "
         "(Cohen's d_z). Promised and confirmed: differences from the baseline."
     )
-    if any(trial.clock for trial in report.trials):
+    if any(trial.clock_effect for trial in report.trials):
         yield (
             "Placebo: a configuration's own noise at random epochs after the warm-up. Clock: from "
-            "the warm-up's end on. Its timing is shown to matter where it is better than both."
+            "the warm-up's end on. Its timing is shown to matter where it is better than both, "
+            "their doses are its own, and its placebos have noise at other epochs."
         )

@@ -66,6 +66,30 @@ class SearchScore(ResultPart):
     lost: float | None
 
 
+class ControlDraws(ResultPart):
+    """A trial's controls of one role, placebos or clocks, beside its own noise.
+
+    Attributes:
+        draws: controls on a seed; their mean is the seed's value.
+        dose_ratio: planned dose for each unit of the trial's, the geometric mean over all of them.
+        dose_ratio_range: the lowest and the highest.
+        realised_dose_ratio: the same once trained, relative gradient noise in units of the
+            gradients that there were; None where no control is complete.
+        overlap: the share of the trial's noisy epochs that are theirs, too: the mean.
+        without: seeds on which the trial had noise that could not lie elsewhere.
+        sentence: that its timing matters, said of a trial that beats both controls; None
+            where it is not shown, or can't be.
+    """
+
+    draws: int
+    dose_ratio: float
+    dose_ratio_range: tuple[float, float]
+    realised_dose_ratio: float | None
+    overlap: float
+    without: tuple[int, ...]
+    sentence: str | None
+
+
 class ConfirmedTrial(ResultPart):
     """A configuration, compared with its baseline and its controls.
 
@@ -73,9 +97,11 @@ class ConfirmedTrial(ResultPart):
         rank: its place in the search, from 1.
         overrides: what it changes in the base configuration.
         against_baseline: configuration − baseline, by metric.
-        placebo: placebo − baseline; empty if it can have no placebo.
+        placebo_effect: placebo − baseline; empty if it can have no placebo.
         against_placebo: configuration − placebo; likewise.
-        clock, against_clock: likewise; empty in confirmations begun before there were clocks, too.
+        clock_effect, against_clock: likewise; empty in confirmations begun before there were
+            clocks, too.
+        placebo, clock: what these controls have of its noise; None if it has none, or no noise.
         own_clock: seeds on which the configuration is its own clock, which was not trained again.
         sentences: the verdict, the controls', the timing's and the winner's curse, in words.
     """
@@ -84,10 +110,12 @@ class ConfirmedTrial(ResultPart):
     rank: int
     overrides: dict[str, Any]
     against_baseline: dict[str, MetricComparison]
-    placebo: dict[str, MetricComparison]
+    placebo_effect: dict[str, MetricComparison]
     against_placebo: dict[str, MetricComparison]
-    clock: dict[str, MetricComparison]
+    clock_effect: dict[str, MetricComparison]
     against_clock: dict[str, MetricComparison]
+    placebo: ControlDraws | None
+    clock: ControlDraws | None
     own_clock: tuple[int, ...]
     search: SearchScore
     sentences: tuple[str, ...]

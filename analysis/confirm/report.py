@@ -5,6 +5,7 @@ controls, the placebo and the clock, with the baseline and with the configuratio
 on the first, in test accuracy; what is said of timing on those with the controls.
 """
 
+import dataclasses
 import statistics as stats
 from collections.abc import Sequence
 
@@ -12,12 +13,14 @@ from analysis.confirm.model import (
     BaselineFigures,
     ConfirmedTrial,
     ConfirmReport,
+    ControlDraws,
     MetricComparison,
     SearchScore,
 )
-from analysis.confirm.words import answer_sentences, footnotes, missing_runs_text
+from analysis.confirm.words import answer_sentences, footnotes, missing_runs_text, timing_claim
 from study.campaigns.confirm_plan import DECIDING, METRICS
 from study.campaigns.confirmation import Confirmation
+from study.campaigns.contrast import contrast_of, timing_shown
 from study.records.planned_run import Role
 from study.records.values import by_objective
 from study.statistics.comparison import Comparison, WinnersCurse, winners_curse
@@ -26,9 +29,9 @@ from trainables.metrics import OBJECTIVES
 
 _COMPARED: dict[str, tuple[Role, Role]] = {
     "against_baseline": ("confirm", "baseline"),
-    "placebo": ("placebo", "baseline"),
+    "placebo_effect": ("placebo", "baseline"),
     "against_placebo": ("confirm", "placebo"),
-    "clock": ("clock", "baseline"),
+    "clock_effect": ("clock", "baseline"),
     "against_clock": ("confirm", "clock"),
 }
 """A field of ``ConfirmedTrial`` → what is compared there, and with what."""
@@ -52,6 +55,8 @@ def confirm_report(confirmation: Confirmation) -> ConfirmReport:
             overrides=dict(confirmation.search.trials[trial].overrides),
             own_clock=confirmation.own_clock(trial),
             **{field: _rows(way) for field, way in ways.items()},
+            placebo=_draws(confirmation, "placebo", trial),
+            clock=_draws(confirmation, "clock", trial),
             search=search,
             sentences=tuple(answer_sentences(trial, confirmation, ways, search, promised)),
         )
@@ -69,6 +74,14 @@ def confirm_report(confirmation: Confirmation) -> ConfirmReport:
         missing=tuple(missing_runs_text(confirmation)),
         notes=tuple(footnotes(confirmation)),
     )
+
+
+def _draws(confirmation: Confirmation, role: Role, trial: str) -> ControlDraws | None:
+    contrast = contrast_of(confirmation, role, trial)
+    if contrast is None:
+        return None
+    claim = timing_claim(trial) if timing_shown(confirmation, trial) else None
+    return ControlDraws(**dataclasses.asdict(contrast), sentence=claim)
 
 
 _Family = dict[str, dict[str, Comparison]]

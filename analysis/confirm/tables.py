@@ -42,7 +42,7 @@ def print_confirm(console: Console, report: ConfirmReport) -> None:
         if not all(row.wilcoxon_can_reject for row in trial.against_baseline.values()):
             tests.caption = f"† {CANNOT_REJECT}: so few differences can give no p below {ALPHA:g}"
         console.print(tests)
-        if trial.placebo:
+        if trial.placebo_effect or trial.clock_effect:
             console.print(_each_way(trial))
     console.print(_search(report))
     for line in legend(report):

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from analysis.confirm.model import SearchScore
 from study.campaigns.confirm_plan import CONTROLS, DECIDING, ROLES
 from study.campaigns.confirmation import Confirmation
+from study.campaigns.contrast import contrast_of, objections, why_no_placebo
 from study.records.planned_run import Role
 from study.records.summary import study_notes
 from study.statistics.comparison import Comparison, Verdict, WinnersCurse
@@ -27,39 +28,75 @@ def answer_sentences(
     metric = DECIDING.replace("_", " ")
     decisive = {field: way[DECIDING] for field, way in ways.items() if way}
     yield f"{trial}, {metric} beside the baseline: {decisive['against_baseline'].sentence()}."
-    if confirmation.has_no_placebo(trial):
-        neither = "neither placebo nor clock" if confirmation.config.clock else "no placebo"
-        yield (
-            f"{trial} can have {neither}: its noise fills the epochs after its warm-up. Whether "
-            "its timing matters can't be told."
-        )
-    else:
-        yield from _timing_sentences(trial, decisive, confirmation.own_clock(trial))
+    yield from _no_placebo(trial, confirmation)
+    if confirmation.config.placebo_rule == "matched":
+        for role in CONTROLS:
+            yield from _contrast_sentence(trial, confirmation, role)
+    yield from _timing_sentences(trial, decisive, confirmation)
     if curse is not None:
         yield _curse_sentence(trial, search, curse)
 
 
+def _no_placebo(trial: str, confirmation: Confirmation) -> Iterator[str]:
+    reason = why_no_placebo(confirmation, trial)
+    if not reason:
+        return
+    neither = "neither placebo nor clock"
+    clock = confirmation.config.clock and not confirmation.has_no("clock", trial)
+    none = neither if confirmation.config.clock and not clock else "no placebo"
+    yield f"{trial} can have {none}: {reason}. Whether its timing matters can't be told."
+
+
+def _contrast_sentence(trial: str, confirmation: Confirmation, role: Role) -> Iterator[str]:
+    """How much of the trial's noise a control has."""
+    found = contrast_of(confirmation, role, trial)
+    if found is None:
+        return
+    low, high = found.dose_ratio_range
+    among = f" ({low:.3g} to {high:.3g})" if high > low else ""
+    trained = found.realised_dose_ratio
+    after = "" if trained is None else f", {trained:.3g} times as trained"
+    draws = f", {found.draws} draws a seed" if found.draws > 1 else ""
+    without = ""
+    if found.without:
+        seeds = "seed" if len(found.without) == 1 else "seeds"
+        without = f"; none on {seeds} {', '.join(map(str, found.without))}"
+    yield (
+        f"The {role} of {trial}{draws}: {found.dose_ratio:.3g} times its dose of noise as "
+        f"planned{among}{after}, noise in {found.overlap:.0%} of its own noisy epochs{without}."
+    )
+
+
 def _timing_sentences(
-    trial: str, decisive: Mapping[str, Comparison], own_clock: tuple[int, ...]
+    trial: str, decisive: Mapping[str, Comparison], confirmation: Confirmation
 ) -> Iterator[str]:
     """Was it the noise, its timing, or neither? What each control says, then both together."""
     gained = decisive["against_baseline"].verdict is Verdict.BETTER
+    own_clock, objected = confirmation.own_clock(trial), objections(confirmation, trial)
     verdicts: dict[Role, Verdict] = {}
     for role in CONTROLS:
         beside = decisive.get(f"against_{role}")
         if beside is None or not beside.estimate.n:
             continue
         verdicts[role] = beside.verdict
-        meaning = _meaning(role, beside.verdict, decisive[role].verdict, gained=gained)
+        effect = decisive[f"{role}_effect"]
+        meaning = _meaning(role, beside.verdict, effect.verdict, gained=gained)
+        if role in objected:
+            meaning = "of its timing this says nothing"
         own = ""
         if role == "clock" and own_clock:
             seeds = "seed" if len(own_clock) == 1 else "seeds"
             own = f"it is its own clock on {seeds} {', '.join(map(str, own_clock))}; "
         yield (
             f"{trial} beside its {role}, {_NOISE_OF[role]}: {meaning} ({own}{beside.sentence()}; "
-            f"{role} beside the baseline: {decisive[role].sentence()})."
+            f"{role} beside the baseline: {effect.sentence()})."
         )
-    if Verdict.BETTER in verdicts.values():
+    if verdicts and objected:
+        yield (
+            f"Whether the timing of {trial} matters can't be told: "
+            f"{', and '.join(objected.values())}."
+        )
+    elif Verdict.BETTER in verdicts.values() and not why_no_placebo(confirmation, trial):
         yield _timing_sentence(trial, verdicts)
 
 
@@ -76,14 +113,19 @@ def _meaning(role: Role, beside: Verdict, control: Verdict, *, gained: bool) -> 
     return "neither noise nor its timing is shown to help"
 
 
+def timing_claim(trial: str) -> str:
+    """What is said of a trial that beats both its controls (``timing_shown``)."""
+    return (
+        f"When the noise of {trial} came mattered, not only that it came: it beats both its "
+        "placebo and its clock."
+    )
+
+
 def _timing_sentence(trial: str, verdicts: Mapping[Role, Verdict]) -> str:
     """Of a trial that beats a control: timing mattered if it beats both."""
     beaten = [role for role in CONTROLS if verdicts.get(role) is Verdict.BETTER]
     if len(beaten) == len(CONTROLS):
-        return (
-            f"When the noise of {trial} came mattered, not only that it came: it beats both its "
-            "placebo and its clock."
-        )
+        return timing_claim(trial)
     (other,) = set(CONTROLS) - set(beaten)
     but = f"is not shown to beat its {other}"
     if other not in verdicts:
@@ -130,6 +172,11 @@ def footnotes(confirmation: Confirmation) -> Iterator[str]:
             "The number of seeds was decided by the test accuracy beside the baseline (sequential "
             "design, alpha spending after Lan and DeMets 1983); the error level holds for that "
             "comparison, and only roughly for other metrics and for the controls."
+        )
+    if confirmation.config.placebo_rule != "matched":
+        yield (
+            "This confirmation was begun when placebos were not matched in dose: their noise has "
+            "the recorded magnitudes at any learning rate, one placebo a seed."
         )
     if not confirmation.config.clock:
         yield (

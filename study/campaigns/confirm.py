@@ -26,6 +26,7 @@ from study.campaigns.confirm_plan import (
     stored_confirmation,
 )
 from study.campaigns.confirmation import Confirmation, by_verdict, first_noise
+from study.campaigns.contrast import why_no_placebo
 from study.campaigns.live import Counted
 from study.campaigns.session import Session
 from study.checks import check_study
@@ -119,7 +120,7 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
             name=self.config.name,
             objective="best_val_accuracy",
             epochs=self.config.train.epochs,
-            trials=(1 + len(confirm.controls)) * len(confirm.trials) * confirm.seeds,
+            trials=confirm.runs_a_seed * len(confirm.trials) * confirm.seeds,
             baselines=confirm.seeds,
             standing=self._standing,
             time_budget=self.config.time_budget,
@@ -167,12 +168,11 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
                 self.session.note(
                     f"{trial} never injected in the search, where it equals its baseline"
                 )
-            if now.has_no_placebo(trial):
-                neither = "neither placebo nor clock" if now.config.clock else "no placebo"
-                self.session.note(
-                    f"{trial} has {neither}: its noise fills the epochs after its warm-up and "
-                    "can't lie elsewhere"
-                )
+            reason = why_no_placebo(now, trial)
+            if reason:
+                neither = "neither placebo nor clock"
+                none = neither if now.config.clock and now.has_no("clock", trial) else "no placebo"
+                self.session.note(f"{trial} has {none}: {reason}")
 
             own = now.own_clock(trial)
             if own:

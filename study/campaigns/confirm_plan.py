@@ -1,7 +1,7 @@
 """Which trials a confirmation trains, on which seeds, and the runs that this means."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
@@ -50,6 +50,10 @@ class ConfirmConfig(FrozenConfig):
         first_seed: the first of the fresh seeds, which are consecutive.
         clock: whether each trial is held against its clock, too; confirmations of earlier versions
             were not, and what was begun without stays without.
+        placebo_draws: placebos of a trial on each seed; a seed's value is the mean of theirs.
+        placebo_rule: how controls are planned. ``matched``: in dose, at like learning rates;
+            ``as_recorded``, by which earlier versions began: with the trial's magnitudes wherever
+            they lie. What was begun by one rule goes on by it.
     """
 
     top: int = 3
@@ -58,6 +62,8 @@ class ConfirmConfig(FrozenConfig):
     trials: tuple[str, ...] = ()
     first_seed: int = 0
     clock: bool = True
+    placebo_draws: int = 2
+    placebo_rule: Literal["matched", "as_recorded"] = "matched"
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -67,6 +73,14 @@ class ConfirmConfig(FrozenConfig):
             raise ValueError(
                 f"seeds (--seeds) = {self.seeds}: differences over seeds need at least 2 of them"
             )
+        if self.placebo_draws < 1:
+            raise ValueError(
+                f"placebo_draws = {self.placebo_draws}: a trial has at least 1 placebo on a seed"
+            )
+        if self.placebo_draws > 1 and self.placebo_rule == "as_recorded":
+            raise ValueError(
+                f"placebo_draws = {self.placebo_draws}: the placebo_rule as_recorded has 1 only"
+            )
         if self.first_look is not None:
             look_schedule(self.first_look, self.seeds)
         return self
@@ -75,6 +89,15 @@ class ConfirmConfig(FrozenConfig):
     def controls(self) -> tuple[Role, ...]:
         """What each trial's timing is held against."""
         return CONTROLS if self.clock else ("placebo",)
+
+    def draws(self, role: Role) -> int:
+        """How many runs of a role each trial has on a seed, at most."""
+        return self.placebo_draws if role == "placebo" else 1
+
+    @property
+    def runs_a_seed(self) -> int:
+        """How many runs each trial has on a seed at most, its own and its controls'."""
+        return 1 + sum(map(self.draws, self.controls))
 
     @property
     def design(self) -> SequentialDesign | None:
@@ -108,13 +131,17 @@ def parse_seeds(text: str, *, sequential: bool) -> tuple[int, int | None]:
     return int(last), int(first)
 
 
-def run_name(role: Role, trial: str) -> str:
-    """What a confirmation trains on each seed: ``baseline``, a trial, or a trial's control."""
-    return {"baseline": BASELINE, "confirm": trial}.get(role, f"{trial}-{role}")
+def run_name(role: Role, trial: str, draw: int = 1) -> str:
+    """What a confirmation trains on each seed: ``baseline``, a trial, or a trial's control.
+
+    Of several controls of a role all but the first have their number, e.g. ``TRIAL-placebo-2``.
+    """
+    number = "" if draw == 1 else f"-{draw}"
+    return {"baseline": BASELINE, "confirm": trial}.get(role, f"{trial}-{role}{number}")
 
 
-def run_key(role: Role, trial: str, seed: int) -> str:
-    return seeded_key(run_name(role, trial), seed)
+def run_key(role: Role, trial: str, seed: int, draw: int = 1) -> str:
+    return seeded_key(run_name(role, trial, draw), seed)
 
 
 def confirm_folder(folder: StudyFolder) -> StudyFolder:
@@ -131,8 +158,9 @@ def stored_confirmation(folder: StudyFolder) -> ConfirmConfig | None:
     path = config_file(folder)
     if not path.exists():
         return None
-    # A file that does not say was written before there were clocks.
-    values = {"clock": False, **read_mapping(path)}
+    # A file that does not say was written before there were clocks, or matched placebos.
+    before = {"clock": False, "placebo_draws": 1, "placebo_rule": "as_recorded"}
+    values = {**before, **read_mapping(path)}
     return parse_config(ConfirmConfig, values, where=str(path))
 
 
@@ -153,7 +181,8 @@ def planned_confirmation(
     trials = list(stored.trials)
     if stored.first_look is None:
         trials += [trial for trial in best[: wanted.top] if trial not in trials]
-    kept = {"first_seed": stored.first_seed, "clock": stored.clock}
+    fixed = ("first_seed", "clock", "placebo_draws", "placebo_rule")
+    kept = {name: getattr(stored, name) for name in fixed}
     return wanted.model_copy(update={"trials": tuple(trials), **kept})
 
 

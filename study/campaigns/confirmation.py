@@ -25,7 +25,9 @@ from study.campaigns.confirm_plan import (
     run_name,
     stored_confirmation,
 )
-from study.campaigns.placebo import NoisePlan, clock_plan, own_plan, placebo_plan
+from study.campaigns.dose import Doses, NoisePlan
+from study.campaigns.matched_placebo import matched_placebos
+from study.campaigns.placebo import clock_plan, own_plan, placebo_plan
 from study.config import StudyConfig
 from study.records.folder import StudyFolder, open_study
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
@@ -37,7 +39,6 @@ from study.statistics.paired import Paired, pair
 from study.statistics.sequential import decide
 from trainables.config import TrainConfig
 from trainables.errors import InputError
-from trainables.noise_config import NoiseConfig
 from trainables.settings import parse_config
 
 
@@ -51,18 +52,23 @@ class Confirmation:
     config: ConfirmConfig
     state: LedgerState
 
-    def record(self, role: Role, trial: str, seed: int) -> TrialRecord | None:
+    def record(self, role: Role, trial: str, seed: int, draw: int = 1) -> TrialRecord | None:
         """The record of a run; of a clock that is the trial itself, the trial's."""
         if role == "clock" and self.is_own_clock(trial, seed):
             role = "confirm"
-        return self.state.trials.get(run_key(role, trial, seed))
+        return self.state.trials.get(run_key(role, trial, seed, draw))
+
+    def records(self, role: Role, trial: str, seed: int) -> list[TrialRecord | None]:
+        """The records of all the runs that a role has on a seed: a trial may have more placebos."""
+        draws = len(self.plans(role, trial, seed)) if role == "placebo" else 1
+        return [self.record(role, trial, seed, draw) for draw in range(1, max(1, draws) + 1)]
 
     def _ended(self, role: Role, trial: str, seed: int) -> bool:
-        record = self.record(role, trial, seed)
-        return record is not None and record.finished
+        records = self.records(role, trial, seed)
+        return all(record is not None and record.finished for record in records)
 
-    def _complete(self, role: Role, trial: str, seed: int) -> TrialRecord | None:
-        record = self.record(role, trial, seed)
+    def complete(self, role: Role, trial: str, seed: int, draw: int = 1) -> TrialRecord | None:
+        record = self.record(role, trial, seed, draw)
         return record if record is not None and record.state == "complete" else None
 
     # What is to be trained.
@@ -89,75 +95,92 @@ class Confirmation:
             runs = [
                 PlannedRun(
                     role,
-                    run_name(role, trial),
+                    run_name(role, trial, draw),
                     seed,
                     {**policy, **self.search.trials[trial].overrides, **own},
                 )
                 for trial, needed in wanted.items()
                 for seed in needed
-                if (own := self._noise(role, trial, seed)) is not None
+                for draw in range(1, self.config.draws(role) + 1)
+                if (own := self._noise(role, trial, seed, draw)) is not None
             ]
         ended = {key for key, record in self.state.trials.items() if record.finished}
         return [run for run in runs if run.key not in ended]
 
     def train_config(self, trial: str) -> TrainConfig:
-        return parse_config(TrainConfig, dict(self.search.trials[trial].config), where=trial)
+        return run_config(self.search.trials[trial])
 
-    def _noise(self, role: Role, trial: str, seed: int) -> dict[str, Any] | None:
+    def _noise(self, role: Role, trial: str, seed: int, draw: int) -> dict[str, Any] | None:
         """What a run changes in its trial's settings; None where it can't be trained, or need not.
 
         A trial waits for its baseline, a control for its trial. What can't be moved has no control,
         and a trial that is its own clock is not trained again.
         """
         if role == "confirm":
-            return None if self._complete("baseline", "", seed) is None else {}
-        plan = self._plan(role, trial, seed)
-        if plan is None or (role == "clock" and self.is_own_clock(trial, seed)):
+            return None if self.complete("baseline", "", seed) is None else {}
+        plans = self.plans(role, trial, seed)
+        if len(plans) < draw or (role == "clock" and self.is_own_clock(trial, seed)):
             return None
+        plan = plans[draw - 1]
         if not plan:
             # What never injects has its baseline for a placebo.
             return {"noise/policy": "off"}
         return {"noise/policy": "planned", "noise/plan": [list(item) for item in plan]}
 
-    def _plan(self, role: Role, trial: str, seed: int) -> NoisePlan | None:
-        """The noise of a trial's control on a seed.
+    def plans(self, role: Role, trial: str, seed: int) -> tuple[NoisePlan, ...]:
+        """The noise of a trial's controls of one role on a seed, draw by draw.
 
-        None if there is none: the trial is not complete on that seed, its noise could lie nowhere
+        Empty if there are none: the trial is not complete on that seed, its noise could lie nowhere
         else, or this confirmation has no clocks.
         """
-        record = self._complete("confirm", trial, seed)
+        record = self.complete("confirm", trial, seed)
         if record is None or role not in self.config.controls:
-            return None
-        noise = NoiseConfig.model_validate(record.config["noise"])
-        epochs = int(record.config["epochs"])
-        if role == "clock":
-            return clock_plan(record.history, noise, epochs)
-        return placebo_plan(record.history, noise, epochs, seed)
+            return ()
+        if (role, record.key) not in self._plans:
+            self._plans[role, record.key] = self._planned(role, record)
+        return self._plans[role, record.key]
+
+    @cached_property
+    def _plans(self) -> dict[tuple[Role, str], tuple[NoisePlan, ...]]:
+        """Role and key of a trial's run → its controls' noise, as far as it was asked for."""
+        return {}
+
+    def _planned(self, role: Role, record: TrialRecord) -> tuple[NoisePlan, ...]:
+        history, run = record.history, run_config(record)
+        matched = self.config.placebo_rule == "matched"
+        if role == "placebo" and matched:
+            return matched_placebos(history, run, seed=run.seed, draws=self.config.placebo_draws)
+        if role == "placebo":
+            plan = placebo_plan(history, run.noise, run.epochs, run.seed)
+        else:
+            plan = clock_plan(history, run.noise, run.epochs, Doses.of(run) if matched else None)
+        return () if plan is None else (plan,)
 
     def is_own_clock(self, trial: str, seed: int) -> bool:
         """Whether the trial began where its clock begins, or never: both are the identical run."""
-        record, plan = self._complete("confirm", trial, seed), self._plan("clock", trial, seed)
-        return record is not None and plan is not None and plan == own_plan(record.history)
+        record, plans = self.complete("confirm", trial, seed), self.plans("clock", trial, seed)
+        return record is not None and plans == (own_plan(record.history),)
 
     def own_clock(self, trial: str) -> tuple[int, ...]:
         """The seeds on which the trial is its own clock."""
         return tuple(s for s in self.config.fresh_seeds if self.is_own_clock(trial, s))
 
-    def has_no_placebo(self, trial: str) -> bool:
-        """Whether the trial's noise could not lie elsewhere on any seed that is complete."""
-        complete = self._seeds_complete(trial)
-        return bool(complete) and all(self._plan("placebo", trial, s) is None for s in complete)
+    def has_no(self, role: Role, trial: str) -> bool:
+        """Whether the trial can have no such control on any seed that is complete."""
+        complete = self.seeds_complete(trial)
+        return bool(complete) and not any(self.plans(role, trial, seed) for seed in complete)
 
-    def _seeds_complete(self, trial: str) -> list[int]:
-        return [s for s in self.config.fresh_seeds if self._complete("confirm", trial, s)]
+    def seeds_complete(self, trial: str) -> list[int]:
+        return [s for s in self.config.fresh_seeds if self.complete("confirm", trial, s)]
 
     def spared(self) -> int:
         """How many controls are known by now not to be trained."""
         return sum(
-            self._noise(role, trial, seed) is None
+            self._noise(role, trial, seed, draw) is None
             for trial in self.config.trials
-            for seed in self._seeds_complete(trial)
+            for seed in self.seeds_complete(trial)
             for role in self.config.controls
+            for draw in range(1, self.config.draws(role) + 1)
         )
 
     # What is compared.
@@ -182,13 +205,21 @@ class Confirmation:
         )
 
     def _failed(self, role: Role, trial: str, seed: int) -> bool:
-        return self._ended(role, trial, seed) and self._complete(role, trial, seed) is None
+        return self._ended(role, trial, seed) and self.complete(role, trial, seed) is None
 
     def value(self, role: Role, trial: str, seed: int, metric: str) -> float | None:
-        """A metric of a complete run; None where there is none, or it is no finite number."""
-        record = self._complete(role, "" if role == "baseline" else trial, seed)
-        value = None if record is None else record.values.get(metric)
-        return value if value is not None and math.isfinite(value) else None
+        """A metric on a seed, of several placebos the mean; None where one lacks a finite number.
+
+        A placebo that failed is not left out of the mean: the others might owe their place to it.
+        """
+        values = []
+        for record in self.records(role, "" if role == "baseline" else trial, seed):
+            complete = record is not None and record.state == "complete"
+            value = record.values.get(metric) if record is not None and complete else None
+            if value is None or not math.isfinite(value):
+                return None
+            values.append(value)
+        return math.fsum(values) / len(values)
 
     def verdicts(self) -> dict[str, Comparison]:
         """Trial → how it compares with its baseline in the deciding metric."""
@@ -200,25 +231,20 @@ class Confirmation:
         """Trial → how it compares in a metric, Holm-corrected over the trials.
 
         A sequential design decides the deciding metric against the baseline, nothing else. A trial
-        that can have no placebo is compared with no control, and none with clocks where there are
+        is not compared with a control that it can't have, and none with clocks where there are
         none.
         """
         deciding = (metric, of, against) == (DECIDING, "confirm", "baseline")
         if "clock" in (of, against) and not self.config.clock:
             return {}
         samples = self.samples(metric, of, against)
-        if of in CONTROLS or against in CONTROLS:
-            samples = {t: s for t, s in samples.items() if not self.has_no_placebo(t)}
+        for role in {of, against} & set(CONTROLS):
+            samples = {t: s for t, s in samples.items() if not self.has_no(role, t)}
         return compare(
             samples,
             higher_is_better=METRICS[metric] == "max",
             design=self.config.design if deciding else None,
         )
-
-    def timing_shown(self, trial: str) -> bool:
-        """Whether a trial beats both its controls: when its noise came mattered then."""
-        beside = [self.compared(DECIDING, against=role).get(trial) for role in CONTROLS]
-        return all(c is not None and c.verdict is Verdict.BETTER for c in beside)
 
     @cached_property
     def promised(self) -> dict[str, TrialSummary]:
@@ -230,6 +256,11 @@ class Confirmation:
 
     def failed(self) -> list[TrialRecord]:
         return [record for record in self.state.trials.values() if record.state == "failed"]
+
+
+def run_config(record: TrialRecord) -> TrainConfig:
+    """The configuration that a run was trained with."""
+    return parse_config(TrainConfig, dict(record.config), where=record.key)
 
 
 def load_confirmation(storage: Where, name: str) -> Confirmation:

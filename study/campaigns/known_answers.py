@@ -10,6 +10,7 @@ from typing import Any
 
 from study.campaigns.confirm_plan import DECIDING
 from study.campaigns.confirmation import Confirmation
+from study.campaigns.contrast import timing_shown
 from study.campaigns.controls import Control, Finding, Room, Studied
 from study.formats import signed
 from study.statistics.comparison import Verdict
@@ -141,7 +142,7 @@ def clock(room: Room) -> Finding:
     confirmed = studied.confirmed(room.pick(3, 8))
     [trial] = confirmed.config.trials
     beside = {role: _beside(confirmed, role) for role in ("placebo", "clock")}
-    claimed = confirmed.timing_shown(trial)
+    claimed = timing_shown(confirmed, trial)
     return Finding(
         f"{DECIDING}: {beside['placebo']} beside its placebo, {beside['clock']} beside its clock; "
         f"its timing is {'' if claimed else 'not '}claimed to matter",
