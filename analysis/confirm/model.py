@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from pydantic import Field
+
+from study.campaigns.confirm_register import RegisterStanding
 from study.records.values import ResultPart
 
 
@@ -115,6 +118,7 @@ class ConfirmReport(ResultPart):
         trials: in the order in which they were chosen.
         missing: what an unfinished confirmation lacks, in sentences.
         notes: what the reader has to know.
+        registered: in JSON ``register``, as which pydantic has no field: its place among all confirmations on its test images; None: not registered.
     """
 
     study: str
@@ -127,3 +131,4 @@ class ConfirmReport(ResultPart):
     trials: tuple[ConfirmedTrial, ...]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    registered: RegisterStanding | None = Field(serialization_alias="register")

@@ -19,6 +19,13 @@ SIZE = 32
 """Height and width of every image after decoding, in pixels."""
 
 
+class KnownImages(NamedTuple):
+    """Images known by their content (``Dataset.test_digest``), and how many there are."""
+
+    digest: str
+    images: int
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """One data set, divided.
@@ -45,6 +52,10 @@ class Dataset:
     std: Triple
     pad: int
     flip: bool
+
+    @property
+    def test_set(self) -> "KnownImages":
+        return KnownImages(self.test_digest, len(self.test_labels))
 
     @cached_property
     def test_digest(self) -> str:

@@ -88,9 +88,9 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
 
     ``split`` holdout: validation is a stratified tenth of the training images (digits: a quarter);
     reference: all training images train, the test images are halved into validation and test;
-    pooled: as holdout, after ``pooled`` has drawn another test set. ``subset`` is then drawn from what is left
-    for training. Mean and deviation, unless configured or known (CIFAR), are those of all training
-    images before the division.
+    pooled: as holdout, after ``pooled`` has drawn another test set. ``subset`` is then drawn from
+    what is left for training. Mean and deviation, unless configured or known (CIFAR), are those of
+    all training images before the division.
 
     Args:
         progress: called with (done, total) while the images of a folder are decoded.
