@@ -118,7 +118,8 @@ class ConfirmReport(ResultPart):
         trials: in the order in which they were chosen.
         missing: what an unfinished confirmation lacks, in sentences.
         notes: what the reader has to know.
-        registered: in JSON ``register``, as which pydantic has no field: its place among all confirmations on its test images; None: not registered.
+        registered: its place among all confirmations on its test images; None: not registered. In
+            JSON it is ``register``, a name that pydantic allows no field.
     """
 
     study: str

@@ -150,11 +150,12 @@ class Register:
 
         ``RegisterError``: some, or none, could be added; trying again adds the rest.
         """
+        once = list({entry.id: entry for entry in entries}.values())
         try:
             if self.remote is None:
-                self._append(entries)
+                self._append(once)
             else:
-                _put(self.remote / OBJECTS, entries)
+                _put(self.remote / OBJECTS, once)
         except LockHeldError as error:
             raise RegisterError(f"the register {self} is held by {error}") from None
         except (OSError, NotImplementedError) as error:
