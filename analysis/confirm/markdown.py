@@ -24,7 +24,7 @@ def write_confirm(report: ConfirmReport, folder: Path) -> tuple[Path, Path]:
     """Write ``confirm.json`` and ``confirm.md``; returns where they are."""
     folder.mkdir(parents=True, exist_ok=True)
     values, text = folder / "confirm.json", folder / "confirm.md"
-    write_json(values, report.model_dump(mode="json"))
+    write_json(values, report.model_dump(mode="json", by_alias=True))
     write_atomically(text, to_markdown(report).encode())
     return values, text
 

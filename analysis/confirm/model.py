@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from pydantic import Field
+
+from study.campaigns.confirm_register import RegisterStanding
 from study.records.values import ResultPart
 
 
@@ -143,6 +146,8 @@ class ConfirmReport(ResultPart):
         trials: in the order in which they were chosen.
         missing: what an unfinished confirmation lacks, in sentences.
         notes: what the reader has to know.
+        registered: its place among all confirmations on its test images; None: not registered. In
+            JSON it is ``register``, a name that pydantic allows no field.
     """
 
     study: str
@@ -155,3 +160,4 @@ class ConfirmReport(ResultPart):
     trials: tuple[ConfirmedTrial, ...]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    registered: RegisterStanding | None = Field(serialization_alias="register")

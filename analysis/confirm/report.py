@@ -19,6 +19,7 @@ from analysis.confirm.model import (
 )
 from analysis.confirm.words import answer_sentences, footnotes, missing_runs_text, timing_claim
 from study.campaigns.confirm_plan import DECIDING, METRICS
+from study.campaigns.confirm_register import standing
 from study.campaigns.confirmation import Confirmation
 from study.campaigns.contrast import contrast_of, timing_shown
 from study.records.planned_run import Role
@@ -42,8 +43,7 @@ def confirm_report(confirmation: Confirmation) -> ConfirmReport:
         field: {metric: confirmation.compared(metric, *roles) for metric in METRICS}
         for field, roles in _COMPARED.items()
     }
-    fresh = confirmation.config.fresh_seeds
-    used = [s for s in fresh if confirmation.record("baseline", "", s) is not None]
+    used = confirmation.used_seeds()
     ranks = {trial: rank for rank, trial in enumerate(confirmation.promised, start=1)}
 
     def confirmed(trial: str) -> ConfirmedTrial:
@@ -62,17 +62,19 @@ def confirm_report(confirmation: Confirmation) -> ConfirmReport:
         )
 
     design = confirmation.config.design
+    place, in_register = standing(confirmation)
     return ConfirmReport(
         study=confirmation.study.name,
         deciding=DECIDING,
         alpha=ALPHA,
-        seeds=tuple(used),
+        seeds=used,
         looks=design.looks if design else None,
         finished=confirmation.finished,
         baseline={metric: _baseline(confirmation, metric, used) for metric in METRICS},
         trials=tuple(confirmed(trial) for trial in confirmation.config.trials),
         missing=tuple(missing_runs_text(confirmation)),
-        notes=tuple(footnotes(confirmation)),
+        notes=(in_register, *footnotes(confirmation)),
+        registered=place,
     )
 
 

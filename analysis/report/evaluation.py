@@ -18,13 +18,16 @@ import torch
 
 from analysis.reading import StudyView
 from study.campaigns.confirm_plan import confirm_folder, run_key
+from study.campaigns.confirm_register import register_of
 from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.records.json_files import write_json
 from study.records.planned_run import baseline_key
+from study.records.register import new_entry, note_reading
 from study.run.evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
 from study.statistics.paired import paired_differences
 from trainables.checkpoint import CheckpointError, decode
 from trainables.config import TrainConfig
+from trainables.data.dataset import KnownImages
 from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset
 from trainables.errors import InputError
@@ -122,7 +125,7 @@ def paired_figures(view: StudyView, cache: Path, say: Say) -> PairedFigures | st
     if isinstance(wanted, str):
         return wanted
     try:
-        return _Evaluator(cache, say).pairs(wanted)
+        return _Evaluator(cache, say, view).pairs(wanted)
     except CheckpointError as error:
         return f"Accuracy by class and sharpness need the runs' final weights: {error}."
     except InputError as error:
@@ -174,9 +177,12 @@ def _wanted_confirmed(found: Confirmation) -> _Wanted | None:
 class _Evaluator:
     """Evaluates checkpoints, each once; the data set is read when it is first needed."""
 
-    def __init__(self, cache: Path, say: Say) -> None:
+    def __init__(self, cache: Path, say: Say, view: StudyView) -> None:
         self._path = cache
         self._say = say
+        self._view = view
+        self._test_set: KnownImages | None = None
+        self._registered = False
         self._known = _read_cache(cache)
         self._data: DeviceData | None = None
 
@@ -195,8 +201,26 @@ class _Evaluator:
         if self._data is None:
             cuda = config.device.startswith("cuda") and torch.cuda.is_available()
             device = torch.device(config.device if cuda else "cpu")
-            self._data = DeviceData(load_dataset(config.data), device)
+            dataset = load_dataset(config.data)
+            self._test_set = dataset.test_set
+            self._data = DeviceData(dataset, device)
         return self._data
+
+    def _register_reading(self, wanted: _Wanted) -> None:
+        """Register that a report reads the test set: once, however many runs it is read for."""
+        if wanted.part == "val" or self._registered:
+            return
+        assert self._test_set is not None
+        entry = new_entry(
+            self._test_set,
+            what="read",
+            by="noise-analysis report",
+            name=self._view.name,
+            trials=(wanted.key,),
+            seeds=tuple(wanted.checkpoints),
+        )
+        note_reading(register_of(self._view.folder), entry, self._say)
+        self._registered = True
 
     def _figures(self, path: Location, wanted: _Wanted) -> RunFigures:
         try:
@@ -215,6 +239,7 @@ class _Evaluator:
         if state["best_weights"] is None:
             raise CheckpointError("no epoch with finite statistics was complete")
         config, data = wanted.config, self._dataset(wanted.config)
+        self._register_reading(wanted)
         model = build_model(config.model.classifier, len(data.classes))
         model.load_state_dict(state["best_weights"])
         model = to_memory_format(model.to(data.device), data.device)

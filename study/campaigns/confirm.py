@@ -25,16 +25,19 @@ from study.campaigns.confirm_plan import (
     planned_confirmation,
     stored_confirmation,
 )
+from study.campaigns.confirm_register import register_end, register_of, register_plan
 from study.campaigns.confirmation import Confirmation, by_verdict, first_noise
 from study.campaigns.contrast import why_no_placebo
 from study.campaigns.live import Counted
 from study.campaigns.session import Session
 from study.checks import check_study
 from study.config import StudyConfig
+from study.errors import StudyFailedError
 from study.records.events import ArtifactEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
+from study.records.register import RegisterError
 from trainables.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,6 +73,7 @@ def run_confirm(
     confirm = planned_confirmation(study, search, confirm, stored_confirmation(folder))
     if confirm.fresh_seeds[-1] >= 2**63:
         raise InputError(f"seed = {confirm.fresh_seeds[-1]}: the fresh seeds end below 2**63")
+    _check_register(folder)
     [dataset] = read_images([("reading images", study.train.data)], console)
     home = confirm_folder(folder)
     # In MLflow it stands beside the search, not among its trials.
@@ -88,6 +92,16 @@ def run_confirm(
             begun=Confirmation(folder, study, search, confirm, read_ledger(home.ledger)),
             before=before,
         ).to_the_end()
+
+
+def _check_register(folder: StudyFolder) -> None:
+    try:
+        register_of(folder).check_writable()
+    except RegisterError as error:
+        raise InputError(
+            f"storage = {folder.path.parent}: {error}; what reads a test set is registered first, "
+            "so make it writable"
+        ) from None
 
 
 def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:
@@ -143,6 +157,7 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
 
     def put_in_order(self) -> None:
         super().put_in_order()
+        self._register_plan()
         begun, known = self.begun, self.begun.search.study
         origin = {"confirms": begun.study.name, "confirms_id": known.uid if known else ""}
         self.session.append(
@@ -159,6 +174,15 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         new = [trial for trial in confirm.trials if trial not in before.trials]
         if new:
             self.session.note(f"added after the first start: {', '.join(new)}")
+
+    def _register_plan(self) -> None:
+        try:
+            register_plan(self._now(), self.images[0][1].test_set, self.before)
+        except RegisterError as error:
+            raise StudyFailedError(
+                f"{self.config.name}: {error}. Nothing is trained: what reads a test set is "
+                f"registered first. Go on with: {self.again}"
+            ) from None
 
     def closing(self) -> None:
         """Note of which trials the comparisons mean something else."""
@@ -216,9 +240,22 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Confirmation:
         now = self._now()
         verdict = ""  # One of an earlier end does not hold any more.
+        verdicts: dict[str, str] = {}
         if now.samples(DECIDING) and ended == "complete":
-            verdict = "; ".join(f"{t}: {c.verdict}" for t, c in by_verdict(now).items())
+            verdicts = {t: str(c.verdict) for t, c in by_verdict(now).items()}
+            verdict = "; ".join(f"{t}: {word}" for t, word in verdicts.items())
         self.session.append(StudyEndEvent(ended, tags={"verdict": verdict}))
+        if ended == "complete":
+            self._register_end(now, verdicts)
         if not self.flush(projector):
             self.say_unsent()
         return self._now()
+
+    def _register_end(self, now: Confirmation, verdicts: dict[str, str]) -> None:
+        try:
+            register_end(now, self.images[0][1].test_set, verdicts)
+        except RegisterError as error:
+            self.session.say(
+                f"the end of {self.config.name} is not registered: {error}. The same command "
+                "registers it later; nothing else is lost"
+            )

@@ -173,6 +173,14 @@ class Confirmation:
     def seeds_complete(self, trial: str) -> list[int]:
         return [s for s in self.config.fresh_seeds if self.complete("confirm", trial, s)]
 
+    def used_seeds(self) -> tuple[int, ...]:
+        """The fresh seeds whose baseline has begun."""
+        return tuple(
+            seed
+            for seed in self.config.fresh_seeds
+            if self.record("baseline", "", seed) is not None
+        )
+
     def spared(self) -> int:
         """How many controls are known by now not to be trained."""
         return sum(

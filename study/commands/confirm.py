@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from study.api import run_confirm
 from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds
+from study.campaigns.confirm_register import standing
 from study.campaigns.confirmation import Confirmation, by_verdict
 from study.campaigns.resume import resumed
 from study.campaigns.search_result import print_next
@@ -90,6 +91,7 @@ def print_verdicts(console: Console, found: Confirmation) -> None:
         console.print(f"[red]{record.key} failed[/]: {escape(record.reason)}", soft_wrap=True)
     for note in study_notes(found.state):
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+    console.print(escape(standing(found)[1]), soft_wrap=True, highlight=False)
     where = storage_of(found.study).words
     verdict = ["noise-analysis", "confirm", found.study.name, *where]
     print_next(console, verdict, [NOISE_STUDY, "ui", *where])

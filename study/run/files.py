@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from study.records.file_lock import LockHeldError, take
 from study.records.json_files import plain, write_json
 from study.records.named_file import NamedFile
-from trainables.config import TrainConfig
+from trainables.config import TrainConfig, without_later
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
 from trainables.settings import parse_config, read_mapping
@@ -43,7 +43,7 @@ _FREE_DATA = ("workers", "download", "mean", "std", "classes")
 
 def run_name(config: TrainConfig) -> str:
     """A name that says model, noise and seed, and is the same for the same settings."""
-    values = config.model_dump(mode="json")
+    values = without_later(config, config.model_dump(mode="json"))
     for key in _FREE_DATA:
         del values["data"][key]
     del values["device"]

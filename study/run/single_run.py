@@ -5,6 +5,7 @@ trial's metrics again, however it is shown and stored.
 """
 
 import contextlib
+import hashlib
 import signal
 import time
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from rich.progress import Progress
 
 from study.checks import check_train
 from study.records.json_files import plain, write_json
+from study.records.register import Register, new_entry, note_reading
 from study.run.dashboard import LiveView, PlainView, watching
 from study.run.epoch_log import EpochLog
 from study.run.evaluation import evaluate_test_set, measure_sharpness
@@ -136,6 +138,7 @@ class _SingleRun:
         dataset = _load_data(config, console)
         self.config = config.model_copy(update={"data": resolve_data(config.data, dataset)})
         self.classes = dataset.classes
+        self.test_set = dataset.test_set
         data = DeviceData(dataset, torch.device(self.config.device))
         self.training = Training(
             self.config,
@@ -245,6 +248,7 @@ class _SingleRun:
             flatness = measure_sharpness(training.model, training.data, self.config)
         except KeyboardInterrupt:
             raise Interrupted(files, len(training.history), signal.SIGINT) from None
+        self._register_reading()
         metrics = final_metrics(training.history, best.row, test, flatness, self._seconds())
         if diverged is not None:
             metrics["diverged_epoch"] = diverged
@@ -257,6 +261,20 @@ class _SingleRun:
             tracked.end(metrics, [*files.results(), *files.weights_files()], self._seconds())
         else:
             tracked.failed(f"diverged in epoch {diverged}")
+
+    def _register_reading(self) -> None:
+        """Register that the test set was read; once, also if a run that goes on reads it again."""
+        (weights, *_) = self.files.weights_files()
+        same = hashlib.sha256(weights.read_bytes()).hexdigest()
+        entry = new_entry(
+            self.test_set,
+            same,
+            what="read",
+            by="noise-train",
+            name=self.files.name,
+            seeds=(self.config.seed,),
+        )
+        note_reading(Register.near(self.files.folder), entry, self._say)
 
     def _result(self) -> RunResult:
         metrics = read_mapping(self.files.final)

@@ -93,6 +93,11 @@ def test_the_same_settings_have_the_same_name_and_others_another() -> None:
     assert run_name(apply_overrides(CONFIG, moved)) == run_name(CONFIG)
     for change in ({"optimizer/lr": 0.5}, {"data/subset": 0.5}, {"noise/magnitude": 7}):
         assert run_name(apply_overrides(CONFIG, change)) != run_name(CONFIG)
+    drawn = {"data/split": "pooled"}
+    names = {run_name(apply_overrides(CONFIG, {**drawn, "data/split_seed": s})) for s in (0, 1)}
+    assert len(names) == 2
+    # As versions named it that had no pooled division: --resume finds their runs.
+    assert run_name(CONFIG) == "BabyCNN_baseline_seed0_efc2ba"
 
 
 def test_a_users_own_model_gives_a_file_name() -> None:
