@@ -51,7 +51,7 @@ def cifar10() -> StudyConfig:
 def thorough() -> StudyConfig:
     """The standard with a baseline that is tuned as long as the noise, and a confirmation."""
     base = standard()
-    changed = {"name": "thorough", "tune_baseline": base.trials, "confirm": "5..20"}
+    changed = {"name": "thorough", "tune_baseline": base.trials, "confirm": "6..20"}
     return base.model_copy(update=changed)
 
 

@@ -20,8 +20,9 @@ class MetricComparison(ResultPart):
         wilcoxon_can_reject: whether so few seeds could have given a significant one at all.
         cohens_d, hedges_g: effect sizes of paired differences (d_z), the second without bias.
         level: what ``p_t`` was held against.
-        verdict: in words; ``sentence`` gives its reasons.
-        seeds_needed, more_seeds: in all, and besides these, to show a difference of the size seen.
+        verdict: in words; ``sentence`` gives its reasons. None but for the metric that decides.
+        seeds_needed, more_seeds: in all, and besides these, to show a difference of the size seen;
+            only in confirmations begun by versions that gave one number.
         decided_at: seeds at the look that decided, in a sequential design.
         differences: by seed; None where a run failed.
     """
@@ -40,12 +41,40 @@ class MetricComparison(ResultPart):
     wilcoxon_can_reject: bool
     cohens_d: float | None
     hedges_g: float | None
-    level: float
-    verdict: str
+    level: float | None
+    verdict: str | None
     seeds_needed: int | None
     more_seeds: int | None
     decided_at: int | None
     differences: dict[str, float | None]
+    sentence: str | None
+
+
+class SeedsNeeded(ResultPart):
+    """Seeds, in all, that would show a difference of the size seen: a range.
+
+    Attributes:
+        fewest, most: None: more than are ever counted.
+    """
+
+    fewest: int | None
+    most: int | None
+    sentence: str
+
+
+class PairingFigures(ResultPart):
+    """What pairing a trial with its baseline by seed was worth, in the metric that decides.
+
+    Attributes:
+        gain: how many times the seeds an unpaired comparison would need; None: it can't be said.
+        interval: of 95 %.
+        n: seeds that it rests on.
+    """
+
+    trial: str
+    gain: float | None
+    interval: tuple[float, float] | None
+    n: int
     sentence: str
 
 
@@ -99,6 +128,17 @@ class ConfirmedTrial(ResultPart):
     Attributes:
         rank: its place in the search, from 1.
         overrides: what it changes in the base configuration.
+        verdict: ``better``, ``worse``, ``equivalent`` or ``undecided``; of confirmations begun by
+            earlier versions in their words.
+        reason: what it rests on, or why there is none.
+        n, mean_difference, interval: of the metric that decides, beside the baseline; ``interval``
+            of 95 %.
+        median, worst, worst_seed: of the same differences; the least gain, and its seed.
+        collapsed: seeds on which it diverged, or was above chance once and at chance in the end.
+        baseline_collapsed: likewise the baseline.
+        collapse_bound: upper bound of its rate of collapse, of 95 %.
+        seeds_without_noise: seeds on which its noise never began.
+        more_seeds: how many it would take; None where it is decided, or nothing can be said.
         against_baseline: configuration − baseline, by metric.
         placebo_effect: placebo − baseline; empty if it can have no placebo.
         against_placebo: configuration − placebo; likewise.
@@ -112,6 +152,20 @@ class ConfirmedTrial(ResultPart):
     trial: str
     rank: int
     overrides: dict[str, Any]
+    verdict: str
+    reason: str
+    n: int
+    mean_difference: float | None
+    interval: tuple[float, float] | None
+    median: float | None
+    worst: float | None
+    worst_seed: int | None
+    collapsed: tuple[int, ...]
+    baseline_collapsed: tuple[int, ...]
+    collapse_bound: float | None
+    seeds_without_noise: tuple[int, ...]
+    more_seeds: SeedsNeeded | None
+    pairing_gain: PairingFigures
     against_baseline: dict[str, MetricComparison]
     placebo_effect: dict[str, MetricComparison]
     against_placebo: dict[str, MetricComparison]
@@ -137,7 +191,10 @@ class ConfirmReport(ResultPart):
     """``confirm.json``.
 
     Attributes:
-        deciding: the metric that the verdicts rest on.
+        decide_by: the metric that the verdicts rest on; ``deciding``: its name in earlier versions.
+        margin: the largest difference in it that is not worth having.
+        pairing_gain: of the trial whose verdict is best.
+        planned: seeds at the planned end; ``extendable``: whether more may be added.
         alpha: error level of each family of comparisons.
         seeds: the fresh seeds used so far.
         looks: numbers of seeds at which a sequential design looks; None: all seeds at once.
@@ -151,7 +208,12 @@ class ConfirmReport(ResultPart):
     """
 
     study: str
+    decide_by: str
     deciding: str
+    margin: float
+    pairing_gain: PairingFigures
+    planned: int
+    extendable: bool
     alpha: float
     seeds: tuple[int, ...]
     looks: tuple[int, ...] | None

@@ -24,6 +24,7 @@ from study.campaigns.confirm_plan import (
     confirm_folder,
     planned_confirmation,
     stored_confirmation,
+    with_margin,
 )
 from study.campaigns.confirm_register import register_end, register_of, register_plan
 from study.campaigns.confirmation import Confirmation, by_verdict, first_noise
@@ -38,6 +39,7 @@ from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
 from study.records.register import RegisterError
+from study.records.summary import VALIDATION_IMAGES
 from trainables.errors import InputError
 
 if TYPE_CHECKING:
@@ -82,11 +84,12 @@ def run_confirm(
         # Another process may have begun, or extended, the confirmation while the images were read.
         before = stored_confirmation(folder)
         confirm = planned_confirmation(study, search, confirm, before)
+        confirm = with_margin(confirm, study, len(dataset.test_labels))
         return _ConfirmCampaign(
             config=settings,
             session=Session(home, settings, console),
             images=[(study.train, dataset)],
-            objectives=(DECIDING,),
+            objectives=(confirm.decide_by or DECIDING,),
             asked=asked(study, confirm),
             policy=get_space(study.space).policy,
             begun=Confirmation(folder, study, search, confirm, read_ledger(home.ledger)),
@@ -106,12 +109,32 @@ def _check_register(folder: StudyFolder) -> None:
 
 def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:
     seeds = confirm.fresh_seeds
-    how = "in a sequential design, " if confirm.design else ""
+    how = "in a sequential design, " if confirm.looks else ""
     clocks = " and their clocks, which have it from the warm-up's end on" if confirm.clock else ""
     return (
         f"Do {', '.join(confirm.trials)}, the best of {study.name}, beat their baseline "
         f"on the test set, on fresh seeds ({how}{seeds[0]} to {seeds[-1]})? And do they beat "
         f"their placebos, which have the same noise at random epochs{clocks}?"
+    )
+
+
+def added_seeds(confirm: ConfirmConfig, before: int) -> str:
+    """What adding seeds does to the verdicts, said before any of them is trained."""
+    if confirm.judged == "as_before":
+        return (
+            f"seeds were added ({before}, then {confirm.seeds}) after a look at the "
+            "result: the error level is not kept; --sequential keeps it"
+        )
+    planned = confirm.planned_seeds
+    if confirm.extendable:
+        return (
+            f"what the {planned} planned seeds leave undecided goes on to {confirm.seeds} with the "
+            "share of the error set aside for that (--extendable)"
+        )
+    return (
+        f"what the {planned} planned seeds leave undecided gets {confirm.seeds}, its figures are "
+        "shown, and its verdict is withheld: seeds added after a look at the result do not keep "
+        "the error level, unless a confirmation is begun with --extendable"
     )
 
 
@@ -143,7 +166,8 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
 
     def _standing(self, state: LedgerState) -> str:
         words = []
-        for trial, sample in replace(self.begun, state=state).samples(DECIDING).items():
+        now = replace(self.begun, state=state)
+        for trial, sample in now.samples(now.decide_by).items():
             known = sample.complete
             if known:
                 mean = sum(known) / len(known)
@@ -160,17 +184,16 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         self._register_plan()
         begun, known = self.begun, self.begun.search.study
         origin = {"confirms": begun.study.name, "confirms_id": known.uid if known else ""}
+        # What a search of an earlier version does not say.
+        origin[VALIDATION_IMAGES] = str(len(self.images[0][1].val_labels))
         self.session.append(
             NoteEvent(None, origin), ArtifactEvent(None, config_file(begun.folder).name)
         )
         before, confirm = self.before, begun.config
         if before is None:
             return
-        if confirm.seeds > before.seeds and self.session.state().trials:
-            self.session.note(
-                f"seeds were added ({before.seeds}, then {confirm.seeds}) after a look at the "
-                "result: the error level is not kept; --sequential keeps it"
-            )
+        if confirm.extended or (confirm.seeds > before.seeds and self.session.state().trials):
+            self.session.note(added_seeds(confirm, before.seeds))
         new = [trial for trial in confirm.trials if trial not in before.trials]
         if new:
             self.session.note(f"added after the first start: {', '.join(new)}")
@@ -241,9 +264,10 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         now = self._now()
         verdict = ""  # One of an earlier end does not hold any more.
         verdicts: dict[str, str] = {}
-        if now.samples(DECIDING) and ended == "complete":
-            verdicts = {t: str(c.verdict) for t, c in by_verdict(now).items()}
-            verdict = "; ".join(f"{t}: {word}" for t, word in verdicts.items())
+        if ended == "complete":
+            judged = by_verdict(now)
+            verdicts = {trial: found.word for trial, found in judged.items()}
+            verdict = "; ".join(f"{trial}: {found.short}" for trial, found in judged.items())
         self.session.append(StudyEndEvent(ended, tags={"verdict": verdict}))
         if ended == "complete":
             self._register_end(now, verdicts)

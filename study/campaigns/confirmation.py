@@ -5,7 +5,6 @@ that runs, was interrupted or is finished is read by the same code. Nothing here
 torch.
 """
 
-import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,76 +12,58 @@ from functools import cached_property
 from typing import Any
 
 from search_spaces.registry import get_space
+from study.campaigns.confirm_evidence import Runs, evidence_of
 from study.campaigns.confirm_plan import (
     CONTROLS,
     DECIDING,
+    MARGIN,
     METRICS,
     ROLES,
-    ConfirmConfig,
     best_trials,
     confirm_folder,
-    run_key,
     run_name,
     stored_confirmation,
 )
-from study.campaigns.dose import Doses, NoisePlan
-from study.campaigns.matched_placebo import matched_placebos
-from study.campaigns.placebo import clock_plan, own_plan, placebo_plan
+from study.campaigns.confirm_runs import ConfirmedRuns, run_config
+from study.campaigns.verdicts import Judge, Judgement, judge_of
 from study.config import StudyConfig
 from study.records.folder import StudyFolder, open_study
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from study.records.planned_run import PlannedRun, Role, baseline_run
 from study.records.storage import Storage, Where
 from study.records.summary import TrialSummary
-from study.statistics.comparison import Comparison, Verdict, compare
-from study.statistics.paired import Paired, pair
-from study.statistics.sequential import decide
+from study.statistics.comparison import Comparison, compare
+from study.statistics.looks import Evidence
+from study.statistics.paired import Paired
+from study.statistics.pairing_gain import PairingGain, pairing_gain
 from trainables.config import TrainConfig
 from trainables.errors import InputError
-from trainables.settings import parse_config
 
 
 @dataclass(frozen=True)
-class Confirmation:
-    """A confirmation at one moment, as the search's ledger and its own (``state``) say it is."""
+class Confirmation(ConfirmedRuns):
+    """What is still to be trained of a confirmation, and what its runs say."""
 
-    folder: StudyFolder
-    study: StudyConfig
-    search: LedgerState
-    config: ConfirmConfig
-    state: LedgerState
+    @property
+    def decide_by(self) -> str:
+        """The metric that the verdicts rest on, the only one that has any."""
+        return self.config.decide_by or DECIDING
 
-    def record(self, role: Role, trial: str, seed: int, draw: int = 1) -> TrialRecord | None:
-        """The record of a run; of a clock that is the trial itself, the trial's."""
-        if role == "clock" and self.is_own_clock(trial, seed):
-            role = "confirm"
-        return self.state.trials.get(run_key(role, trial, seed, draw))
-
-    def records(self, role: Role, trial: str, seed: int) -> list[TrialRecord | None]:
-        """The records of all the runs that a role has on a seed: a trial may have more placebos."""
-        draws = len(self.plans(role, trial, seed)) if role == "placebo" else 1
-        return [self.record(role, trial, seed, draw) for draw in range(1, max(1, draws) + 1)]
-
-    def _ended(self, role: Role, trial: str, seed: int) -> bool:
-        records = self.records(role, trial, seed)
-        return all(record is not None and record.finished for record in records)
-
-    def complete(self, role: Role, trial: str, seed: int, draw: int = 1) -> TrialRecord | None:
-        record = self.record(role, trial, seed, draw)
-        return record if record is not None and record.state == "complete" else None
+    @property
+    def margin(self) -> float:
+        """The largest difference in it that is not worth having."""
+        return self.config.margin or MARGIN
 
     # What is to be trained.
 
     def wanted_seeds(self) -> dict[str, tuple[int, ...]]:
         """Trial → the seeds that it needs, in a sequential design up to the next look."""
         seeds = self.config.fresh_seeds
-        design = self.config.design
-        if design is None:
-            return dict.fromkeys(self.config.trials, seeds)
-        state = decide(self.samples(DECIDING), design)
-        counts = {name: how.seeds for name, how in state.decided.items()}
-        last = state.next_seeds or design.looks[-1]
-        return {name: seeds[: counts.get(name, last)] for name in self.config.trials}
+        return {trial: seeds[:count] for trial, count in self._seeds_wanted.items()}
+
+    @cached_property
+    def _seeds_wanted(self) -> dict[str, int]:
+        return self.judge.seeds_wanted(self._family("confirm", "baseline", whole=False))
 
     def missing(self, role: Role) -> list[PlannedRun]:
         """The runs of one role that can be trained now and have not ended."""
@@ -127,60 +108,6 @@ class Confirmation:
             return {"noise/policy": "off"}
         return {"noise/policy": "planned", "noise/plan": [list(item) for item in plan]}
 
-    def plans(self, role: Role, trial: str, seed: int) -> tuple[NoisePlan, ...]:
-        """The noise of a trial's controls of one role on a seed, draw by draw.
-
-        Empty if there are none: the trial is not complete on that seed, its noise could lie nowhere
-        else, or this confirmation has no clocks.
-        """
-        record = self.complete("confirm", trial, seed)
-        if record is None or role not in self.config.controls:
-            return ()
-        if (role, record.key) not in self._plans:
-            self._plans[role, record.key] = self._planned(role, record)
-        return self._plans[role, record.key]
-
-    @cached_property
-    def _plans(self) -> dict[tuple[Role, str], tuple[NoisePlan, ...]]:
-        """Role and key of a trial's run → its controls' noise, as far as it was asked for."""
-        return {}
-
-    def _planned(self, role: Role, record: TrialRecord) -> tuple[NoisePlan, ...]:
-        history, run = record.history, run_config(record)
-        matched = self.config.placebo_rule == "matched"
-        if role == "placebo" and matched:
-            return matched_placebos(history, run, seed=run.seed, draws=self.config.placebo_draws)
-        if role == "placebo":
-            plan = placebo_plan(history, run.noise, run.epochs, run.seed)
-        else:
-            plan = clock_plan(history, run.noise, run.epochs, Doses.of(run) if matched else None)
-        return () if plan is None else (plan,)
-
-    def is_own_clock(self, trial: str, seed: int) -> bool:
-        """Whether the trial began where its clock begins, or never: both are the identical run."""
-        record, plans = self.complete("confirm", trial, seed), self.plans("clock", trial, seed)
-        return record is not None and plans == (own_plan(record.history),)
-
-    def own_clock(self, trial: str) -> tuple[int, ...]:
-        """The seeds on which the trial is its own clock."""
-        return tuple(s for s in self.config.fresh_seeds if self.is_own_clock(trial, s))
-
-    def has_no(self, role: Role, trial: str) -> bool:
-        """Whether the trial can have no such control on any seed that is complete."""
-        complete = self.seeds_complete(trial)
-        return bool(complete) and not any(self.plans(role, trial, seed) for seed in complete)
-
-    def seeds_complete(self, trial: str) -> list[int]:
-        return [s for s in self.config.fresh_seeds if self.complete("confirm", trial, s)]
-
-    def used_seeds(self) -> tuple[int, ...]:
-        """The fresh seeds whose baseline has begun."""
-        return tuple(
-            seed
-            for seed in self.config.fresh_seeds
-            if self.record("baseline", "", seed) is not None
-        )
-
     def spared(self) -> int:
         """How many controls are known by now not to be trained."""
         return sum(
@@ -193,66 +120,75 @@ class Confirmation:
 
     # What is compared.
 
-    def samples(
-        self, metric: str, of: Role = "confirm", against: Role = "baseline"
-    ) -> dict[str, Paired]:
-        """Trial → its paired differences in a metric, over the seeds on which both have ended."""
-        return {trial: self._sample(trial, metric, of, against) for trial in self.config.trials}
+    @property
+    def judge(self) -> Judge:
+        higher = METRICS[self.decide_by] == "max"
+        return judge_of(self.config, margin=self.margin, higher_is_better=higher)
 
-    def _sample(self, trial: str, metric: str, of: Role, against: Role) -> Paired:
-        def over(role: Role, seed: int) -> bool:
-            if self._ended(role, trial if role != "baseline" else "", seed):
-                return True
-            # What can't be trained any more counts as failed.
-            return role == "confirm" and self._failed("baseline", "", seed)
+    def verdicts(self) -> dict[str, Judgement]:
+        """Trial → what is said of it beside its baseline."""
+        return self.judged()
 
-        seeds = [s for s in self.config.fresh_seeds if over(of, s) and over(against, s)]
-        return pair(
-            {seed: self.value(of, trial, seed, metric) for seed in seeds},
-            {seed: self.value(against, trial, seed, metric) for seed in seeds},
-        )
+    def judged(self, of: Role = "confirm", against: Role = "baseline") -> dict[str, Judgement]:
+        """Trial → what is said of one of its roles beside another, in the deciding metric.
 
-    def _failed(self, role: Role, trial: str, seed: int) -> bool:
-        return self._ended(role, trial, seed) and self.complete(role, trial, seed) is None
-
-    def value(self, role: Role, trial: str, seed: int, metric: str) -> float | None:
-        """A metric on a seed, of several placebos the mean; None where one lacks a finite number.
-
-        A placebo that failed is not left out of the mean: the others might owe their place to it.
+        Only the trials beside their baselines decide how many seeds there are.
         """
-        values = []
-        for record in self.records(role, "" if role == "baseline" else trial, seed):
-            complete = record is not None and record.state == "complete"
-            value = record.values.get(metric) if record is not None and complete else None
-            if value is None or not math.isfinite(value):
-                return None
-            values.append(value)
-        return math.fsum(values) / len(values)
+        control = (of, against) != ("confirm", "baseline")
+        family = self._family(of, against, whole=control and self.finished)
+        return self.judge.judge(family, control=control)
 
-    def verdicts(self) -> dict[str, Comparison]:
-        """Trial → how it compares with its baseline in the deciding metric."""
-        return self.compared(DECIDING)
+    def evidence(self, trial: str) -> Evidence:
+        """What a trial's seeds gave beside its baseline's."""
+        return self._family("confirm", "baseline", whole=False)[trial]
+
+    def _family(self, of: Role, against: Role, *, whole: bool) -> dict[str, Evidence]:
+        def runs(role: Role, trial: str) -> Runs:
+            return lambda seed: self.records(role, trial if role != "baseline" else "", seed)
+
+        return {
+            trial: evidence_of(
+                sample,
+                runs(of, trial),
+                runs(against, trial),
+                images=self.validation_images,
+                whole=whole,
+            )
+            for trial, sample in self.comparable(self.decide_by, of, against).items()
+        }
 
     def compared(
         self, metric: str, of: Role = "confirm", against: Role = "baseline"
     ) -> dict[str, Comparison]:
-        """Trial → how it compares in a metric, Holm-corrected over the trials.
+        """Trial → how it compares in a metric: figures, Holm-corrected over the trials."""
+        deciding = (metric, of, against) == (self.decide_by, "confirm", "baseline")
+        return compare(
+            self.comparable(metric, of, against),
+            higher_is_better=METRICS[metric] == "max",
+            design=self.config.earlier_design if deciding else None,
+        )
 
-        A sequential design decides the deciding metric against the baseline, nothing else. A trial
-        is not compared with a control that it can't have, and none with clocks where there are
-        none.
+    def comparable(self, metric: str, of: Role, against: Role) -> dict[str, Paired]:
+        """The samples of those trials that have both roles.
+
+        A trial is not compared with a control that it can't have, and none with clocks where there
+        are none.
         """
-        deciding = (metric, of, against) == (DECIDING, "confirm", "baseline")
         if "clock" in (of, against) and not self.config.clock:
             return {}
         samples = self.samples(metric, of, against)
         for role in {of, against} & set(CONTROLS):
             samples = {t: s for t, s in samples.items() if not self.has_no(role, t)}
-        return compare(
-            samples,
-            higher_is_better=METRICS[metric] == "max",
-            design=self.config.design if deciding else None,
+        return samples
+
+    def pairing_gain(self, trial: str) -> PairingGain:
+        """What pairing a trial with its baseline by seed was worth, in the deciding metric."""
+        seeds = self.samples(self.decide_by)[trial].seeds
+        own, reference = (
+            {seed: self.value(role, trial, seed, self.decide_by) for seed in seeds}
+            for role in ("confirm", "baseline")
         )
+        return pairing_gain(own, reference)
 
     @cached_property
     def promised(self) -> dict[str, TrialSummary]:
@@ -264,11 +200,6 @@ class Confirmation:
 
     def failed(self) -> list[TrialRecord]:
         return [record for record in self.state.trials.values() if record.state == "failed"]
-
-
-def run_config(record: TrialRecord) -> TrainConfig:
-    """The configuration that a run was trained with."""
-    return parse_config(TrainConfig, dict(record.config), where=record.key)
 
 
 def load_confirmation(storage: Where, name: str) -> Confirmation:
@@ -312,8 +243,7 @@ def first_noise(configs: Sequence[TrainConfig]) -> int | None:
     return min((max(noise.warmup_epochs, noise.window) for noise in noises), default=None)
 
 
-def by_verdict(confirmation: Confirmation) -> dict[str, Comparison]:
-    """The comparisons in the deciding metric: what is better first."""
-    order = list(Verdict)
+def by_verdict(confirmation: Confirmation) -> dict[str, Judgement]:
+    """What is said of the trials: what is better first."""
     found = confirmation.verdicts()
-    return dict(sorted(found.items(), key=lambda item: order.index(item[1].verdict)))
+    return dict(sorted(found.items(), key=lambda item: item[1].place))

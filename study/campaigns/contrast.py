@@ -7,12 +7,12 @@ tell whether the trial's timing mattered.
 import math
 from dataclasses import dataclass
 
-from study.campaigns.confirm_plan import CONTROLS, DECIDING
-from study.campaigns.confirmation import Confirmation, run_config
+from study.campaigns.confirm_plan import CONTROLS
+from study.campaigns.confirm_runs import run_config
+from study.campaigns.confirmation import Confirmation
 from study.campaigns.dose import DOSE_RATIOS, Doses, overlap, realised_ratio, worst
 from study.campaigns.placebo import own_plan
 from study.records.planned_run import Role
-from study.statistics.comparison import Verdict
 
 MOST_OVERLAP = 0.5
 """Placebos that share more of their trial's noisy epochs, in the mean, say nothing of timing."""
@@ -107,8 +107,8 @@ def objections(confirmation: Confirmation, trial: str) -> dict[Role, str]:
 
 def timing_shown(confirmation: Confirmation, trial: str) -> bool:
     """Whether a trial beats both its controls, and these can tell: when its noise came mattered."""
-    beside = [confirmation.compared(DECIDING, against=role).get(trial) for role in CONTROLS]
-    beats = all(c is not None and c.verdict is Verdict.BETTER for c in beside)
+    beside = [confirmation.judged(against=role).get(trial) for role in CONTROLS]
+    beats = all(found is not None and found.better for found in beside)
     return beats and not objections(confirmation, trial)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds
+from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds, stored_confirmation
 from study.campaigns.resume import resumed
 from study.checks import read_configs
 from study.commands.dispatch import NOISE_STUDY
@@ -19,6 +19,7 @@ from study.presets import (
     with_equal_budgets,
     with_one_cosine,
 )
+from study.records.folder import StudyFolder, storage_of
 from trainables.errors import InputError
 from trainables.settings import merge, nest, parse_config, read_mapping
 
@@ -162,4 +163,9 @@ def _confirm(
     if summary.race_complete is False:
         console.print("nothing is confirmed yet: the race is not over")
         return
+    begun = stored_confirmation(StudyFolder.of(storage_of(config), config.name))
+    if begun is not None and begun.judged == "as_before" and begun.looks and confirm.looks:
+        # The presets of earlier versions had other looks.
+        looks = {"first_look": begun.first_look, "seeds": begun.seeds}
+        confirm = confirm.model_copy(update=looks)
     print_verdicts(console, run_confirm(config, confirm, console=console, fetched=True))

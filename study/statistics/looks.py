@@ -33,6 +33,7 @@ class Evidence:
         baseline_collapsed: likewise the reference.
         without_baseline: seeds whose reference's run was lost, though it did not diverge.
         without_noise: seeds on which the noise never began; None: not known.
+        whole: no further seed will come: a look takes the seeds that there are for its own.
     """
 
     sample: Paired
@@ -40,6 +41,7 @@ class Evidence:
     baseline_collapsed: frozenset[int] = _NONE
     without_baseline: frozenset[int] = _NONE
     without_noise: frozenset[int] | None = None
+    whole: bool = False
 
     def first(self, seeds: int) -> "Evidence":
         """Of the first ``seeds`` seeds alone."""
@@ -50,6 +52,7 @@ class Evidence:
             self.baseline_collapsed & kept,
             self.without_baseline & kept,
             None if self.without_noise is None else self.without_noise & kept,
+            self.whole,
         )
 
     @property
@@ -153,7 +156,10 @@ class _Walk:
 
     def take(self, look: int) -> bool:
         """Take a look; False if it must wait for seeds."""
-        having = {name: len(e.sample.seeds) >= look for name, e in self.family.items()}
+        having = {
+            name: found.whole or len(found.sample.seeds) >= look
+            for name, found in self.family.items()
+        }
         # What was not worth going on with takes part again if it went on nevertheless.
         pending = [
             name
