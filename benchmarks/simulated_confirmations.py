@@ -121,7 +121,8 @@ class Confirmations:
         lost = ~there & ~draws.collapsed[..., :count] & ~draws.baseline_collapsed[..., :count]
         every = Moments.of(values, there)
         noisy = Moments.of(values, there & draws.noisy[..., :count])
-        return every, noisy, (alone | lost).any(axis=2), values
+        tainted: Flags = np.asarray((alone | lost).any(axis=2))
+        return every, noisy, tainted, values
 
     def _look(self, index: int, look: int) -> None:
         every, noisy, tainted, values = self._first(look)
@@ -180,14 +181,16 @@ class Confirmations:
         return rejected
 
     def _futile(self, look: int, every: Moments, noisy: Moments, tainted: Flags) -> Flags:
-        m, end = every.mean.shape[1], self.design.planned
+        later = next(other for other in self.design.looks if other > look)
         below = np.where(
             every.equal, every.mean <= 0, every.t() <= futility_bounds(self.design.looks)[look]
         )
-        quantile = stats.t.isf(self.design.equivalence_share(m), end - 1)
-        reach = np.abs(noisy.mean) + quantile * noisy.std / np.sqrt(end) < self.margin
+        level = self.levels.equivalence[-1, self.design.looks.index(later)]
+        half_width = stats.t.isf(level, later - 1) * noisy.std / np.sqrt(later)
+        reach = np.abs(noisy.mean) + half_width < self.margin
         hold = reach & (noisy.n >= 2) & ~every.equal
-        return tainted | (below & ~hold)
+        futile: Flags = tainted | (below & ~hold)
+        return futile
 
     def _late(self, count: int) -> None:
         every, noisy, tainted, _ = self._first(count)
@@ -207,7 +210,9 @@ class Confirmations:
 
     def _collapses(self) -> None:
         draws = self.draws
-        used = np.arange(draws.values.shape[2]) < self.seeds[..., None]
+        used = np.arange(draws.values.shape[2]) < np.minimum(
+            self.seeds[..., None], self.design.planned
+        )
         alone = (draws.collapsed & ~draws.baseline_collapsed & used).sum(axis=2)
         other = (draws.baseline_collapsed & ~draws.collapsed & used).sum(axis=2)
         p_values = stats.binom.sf(alone - 1, alone + other, 0.5)

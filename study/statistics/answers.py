@@ -59,7 +59,8 @@ class Ruling:
             equivalent one, too. None if no difference is shown.
         median, worst: of the differences; worst is the least gain, at ``worst_seed``.
         collapse_bound: 95 % upper bound of the configuration's rate of collapse; None without runs.
-        collapse_p: one-sided, that it collapses more often than the baseline; Holm-adjusted.
+        collapse_p: one-sided, that it collapses more often than the baseline, within the planned
+            seeds; Holm-adjusted.
         family: configurations in the family.
         more_seeds: how many would show a difference of the size seen; of an undecided one alone.
         seeds_wanted: seeds that it is to have, in all, for the next look or as it is.
@@ -157,7 +158,7 @@ def decisions(
     if not margin > 0:
         raise InputError(f"margin = {margin}: must be above 0")
     courses = follow(family, design, margin=margin, higher_is_better=higher_is_better)
-    collapses = _collapse_p_values(family)
+    collapses = _collapse_p_values(family, design.planned)
     reached = {}
     for name, course in courses.items():
         p_value = collapses[name]
@@ -205,13 +206,13 @@ def _why_equivalent(evidence: Evidence) -> Ground:
     return Ground.ALL_ZERO if began else Ground.NO_NOISE
 
 
-def _collapse_p_values(family: Mapping[str, Evidence]) -> dict[str, float]:
-    p_values = [
-        collapse_test(
-            len(evidence.collapsed_alone), len(evidence.baseline_collapsed - evidence.collapsed)
-        )
-        for evidence in family.values()
-    ]
+def _collapse_p_values(family: Mapping[str, Evidence], planned: int) -> dict[str, float]:
+    """Of the planned seeds alone: the test is made for one look."""
+    p_values = []
+    for evidence in family.values():
+        seen = evidence.first(planned)
+        other = seen.baseline_collapsed - seen.collapsed
+        p_values.append(collapse_test(len(seen.collapsed_alone), len(other)))
     return dict(zip(family, holm(p_values), strict=True))
 
 
