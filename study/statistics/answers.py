@@ -59,7 +59,8 @@ class Ruling:
             equivalent one, too. None if no difference is shown.
         median, worst: of the differences; worst is the least gain, at ``worst_seed``.
         collapse_bound: 95 % upper bound of the configuration's rate of collapse; None without runs.
-        collapse_p: one-sided, that it collapses more often than the baseline; Holm-adjusted.
+        collapse_p: one-sided, that it collapses more often than the baseline, within the planned
+            seeds; Holm-adjusted.
         family: configurations in the family.
         more_seeds: how many would show a difference of the size seen; of an undecided one alone.
         seeds_wanted: seeds that it is to have, in all, for the next look or as it is.
@@ -102,42 +103,69 @@ def rule(
     ``margin``: differences up to it, in the metric's unit and either way, are not worth having. A
     pure function of the data: asked again after an interruption it repeats its answers.
     """
-    if not margin > 0:
-        raise InputError(f"margin = {margin}: must be above 0")
-    courses = follow(family, design, margin=margin, higher_is_better=higher_is_better)
-    collapses = _collapse_p_values(family)
-    open_tests = max(1, sum(course.different is None for course in courses.values()))
+    reached = decisions(family, design, margin=margin, higher_is_better=higher_is_better)
+    open_tests = max(1, sum(how.course.different is None for how in reached.values()))
     rulings = {}
     for name, evidence in family.items():
-        course = courses[name]
-        answer, ground = _answer(evidence, course, design, collapses[name], higher_is_better)
-        seeds_wanted = _seeds_wanted(course, design)
+        how = reached[name]
         found = estimate(evidence.sample.complete, alpha=design.alpha, resamples=resamples)
         worst_seed = _worst_seed(evidence, higher_is_better)
-        withheld = ground is Ground.SEEDS_ADDED
-        undecided = answer is Answer.UNDECIDED and not withheld
+        withheld = how.ground is Ground.SEEDS_ADDED
+        more_seeds = None
+        if how.answer is Answer.UNDECIDED and not withheld:
+            more_seeds = seeds_range(found, design.share(open_tests), how.seeds_wanted)
         rulings[name] = Ruling(
-            answer=answer,
-            ground=ground,
+            answer=how.answer,
+            ground=how.ground,
             evidence=evidence,
             estimate=found,
-            course=course,
-            higher=None if withheld else course.different,
+            course=how.course,
+            higher=None if withheld else how.course.different,
             median=statistics.median(evidence.sample.complete) if found.n else None,
             worst=None if worst_seed is None else _by_seed(evidence)[worst_seed],
             worst_seed=worst_seed,
             collapse_bound=_collapse_bound(evidence),
-            collapse_p=collapses[name],
+            collapse_p=how.collapse_p,
             family=len(family),
             margin=margin,
             higher_is_better=higher_is_better,
             design=design,
-            more_seeds=(
-                seeds_range(found, design.share(open_tests), seeds_wanted) if undecided else None
-            ),
-            seeds_wanted=seeds_wanted,
+            more_seeds=more_seeds,
+            seeds_wanted=how.seeds_wanted,
         )
     return rulings
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A ruling without its figures; the fields are those of ``Ruling``."""
+
+    answer: Answer
+    ground: Ground
+    course: Course
+    collapse_p: float
+    seeds_wanted: int
+
+
+def decisions(
+    family: Mapping[str, Evidence],
+    design: ConfirmationDesign,
+    *,
+    margin: float,
+    higher_is_better: bool,
+) -> dict[str, Decision]:
+    """What ``rule`` answers, without what is only shown beside: to know which seeds to train."""
+    if not margin > 0:
+        raise InputError(f"margin = {margin}: must be above 0")
+    courses = follow(family, design, margin=margin, higher_is_better=higher_is_better)
+    collapses = _collapse_p_values(family, design.planned)
+    reached = {}
+    for name, course in courses.items():
+        p_value = collapses[name]
+        answer, ground = _answer(family[name], course, design, p_value, higher_is_better)
+        wanted = _seeds_wanted(course, design)
+        reached[name] = Decision(answer, ground, course, p_value, wanted)
+    return reached
 
 
 def _answer(
@@ -178,13 +206,13 @@ def _why_equivalent(evidence: Evidence) -> Ground:
     return Ground.ALL_ZERO if began else Ground.NO_NOISE
 
 
-def _collapse_p_values(family: Mapping[str, Evidence]) -> dict[str, float]:
-    p_values = [
-        collapse_test(
-            len(evidence.collapsed_alone), len(evidence.baseline_collapsed - evidence.collapsed)
-        )
-        for evidence in family.values()
-    ]
+def _collapse_p_values(family: Mapping[str, Evidence], planned: int) -> dict[str, float]:
+    """Of the planned seeds alone: the test is made for one look."""
+    p_values = []
+    for evidence in family.values():
+        seen = evidence.first(planned)
+        other = seen.baseline_collapsed - seen.collapsed
+        p_values.append(collapse_test(len(seen.collapsed_alone), len(other)))
     return dict(zip(family, holm(p_values), strict=True))
 
 

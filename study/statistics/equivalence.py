@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
-from study.statistics.estimate import Interval, estimate, t_test
+from study.statistics.estimate import Interval, estimate, mean_and_std, t_test
 
 
 def one_sided(differences: Sequence[float], bound: float) -> float:
@@ -38,8 +38,9 @@ def equivalence_interval(differences: Sequence[float], level: float) -> Interval
 
 def within_reach(differences: Sequence[float], margin: float, seeds: int, level: float) -> bool:
     """Whether ``equivalence_test`` passes after ``seeds`` seeds if mean and spread stay as seen."""
-    found = estimate(differences, resamples=0)
-    if found.mean is None or found.std is None:
+    found = mean_and_std(differences)
+    if found is None:
         return False
-    half_width = float(stats.t.isf(level, seeds - 1)) * found.std / seeds**0.5
-    return abs(found.mean) + half_width < margin
+    mean, std = found
+    half_width = -float(special.stdtrit(seeds - 1, level)) * std / seeds**0.5
+    return abs(mean) + half_width < margin

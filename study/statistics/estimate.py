@@ -134,7 +134,23 @@ def t_test(differences: Sequence[float]) -> float | None:
     if len(differences) < 2:
         return None
     values, _ = scaled(differences)
-    return _equal_p(values) if _all_equal(values) else float(stats.ttest_1samp(values, 0.0).pvalue)
+    if _all_equal(values):
+        return _equal_p(values)
+    # A tenth of the time of scipy's ttest_1samp, for the many looks of a simulation.
+    return float(2 * special.stdtr(len(values) - 1, -abs(_t(values))))
+
+
+def _t(values: Values) -> float:
+    return float(values.mean() / (values.std(ddof=1) / math.sqrt(len(values))))
+
+
+def mean_and_std(differences: Sequence[float]) -> tuple[float, float] | None:
+    """``Estimate.mean`` and ``Estimate.std`` alone; None for n < 2."""
+    if len(differences) < 2:
+        return None
+    values, unit = scaled(differences)
+    std = 0.0 if _all_equal(values) else float(values.std(ddof=1)) * unit
+    return float(values.mean()) * unit, std
 
 
 def _equal_p(values: Values) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from study.statistics.anytime import anytime_evidence
 from study.statistics.design import ConfirmationDesign
 from study.statistics.equivalence import equivalence_test, within_reach
-from study.statistics.estimate import estimate, t_test
+from study.statistics.estimate import mean_and_std, t_test
 from study.statistics.futility import futility_bounds
 from study.statistics.paired import Paired
 from study.statistics.sequential import or_one
@@ -245,14 +245,16 @@ class _Walk:
     def _futile(self, look: int, evidence: Evidence) -> bool:
         if evidence.tainted:
             return True
-        found = estimate(evidence.sample.complete, resamples=0)
-        if found.mean is None or not found.std:
+        values = evidence.sample.complete
+        found = mean_and_std(values)
+        if found is None or found[1] == 0:
             return self._gain(evidence) <= 0
-        gain = abs(found.mean) if self._gain(evidence) > 0 else -abs(found.mean)
-        if gain * found.n**0.5 / found.std > futility_bounds(self.design.looks)[look]:
+        gain = found[0] if self.higher_is_better else -found[0]
+        if gain * len(values) ** 0.5 / found[1] > futility_bounds(self.design.looks)[look]:
             return False
-        end, share = self.design.planned, self.design.equivalence_share(len(self.family))
-        return not within_reach(evidence.with_noise, self.margin, end, share)
+        later = next(other for other in self.design.looks if other > look)
+        level = self.design.equivalence_level(later, len(self.family))
+        return not within_reach(evidence.with_noise, self.margin, later, level)
 
     def go_on(self, name: str) -> None:
         """Test beyond the planned end, seed by seed, at the share of the error set aside."""
