@@ -28,6 +28,7 @@ from study.campaigns.contrast import contrast_of, timing_shown
 from study.campaigns.verdicts import Judgement
 from study.records.planned_run import Role
 from study.records.values import by_objective
+from study.statistics.answers import collapse_bound, worst_seed
 from study.statistics.comparison import Comparison, WinnersCurse, winners_curse
 from study.statistics.estimate import ALPHA, Interval, estimate
 from trainables.metrics import OBJECTIVES
@@ -114,7 +115,8 @@ def _answer(confirmation: Confirmation, trial: str, said: Judgement) -> dict[str
     evidence, ruling = confirmation.evidence(trial), said.ruling
     found = estimate(evidence.sample.complete, resamples=0)
     higher = METRICS[confirmation.decide_by] == "max"
-    worst = evidence.worst(higher_is_better=higher)
+    worst = worst_seed(evidence, higher)
+    by_seed = dict(zip(evidence.sample.seeds, evidence.sample.differences, strict=True))
     more = None if ruling is None else ruling.more_seeds
     return {
         "verdict": said.word,
@@ -123,11 +125,11 @@ def _answer(confirmation: Confirmation, trial: str, said: Judgement) -> dict[str
         "mean_difference": found.mean,
         "interval": _bounds(found.t_interval),
         "median": stats.median(evidence.sample.complete) if found.n else None,
-        "worst": None if worst is None else worst[1],
-        "worst_seed": None if worst is None else worst[0],
+        "worst": None if worst is None else by_seed[worst],
+        "worst_seed": worst,
         "collapsed": tuple(sorted(evidence.collapsed)),
         "baseline_collapsed": tuple(sorted(evidence.baseline_collapsed)),
-        "collapse_bound": evidence.collapse_bound,
+        "collapse_bound": collapse_bound(evidence),
         "seeds_without_noise": tuple(sorted(evidence.without_noise or ())),
         "more_seeds": more
         and SeedsNeeded(fewest=more.fewest, most=more.most, sentence=more.sentence()),
@@ -149,7 +151,9 @@ def _rows(
     confirmation: Confirmation, comparisons: dict[str, Comparison], said: Judgement | None
 ) -> dict[str, MetricComparison]:
     return {
-        metric: _row(confirmation, metric, found, said if metric == confirmation.decide_by else None)
+        metric: _row(
+            confirmation, metric, found, said if metric == confirmation.decide_by else None
+        )
         for metric, found in comparisons.items()
     }
 

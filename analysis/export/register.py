@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from analysis.export.tracking import find_runs, tracking_uri
 from analysis.reading import StudyView
 from analysis.report.figures import better_by
-from study.campaigns.confirm_plan import DECIDING
+from study.campaigns.confirm_plan import METRICS
 from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.records.planned_run import baseline_key
-from study.statistics.comparison import Verdict
 from trainables.checkpoint import CheckpointError, load_state
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
@@ -55,22 +54,22 @@ def find_winner(view: StudyView) -> Winner:
 
 
 def _confirmed(found: Confirmation) -> Winner | None:
-    order = list(Verdict)
-    known = [(t, c) for t, c in found.verdicts().items() if c.estimate.mean is not None]
-    if not known:
+    judged = [(trial, said) for trial, said in found.verdicts().items() if said.n]
+    if not judged:
         return None
-    key, best = min(
-        known, key=lambda item: (order.index(item[1].verdict), -(item[1].estimate.mean or 0.0))
-    )
-    tests = [found.value("confirm", key, s, DECIDING) for s in found.config.fresh_seeds]
+    samples = found.samples(found.decide_by)
+    gains = {trial: stats.fmean(samples[trial].complete) for trial, _ in judged}
+    sign = 1 if METRICS[found.decide_by] == "max" else -1
+    key, best = min(judged, key=lambda item: (item[1].place, -sign * gains[item[0]]))
+    tests = [found.value("confirm", key, s, found.decide_by) for s in found.config.fresh_seeds]
     values = [value for value in tests if value is not None]
     metrics = {
-        f"confirmed_{DECIDING}": stats.fmean(values),
-        f"confirmed_{DECIDING}_difference": best.estimate.mean or 0.0,
-        "confirmed_seeds": float(best.estimate.n),
+        f"confirmed_{found.decide_by}": stats.fmean(values),
+        f"confirmed_{found.decide_by}_difference": gains[key],
+        "confirmed_seeds": float(best.n),
     }
-    reason = f"confirmed on fresh seeds, {DECIDING} beside the baseline: {best.sentence()}"
-    return Winner(key, best.verdict is Verdict.BETTER, reason, metrics)
+    reason = f"confirmed on fresh seeds, {found.decide_by} beside the baseline: {best.sentence}"
+    return Winner(key, best.better, reason, metrics)
 
 
 def _searched(view: StudyView) -> Winner:

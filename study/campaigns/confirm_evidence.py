@@ -52,4 +52,4 @@ def _collapsed(run: TrialRecord | None, images: int | None) -> bool:
 
 
 def _without_noise(run: TrialRecord | None) -> bool:
-    return run is not None and _complete(run) and run.first_injection_epoch is None
+    return run is not None and _complete(run) and not any(row.injected for row in run.history)

@@ -142,7 +142,8 @@ def clock(room: Room) -> Finding:
     beside = {role: _beside(confirmed, role) for role in ("placebo", "clock")}
     claimed = timing_shown(confirmed, trial)
     return Finding(
-        f"{confirmed.decide_by}: {beside['placebo']} beside its placebo, {beside['clock']} beside its clock; "
+        f"{confirmed.decide_by}: {beside['placebo']} beside its placebo, {beside['clock']} beside "
+        f"its clock; "
         f"its timing is {'' if claimed else 'not '}claimed to matter",
         passed=not claimed,
     )

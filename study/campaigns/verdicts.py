@@ -10,7 +10,7 @@ from typing import Protocol
 
 from study.campaigns.confirm_plan import ConfirmConfig
 from study.statistics.answer_words import sentence
-from study.statistics.answers import Answer, Ruling, rule
+from study.statistics.answers import Answer, Ruling, decisions, rule
 from study.statistics.comparison import Verdict, compare
 from study.statistics.design import ConfirmationDesign
 from study.statistics.looks import Evidence
@@ -33,6 +33,7 @@ class Judgement:
         place: orders configurations, what is better first.
         level: what the p-value of the difference was held against; None before the first look.
         decided_at: seeds at the look that decided, in a sequential design.
+        n: seeds with a difference.
         ruling: None in confirmations begun by earlier versions.
     """
 
@@ -42,6 +43,7 @@ class Judgement:
     place: int
     level: float | None
     decided_at: int | None
+    n: int
     ruling: Ruling | None = None
 
     @property
@@ -82,12 +84,22 @@ class ByAnswers:
     higher_is_better: bool
 
     def seeds_wanted(self, family: Family) -> dict[str, int]:
-        return {name: found.seeds_wanted for name, found in self._rule(family, self.design).items()}
+        reached = decisions(
+            family, self.design, margin=self.margin, higher_is_better=self.higher_is_better
+        )
+        return {name: how.seeds_wanted for name, how in reached.items()}
 
     def judge(self, family: Family, *, control: bool) -> dict[str, Judgement]:
         design = self.design
         if control:
             design = replace(design, looks=design.looks[-1:], futility=False)
+        rulings = rule(
+            family,
+            design,
+            margin=self.margin,
+            higher_is_better=self.higher_is_better,
+            resamples=0,
+        )
         return {
             name: Judgement(
                 word=str(found.answer),
@@ -96,19 +108,11 @@ class ByAnswers:
                 place=_BEST_FIRST.index(found.answer),
                 level=found.course.level,
                 decided_at=found.course.seeds if found.course.decided and not control else None,
+                n=found.estimate.n,
                 ruling=found,
             )
-            for name, found in self._rule(family, design).items()
+            for name, found in rulings.items()
         }
-
-    def _rule(self, family: Family, design: ConfirmationDesign) -> dict[str, Ruling]:
-        return rule(
-            family,
-            design,
-            margin=self.margin,
-            higher_is_better=self.higher_is_better,
-            resamples=0,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,7 @@ class AsBegun:
                 place=list(Verdict).index(comparison.verdict),
                 level=comparison.level,
                 decided_at=comparison.decided_at,
+                n=comparison.estimate.n,
             )
             for name, comparison in found.items()
         }

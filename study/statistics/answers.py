@@ -109,7 +109,7 @@ def rule(
     for name, evidence in family.items():
         how = reached[name]
         found = estimate(evidence.sample.complete, alpha=design.alpha, resamples=resamples)
-        worst_seed = _worst_seed(evidence, higher_is_better)
+        worst = worst_seed(evidence, higher_is_better)
         withheld = how.ground is Ground.SEEDS_ADDED
         more_seeds = None
         if how.answer is Answer.UNDECIDED and not withheld:
@@ -122,9 +122,9 @@ def rule(
             course=how.course,
             higher=None if withheld else how.course.different,
             median=statistics.median(evidence.sample.complete) if found.n else None,
-            worst=None if worst_seed is None else _by_seed(evidence)[worst_seed],
-            worst_seed=worst_seed,
-            collapse_bound=_collapse_bound(evidence),
+            worst=None if worst is None else _by_seed(evidence)[worst],
+            worst_seed=worst,
+            collapse_bound=collapse_bound(evidence),
             collapse_p=how.collapse_p,
             family=len(family),
             margin=margin,
@@ -216,7 +216,8 @@ def _collapse_p_values(family: Mapping[str, Evidence], planned: int) -> dict[str
     return dict(zip(family, holm(p_values), strict=True))
 
 
-def _collapse_bound(evidence: Evidence) -> float | None:
+def collapse_bound(evidence: Evidence) -> float | None:
+    """95 % upper bound of a configuration's rate of collapse; None without runs."""
     lost = {*evidence.lost, *evidence.without_baseline}
     n = len(evidence.sample.seeds) - len(lost)
     return rate_bound(len(evidence.collapsed), n) if n else None
@@ -235,7 +236,8 @@ def _by_seed(evidence: Evidence) -> dict[int, float]:
     return {seed: value for seed, value in pairs if value is not None}
 
 
-def _worst_seed(evidence: Evidence, higher_is_better: bool) -> int | None:
+def worst_seed(evidence: Evidence, higher_is_better: bool) -> int | None:
+    """The seed of the least gain."""
     values = _by_seed(evidence)
     if not values:
         return None
