@@ -58,7 +58,7 @@ _BCA = Column("95 % BCa", lambda row: _interval(row.bca_interval))
 _P_T = Column("p (t)", lambda row: _p(row.p_t))
 _HOLM = Column("Holm", lambda row: _p(row.p_t_holm))
 _D = Column("d", lambda row: number(row.cohens_d, "+.2f"))
-_VERDICT = Column("verdict", lambda row: row.verdict)
+_VERDICT = Column("verdict", lambda row: or_dash(row.verdict))
 
 DIFFERENCES = (_N, _MEAN, _SD, _T, _BCA)
 TESTS = (_P_T, _HOLM, _wilcoxon(" †"), _D, _VERDICT)
@@ -90,9 +90,10 @@ BASELINE = (_N, Column("mean", lambda row: number(row.mean)), _SD)
 
 def legend(report: ConfirmReport) -> Iterator[str]:
     yield (
-        f"The verdict rests on {report.deciding}: a paired t test, Holm-corrected over "
+        f"The verdict rests on {report.decide_by} alone: a paired t test, Holm-corrected over "
         f"{len(report.trials)} configurations, at {report.alpha:g}. Losses and the gap are better "
-        "when lower."
+        "when lower. Test figures are those of the weights with the best validation accuracy, "
+        "final ones those of the last epoch."
     )
     yield (
         f"Wilcoxon: signed-rank test ({CANNOT_REJECT}: so few differences can give no p below the "

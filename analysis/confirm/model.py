@@ -17,7 +17,8 @@ class MetricComparison(ResultPart):
         wilcoxon_can_reject: whether so few seeds could have given a significant one at all.
         cohens_d, hedges_g: effect sizes of paired differences (d_z), the second without bias.
         level: what ``p_t`` was held against.
-        verdict: in words; ``sentence`` gives its reasons.
+        verdict: in words; ``sentence`` gives its reasons. Both None but for the metric that
+            decides: a word for each of ten metrics would often be a false one.
         seeds_needed, more_seeds: in all, and besides these, to show a difference of the size seen.
         decided_at: seeds at the look that decided, in a sequential design.
         differences: by seed; None where a run failed.
@@ -38,12 +39,12 @@ class MetricComparison(ResultPart):
     cohens_d: float | None
     hedges_g: float | None
     level: float
-    verdict: str
+    verdict: str | None
     seeds_needed: int | None
     more_seeds: int | None
     decided_at: int | None
     differences: dict[str, float | None]
-    sentence: str
+    sentence: str | None
 
 
 class SearchScore(ResultPart):
@@ -106,7 +107,8 @@ class ConfirmReport(ResultPart):
     """``confirm.json``.
 
     Attributes:
-        deciding: the metric that the verdicts rest on.
+        decide_by: the metric that the verdicts rest on; ``deciding``, its name in earlier versions.
+        margin: the smallest difference worth having in it.
         alpha: error level of each family of comparisons.
         seeds: the fresh seeds used so far.
         looks: numbers of seeds at which a sequential design looks; None: all seeds at once.
@@ -118,7 +120,9 @@ class ConfirmReport(ResultPart):
     """
 
     study: str
+    decide_by: str
     deciding: str
+    margin: float
     alpha: float
     seeds: tuple[int, ...]
     looks: tuple[int, ...] | None

@@ -2,7 +2,7 @@
 
 Five comparisons of each configuration, over the fresh seeds: with the baseline, and of each of its
 controls, the placebo and the clock, with the baseline and with the configuration. The verdict rests
-on the first, in test accuracy; what is said of timing on those with the controls.
+on the first, in the metric that decides; what is said of timing on those with the controls.
 """
 
 import statistics as stats
@@ -16,13 +16,12 @@ from analysis.confirm.model import (
     SearchScore,
 )
 from analysis.confirm.words import answer_sentences, footnotes, missing_runs_text
-from study.campaigns.confirm_plan import DECIDING, METRICS
 from study.campaigns.confirmation import Confirmation
 from study.records.planned_run import Role
 from study.records.values import by_objective
 from study.statistics.comparison import Comparison, WinnersCurse, winners_curse
 from study.statistics.estimate import ALPHA, Interval
-from trainables.metrics import OBJECTIVES
+from trainables.metrics import METRICS
 
 _COMPARED: dict[str, tuple[Role, Role]] = {
     "against_baseline": ("confirm", "baseline"),
@@ -35,8 +34,9 @@ _COMPARED: dict[str, tuple[Role, Role]] = {
 
 
 def confirm_report(confirmation: Confirmation) -> ConfirmReport:
+    metrics, decide_by = confirmation.metrics, confirmation.decide_by
     families = {
-        field: {metric: confirmation.compared(metric, *roles) for metric in METRICS}
+        field: {metric: confirmation.compared(metric, *roles) for metric in metrics}
         for field, roles in _COMPARED.items()
     }
     fresh = confirmation.config.fresh_seeds
@@ -51,7 +51,7 @@ def confirm_report(confirmation: Confirmation) -> ConfirmReport:
             rank=ranks[trial],
             overrides=dict(confirmation.search.trials[trial].overrides),
             own_clock=confirmation.own_clock(trial),
-            **{field: _rows(way) for field, way in ways.items()},
+            **{field: _rows(way, decide_by) for field, way in ways.items()},
             search=search,
             sentences=tuple(answer_sentences(trial, confirmation, ways, search, promised)),
         )
@@ -59,12 +59,14 @@ def confirm_report(confirmation: Confirmation) -> ConfirmReport:
     design = confirmation.config.design
     return ConfirmReport(
         study=confirmation.study.name,
-        deciding=DECIDING,
+        decide_by=decide_by,
+        deciding=decide_by,
+        margin=confirmation.margin.value,
         alpha=ALPHA,
         seeds=tuple(used),
         looks=design.looks if design else None,
         finished=confirmation.finished,
-        baseline={metric: _baseline(confirmation, metric, used) for metric in METRICS},
+        baseline={metric: _baseline(confirmation, metric, used) for metric in metrics},
         trials=tuple(confirmed(trial) for trial in confirmation.config.trials),
         missing=tuple(missing_runs_text(confirmation)),
         notes=tuple(footnotes(confirmation)),
@@ -79,16 +81,19 @@ def _of(trial: str, family: _Family) -> dict[str, Comparison]:
     return {metric: trials[trial] for metric, trials in family.items() if trial in trials}
 
 
-def _rows(comparisons: dict[str, Comparison]) -> dict[str, MetricComparison]:
-    return {metric: _row(metric, comparison) for metric, comparison in comparisons.items()}
+def _rows(comparisons: dict[str, Comparison], decide_by: str) -> dict[str, MetricComparison]:
+    return {
+        metric: _row(metric, comparison, decides=metric == decide_by)
+        for metric, comparison in comparisons.items()
+    }
 
 
-def _row(metric: str, comparison: Comparison) -> MetricComparison:
+def _row(metric: str, comparison: Comparison, *, decides: bool) -> MetricComparison:
     estimate, sample = comparison.estimate, comparison.sample
     by_seed = zip(sample.seeds, sample.differences, strict=True)
     return MetricComparison(
         metric=metric,
-        better="higher" if METRICS[metric] == "max" else "lower",
+        better="higher" if METRICS[metric].mode == "max" else "lower",
         n=estimate.n,
         mean_difference=estimate.mean,
         std=estimate.std,
@@ -102,12 +107,12 @@ def _row(metric: str, comparison: Comparison) -> MetricComparison:
         cohens_d=estimate.effect_size,
         hedges_g=estimate.hedges_g,
         level=comparison.level,
-        verdict=str(comparison.verdict),
+        verdict=str(comparison.verdict) if decides else None,
         seeds_needed=comparison.seeds_needed,
         more_seeds=comparison.more_seeds,
         decided_at=comparison.decided_at,
         differences={str(seed): value for seed, value in by_seed},
-        sentence=comparison.sentence(),
+        sentence=comparison.sentence() if decides else None,
     )
 
 
@@ -135,7 +140,7 @@ def _search_score(
     confirmed = against_baseline[metric][trial].estimate
     curse = None
     if score is not None and difference is not None:
-        higher = OBJECTIVES[metric] == "max"
+        higher = METRICS[metric].mode == "max"
         curse = winners_curse(score, difference, confirmed, higher_is_better=higher)
     row = SearchScore(
         metric=metric,

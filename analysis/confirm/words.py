@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 
 from analysis.confirm.model import SearchScore
-from study.campaigns.confirm_plan import CONTROLS, DECIDING, ROLES
+from study.campaigns.confirm_plan import CONTROLS, ROLES
 from study.campaigns.confirmation import Confirmation
 from study.records.planned_run import Role
 from study.records.summary import study_notes
 from study.statistics.comparison import Comparison, Verdict, WinnersCurse
+from trainables.metrics import METRICS
 
 _NOISE_OF: dict[Role, str] = {
     "placebo": "the same noise at random epochs",
@@ -24,8 +25,9 @@ def answer_sentences(
     curse: WinnersCurse | None,
 ) -> Iterator[str]:
     """``ways``: the fields of ``ConfirmedTrial`` that compare → comparisons by metric."""
-    metric = DECIDING.replace("_", " ")
-    decisive = {field: way[DECIDING] for field, way in ways.items() if way}
+    decide_by = confirmation.decide_by
+    metric = METRICS[decide_by].words
+    decisive = {field: way[decide_by] for field, way in ways.items() if way}
     yield f"{trial}, {metric} beside the baseline: {decisive['against_baseline'].sentence()}."
     if confirmation.has_no_placebo(trial):
         neither = "neither placebo nor clock" if confirmation.config.clock else "no placebo"
@@ -127,9 +129,16 @@ def footnotes(confirmation: Confirmation) -> Iterator[str]:
     yield from study_notes(confirmation.state)
     if confirmation.config.design is not None:
         yield (
-            "The number of seeds was decided by the test accuracy beside the baseline (sequential "
-            "design, alpha spending after Lan and DeMets 1983); the error level holds for that "
-            "comparison, and only roughly for other metrics and for the controls."
+            f"The number of seeds was decided by the {METRICS[confirmation.decide_by].words} "
+            "beside the baseline (sequential design, alpha spending after Lan and DeMets 1983); "
+            "the error level holds for that comparison, and only roughly for other metrics and for "
+            "the controls."
+        )
+    if METRICS[confirmation.decide_by].weights == "best":
+        yield (
+            f"Decided by the {METRICS[confirmation.decide_by].words} of the weights with the best "
+            "validation accuracy, as every study that was begun before --decide-by: it varies more "
+            "between seeds than that of the final weights."
         )
     if not confirmation.config.clock:
         yield (

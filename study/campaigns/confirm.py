@@ -17,8 +17,8 @@ from rich.console import Console
 from search_spaces.registry import get_space
 from study.campaigns.campaign import Campaign, Phase, held, read_images
 from study.campaigns.confirm_plan import (
-    DECIDING,
     STEPS,
+    TEST_IMAGES,
     ConfirmConfig,
     config_file,
     confirm_folder,
@@ -35,6 +35,7 @@ from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
 from trainables.errors import InputError
+from trainables.metrics import METRICS
 
 if TYPE_CHECKING:
     from study.tracking.projector import LedgerProjector
@@ -81,7 +82,7 @@ def run_confirm(
             config=settings,
             session=Session(home, settings, console),
             images=[(study.train, dataset)],
-            objectives=(DECIDING,),
+            objectives=(study.decide_by,),
             asked=asked(study, confirm),
             policy=get_space(study.space).policy,
             begun=Confirmation(folder, study, search, confirm, read_ledger(home.ledger)),
@@ -95,8 +96,8 @@ def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:
     clocks = " and their clocks, which have it from the warm-up's end on" if confirm.clock else ""
     return (
         f"Do {', '.join(confirm.trials)}, the best of {study.name}, beat their baseline "
-        f"on the test set, on fresh seeds ({how}{seeds[0]} to {seeds[-1]})? And do they beat "
-        f"their placebos, which have the same noise at random epochs{clocks}?"
+        f"in {METRICS[study.decide_by].words}, on fresh seeds ({how}{seeds[0]} to {seeds[-1]})? "
+        f"And do they beat their placebos, which have the same noise at random epochs{clocks}?"
     )
 
 
@@ -128,14 +129,15 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
 
     def _standing(self, state: LedgerState) -> str:
         words = []
-        for trial, sample in replace(self.begun, state=state).samples(DECIDING).items():
+        now = replace(self.begun, state=state)
+        for trial, sample in now.samples(now.decide_by).items():
             known = sample.complete
             if known:
                 mean = sum(known) / len(known)
                 words.append(f"{trial} {mean:+.4f} (n = {len(known)})")
         if not words:
             return "no configuration has a finished run beside its baseline yet"
-        return "test accuracy beside the baseline: " + ", ".join(words)
+        return f"{METRICS[now.decide_by].words} beside the baseline: " + ", ".join(words)
 
     def _now(self) -> Confirmation:
         return replace(self.begun, state=self.session.state())
@@ -144,6 +146,8 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         super().put_in_order()
         begun, known = self.begun, self.begun.search.study
         origin = {"confirms": begun.study.name, "confirms_id": known.uid if known else ""}
+        [(_, dataset)] = self.images
+        origin[TEST_IMAGES] = str(len(dataset.test_labels))
         self.session.append(
             NoteEvent(None, origin), ArtifactEvent(None, config_file(begun.folder).name)
         )
@@ -216,7 +220,7 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Confirmation:
         now = self._now()
         verdict = ""  # One of an earlier end does not hold any more.
-        if now.samples(DECIDING) and ended == "complete":
+        if now.samples(now.decide_by) and ended == "complete":
             verdict = "; ".join(f"{t}: {c.verdict}" for t, c in by_verdict(now).items())
         self.session.append(StudyEndEvent(ended, tags={"verdict": verdict}))
         if not self.flush(projector):

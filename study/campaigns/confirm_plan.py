@@ -13,22 +13,10 @@ from study.records.seeds import confirmation_start
 from study.records.summary import TrialSummary, ranked, summarise
 from study.statistics.sequential import SequentialDesign, look_schedule
 from trainables.errors import InputError
-from trainables.metrics import Mode
 from trainables.settings import FrozenConfig, parse_config, read_mapping
 
-DECIDING = "test_accuracy"
-"""The metric that the verdict rests on."""
-
-METRICS: dict[str, Mode] = {
-    "test_accuracy": "max",
-    "best_val_accuracy": "max",
-    "final_val_accuracy": "max",
-    "test_loss": "min",
-    "best_val_loss": "min",
-    "generalization_gap": "min",
-}
-"""What is compared → whether more or less of it is better. Test figures are those of the weights
-with the best validation accuracy."""
+TEST_IMAGES = "test_images"
+"""The tag of a confirmation that says how many images its test set has."""
 
 CONTROLS: tuple[Role, ...] = ("placebo", "clock")
 """The trial's own noise at other epochs: what its timing is held against."""

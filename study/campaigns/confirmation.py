@@ -15,9 +15,8 @@ from typing import Any
 from search_spaces.registry import get_space
 from study.campaigns.confirm_plan import (
     CONTROLS,
-    DECIDING,
-    METRICS,
     ROLES,
+    TEST_IMAGES,
     ConfirmConfig,
     best_trials,
     confirm_folder,
@@ -37,6 +36,7 @@ from study.statistics.paired import Paired, pair
 from study.statistics.sequential import decide
 from trainables.config import TrainConfig
 from trainables.errors import InputError
+from trainables.metrics import METRICS, Margin, effective_margin
 from trainables.noise_config import NoiseConfig
 from trainables.settings import parse_config
 
@@ -50,6 +50,28 @@ class Confirmation:
     search: LedgerState
     config: ConfirmConfig
     state: LedgerState
+
+    @property
+    def decide_by(self) -> str:
+        """The metric that the verdicts rest on, the only one that has any."""
+        return self.study.decide_by
+
+    @property
+    def margin(self) -> Margin:
+        """The smallest difference worth having in it."""
+        known = self.state.study
+        images = known.tags.get(TEST_IMAGES) if known else None
+        return effective_margin(self.decide_by, self.study.margin, int(images) if images else None)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is compared: of the figures on the test set only those that any run has."""
+        recorded = {name for record in self.state.trials.values() for name in record.values}
+        return tuple(
+            name
+            for name, metric in METRICS.items()
+            if metric.weights is None or name in recorded or name == self.decide_by
+        )
 
     def record(self, role: Role, trial: str, seed: int) -> TrialRecord | None:
         """The record of a run; of a clock that is the trial itself, the trial's."""
@@ -73,7 +95,7 @@ class Confirmation:
         design = self.config.design
         if design is None:
             return dict.fromkeys(self.config.trials, seeds)
-        state = decide(self.samples(DECIDING), design)
+        state = decide(self.samples(self.decide_by), design)
         counts = {name: how.seeds for name, how in state.decided.items()}
         last = state.next_seeds or design.looks[-1]
         return {name: seeds[: counts.get(name, last)] for name in self.config.trials}
@@ -192,7 +214,7 @@ class Confirmation:
 
     def verdicts(self) -> dict[str, Comparison]:
         """Trial → how it compares with its baseline in the deciding metric."""
-        return self.compared(DECIDING)
+        return self.compared(self.decide_by)
 
     def compared(
         self, metric: str, of: Role = "confirm", against: Role = "baseline"
@@ -203,7 +225,7 @@ class Confirmation:
         that can have no placebo is compared with no control, and none with clocks where there are
         none.
         """
-        deciding = (metric, of, against) == (DECIDING, "confirm", "baseline")
+        deciding = (metric, of, against) == (self.decide_by, "confirm", "baseline")
         if "clock" in (of, against) and not self.config.clock:
             return {}
         samples = self.samples(metric, of, against)
@@ -211,13 +233,13 @@ class Confirmation:
             samples = {t: s for t, s in samples.items() if not self.has_no_placebo(t)}
         return compare(
             samples,
-            higher_is_better=METRICS[metric] == "max",
+            higher_is_better=METRICS[metric].mode == "max",
             design=self.config.design if deciding else None,
         )
 
     def timing_shown(self, trial: str) -> bool:
         """Whether a trial beats both its controls: when its noise came mattered then."""
-        beside = [self.compared(DECIDING, against=role).get(trial) for role in CONTROLS]
+        beside = [self.compared(self.decide_by, against=role).get(trial) for role in CONTROLS]
         return all(c is not None and c.verdict is Verdict.BETTER for c in beside)
 
     @cached_property

@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from study.campaigns.confirm_plan import DECIDING
 from study.campaigns.confirmation import Confirmation
 from study.campaigns.controls import Control, Finding, Room, Studied
 from study.formats import signed
@@ -102,7 +101,7 @@ def harm(room: Room) -> Finding:
     destroying = [{"noise/policy": "always", "noise/kind": "input", "noise/magnitude": 4.0}]
     studied = room.study("harm", HEALTHY, configs=destroying)
     confirmed = studied.confirmed(5)
-    [(trial, comparison)] = confirmed.compared(DECIDING).items()
+    [(trial, comparison)] = confirmed.verdicts().items()
     return Finding(f"{trial}: {comparison.sentence()}", passed=comparison.verdict is Verdict.WORSE)
 
 
@@ -143,14 +142,15 @@ def clock(room: Room) -> Finding:
     beside = {role: _beside(confirmed, role) for role in ("placebo", "clock")}
     claimed = confirmed.timing_shown(trial)
     return Finding(
-        f"{DECIDING}: {beside['placebo']} beside its placebo, {beside['clock']} beside its clock; "
+        f"{confirmed.decide_by}: {beside['placebo']} beside its placebo, "
+        f"{beside['clock']} beside its clock; "
         f"its timing is {'' if claimed else 'not '}claimed to matter",
         passed=not claimed,
     )
 
 
 def _beside(confirmed: Confirmation, role: Any) -> str:
-    [sample] = confirmed.samples(DECIDING, against=role).values()
+    [sample] = confirmed.samples(confirmed.decide_by, against=role).values()
     return f"{signed(_mean(sample.complete))} (n = {len(sample.complete)})"
 
 

@@ -19,6 +19,7 @@ from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
 from study.records.folder import storage_of
 from study.records.summary import study_notes
+from trainables.metrics import METRICS
 from trainables.settings import parse_config
 
 CONFIRM_SETTINGS = SettingOptions(
@@ -83,7 +84,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def print_verdicts(console: Console, found: Confirmation) -> None:
-    console.print("[bold]test accuracy, beside the baseline of the same seed:[/]")
+    words = METRICS[found.decide_by].words
+    console.print(f"[bold]{words}, beside the baseline of the same seed:[/]")
     for trial, comparison in by_verdict(found).items():
         console.print(f"  {trial} {escape(comparison.sentence())}", soft_wrap=True, highlight=False)
     for record in found.failed():
