@@ -6,7 +6,7 @@ statistics of an epoch are kept as tensors on the device and read once, at its e
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from trainables.epoch_details import (
 )
 from trainables.evaluation import EvalResult, evaluate
 from trainables.lr_schedule import set_learning_rate
-from trainables.metrics import EpochMetrics, is_better
+from trainables.metrics import EpochMetrics, WhichWeights, is_better
 from trainables.models.registry import (
     PretrainedReport,
     build_model,
@@ -191,6 +191,19 @@ class Training:
                 {name: tensor.to(self.device) for name, tensor in state["best_weights"].items()},
             )
         )
+
+
+def weights_of(
+    state: Mapping[str, Any], which: WhichWeights
+) -> tuple[Mapping[str, Tensor], int] | None:
+    """The best or final weights of a ``state_dict``, and the epoch after which they were taken.
+
+    None where there are no best ones: no epoch's statistics were finite.
+    """
+    if which == "final":
+        return state["model"], len(state["history"]) - 1
+    weights, epoch = state["best_weights"], state["best_epoch"]
+    return None if weights is None else (weights, int(epoch))
 
 
 def train_epochs(training: Training, on_step: OnStep | None = None) -> Iterator[EpochMetrics]:

@@ -91,7 +91,8 @@ def legend(report: ConfirmReport) -> Iterator[str]:
     yield (
         f"The verdict rests on {report.decide_by} alone: a paired t test, Holm-corrected over "
         f"{len(report.trials)} configurations, at {report.alpha:g}. Losses and the gap are better "
-        "when lower."
+        "when lower. Test figures are those of the weights with the best validation accuracy, "
+        "final ones those of the last epoch."
     )
     yield (
         f"Wilcoxon: signed-rank test ({CANNOT_REJECT}: so few differences can give no p below the "

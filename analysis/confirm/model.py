@@ -20,7 +20,8 @@ class MetricComparison(ResultPart):
         wilcoxon_can_reject: whether so few seeds could have given a significant one at all.
         cohens_d, hedges_g: effect sizes of paired differences (d_z), the second without bias.
         level: what ``p_t`` was held against.
-        verdict: in words; ``sentence`` gives its reasons. None but for the metric that decides.
+        verdict: in words; ``sentence`` gives its reasons. Both None but for the metric that
+            decides: a word for each of ten metrics would often be a false one.
         seeds_needed, more_seeds: in all, and besides these, to show a difference of the size seen;
             only in confirmations begun by versions that gave one number.
         decided_at: seeds at the look that decided, in a sequential design.

@@ -2,7 +2,7 @@
 
 Five comparisons of each configuration, over the fresh seeds: with the baseline, and of each of its
 controls, the placebo and the clock, with the baseline and with the configuration. The verdict rests
-on the first, in test accuracy; what is said of timing on those with the controls.
+on the first, in the metric that decides; what is said of timing on those with the controls.
 """
 
 import dataclasses
@@ -21,7 +21,6 @@ from analysis.confirm.model import (
     SeedsNeeded,
 )
 from analysis.confirm.words import answer_sentences, footnotes, missing_runs_text, timing_claim
-from study.campaigns.confirm_plan import METRICS
 from study.campaigns.confirm_register import standing
 from study.campaigns.confirmation import Confirmation, by_verdict
 from study.campaigns.contrast import contrast_of, timing_shown
@@ -31,7 +30,7 @@ from study.records.values import by_objective
 from study.statistics.answers import collapse_bound, worst_seed
 from study.statistics.comparison import Comparison, WinnersCurse, winners_curse
 from study.statistics.estimate import ALPHA, Interval, estimate
-from trainables.metrics import OBJECTIVES
+from trainables.metrics import METRICS
 
 _COMPARED: dict[str, tuple[Role, Role]] = {
     "against_baseline": ("confirm", "baseline"),
@@ -44,9 +43,9 @@ _COMPARED: dict[str, tuple[Role, Role]] = {
 
 
 def confirm_report(confirmation: Confirmation) -> ConfirmReport:
-    decide_by = confirmation.decide_by
+    metrics, decide_by = confirmation.metrics, confirmation.decide_by
     families = {
-        field: {metric: confirmation.compared(metric, *roles) for metric in METRICS}
+        field: {metric: confirmation.compared(metric, *roles) for metric in metrics}
         for field, roles in _COMPARED.items()
     }
     used = confirmation.used_seeds()
@@ -78,7 +77,7 @@ def confirm_report(confirmation: Confirmation) -> ConfirmReport:
         study=confirmation.study.name,
         decide_by=decide_by,
         deciding=decide_by,
-        margin=confirmation.margin,
+        margin=confirmation.margin.value,
         pairing_gain=_pairing(confirmation, next(iter(by_verdict(confirmation)))),
         planned=config.planned_seeds,
         extendable=config.extendable,
@@ -86,7 +85,7 @@ def confirm_report(confirmation: Confirmation) -> ConfirmReport:
         seeds=used,
         looks=config.looks,
         finished=confirmation.finished,
-        baseline={metric: _baseline(confirmation, metric, used) for metric in METRICS},
+        baseline={metric: _baseline(confirmation, metric, used) for metric in metrics},
         trials=tuple(confirmed(trial) for trial in confirmation.config.trials),
         missing=tuple(missing_runs_text(confirmation)),
         notes=(in_register, *footnotes(confirmation)),
@@ -114,7 +113,7 @@ def _answer(confirmation: Confirmation, trial: str, said: Judgement) -> dict[str
     """The fields of ``ConfirmedTrial`` that say how it stands beside its baseline."""
     evidence, ruling = confirmation.evidence(trial), said.ruling
     found = estimate(evidence.sample.complete, resamples=0)
-    higher = METRICS[confirmation.decide_by] == "max"
+    higher = METRICS[confirmation.decide_by].mode == "max"
     worst = worst_seed(evidence, higher)
     by_seed = dict(zip(evidence.sample.seeds, evidence.sample.differences, strict=True))
     more = None if ruling is None else ruling.more_seeds
@@ -166,7 +165,7 @@ def _row(
     by_seed = zip(sample.seeds, sample.differences, strict=True)
     return MetricComparison(
         metric=metric,
-        better="higher" if METRICS[metric] == "max" else "lower",
+        better="higher" if METRICS[metric].mode == "max" else "lower",
         n=estimate.n,
         mean_difference=estimate.mean,
         std=estimate.std,
@@ -213,7 +212,7 @@ def _search_score(
     confirmed = against_baseline[metric][trial].estimate
     curse = None
     if score is not None and difference is not None:
-        higher = OBJECTIVES[metric] == "max"
+        higher = METRICS[metric].mode == "max"
         curse = winners_curse(score, difference, confirmed, higher_is_better=higher)
     row = SearchScore(
         metric=metric,

@@ -5,7 +5,7 @@ gives logits, float32 (B, classes): normalisation is part of it.
 """
 
 import statistics as stats
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from analysis.export.tracking import find_runs, tracking_uri
-from analysis.reading import StudyView
+from analysis.reading import StudyView, weights_that_decide
 from analysis.report.figures import better_by
-from study.campaigns.confirm_plan import METRICS
 from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.records.planned_run import baseline_key
 from trainables.checkpoint import CheckpointError, load_state
@@ -24,7 +23,8 @@ from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
 from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.errors import InputError
-from trainables.metrics import EpochMetrics, is_better
+from trainables.loop import weights_of
+from trainables.metrics import METRICS, EpochMetrics, WhichWeights, is_better
 from trainables.models.registry import build_model
 from trainables.object_store import Location
 from trainables.uris import redact_uri
@@ -59,7 +59,7 @@ def _confirmed(found: Confirmation) -> Winner | None:
         return None
     samples = found.samples(found.decide_by)
     gains = {trial: stats.fmean(samples[trial].complete) for trial, _ in judged}
-    sign = 1 if METRICS[found.decide_by] == "max" else -1
+    sign = 1 if METRICS[found.decide_by].mode == "max" else -1
     key, best = min(judged, key=lambda item: (item[1].place, -sign * gains[item[0]]))
     tests = [found.value("confirm", key, s, found.decide_by) for s in found.config.fresh_seeds]
     values = [value for value in tests if value is not None]
@@ -68,7 +68,8 @@ def _confirmed(found: Confirmation) -> Winner | None:
         f"confirmed_{found.decide_by}_difference": gains[key],
         "confirmed_seeds": float(best.n),
     }
-    reason = f"confirmed on fresh seeds, {found.decide_by} beside the baseline: {best.sentence}"
+    words = METRICS[found.decide_by].words
+    reason = f"confirmed on fresh seeds, {words} beside the baseline: {best.sentence}"
     return Winner(key, best.better, reason, metrics)
 
 
@@ -131,18 +132,22 @@ class PixelClassifier(nn.Module):
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """A trial's best weights by validation, on the CPU; ``epoch``: after which they were taken."""
+    """A trial's weights that decide, on the CPU; ``epoch``: after which they were taken."""
 
     source: Location
     weights: Mapping[str, Tensor]
     epoch: int | None
+    which: WhichWeights
 
 
 def winner_weights(view: StudyView, key: str, file: str = "") -> TrainedWeights:
-    """The weights of a trial: from a file, or from the final checkpoint that the study kept."""
-    config = view.train_config(key)
+    """The weights of a trial that the study decides by, the best or the final ones.
+
+    From a file, or from the final checkpoint that the study kept.
+    """
     if file:
-        return _from_file(Path(file).expanduser(), config, key)
+        return _from_file(view, Path(file).expanduser(), key)
+    which = weights_that_decide(view.config)
     path: Location = view.folder.checkpoints / key / "final.ckpt"
     record = view.state.trials[key]
     if not path.exists() and record.first_injection_epoch is None:
@@ -150,29 +155,39 @@ def winner_weights(view: StudyView, key: str, file: str = "") -> TrainedWeights:
         path = view.folder.checkpoints / baseline_key(record.seed) / "final.ckpt"
     try:
         state = load_state(path)
-        weights, epoch = state["best_weights"], state["best_epoch"]
     except CheckpointError as error:
         raise InputError(_how_to_train(view, key, str(error))) from None
-    if weights is None:
+    found = weights_of(state, which)
+    if found is None:
         raise InputError(f"{path}: no epoch with finite statistics was complete")
-    return TrainedWeights(path, weights, epoch)
+    return TrainedWeights(path, *found, which)
 
 
 def _how_to_train(view: StudyView, key: str, why: str) -> str:
+    file = {"best": "the .pth file", "final": "the final_weights.pth"}
     return (
         f"{key}: its weights are not there ({why}). Train it again, bit for bit: noise-analysis "
         f"export {view.name} --storage {view.config.storage}, then noise-train --config with the "
-        "file of this trial, then --register with --weights and the .pth file that it wrote"
+        "file of this trial, then --register with --weights and "
+        f"{file[weights_that_decide(view.config)]} that it wrote"
     )
 
 
-def _from_file(path: Path, config: TrainConfig, key: str) -> TrainedWeights:
+def _from_file(view: StudyView, path: Path, key: str) -> TrainedWeights:
     from study.run.weights_file import read_weights
 
-    found = read_weights(path)
+    found, config = read_weights(path), view.train_config(key)
     if found.config is None or TrainConfig.model_validate(dict(found.config)) != config:
         raise InputError(f"--weights = {path}: not the weights of a run with {key}'s settings")
-    return TrainedWeights(path, found.model, found.epoch)
+    which = weights_that_decide(view.config)
+    best = _best(view.state.trials[key].history)
+    epoch = best.epoch if which == "best" and best is not None else config.epochs - 1
+    if found.epoch != epoch:
+        raise InputError(
+            f"--weights = {path}: the weights after epoch {found.epoch}; the study decides by "
+            f"{view.config.decide_by}, the {which} weights, which are those after epoch {epoch}"
+        )
+    return TrainedWeights(path, found.model, found.epoch, which)
 
 
 def build_classifier(
@@ -242,7 +257,7 @@ def _to_log(
     }
     params = {"classifier": config.model.classifier, "dataset": config.data.dataset}
     params |= {"seed": str(config.seed), "epochs": str(config.epochs)}
-    params["best_epoch"] = str(trained.epoch)
+    params |= {"weights": trained.which, f"{trained.which}_epoch": str(trained.epoch)}
     description = (
         f"The winner of study **{view.name}**, {winner.key}: {config.model.classifier} on "
         f"{config.data.dataset}. {winner.reason}.\n\nInput: pixels, uint8 (images, 32, 32, 3), "
@@ -254,19 +269,25 @@ def _to_log(
         outputs,
         params=params,
         tags=tags,
-        metrics={**_figures(view.state.trials[winner.key].history), **winner.metrics},
+        metrics={**_figures(view, winner.key, trained.which), **winner.metrics},
         dataset=(config.data.dataset, data.model_dump(mode="json")),
         description=description,
     )
 
 
-def _figures(history: tuple[EpochMetrics, ...]) -> dict[str, float]:
-    """The statistics of the epoch whose weights are the best."""
+def _best(history: Sequence[EpochMetrics]) -> EpochMetrics | None:
     best: EpochMetrics | None = None
     for row in history:
         if row.finite and is_better(row, best):
             best = row
-    if best is None:
+    return best
+
+
+def _figures(view: StudyView, key: str, which: WhichWeights) -> dict[str, float]:
+    """The statistics of the epoch after which the weights were taken."""
+    history = view.state.trials[key].history
+    row = _best(history) if which == "best" else history[-1]
+    if row is None:
         return {}
     names = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
-    return {name: getattr(best, name) for name in names}
+    return {name: getattr(row, name) for name in names}

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 
-from analysis.reading import StudyView
+from analysis.reading import StudyView, weights_that_decide
 from study.campaigns.confirm_plan import confirm_folder, run_key
 from study.campaigns.confirm_register import register_of
 from study.campaigns.confirmation import Confirmation, confirmation_of
@@ -32,6 +32,8 @@ from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset
 from trainables.errors import InputError
 from trainables.evaluation import evaluate, sharpness
+from trainables.loop import weights_of
+from trainables.metrics import WhichWeights
 from trainables.models.registry import build_model, to_memory_format
 from trainables.object_store import Location
 
@@ -139,6 +141,7 @@ class _Wanted:
     config: TrainConfig
     key: str
     part: Part
+    weights: WhichWeights
     checkpoints: Mapping[int, tuple[Location, Location]]
 
 
@@ -155,7 +158,8 @@ def _wanted(view: StudyView) -> _Wanted | str:
     # What never injected keeps no checkpoint: it is its baseline.
     key = best.key if best.first_injection_epoch is not None else baseline
     pair = (root / baseline / "final.ckpt", root / key / "final.ckpt")
-    return _Wanted(view.train_config(best.key), best.key, "val", {best.seed: pair})
+    which = weights_that_decide(view.config)
+    return _Wanted(view.train_config(best.key), best.key, "val", which, {best.seed: pair})
 
 
 def _wanted_confirmed(found: Confirmation) -> _Wanted | None:
@@ -171,7 +175,10 @@ def _wanted_confirmed(found: Confirmation) -> _Wanted | None:
         own = run_key("confirm", chosen, seed)
         key = own if record.first_injection_epoch is not None else baseline.key
         pairs[seed] = (root / baseline.key / "final.ckpt", root / key / "final.ckpt")
-    return _Wanted(found.train_config(chosen), chosen, "test", pairs) if pairs else None
+    if not pairs:
+        return None
+    which = weights_that_decide(found.study)
+    return _Wanted(found.train_config(chosen), chosen, "test", which, pairs)
 
 
 class _Evaluator:
@@ -227,7 +234,9 @@ class _Evaluator:
             content = path.read_bytes()
         except OSError as error:
             raise CheckpointError(f"{path} can't be read ({error.strerror or error})") from None
-        key = f"{wanted.part}-{hashlib.sha256(content).hexdigest()[:16]}"
+        # What earlier versions kept is that of the best weights.
+        which = "" if wanted.weights == "best" else f"{wanted.weights}-"
+        key = f"{which}{wanted.part}-{hashlib.sha256(content).hexdigest()[:16]}"
         if key not in self._known:
             self._say(f"evaluating {path} ({'test' if wanted.part == 'test' else 'validation'})")
             self._known[key] = self._evaluate(decode(content, where=str(path)), wanted)
@@ -236,12 +245,13 @@ class _Evaluator:
         return RunFigures(tuple(values["per_class"]), values["sharpness"])
 
     def _evaluate(self, state: Mapping[str, Any], wanted: _Wanted) -> dict[str, Any]:
-        if state["best_weights"] is None:
+        weights = weights_of(state, wanted.weights)
+        if weights is None:
             raise CheckpointError("no epoch with finite statistics was complete")
         config, data = wanted.config, self._dataset(wanted.config)
         self._register_reading(wanted)
         model = build_model(config.model.classifier, len(data.classes))
-        model.load_state_dict(state["best_weights"])
+        model.load_state_dict(dict(weights[0]))
         model = to_memory_format(model.to(data.device), data.device)
         began = time.monotonic()
         found = evaluate(

@@ -17,8 +17,8 @@ from rich.console import Console
 from search_spaces.registry import get_space
 from study.campaigns.campaign import Campaign, Phase, held, read_images
 from study.campaigns.confirm_plan import (
-    DECIDING,
     STEPS,
+    TEST_IMAGES,
     ConfirmConfig,
     config_file,
     confirm_folder,
@@ -41,6 +41,7 @@ from study.records.ledger_view import LedgerState, read_ledger
 from study.records.register import RegisterError
 from study.records.summary import VALIDATION_IMAGES
 from trainables.errors import InputError
+from trainables.metrics import METRICS
 
 if TYPE_CHECKING:
     from study.tracking.projector import LedgerProjector
@@ -89,7 +90,7 @@ def run_confirm(
             config=settings,
             session=Session(home, settings, console),
             images=[(study.train, dataset)],
-            objectives=(confirm.decide_by or DECIDING,),
+            objectives=(confirm.decide_by or study.decide_by,),
             asked=asked(study, confirm),
             policy=get_space(study.space).policy,
             begun=Confirmation(folder, study, search, confirm, read_ledger(home.ledger)),
@@ -113,8 +114,8 @@ def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:
     clocks = " and their clocks, which have it from the warm-up's end on" if confirm.clock else ""
     return (
         f"Do {', '.join(confirm.trials)}, the best of {study.name}, beat their baseline "
-        f"on the test set, on fresh seeds ({how}{seeds[0]} to {seeds[-1]})? And do they beat "
-        f"their placebos, which have the same noise at random epochs{clocks}?"
+        f"in {METRICS[study.decide_by].words}, on fresh seeds ({how}{seeds[0]} to {seeds[-1]})? "
+        f"And do they beat their placebos, which have the same noise at random epochs{clocks}?"
     )
 
 
@@ -174,7 +175,7 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
                 words.append(f"{trial} {mean:+.4f} (n = {len(known)})")
         if not words:
             return "no configuration has a finished run beside its baseline yet"
-        return "test accuracy beside the baseline: " + ", ".join(words)
+        return f"{METRICS[now.decide_by].words} beside the baseline: " + ", ".join(words)
 
     def _now(self) -> Confirmation:
         return replace(self.begun, state=self.session.state())
@@ -184,8 +185,10 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         self._register_plan()
         begun, known = self.begun, self.begun.search.study
         origin = {"confirms": begun.study.name, "confirms_id": known.uid if known else ""}
+        [(_, dataset)] = self.images
+        origin[TEST_IMAGES] = str(len(dataset.test_labels))
         # What a search of an earlier version does not say.
-        origin[VALIDATION_IMAGES] = str(len(self.images[0][1].val_labels))
+        origin[VALIDATION_IMAGES] = str(len(dataset.val_labels))
         self.session.append(
             NoteEvent(None, origin), ArtifactEvent(None, config_file(begun.folder).name)
         )

@@ -14,24 +14,11 @@ from study.records.summary import TrialSummary, ranked, summarise
 from study.statistics.design import SET_ASIDE, ConfirmationDesign
 from study.statistics.sequential import SequentialDesign, look_schedule
 from trainables.errors import InputError
-from trainables.metrics import Mode
+from trainables.metrics import effective_margin
 from trainables.settings import FrozenConfig, parse_config, read_mapping
 
-DECIDING = "test_accuracy"
-"""The metric that the verdict rests on."""
-
-MARGIN = 0.003
-
-METRICS: dict[str, Mode] = {
-    "test_accuracy": "max",
-    "best_val_accuracy": "max",
-    "final_val_accuracy": "max",
-    "test_loss": "min",
-    "best_val_loss": "min",
-    "generalization_gap": "min",
-}
-"""What is compared → whether more or less of it is better. Test figures are those of the weights
-with the best validation accuracy."""
+TEST_IMAGES = "test_images"
+"""The tag of a confirmation that says how many images its test set has."""
 
 CONTROLS: tuple[Role, ...] = ("placebo", "clock")
 """The trial's own noise at other epochs: what its timing is held against."""
@@ -247,8 +234,8 @@ def with_margin(confirm: ConfirmConfig, study: StudyConfig, test_images: int) ->
     """The margin and the metric that decides, fixed at the first start."""
     if confirm.judged == "as_before" or confirm.margin is not None:
         return confirm
-    margin = max(MARGIN, 2 / test_images)
-    return confirm.model_copy(update={"decide_by": DECIDING, "margin": margin})
+    margin = effective_margin(study.decide_by, study.margin, test_images)
+    return confirm.model_copy(update={"decide_by": study.decide_by, "margin": margin.value})
 
 
 def _check_goes_on(wanted: ConfirmConfig, stored: ConfirmConfig) -> None:

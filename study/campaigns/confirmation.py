@@ -15,10 +15,8 @@ from search_spaces.registry import get_space
 from study.campaigns.confirm_evidence import Runs, evidence_of
 from study.campaigns.confirm_plan import (
     CONTROLS,
-    DECIDING,
-    MARGIN,
-    METRICS,
     ROLES,
+    TEST_IMAGES,
     best_trials,
     confirm_folder,
     run_name,
@@ -38,6 +36,7 @@ from study.statistics.paired import Paired
 from study.statistics.pairing_gain import PairingGain, pairing_gain
 from trainables.config import TrainConfig
 from trainables.errors import InputError
+from trainables.metrics import METRICS, Margin, effective_margin
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,25 @@ class Confirmation(ConfirmedRuns):
     @property
     def decide_by(self) -> str:
         """The metric that the verdicts rest on, the only one that has any."""
-        return self.config.decide_by or DECIDING
+        return self.config.decide_by or self.study.decide_by
 
     @property
-    def margin(self) -> float:
-        """The largest difference in it that is not worth having."""
-        return self.config.margin or MARGIN
+    def margin(self) -> Margin:
+        """The smallest difference worth having in it."""
+        known = self.state.study
+        images = known.tags.get(TEST_IMAGES) if known else None
+        wanted = self.study.margin if self.config.margin is None else self.config.margin
+        return effective_margin(self.decide_by, wanted, int(images) if images else None)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is compared: of the figures on the test set only those that any run has."""
+        recorded = {name for record in self.state.trials.values() for name in record.values}
+        return tuple(
+            name
+            for name, metric in METRICS.items()
+            if metric.weights is None or name in recorded or name == self.decide_by
+        )
 
     # What is to be trained.
 
@@ -122,8 +134,8 @@ class Confirmation(ConfirmedRuns):
 
     @property
     def judge(self) -> Judge:
-        higher = METRICS[self.decide_by] == "max"
-        return judge_of(self.config, margin=self.margin, higher_is_better=higher)
+        higher = METRICS[self.decide_by].mode == "max"
+        return judge_of(self.config, margin=self.margin.value, higher_is_better=higher)
 
     def verdicts(self) -> dict[str, Judgement]:
         """Trial → what is said of it beside its baseline."""
@@ -164,7 +176,7 @@ class Confirmation(ConfirmedRuns):
         deciding = (metric, of, against) == (self.decide_by, "confirm", "baseline")
         return compare(
             self.comparable(metric, of, against),
-            higher_is_better=METRICS[metric] == "max",
+            higher_is_better=METRICS[metric].mode == "max",
             design=self.config.earlier_design if deciding else None,
         )
 

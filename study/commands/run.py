@@ -11,7 +11,8 @@ from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
-from study.config import MAY_CHANGE, StudyConfig, asked_values
+from study.config import MAY_CHANGE, StudyConfig
+from study.config_changes import asked_values
 from study.presets import (
     PRESETS,
     get_preset,

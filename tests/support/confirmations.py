@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from study.campaigns.confirm_plan import METRICS, ConfirmConfig, run_key
+from study.campaigns.confirm_plan import ConfirmConfig, run_key
 from study.campaigns.confirmation import Confirmation
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, TrialRecord
 from tests.support.trained_studies import ADAPTIVE, BASE, EPOCHS
 from trainables.config import apply_overrides
-from trainables.metrics import EpochMetrics
+from trainables.metrics import METRICS, EpochMetrics
 from trainables.noise.fork import baseline_digest
 
 STUDY = StudyConfig(name="s", train=BASE, baseline_seeds=3, objective=("best_val_accuracy",))

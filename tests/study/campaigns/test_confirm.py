@@ -2,12 +2,15 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from mlflow.tracking import MlflowClient
 
+from analysis.confirm.report import confirm_report
+from study.campaigns.baseline import baseline_tests
 from study.campaigns.confirm_plan import (
     CONTROLS,
     ConfirmConfig,
@@ -21,19 +24,20 @@ from study.campaigns.confirm_plan import (
 )
 from study.campaigns.confirmation import Confirmation, load_confirmation
 from study.campaigns.placebo import bursts_of, own_plan
+from study.campaigns.resume import resumed
 from study.commands.confirm import read_confirm
 from study.commands.study import main
 from study.records.folder import StudyFolder
-from study.records.ledger_view import read_ledger
+from study.records.ledger_view import LedgerState, read_ledger
 from study.statistics.comparison import Verdict
 from tests.support.confirmations import STUDY, confirmation, runs, search
 from tests.support.runs import device_data
 from tests.support.study_processes import count, study_process, wait_until
-from tests.support.trained_studies import ADAPTIVE, BASE, Planned, write_study
+from tests.support.trained_studies import ADAPTIVE, BASE, Planned, write_confirmation, write_study
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
 from trainables.loop import Training, train_epochs
-from trainables.metrics import EpochMetrics
+from trainables.metrics import METRICS, OBJECTIVES, TEST_FIGURES, DecidingMetric, EpochMetrics
 
 # --- the plan --------------------------------------------------------------------------------
 
@@ -204,6 +208,66 @@ def test_what_never_injects_has_its_baseline_for_a_placebo_and_full_noise_has_no
 # --- pairing and deciding --------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("decide_by", [*get_args(DecidingMetric)])
+def test_what_decides_is_chosen_and_has_the_only_verdict(decide_by: str) -> None:
+    seeds = range(5, 11)
+    records = runs("", "baseline", dict.fromkeys(seeds, 0.5))
+    for seed, run in zip(
+        seeds, runs("trial-0001", "confirm", dict.fromkeys(seeds, 0.5)), strict=True
+    ):
+        # Only this figure gains: accuracies by rising, losses by falling.
+        gain = (0.1 if decide_by.endswith("accuracy") else -0.1) + seed / 1000
+        records.append(replace(run, values={**run.values, decide_by: 0.5 + gain}))
+    config = ConfirmConfig(seeds=len(seeds), trials=("trial-0001",), first_seed=5)
+    found = replace(
+        confirmation(config, *records), study=STUDY.model_copy(update={"decide_by": decide_by})
+    )
+    assert found.verdicts()["trial-0001"].verdict is Verdict.BETTER
+    other = "test_loss" if decide_by != "test_loss" else "test_accuracy"
+    assert found.compared(other)["trial-0001"].verdict is not Verdict.BETTER
+    report = confirm_report(found)
+    assert (report.decide_by, report.deciding) == (decide_by, decide_by)
+    (trial,) = report.trials
+    assert trial.against_baseline.keys() >= {*TEST_FIGURES, *OBJECTIVES}
+    for metric, row in trial.against_baseline.items():
+        assert (row.verdict is None, row.sentence is None) == (metric != decide_by,) * 2
+        assert row.mean_difference is not None
+    assert METRICS[decide_by].words + " beside the baseline: better" in trial.sentences[0]
+    says_why = [note for note in report.notes if "before --decide-by" in note]
+    assert len(says_why) == (not decide_by.startswith("final"))
+
+
+def test_a_study_recorded_before_the_choice_decides_by_the_best_weights(tmp_path: Path) -> None:
+    write_study(tmp_path, "old", trials=(Planned(ADAPTIVE),), seeds=1)
+    folder = StudyFolder.of(tmp_path, "old")
+    values = json.loads(folder.config.read_text())
+    del values["decide_by"], values["margin"]
+    folder.config.write_text(json.dumps(values))
+    write_confirmation(folder, "trial-0000", (5, 6), (0.1, 0.2))
+    found = load_confirmation(tmp_path, "old")
+    assert (found.decide_by, found.study.margin) == ("test_accuracy", None)
+    # What is there of the final weights stays no verdict.
+    assert found.verdicts()["trial-0000"].sample.complete == pytest.approx((0.1, 0.2))
+    # It goes on with what it has: another choice is another study.
+    with pytest.raises(InputError, match="decide_by = 'final_test_loss', stored: 'test_accuracy'"):
+        resumed(tmp_path, "old", {"decide_by": "final_test_loss"})
+    with pytest.raises(InputError, match=r"margin = 0\.01, stored: None"):
+        resumed(tmp_path, "old", {"margin": 0.01})
+
+
+def test_baselines_recorded_without_final_figures_lend_what_they_have() -> None:
+    (old,) = runs("", "baseline", {5: 0.5})
+    (new,) = runs("", "baseline", {6: 0.5})
+    (none,) = runs("", "baseline", {7: 0.5})
+    two = {"test_accuracy": 0.5, "test_loss": 0.5}
+    records = [replace(old, values=two), new, replace(none, values={"best_val_loss": 0.5})]
+    state = LedgerState(None, {record.key: record for record in records})
+    assert baseline_tests(state) == {
+        old.baseline: two,
+        new.baseline: dict.fromkeys(TEST_FIGURES, 0.5),
+    }
+
+
 def test_runs_are_paired_by_seed_and_failures_left_out() -> None:
     config = ConfirmConfig(seeds=4, trials=("trial-0000",), first_seed=3)
     found = confirmation(
@@ -339,7 +403,13 @@ def alone(config: TrainConfig) -> tuple[list[EpochMetrics], dict[str, float]]:
     training = Training(config, device_data(config))
     history = list(train_epochs(training))
     found = training.evaluate_best("test")
-    return history, {"test_accuracy": found.accuracy, "test_loss": found.loss}
+    final = training.evaluate("test", per_class=False)
+    return history, {
+        "test_accuracy": found.accuracy,
+        "test_loss": found.loss,
+        "final_test_accuracy": final.accuracy,
+        "final_test_loss": final.loss,
+    }
 
 
 @pytest.mark.slow
@@ -452,7 +522,7 @@ def test_mlflow_has_every_run_once_with_its_test_figures(
         run = by_trial[key]
         assert run.info.status == "FINISHED"
         assert run.data.tags["role"] == record_.role
-        for name in ("test_accuracy", "test_loss"):
+        for name in TEST_FIGURES:
             assert run.data.metrics[name] == record_.values[name]
 
 
@@ -479,8 +549,8 @@ def test_the_analysis_gives_the_verdict_with_its_reasons(
     values = json.loads((confirmed.folder.path / "confirm.json").read_text())
     assert values["finished"] is True
     (first,) = [trial for trial in values["trials"] if trial["trial"] == "trial-0000"]
-    expected = confirmed.samples("test_accuracy")["trial-0000"]
-    found = first["against_baseline"]["test_accuracy"]
+    expected = confirmed.samples("final_test_accuracy")["trial-0000"]
+    found = first["against_baseline"]["final_test_accuracy"]
     assert tuple(found["differences"].values()) == expected.differences
     assert found["n"] == 3
     assert found["wilcoxon_can_reject"] is False

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from study.commands.test import main as evaluate
 from study.commands.train import main
 from study.run.epoch_log import EpochLog
 from study.run.files import RunFiles
+from study.run.weights_file import read_weights
 from tests.support.single_runs import EAGER, OFF, SMALL, Artefacts, Run, artefacts, figures, train
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.device_data import DeviceData
@@ -25,6 +27,7 @@ def test_every_file_of_a_run(run: Run) -> None:
         "config.json",
         "epoch_metrics.jsonl",
         "final_metrics.json",
+        "final_weights.pth",
         "noise.jsonl",
         "optimizer.jsonl",
         "signals.jsonl",
@@ -58,6 +61,18 @@ def test_the_result_follows_from_the_epochs(plain: Artefacts) -> None:
     assert final["sharpness_draws"] >= 1
     assert 0 <= final["test_accuracy"] <= 1
     assert final["seconds"] > 0
+
+
+def test_the_final_weights_are_kept_and_evaluated_too(
+    plain: Artefacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, final = plain.files.final_weights, plain.final
+    assert read_weights(path).epoch == final["epochs"] - 1
+    capsys.readouterr()
+    assert evaluate(["--checkpoint", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["accuracy"] == final["final_test_accuracy"]
+    assert found["loss"] == final["final_test_loss"]
 
 
 def test_a_configuration_reproduces_a_trials_metrics_bit_for_bit(tmp_path: Path, run: Run) -> None:
