@@ -249,14 +249,21 @@ def test_a_finished_study_is_listed_reported_exported_and_compared(tmp_path: Pat
 
     run(tmp_path, "noise-analysis", "confirm", "finished", "--out", "confirmed")
     confirmed = read(tmp_path / "confirmed" / "confirm.json")
-    without_clocks = confirmed["notes"].pop()
+    *confirmed["notes"], unmatched, without_clocks = confirmed["notes"]
+    assert "begun when placebos were not matched in dose" in unmatched
     assert "begun without clocks: timing was not held against" in without_clocks
     for trial in confirmed["trials"]:
-        assert [trial.pop(name) for name in ("clock", "against_clock", "own_clock")] == [{}, {}, []]
+        names = ("clock", "clock_effect", "against_clock", "own_clock")
+        assert [trial.pop(name) for name in names] == [None, {}, {}, []]
+        # The name was that of the comparisons once.
+        placebo, trial["placebo"] = trial.pop("placebo"), trial.pop("placebo_effect")
+        assert placebo is None or (placebo["draws"], placebo["sentence"]) == (1, None)
     assert confirmed == read(expected / "confirm.json")
     told = " ".join(told_by(tmp_path / "confirmed" / "confirm.md"))
-    assert told.count(without_clocks) == 1
-    assert told.replace(f"{without_clocks} ", "").split() == told_by(expected / "confirm.md")
+    for note in (unmatched, without_clocks):
+        assert told.count(note) == 1
+        told = told.replace(f"{note} ", "")
+    assert told.split() == told_by(expected / "confirm.md")
 
     run(tmp_path, "noise-analysis", "export", "finished", "--out", "exported")
     trials = table_without_added(tmp_path / "exported" / "trials.csv")
@@ -340,8 +347,9 @@ def test_a_killed_confirmation_goes_on_with_the_clocks_that_are_missing(tmp_path
     found, expected = read(folder / "confirm.json"), read(tmp_path / "expected" / "confirm.json")
     for new_trial, old in zip(found["trials"], expected["trials"], strict=True):
         for field in ("against_baseline", "placebo", "against_placebo", "clock", "against_clock"):
+            now = f"{field}_effect" if field in ("placebo", "clock") else field
             for metric, row in old[field].items():
-                check_same(new_trial[field][metric]["differences"], row["differences"])
+                check_same(new_trial[now][metric]["differences"], row["differences"])
         assert new_trial["own_clock"] == old["own_clock"]
 
 
