@@ -9,6 +9,7 @@ from analysis.confirm.markdown import to_markdown
 from analysis.confirm.model import ConfirmedTrial
 from analysis.confirm.report import confirm_report
 from study.campaigns.confirm_plan import ConfirmConfig
+from study.records.planned_run import Role
 from tests.support.confirmations import confirmation, runs
 
 TRIAL = "trial-0001"
@@ -110,7 +111,7 @@ def test_noise_that_can_not_be_moved_has_neither_control() -> None:
 
 # --- how far the controls differ ---------------------------------------------------------------
 
-ON_AND_OFF = {3: 0.5, 4: 0.5, 6: 0.5, 7: 0.5, 9: 0.5}
+ON_AND_OFF = {4: 0.5, 5: 0.5, 6: 0.5, 7: 0.5, 8: 0.5}
 """So many noisy epochs that every placebo has most of them, too."""
 
 
@@ -125,11 +126,11 @@ def report_of(
     records = runs("", "baseline", dict.fromkeys(SEEDS, 0.5))
     records += runs(TRIAL, "confirm", values(0.6), noisy=noisy)
     begun = confirmation(config, *records)
-    for role, wanted in (("placebo", draws), ("clock", 1)):
-        for draw in range(1, wanted + 1):
-            for seed in SEEDS:
-                plans = begun.plans(role, TRIAL, seed)  # type: ignore[arg-type]
-                placed = {item.epoch: item.magnitude for item in plans[draw - 1]}
+    roles: tuple[Role, ...] = ("placebo", "clock")
+    for role in roles:
+        for seed in SEEDS:
+            for draw, plan in enumerate(begun.plans(role, TRIAL, seed), start=1):
+                placed = {item.epoch: item.magnitude for item in plan}
                 records += runs(TRIAL, role, {seed: 0.5 + 0.001 * seed}, draw=draw, noisy=placed)
     report = confirm_report(confirmation(config, *records))
     return report.trials[0], [*report.trials[0].sentences, *report.notes]
@@ -187,8 +188,8 @@ def test_noise_that_has_its_dose_nowhere_else_is_said_to_have_no_placebo() -> No
 def test_what_was_begun_unmatched_is_read_as_it_was_meant_and_says_so() -> None:
     trial, found = report_of(ON_AND_OFF, draws=1, rule="as_recorded")
     (timing,) = [line for line in found if line.startswith((CLAIM, DENIAL))]
-    assert "it beats its placebo, but is not shown to beat its clock" in timing
+    assert timing.startswith(CLAIM)
     assert trial.placebo is not None
-    assert (trial.placebo.draws, trial.placebo.sentence) == (1, None)
+    assert (trial.placebo.draws, trial.placebo.sentence) == (1, timing)
     assert not [line for line in found if line.startswith("The placebo of")]
     assert any("when placebos were not matched in dose" in line for line in found)
