@@ -46,6 +46,8 @@ MODULES = {
     "study/tune/early_stopping.py": ["tests/study/tune/test_early_stopping.py"],
     "study/campaigns/placebo.py": ["tests/study/campaigns/test_placebo.py"],
     "study/records/checked_line.py": ["tests/study/records/test_ledger.py"],
+    "study/campaigns/dose.py": ["tests/study/campaigns/test_dose.py"],
+    "study/campaigns/matched_placebo.py": ["tests/study/campaigns/test_matched_placebo.py"],
     "study/records/ledger.py": ["tests/study/records/test_ledger.py"],
     "study/records/summary.py": ["tests/study/records/test_summary.py"],
 }

@@ -232,7 +232,11 @@ def table_without_added(path: Path) -> list[dict[str, str]]:
         return [without_added(row) for row in csv.DictReader(file)]
 
 
-COMPARISONS = ("against_baseline", "placebo", "against_placebo")
+WAYS = ("against_baseline", "placebo_effect", "against_placebo")
+"""The comparisons of confirmations without clocks."""
+
+THEN = ("against_baseline", "placebo", "against_placebo")
+"""Their names when the recording was made: that of a placebo's figures was that of its effect."""
 
 
 def without_other_verdicts(confirmed: Any) -> Any:
@@ -240,12 +244,33 @@ def without_other_verdicts(confirmed: Any) -> Any:
     for row in (
         row
         for trial in confirmed["trials"]
-        for field in COMPARISONS
+        for field in THEN
         for metric, row in trial[field].items()
         if metric != confirmed["deciding"]
     ):
         row["verdict"] = row["sentence"] = None
     return confirmed
+
+
+def as_written_then(confirmed: Any) -> Any:
+    """A confirmation with the names that it had then; what answers and clocks added is left out."""
+    then = ("study", "deciding", "alpha", "seeds", "looks", "finished", "missing")
+    figures = ("trial", "rank", "overrides", "search", "against_baseline", "against_placebo")
+    metrics = {name for name in confirmed["baseline"] if name not in ADDED}
+    trials = []
+    for trial in confirmed["trials"]:
+        # The second sentence is what pairing was worth.
+        answer, _, *others = trial["sentences"]
+        old = {name: trial[name] for name in figures} | {"placebo": trial["placebo_effect"]}
+        for field in THEN:
+            old[field] = {name: row for name, row in old[field].items() if name in metrics}
+        trials.append({**old, "sentences": [answer, *others]})
+    registered, *notes = confirmed["notes"]
+    baseline = {name: confirmed["baseline"][name] for name in metrics}
+    return {
+        **{name: confirmed[name] for name in then},
+        **{"baseline": baseline, "trials": trials, "notes": notes[:-4]},
+    }
 
 
 def page(path: Path, deciding: str) -> set[str]:
@@ -278,23 +303,29 @@ def test_a_finished_study_is_listed_reported_exported_and_compared(tmp_path: Pat
 
     run(tmp_path, "noise-analysis", "confirm", "finished", "--out", "confirmed")
     confirmed = read(tmp_path / "confirmed" / "confirm.json")
-    without_clocks = confirmed["notes"].pop()
-    assert "begun without clocks: timing was not held against" in without_clocks
-    for trial in confirmed["trials"]:
-        assert [trial.pop(name) for name in ("clock", "against_clock", "own_clock")] == [{}, {}, []]
-    by_best_weights = confirmed["notes"].pop()
+    registered, *then, earlier, by_best_weights, unmatched, without_clocks = confirmed["notes"]
+    assert "is not in the register of its storage: it was begun before there was one" in registered
+    assert "begun by an earlier version: it is judged as it was begun" in earlier
     assert "as every study that was begun before --decide-by" in by_best_weights
+    assert "begun when placebos were not matched in dose" in unmatched
+    assert "begun without clocks: timing was not held against" in without_clocks
     deciding = confirmed["deciding"]
     assert (deciding, confirmed["decide_by"]) == ("test_accuracy", "test_accuracy")
-    for trial in confirmed["trials"]:
-        for metric, row in (pair for field in COMPARISONS for pair in trial[field].items()):
+    assert (confirmed["judged"], confirmed["planned"]) == ("as_before", 2)
+    before_answers = read(expected / "confirm.json")
+    for trial, old in zip(confirmed["trials"], before_answers["trials"], strict=True):
+        row = trial["against_baseline"][deciding]
+        assert trial["verdict"] == row["verdict"] == old["against_baseline"][deciding]["verdict"]
+        assert (trial["n"], trial["mean_difference"]) == (row["n"], row["mean_difference"])
+        assert trial["pairing_gain"]["sentence"] in trial["sentences"][1]
+        assert trial["placebo"] is None or trial["placebo"]["sentence"] is None
+        for metric, row in (pair for field in WAYS for pair in trial[field].items()):
             assert (row["verdict"] is None) == (metric != deciding)
-    assert without_added(without_other_verdicts(confirmed)) == without_other_verdicts(
-        read(expected / "confirm.json")
-    )
+    assert then == before_answers["notes"]
+    assert as_written_then(confirmed) == without_other_verdicts(before_answers)
     told = page(tmp_path / "confirmed" / "confirm.md", deciding)
     assert told >= page(expected / "confirm.md", deciding)
-    assert told >= {f"- {without_clocks}", f"- {by_best_weights}"}
+    assert told >= {f"- {note}" for note in confirmed["notes"]}
 
     run(tmp_path, "noise-analysis", "export", "finished", "--out", "exported")
     trials = table_without_added(tmp_path / "exported" / "trials.csv")
@@ -378,8 +409,9 @@ def test_a_killed_confirmation_goes_on_with_the_clocks_that_are_missing(tmp_path
     found, expected = read(folder / "confirm.json"), read(tmp_path / "expected" / "confirm.json")
     for new_trial, old in zip(found["trials"], expected["trials"], strict=True):
         for field in ("against_baseline", "placebo", "against_placebo", "clock", "against_clock"):
+            now = f"{field}_effect" if field in ("placebo", "clock") else field
             for metric, row in old[field].items():
-                check_same(new_trial[field][metric]["differences"], row["differences"])
+                check_same(new_trial[now][metric]["differences"], row["differences"])
         assert new_trial["own_clock"] == old["own_clock"]
 
 

@@ -76,6 +76,9 @@ COMPARISON = (
 )
 """All of a metric's comparison."""
 
+MORE_SEEDS = Column("more seeds needed", lambda row: or_dash(row.more_seeds))
+"""The one number that earlier versions gave."""
+
 SEARCH = (
     Column("score", lambda row: number(row.score)),
     Column("promised", lambda row: signed(row.promised)),

@@ -196,6 +196,7 @@ class ConfirmReport(ResultPart):
         margin: the largest difference in it that is not worth having.
         pairing_gain: of the trial whose verdict is best.
         planned: seeds at the planned end; ``extendable``: whether more may be added.
+        judged: ``by_answers``, or ``as_before``, as the earlier version did that began it.
         alpha: error level of each family of comparisons.
         seeds: the fresh seeds used so far.
         looks: numbers of seeds at which a sequential design looks; None: all seeds at once.
@@ -215,6 +216,7 @@ class ConfirmReport(ResultPart):
     pairing_gain: PairingFigures
     planned: int
     extendable: bool
+    judged: str
     alpha: float
     seeds: tuple[int, ...]
     looks: tuple[int, ...] | None

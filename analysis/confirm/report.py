@@ -81,6 +81,7 @@ def confirm_report(confirmation: Confirmation) -> ConfirmReport:
         pairing_gain=_pairing(confirmation, next(iter(by_verdict(confirmation)))),
         planned=config.planned_seeds,
         extendable=config.extendable,
+        judged=config.judged,
         alpha=ALPHA,
         seeds=used,
         looks=config.looks,

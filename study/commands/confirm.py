@@ -85,10 +85,11 @@ def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
         prog=f"{NOISE_STUDY} confirm",
         description="Train the best configurations of a study, the baseline and two controls of "
         "each configuration on fresh seeds, and evaluate them on the test set. The controls have "
-        "exactly its noise: the placebo at random epochs after the warm-up, the clock from the "
-        "warm-up's end on, whatever the signals say. Timing is claimed of what beats both only. A "
-        "clock that is the configuration itself is not trained again. An interrupted confirmation "
-        "is continued by the same command; one begun by a version without clocks stays without.",
+        "its noise, in the same dose: the placebo at random epochs after the warm-up, two draws a "
+        "seed, the clock from the warm-up's end on, whatever the signals say. Timing is claimed of "
+        "what beats both only. A clock that is the configuration itself is not trained again. An "
+        "interrupted confirmation is continued by the same command, with the controls that it was "
+        "begun with.",
     )
     options = line.extra
     study = resumed(options.where, options.name, line.given)

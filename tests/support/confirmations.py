@@ -71,11 +71,13 @@ def confirmation(config: ConfirmConfig, *records: TrialRecord) -> Confirmation:
     return Confirmation(folder, STUDY, search(0.6, 0.7), config, state)
 
 
-def runs(trial: str, role: Any, values: Mapping[int, float | None], **more: Any) -> list[Any]:
+def runs(
+    trial: str, role: Any, values: Mapping[int, float | None], *, draw: int = 1, **more: Any
+) -> list[Any]:
     """Runs by seed with a value for every metric; None: failed."""
     return [
         record(
-            run_key(role, trial, seed), role, seed, test=value,
+            run_key(role, trial, seed, draw), role, seed, test=value,
             state="failed" if value is None else "complete", **more,
         )
         for seed, value in values.items()

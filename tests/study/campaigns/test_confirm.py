@@ -23,7 +23,8 @@ from study.campaigns.confirm_plan import (
     stored_confirmation,
 )
 from study.campaigns.confirmation import Confirmation, load_confirmation
-from study.campaigns.placebo import bursts_of, own_plan
+from study.campaigns.contrast import why_no_placebo
+from study.campaigns.placebo import bursts_of, own_plan, placebo_plan
 from study.campaigns.resume import resumed
 from study.commands.confirm import read_confirm
 from study.commands.study import main
@@ -38,6 +39,7 @@ from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
 from trainables.loop import Training, train_epochs
 from trainables.metrics import METRICS, OBJECTIVES, TEST_FIGURES, DecidingMetric, EpochMetrics
+from trainables.noise_config import NoiseConfig
 
 # --- the plan --------------------------------------------------------------------------------
 
@@ -118,18 +120,85 @@ def test_baselines_come_first_then_trials_then_placebos() -> None:
         *runs("", "baseline", {5: 0.5, 6: None}),
         *runs("trial-0001", "confirm", {5: 0.6}, noisy=noisy),
     )
-    (run,) = third.missing("placebo")
-    assert run.key == "trial-0001-placebo-seed5"
-    placebo = apply_overrides(BASE, run.overrides)
-    assert (placebo.noise.policy, placebo.seed) == ("planned", 5)
-    assert [sigma for _, _, sigma in placebo.noise.plan] == [0.5, 0.25, 0.125]
-    assert {epoch for epoch, _, _ in placebo.noise.plan} != set(noisy)
-    assert min(epoch for epoch, _, _ in placebo.noise.plan) >= 3
+    placebos = third.missing("placebo")
+    keys = ["trial-0001-placebo-seed5", "trial-0001-placebo-2-seed5"]
+    assert [run.key for run in placebos] == keys
+    places = []
+    for run in placebos:
+        placebo = apply_overrides(BASE, run.overrides)
+        assert (placebo.noise.policy, placebo.seed) == ("planned", 5)
+        places.append([epoch for epoch, _, _ in placebo.noise.plan])
+        assert len(places[-1]) == len(noisy)
+        assert min(places[-1]) >= 3
+    assert places[0] != places[1]
+    assert list(noisy) not in places
     assert not third.finished
-    done = confirmation(
-        config, *third.state.trials.values(), *runs("trial-0001", "placebo", {5: 0.6})
-    )
+    first = [*third.state.trials.values(), *runs("trial-0001", "placebo", {5: 0.6})]
+    begun = confirmation(config, *first)
+    assert [run.key for run in begun.missing("placebo")] == keys[1:]
+    done = confirmation(config, *first, *runs("trial-0001", "placebo", {5: 0.7}, draw=2))
     assert done.finished
+
+
+def test_a_seeds_placebo_is_the_mean_of_its_draws() -> None:
+    config = ConfirmConfig(seeds=2, trials=("trial-0001",), first_seed=5)
+    known = [
+        *runs("", "baseline", {5: 0.5, 6: 0.5}),
+        *runs("trial-0001", "confirm", {5: 0.6, 6: 0.6}, noisy={5: 0.5}),
+        *runs("trial-0001", "placebo", {5: 0.5, 6: 0.5}),
+    ]
+    begun = confirmation(config, *known, *runs("trial-0001", "placebo", {5: 0.7}, draw=2))
+    sample = begun.samples("test_accuracy", "confirm", "placebo")["trial-0001"]
+    # On 6 the second has not ended.
+    assert (sample.seeds, sample.differences) == ((5,), (pytest.approx(0.0),))
+    assert begun.value("placebo", "trial-0001", 6, "test_accuracy") is None
+    lost = confirmation(config, *known, *runs("trial-0001", "placebo", {5: 0.7, 6: None}, draw=2))
+    sample = lost.samples("test_accuracy", "confirm", "placebo")["trial-0001"]
+    assert (sample.seeds, sample.left_out) == ((5, 6), (6,))
+
+
+def test_a_confirmation_goes_on_by_the_rule_that_it_was_begun_by(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    confirm_folder(folder).path.mkdir()
+    stored = {"top": 1, "seeds": 2, "trials": ["trial-0001"], "first_seed": 5, "clock": True}
+    config_file(folder).write_text(json.dumps(stored))
+    begun = stored_confirmation(folder)
+    assert begun is not None
+    assert (begun.placebo_draws, begun.placebo_rule, begun.clock) == (1, "as_recorded", True)
+    more = planned_confirmation(STUDY, search(0.6, 0.7), ConfirmConfig(top=1, seeds=3), begun)
+    assert (more.placebo_draws, more.placebo_rule, more.runs_a_seed) == (1, "as_recorded", 3)
+    known = [
+        *runs("", "baseline", {5: 0.5}),
+        *runs("trial-0001", "confirm", {5: 0.6}, noisy={8: 0.5, 9: 0.25, 11: 0.125}),
+    ]
+    found = confirmation(more, *known)
+    record = found.record("confirm", "trial-0001", 5)
+    assert record is not None
+    noise = NoiseConfig.model_validate(record.config["noise"])
+    plan = placebo_plan(record.history, noise, 12, 5)
+    assert found.plans("placebo", "trial-0001", 5) == (plan,)
+    assert [item.magnitude for item in plan or ()] == [0.5, 0.25, 0.125]
+    (clock,) = found.plans("clock", "trial-0001", 5)
+    assert [item.magnitude for item in clock] == [0.5, 0.25, 0.125]
+    new = planned_confirmation(STUDY, search(0.6, 0.7), ConfirmConfig(top=1, seeds=3), None)
+    assert (new.placebo_draws, new.placebo_rule, new.runs_a_seed) == (2, "matched", 4)
+    (clock,) = confirmation(
+        new.model_copy(update={"trials": ("trial-0001",), "first_seed": 5}), *known
+    ).plans("clock", "trial-0001", 5)
+    assert [item.epoch for item in clock] == [3, 4, 6]
+    assert all(now.magnitude < old for now, old in zip(clock, (0.5, 0.25, 0.125), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"placebo_draws": 0}, "placebo_draws = 0: a trial has at least 1"),
+        ({"placebo_draws": 2, "placebo_rule": "as_recorded"}, "has 1 only"),
+    ],
+)
+def test_draws_that_make_no_sense(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ConfirmConfig(**values)
 
 
 def test_a_clock_begins_at_the_warm_ups_end_and_is_the_trial_where_that_does() -> None:
@@ -145,14 +214,17 @@ def test_a_clock_begins_at_the_warm_ups_end_and_is_the_trial_where_that_does() -
     assert (run.key, run.role) == ("trial-0001-clock-seed5", "clock")
     clock = apply_overrides(BASE, run.overrides).noise
     assert clock.policy == "planned"
-    assert clock.plan == ((3, "gradient", 0.5), (4, "gradient", 0.25), (7, "gradient", 0.125))
+    assert [(epoch, kind) for epoch, kind, _ in clock.plan] == [
+        (3, "gradient"), (4, "gradient"), (7, "gradient"),
+    ]  # fmt: skip
     # It began at the warm-up's end on 6, and never on 7.
     assert found.own_clock("trial-0001") == (6, 7)
     assert found.record("clock", "trial-0001", 6) is found.record("confirm", "trial-0001", 6)
     assert found.record("clock", "trial-0001", 5) is None
     sample = found.samples("test_accuracy", "confirm", "clock")["trial-0001"]
     assert (sample.seeds, sample.differences) == ((6, 7), (0.0, 0.0))
-    assert found.spared() == 2
+    # The two clocks, and the second placebo of what never injected.
+    assert found.spared() == 3
     done = confirmation(
         config, *found.state.trials.values(), *runs("trial-0001", "clock", {5: 0.5})
     )
@@ -170,7 +242,7 @@ def test_a_confirmation_begun_without_clocks_stays_without(tmp_path: Path) -> No
     assert begun is not None
     assert not begun.clock
     more = planned_confirmation(STUDY, search(0.6, 0.7), ConfirmConfig(top=1, seeds=3), begun)
-    assert (more.clock, more.controls) == (False, ("placebo",))
+    assert (more.clock, more.controls, more.placebo_draws) == (False, ("placebo",), 1)
     config_file(folder).write_text(more.model_dump_json())
     assert stored_confirmation(folder) == more
     found = confirmation(
@@ -196,13 +268,33 @@ def test_what_never_injects_has_its_baseline_for_a_placebo_and_full_noise_has_no
     jobs = found.missing("placebo")
     assert [run.key for run in jobs] == ["trial-0000-placebo-seed5", "trial-0000-placebo-seed6"]
     assert apply_overrides(BASE, jobs[0].overrides).noise.policy == "off"
-    assert found.has_no_placebo("trial-0001")
-    assert not found.has_no_placebo("trial-0000")
+    assert why_no_placebo(found, "trial-0001").startswith("its noise fills the epochs after its")
+    assert why_no_placebo(found, "trial-0000") == ""
     for role in CONTROLS:
+        assert found.has_no(role, "trial-0001")
+        assert not found.has_no(role, "trial-0000")
         assert list(found.compared("test_accuracy", "confirm", role)) == ["trial-0000"]
     assert found.missing("clock") == []
-    # Two placebos that can't be, two clocks that can't be, and two that are the trial.
-    assert found.spared() == 6
+    # Four placebos that can't be, two that need not be drawn again, two clocks that can't be, and
+    # two that are the trial.
+    assert found.spared() == 10
+
+
+def test_noise_that_has_its_dose_nowhere_else_has_a_clock_but_no_placebo() -> None:
+    """In the last epoch of a cosine: at every other the learning rate is many times as high."""
+    config = ConfirmConfig(seeds=2, trials=("trial-0001",), first_seed=5)
+    found = confirmation(
+        config,
+        *runs("", "baseline", {5: 0.5, 6: 0.5}),
+        *runs("trial-0001", "confirm", {5: 0.5, 6: 0.5}, noisy={11: 0.5}),
+    )
+    assert found.missing("placebo") == []
+    assert [run.key for run in found.missing("clock")] == [
+        f"trial-0001-clock-seed{seed}" for seed in (5, 6)
+    ]
+    assert why_no_placebo(found, "trial-0001").startswith("nowhere else would its noise have")
+    assert found.compared("test_accuracy", "confirm", "placebo") == {}
+    assert list(found.compared("test_accuracy", "confirm", "clock")) == ["trial-0001"]
 
 
 # --- pairing and deciding --------------------------------------------------------------------
@@ -426,7 +518,14 @@ def test_each_run_is_what_the_loop_alone_gives_and_so_are_its_test_figures(
     own = {t: confirmed.own_clock(t) for t in confirmed.config.trials}
     assert own == {"trial-0000": (), "trial-0001": seeds, "trial-0003": seeds}
     assert clocks == {run_key("clock", "trial-0000", seed) for seed in seeds}
-    assert len(confirmed.state.trials) == 3 * (1 + 3 + 3) + len(clocks)
+    placebos = {
+        f"{trial}-placebo{draw}-seed{seed}"
+        for seed in seeds
+        for trial, draws in (("trial-0000", 2), ("trial-0001", 1), ("trial-0003", 2))
+        for draw in ("", "-2")[:draws]
+    }
+    assert {record.key for record in confirmed.state.by_role("placebo")} == placebos
+    assert len(confirmed.state.trials) == 3 * (1 + 3) + len(placebos) + len(clocks)
     for role, trial in (
         ("baseline", ""),
         ("confirm", "trial-0000"),
@@ -444,20 +543,24 @@ def test_each_run_is_what_the_loop_alone_gives_and_so_are_its_test_figures(
 def test_a_placebo_has_its_trials_noise_at_other_epochs(confirmed: Confirmation) -> None:
     for seed in confirmed.config.fresh_seeds:
         trial = confirmed.record("confirm", "trial-0000", seed)
-        placebo = confirmed.record("placebo", "trial-0000", seed)
         baseline = confirmed.record("baseline", "", seed)
         assert trial is not None
-        assert placebo is not None
         assert baseline is not None
-        mine, its = bursts_of(trial.history), bursts_of(placebo.history)
-        assert mine
-        assert [run.injections for run in mine] == [run.injections for run in its]
-        assert [run.start for run in mine] != [run.start for run in its]
-        first = its[0].start
-        assert placebo.shared_epochs == first >= 3
-        assert [r.val_loss for r in placebo.history[:first]] == [
-            r.val_loss for r in baseline.history[:first]
-        ]
+        placebos = confirmed.records("placebo", "trial-0000", seed)
+        for placebo, plan in zip(
+            placebos, confirmed.plans("placebo", "trial-0000", seed), strict=True
+        ):
+            assert placebo is not None
+            mine, its = bursts_of(trial.history), bursts_of(placebo.history)
+            assert mine
+            assert own_plan(placebo.history) == plan
+            assert [len(run) for run in mine] == [len(run) for run in its]
+            assert [run.start for run in mine] != [run.start for run in its]
+            first = its[0].start
+            assert placebo.shared_epochs == first >= 3
+            assert [r.val_loss for r in placebo.history[:first]] == [
+                r.val_loss for r in baseline.history[:first]
+            ]
 
 
 @pytest.mark.slow
@@ -468,7 +571,7 @@ def test_a_clock_has_its_trials_noise_from_the_warm_ups_end_on(confirmed: Confir
         assert trial is not None
         assert clock is not None
         mine, its = bursts_of(trial.history), bursts_of(clock.history)
-        assert [burst.injections for burst in mine] == [burst.injections for burst in its]
+        assert [len(burst) for burst in mine] == [len(burst) for burst in its]
         assert its[0].start == clock.shared_epochs == 3
         assert {one.start - other.start for one, other in zip(mine, its, strict=True)} == {
             mine[0].start - 3
