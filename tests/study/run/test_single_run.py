@@ -154,7 +154,8 @@ def test_each_reading_of_the_test_set_is_registered_where_the_runs_lie(tmp_path:
     weights = tmp_path / "a.pth"
     for _ in range(2):
         assert evaluate([*("-c", str(weights), "-g", "cpu")]) == 0
-    train(tmp_path, *OFF, "--save-as", "b.pth", "--split", "pooled", "--split-seed", "3")
+    words = [*SMALL, *OFF, "--checkpoint-dir", str(tmp_path)]
+    assert main([*words, "--save-as", "b.pth", "--split", "pooled", "--split-seed", "3"]) == 0
     found = Register(tmp_path).read()
     assert found.damage == ()
     assert [(e.what, e.by, e.name, e.seeds, e.images) for e in found.entries] == [
@@ -168,7 +169,7 @@ def test_each_reading_of_the_test_set_is_registered_where_the_runs_lie(tmp_path:
     assert one != other
     # What was read before its result was written is read again, and registered once.
     first.files.final.unlink()
-    train(tmp_path, *OFF, "--save-as", "a.pth", "--resume")
+    assert main([*words, "--save-as", "a.pth", "--resume"]) == 0
     assert Register(tmp_path).read().entries == found.entries
 
 
