@@ -8,7 +8,7 @@ from typing import Any
 from search_spaces.registry import get_space
 from study.config import RunsConfig, StudyConfig
 from study.records.folder import check_secrets, storage_of
-from study.records.register import NAMES
+from study.records.register import OBJECTS
 from study.records.remote import check_remote
 from study.search.samplers import check_conditional, check_sampler
 from study.tracking.addresses import resolve_uri
@@ -16,9 +16,9 @@ from study.tune.address import address_of
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.image_sets import check_data
 from trainables.device import resolve_device
+from trainables.documents import read_document
 from trainables.errors import InputError
 from trainables.models.registry import check_classifier, check_layers, check_pretrained
-from trainables.settings import read_document
 
 
 def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
@@ -93,12 +93,13 @@ def check_runs(config: RunsConfig) -> None:
     check_secrets(config)
     storage = storage_of(config)
     check_storage(storage.folder)
-    # A study of an earlier version may be called so.
-    if config.name in NAMES and not (storage.folder / config.name).is_dir():
-        raise InputError(
-            f"name = {config.name!r}: the storage's register is called so; give another --name"
-        )
     if storage.remote is not None:
+        # A study of an earlier version may be called so.
+        if config.name == OBJECTS and not (storage.folder / OBJECTS).is_dir():
+            raise InputError(
+                f"name = {OBJECTS!r}: the register of {storage.shown} lies there; give another "
+                "--name"
+            )
         check_remote(storage.remote)
     # Nothing is contacted: a tracking server that does not answer stops no study.
     resolve_uri(config.tracking_uri, storage.folder)

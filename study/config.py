@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, field_validator, model_validator
 
 from search_spaces.registry import SPACES
 from trainables.config import TrainConfig
-from trainables.errors import nearest
+from trainables.errors import InputError, nearest
 from trainables.metrics import (
     ACCURACY_MARGIN,
     LOSS_MARGIN,
@@ -25,6 +25,9 @@ RACE_SEEDS = 15
 MOST_RACE_SEEDS = 1000
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+
+TAKEN_NAMES = frozenset({"mlflow.db", "mlartifacts", "register.jsonl"})
+"""What a storage folder holds beside its studies."""
 
 MAY_CHANGE: frozenset[str] = frozenset(
     {
@@ -48,6 +51,15 @@ MAY_CHANGE: frozenset[str] = frozenset(
 def is_address(text: str) -> bool:
     """Whether a text is an address of a Ray cluster that a driver can use."""
     return text == "auto" or _ADDRESS.fullmatch(text) is not None
+
+
+def check_name(name: str) -> None:
+    """Refuse what no study can be called: so no name leads out of the storage folder."""
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        raise InputError(
+            f"name = {name!a}: no name of a study, which has letters, digits, '.', '_' and '-', at "
+            "most 100 of them, a letter or digit first"
+        )
 
 
 def _objectives(value: object) -> object:
@@ -122,6 +134,13 @@ class RunsConfig(FrozenConfig):
         "(None: what RAY_ADDRESS says, or this machine)",
         option="--address",
     )
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, value: str) -> str:
+        if value in TAKEN_NAMES or any(value.startswith(f"{name}-") for name in TAKEN_NAMES):
+            raise ValueError("the storage folder needs a file of this name; give another name")
+        return value
 
     @field_validator("address")
     @classmethod

@@ -269,7 +269,7 @@ def as_written_then(confirmed: Any) -> Any:
     baseline = {name: confirmed["baseline"][name] for name in metrics}
     return {
         **{name: confirmed[name] for name in then},
-        **{"baseline": baseline, "trials": trials, "notes": notes[:-4]},
+        "baseline": baseline, "trials": trials, "notes": notes[:-4],
     }
 
 

@@ -15,9 +15,10 @@ from analysis.trials_table import trials_table
 from study.records.json_files import write_json
 from study.records.summary import TrialSummary, pareto_front
 from trainables.config import TrainConfig
+from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.files import write_atomically
-from trainables.settings import parse_config, read_mapping
+from trainables.settings import parse_config
 
 _ENDINGS = (".json", ".yaml")
 

@@ -13,9 +13,10 @@ from study.records.seeds import confirmation_start
 from study.records.summary import TrialSummary, ranked, summarise
 from study.statistics.design import SET_ASIDE, ConfirmationDesign
 from study.statistics.sequential import SequentialDesign, look_schedule
+from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.metrics import effective_margin
-from trainables.settings import FrozenConfig, parse_config, read_mapping
+from trainables.settings import FrozenConfig, parse_config
 
 TEST_IMAGES = "test_images"
 """The tag of a confirmation that says how many images its test set has."""

@@ -21,8 +21,9 @@ from study.presets import (
     with_one_cosine,
 )
 from study.records.folder import StudyFolder, storage_of
+from trainables.documents import read_mapping
 from trainables.errors import InputError
-from trainables.settings import merge, nest, parse_config, read_mapping
+from trainables.settings import merge, nest, parse_config
 
 if TYPE_CHECKING:
     from rich.console import Console

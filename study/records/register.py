@@ -24,8 +24,7 @@ from trainables.object_store import ObjectPath
 
 FILE = "register.jsonl"
 OBJECTS = "register"
-NAMES = frozenset({FILE, OBJECTS})
-"""What the register takes in a storage: no new study is called so."""
+"""Names in a storage, which no new study has (``FILE``: ``study.config.TAKEN_NAMES``)."""
 
 _LOCK = ".register.lock"
 _WAIT_SECONDS = 30.0

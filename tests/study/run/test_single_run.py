@@ -9,6 +9,7 @@ import torch
 
 from study.commands.test import main as evaluate
 from study.commands.train import main
+from study.records.register import Register
 from study.run.epoch_log import EpochLog
 from study.run.files import RunFiles
 from study.run.weights_file import read_weights
@@ -159,3 +160,40 @@ def test_a_run_under_way_is_not_trained_twice(
     with RunFiles(tmp_path, "mine", "mine.pth").locked():
         assert main(words) == 2
     assert "is being trained by another process" in capsys.readouterr().err
+
+
+def test_each_reading_of_the_test_set_is_registered_where_the_runs_lie(tmp_path: Path) -> None:
+    first = train(tmp_path, *OFF, "--save-as", "a.pth")
+    train(tmp_path, *OFF, "--save-as", "a.pth", "--resume")  # It is finished: nothing is read.
+    weights = tmp_path / "a.pth"
+    for _ in range(2):
+        assert evaluate([*("-c", str(weights), "-g", "cpu")]) == 0
+    words = [*SMALL, *OFF, "--checkpoint-dir", str(tmp_path)]
+    assert main([*words, "--save-as", "b.pth", "--split", "pooled", "--split-seed", "3"]) == 0
+    found = Register(tmp_path).read()
+    assert found.damage == ()
+    assert [(e.what, e.by, e.name, e.seeds, e.images) for e in found.entries] == [
+        ("read", "noise-train", "a", (0,), 100),
+        ("read", "noise-test", "a.pth", (), 100),
+        ("read", "noise-test", "a.pth", (), 100),
+        ("read", "noise-train", "b", (0,), 100),
+    ]
+    one, *_, other = (e.test_set for e in found.entries)
+    assert [e.test_set for e in found.entries] == [one, one, one, other]
+    assert one != other
+    # What was read before its result was written is read again, and registered once.
+    first.files.final.unlink()
+    assert main([*words, "--save-as", "a.pth", "--resume"]) == 0
+    assert Register(tmp_path).read().entries == found.entries
+
+
+def test_a_register_that_can_not_be_written_costs_no_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "register.jsonl").mkdir()
+    done = train(tmp_path, *OFF, "--save-as", "a.pth")
+    assert "is not registered: the register" in " ".join(capsys.readouterr().out.split())
+    assert evaluate(["-c", str(tmp_path / "a.pth"), "-g", "cpu", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["accuracy"] == done.final["test_accuracy"]
+    assert "is not registered: the register" in " ".join(said.err.split())
