@@ -265,11 +265,13 @@ def as_written_then(confirmed: Any) -> Any:
         for field in THEN:
             old[field] = {name: row for name, row in old[field].items() if name in metrics}
         trials.append({**old, "sentences": [answer, *others]})
-    registered, *notes = confirmed["notes"]
+    _, *notes = confirmed["notes"]
     baseline = {name: confirmed["baseline"][name] for name in metrics}
     return {
         **{name: confirmed[name] for name in then},
-        "baseline": baseline, "trials": trials, "notes": notes[:-4],
+        "baseline": baseline,
+        "trials": trials,
+        "notes": notes[:-4],
     }
 
 

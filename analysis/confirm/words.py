@@ -111,7 +111,7 @@ def _meaning(role: Role, beside: Judgement, control: Judgement, *, gained: bool)
     if beside.worse:
         return f"its {role} does better"
     if gained and beside.equivalent:
-        return f"its {role} does as well: its timing does not matter"
+        return f"its {role} does as well, within the margin: its timing is not shown to matter"
     if gained and control.better:
         return f"its {role} helps, too: its timing is not shown to matter"
     if gained:

@@ -107,12 +107,17 @@ class ByAnswers:
                 sentence=sentence(found),
                 place=_BEST_FIRST.index(found.answer),
                 level=found.course.level,
-                decided_at=found.course.seeds if found.course.decided and not control else None,
+                decided_at=None if control else _decided_at(found),
                 n=found.estimate.n,
                 ruling=found,
             )
             for name, found in rulings.items()
         }
+
+
+def _decided_at(found: Ruling) -> int | None:
+    several = len(found.design.looks) > 1 or found.course.late
+    return found.course.seeds if several and found.course.decided else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from study.campaigns.confirm_plan import ConfirmConfig, run_key
 from study.campaigns.confirmation import Confirmation
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
-from study.records.ledger_view import LedgerState, TrialRecord
+from study.records.ledger_view import LedgerState, StudyInfo, TrialRecord
+from study.records.summary import VALIDATION_IMAGES
 from tests.support.trained_studies import ADAPTIVE, BASE, EPOCHS
 from trainables.config import apply_overrides
 from trainables.metrics import METRICS, EpochMetrics
@@ -65,9 +66,16 @@ def search(*accuracies: float) -> LedgerState:
     return LedgerState(None, {r.key: r for r in records})
 
 
-def confirmation(config: ConfirmConfig, *records: TrialRecord) -> Confirmation:
+def confirmation(
+    config: ConfirmConfig, *records: TrialRecord, images: int | None = None
+) -> Confirmation:
+    """``images``: how many validation has, where that is recorded."""
     folder = StudyFolder(Path("nowhere"))
-    state = LedgerState(None, {r.key: r for r in records})
+    info = None
+    if images is not None:
+        tags = {VALIDATION_IMAGES: str(images)}
+        info = StudyInfo("s-confirm", "", {}, "?", tags, 0, None, None, 0)
+    state = LedgerState(info, {r.key: r for r in records})
     return Confirmation(folder, STUDY, search(0.6, 0.7), config, state)
 
 

@@ -37,7 +37,7 @@ def test_without_a_confirmation_the_search_decides(tmp_path: Path) -> None:
     [
         ((0.05, 0.06, 0.055, 0.052), True, "better"),
         ((-0.05, -0.06, -0.055, -0.052), False, "worse"),
-        ((0.05, -0.06, 0.04, -0.02), False, "too few seeds"),
+        ((0.05, -0.06, 0.04, -0.02), False, "undecided"),
     ],
 )
 def test_a_confirmations_verdict_counts_more_than_the_search(

@@ -30,7 +30,6 @@ from study.commands.confirm import read_confirm
 from study.commands.study import main
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, read_ledger
-from study.statistics.comparison import Verdict
 from tests.support.confirmations import STUDY, confirmation, runs, search
 from tests.support.runs import device_data
 from tests.support.study_processes import count, study_process, wait_until
@@ -47,7 +46,7 @@ from trainables.noise_config import NoiseConfig
 def test_the_best_complete_trials_on_seeds_that_no_baseline_had() -> None:
     found = planned_confirmation(STUDY, search(0.6, 0.8, 0.7), ConfirmConfig(top=2), None)
     assert found.trials == ("trial-0001", "trial-0002")
-    assert found.fresh_seeds == tuple(range(20_000_000, 20_000_005))
+    assert found.fresh_seeds == tuple(range(20_000_000, 20_000_006))
     few = planned_confirmation(STUDY, search(0.6), ConfirmConfig(top=9, seeds=2), None)
     assert (few.trials, few.fresh_seeds) == (("trial-0000",), (20_000_000, 20_000_001))
     with pytest.raises(InputError, match="nothing to confirm"):
@@ -69,7 +68,14 @@ def test_what_was_begun_is_kept_and_may_grow() -> None:
         ({"seeds": 5}, {"seeds": 4}, "begun with 5"),
         ({"seeds": 9, "first_look": 3}, {"seeds": 9}, "fixed before its first look"),
         ({"seeds": 9}, {"seeds": 9, "first_look": 3}, "begun as --top 3 --seeds 9"),
-        ({"seeds": 9, "first_look": 3}, {"seeds": 12, "first_look": 3}, "--seeds 3..9"),
+        ({"seeds": 9, "first_look": 3}, {"seeds": 8, "first_look": 3}, "begun with 9"),
+        ({"seeds": 9}, {"seeds": 9, "extendable": True}, "begun without"),
+        ({"seeds": 9, "first_look": 3}, {"seeds": 9, "first_look": 3, "top": 4}, "--seeds 3..9"),
+        (
+            {"seeds": 9, "first_look": 3, "judged": "as_before"},
+            {"seeds": 12, "first_look": 3},
+            "--seeds 3..9",
+        ),
     ],
 )
 def test_what_was_seen_can_not_be_taken_away(
@@ -314,9 +320,9 @@ def test_what_decides_is_chosen_and_has_the_only_verdict(decide_by: str) -> None
     found = replace(
         confirmation(config, *records), study=STUDY.model_copy(update={"decide_by": decide_by})
     )
-    assert found.verdicts()["trial-0001"].verdict is Verdict.BETTER
+    assert found.verdicts()["trial-0001"].better
     other = "test_loss" if decide_by != "test_loss" else "test_accuracy"
-    assert found.compared(other)["trial-0001"].verdict is not Verdict.BETTER
+    assert found.samples(other)["trial-0001"].complete == (0.0,) * 6
     report = confirm_report(found)
     assert (report.decide_by, report.deciding) == (decide_by, decide_by)
     (trial,) = report.trials
@@ -339,7 +345,8 @@ def test_a_study_recorded_before_the_choice_decides_by_the_best_weights(tmp_path
     found = load_confirmation(tmp_path, "old")
     assert (found.decide_by, found.study.margin) == ("test_accuracy", None)
     # What is there of the final weights stays no verdict.
-    assert found.verdicts()["trial-0000"].sample.complete == pytest.approx((0.1, 0.2))
+    assert found.verdicts()["trial-0000"].n == 2
+    assert found.samples(found.decide_by)["trial-0000"].complete == pytest.approx((0.1, 0.2))
     # It goes on with what it has: another choice is another study.
     with pytest.raises(InputError, match="decide_by = 'final_test_loss', stored: 'test_accuracy'"):
         resumed(tmp_path, "old", {"decide_by": "final_test_loss"})
@@ -391,7 +398,7 @@ def test_a_sequential_design_adds_seeds_for_what_is_undecided_only() -> None:
     seeds = range(3, 9)
     assert {len(s) for s in confirmation(config).wanted_seeds().values()} == {6}
     clear = {seed: 0.8 + 0.0001 * seed for seed in seeds}
-    unclear = {seed: 0.5 + 0.1 * (-1) ** seed for seed in seeds}
+    unclear = {seed: 0.55 + 0.1 * (-1) ** seed for seed in seeds}
     found = confirmation(
         config,
         *runs("", "baseline", dict.fromkeys(seeds, 0.5)),
@@ -404,9 +411,9 @@ def test_a_sequential_design_adds_seeds_for_what_is_undecided_only() -> None:
         f"baseline-seed{n}" for n in (9, 10, 11)
     ]
     verdicts = found.verdicts()
-    assert verdicts["trial-0000"].verdict is Verdict.BETTER
+    assert verdicts["trial-0000"].better
     assert verdicts["trial-0000"].decided_at == 6
-    assert verdicts["trial-0001"].verdict is Verdict.TOO_FEW
+    assert verdicts["trial-0001"].short == "undecided, not all planned seeds are in"
 
 
 # --- the command -----------------------------------------------------------------------------
@@ -444,6 +451,9 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["small", "--seeds", "3..9"], "needs --sequential"),
         (["small", "--sequential", "--seeds", "4"], "e.g. 4..16"),
         (["small", "--tops", "2"], "did you mean --top"),
+        (["small", "--no-futility"], "--no-futility: only with --sequential"),
+        (["small", "--extendabel"], "did you mean --extendable"),
+        (["small", "--extendable", "--seeds", "1"], "at least 2"),
         (["small", "--max-concurrent", "0"], "greater than or equal to 1"),
     ],
 )
@@ -458,8 +468,28 @@ def test_mistakes_are_answered_before_anything_starts(
 def test_the_defaults_of_the_command(storage: Path) -> None:
     study, confirm = read_confirm(["small", "--storage", str(storage)])
     assert (study.name, study.max_concurrent) == ("small", 2)
-    assert (confirm.top, confirm.seeds, confirm.first_look) == (3, 5, None)
+    assert (confirm.top, confirm.seeds, confirm.first_look) == (3, 6, None)
+    assert (confirm.extendable, confirm.futility, confirm.judged) == (False, True, "by_answers")
     _, sequential = read_confirm(["small", "--storage", str(storage), "--sequential"])
+    assert (sequential.seeds, sequential.first_look) == (20, 6)
+    more = ["small", "--storage", str(storage), "--sequential", "--extendable", "--no-futility"]
+    _, changed = read_confirm(more)
+    assert (changed.extendable, changed.futility) == (True, False)
+
+
+def test_without_a_number_a_confirmation_goes_on_with_the_seeds_it_was_begun_with(
+    tmp_path: Path,
+) -> None:
+    write_study(tmp_path, "old", trials=(Planned(ADAPTIVE),), seeds=1)
+    folder, words = StudyFolder.of(tmp_path, "old"), ["old", "--storage", str(tmp_path)]
+    confirm_folder(folder).path.mkdir()
+    # By an earlier version, which had five.
+    begun = {"top": 3, "seeds": 5, "first_look": None, "trials": ["trial-0000"], "first_seed": 5}
+    config_file(folder).write_text(json.dumps(begun))
+    assert read_confirm(words)[1].seeds == 5
+    assert read_confirm([*words, "--seeds", "7"])[1].seeds == 7
+    config_file(folder).write_text(json.dumps({**begun, "seeds": 20, "first_look": 5}))
+    _, sequential = read_confirm([*words, "--sequential"])
     assert (sequential.seeds, sequential.first_look) == (20, 5)
 
 
