@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config import RunsConfig, StudyConfig, check_name
+from study.config import RunsConfig, StudyConfig
 from study.config_changes import as_asked, as_tuned, differences
+from study.names import check_name
 from study.records.file_lock import LockHeldError, take
 from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
