@@ -88,12 +88,13 @@ def _decided(ruling: Ruling, before: str = "") -> str:
 
 def _collapses(ruling: Ruling) -> str:
     evidence, bound = ruling.evidence, ruling.collapse_bound
-    if bound is None or not (ruling.answer is Answer.BETTER or evidence.collapsed):
+    told = (Answer.BETTER, Answer.EQUIVALENT)
+    if bound is None or not (ruling.answer in told or evidence.collapsed):
         return ""
     seen = f"collapsed on {len(evidence.collapsed)} of {len(evidence.sample.seeds)}"
-    told = ruling.ground is Ground.COLLAPSED
+    already = ruling.ground is Ground.COLLAPSED
     rate = f"at most {percent(bound)} of its runs collapse, with 95 % confidence"
-    return rate if told else f"{seen}, {rate}"
+    return rate if already else f"{seen}, {rate}"
 
 
 def _seeds(ruling: Ruling) -> str:
