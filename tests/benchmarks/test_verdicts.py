@@ -89,6 +89,7 @@ def test_an_error_above_nominal_is_named() -> None:
     found = Confirmations(drawn, cell.plan, MARGIN).run()
     result = summarised(cell, found)
     assert result.excess() == []
-    assert "| fixed, 6 | normal | 1 | 0 |" in table([result])
+    assert "### fixed, 6\n" in table([result])
+    assert "\n| normal | 1 | 0 |" in table([result])
     found.answer[:60] = BETTER
     assert "false better" in summarised(cell, found).excess()[0]
