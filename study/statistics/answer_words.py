@@ -41,7 +41,7 @@ def _sign(ruling: Ruling) -> str:
 def _figures(ruling: Ruling) -> str:
     found = ruling.estimate
     if found.mean is None:
-        return "no difference"
+        return "no seed has a difference"
     text = f"mean difference {found.mean:+.4g} over {found.n} seed{'' if found.n == 1 else 's'}"
     if found.t_interval:
         low, high = found.t_interval.low, found.t_interval.high
@@ -64,7 +64,8 @@ def _tests(ruling: Ruling) -> str:
             return _decided(ruling)
         text = f"{percent(1 - 2 * level)} interval {interval.low:+.4g} to {interval.high:+.4g}"
         return text + " within the margin" + _decided(ruling, ", ")
-    if course.p_value is None or ruling.ground in (Ground.NO_NOISE, Ground.ALL_ZERO):
+    silent = (Ground.NO_NOISE, Ground.ALL_ZERO, Ground.SEEDS_ADDED)
+    if course.p_value is None or ruling.ground in silent:
         return ""
     text = f"p = {course.p_value:.2g}"
     if ruling.ground is Ground.DIFFERENCE and course.level is not None and not course.late:
@@ -101,7 +102,8 @@ def _seeds(ruling: Ruling) -> str:
     evidence, parts = ruling.evidence, []
     if evidence.without_noise and ruling.ground is not Ground.NO_NOISE:
         idle = sorted(evidence.without_noise)
-        parts.append(f"the noise never began on {len(idle)}: seed{_s(idle)} {listed(idle)}")
+        count = f"{len(idle)} of {len(evidence.sample.seeds)}"
+        parts.append(f"the noise never began on {count}, seed{_s(idle)} {listed(idle)}")
     left_out = evidence.sample.left_out
     if left_out:
         parts.append(f"without a difference on seed{_s(left_out)} {listed(left_out)}")

@@ -78,6 +78,7 @@ def test_a_lost_run_is_named_and_makes_no_winner() -> None:
     lost = ruled([*STRONG, None], ConfirmationDesign((7,)))
     assert (lost.answer, lost.ground) == (Answer.UNDECIDED, Ground.LOST)
     assert "runs were lost, seed 6" in sentence(lost)
+    assert lost.more_seeds is None
     kept = ruled([*STRONG, None], ConfirmationDesign((7,)), without_baseline=frozenset({6}))
     assert kept.answer is Answer.BETTER
     assert "without a difference on seed 6" in sentence(kept)
@@ -154,7 +155,7 @@ def test_figures() -> None:
 
 def test_seeds_without_noise_are_counted_and_named() -> None:
     text = sentence(ruled([*NOTHING[:5], 0.0], without_noise=frozenset({5})))
-    assert "the noise never began on 1: seed 5" in text
+    assert "the noise never began on 1 of 6, seed 5" in text
 
 
 def test_a_veto_is_told() -> None:
@@ -169,6 +170,7 @@ def test_seeds_added_after_the_end_withhold_the_answer() -> None:
     assert more.higher is None
     assert more.more_seeds is None
     assert "the error level is not kept" in sentence(more)
+    assert "p = " not in sentence(more)
     assert "mean difference +0.01043 over 7 seeds" in sentence(more)
     extendable = dataclasses.replace(SIX, set_aside=SET_ASIDE)
     assert ruled([*STRONG, 0.01], extendable).answer is Answer.BETTER
