@@ -239,19 +239,24 @@ def _code(own: Decision) -> int:
 
 
 def table(results: list[Result]) -> str:
-    """One row a cell; shares in per cent, an error that can't be made is left empty."""
-    header = ["design", "differences", "m", "effect", "better", "worse", "equivalent"]
-    header += ["never began", *ERRORS, "seeds"]
-    rows = []
-    for result in results:
-        cell, made = result.cell, result.errors()
-        errors = [f"{100 * made[name][0]:.2f}" if name in made else "" for name in ERRORS]
-        margin = "" if cell.margin == MARGIN else f", margin {cell.margin:g}"
-        named = [cell.design, cell.shape + margin, str(cell.configurations), f"{cell.effect:g}"]
-        shares = (result.better, result.worse, result.equivalent, result.no_noise)
-        answers = [f"{100 * share:.1f}" for share in shares]
-        rows.append([*named, *answers, *errors, f"{result.seeds:.1f}"])
-    return markdown_table(header, rows)
+    """A table a design; shares in per cent, an error that can't be made is left empty."""
+    header = ["differences", "m", "effect", "better", "worse", "equivalent", "never began"]
+    header += [*ERRORS, "seeds"]
+    tables = []
+    for design in dict.fromkeys(result.cell.design for result in results):
+        rows = [_row(result) for result in results if result.cell.design == design]
+        tables.append(f"### {design}\n\n{markdown_table(header, rows)}\n")
+    return "\n".join(tables)
+
+
+def _row(result: Result) -> list[str]:
+    cell, made = result.cell, result.errors()
+    errors = [f"{100 * made[name][0]:.2f}" if name in made else "" for name in ERRORS]
+    margin = "" if cell.margin == MARGIN else f", margin {cell.margin:g}"
+    shares = (result.better, result.worse, result.equivalent, result.no_noise)
+    answers = [f"{100 * share:.1f}" for share in shares]
+    named = [cell.shape + margin, str(cell.configurations), f"{cell.effect:g}"]
+    return [*named, *answers, *errors, f"{result.seeds:.1f}"]
 
 
 def main() -> None:
@@ -260,7 +265,7 @@ def main() -> None:
     parser.add_argument("--check", type=int, default=1000, help="cases a cell, by own functions")
     parser.add_argument("--only", default="", help="cells whose description contains this")
     given = parser.parse_args()
-    results, wrong = [], 0
+    results, wrong, designs = [], 0, [*DESIGNS, *MORE_DESIGNS]
     for seed, cell in enumerate(cells()):
         if given.only not in str(cell):
             continue
@@ -268,7 +273,7 @@ def main() -> None:
         found = Confirmations(drawn, cell.plan, cell.margin).run()
         results.append(summarised(cell, found))
         wrong += disagreements(cell, drawn, found, min(given.check, given.repetitions))
-    print(table(results))
+    print(table(sorted(results, key=lambda result: designs.index(result.cell.design))))
     excess = [line for result in results for line in result.excess()]
     print(f"\n{len(results)} cells; cases answered otherwise by the project's functions: {wrong}")
     print("errors above nominal by more than 3.5 standard errors:", *(excess or ["none"]), sep="\n")

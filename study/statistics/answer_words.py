@@ -41,7 +41,7 @@ def _sign(ruling: Ruling) -> str:
 def _figures(ruling: Ruling) -> str:
     found = ruling.estimate
     if found.mean is None:
-        return "no difference"
+        return "no seed has a difference"
     text = f"mean difference {found.mean:+.4g} over {found.n} seed{'' if found.n == 1 else 's'}"
     if found.t_interval:
         low, high = found.t_interval.low, found.t_interval.high
@@ -64,7 +64,8 @@ def _tests(ruling: Ruling) -> str:
             return _decided(ruling)
         text = f"{percent(1 - 2 * level)} interval {interval.low:+.4g} to {interval.high:+.4g}"
         return text + " within the margin" + _decided(ruling, ", ")
-    if course.p_value is None or ruling.ground in (Ground.NO_NOISE, Ground.ALL_ZERO):
+    silent = (Ground.NO_NOISE, Ground.ALL_ZERO, Ground.SEEDS_ADDED)
+    if course.p_value is None or ruling.ground in silent:
         return ""
     text = f"p = {course.p_value:.2g}"
     if ruling.ground is Ground.DIFFERENCE and course.level is not None and not course.late:
@@ -88,19 +89,21 @@ def _decided(ruling: Ruling, before: str = "") -> str:
 
 def _collapses(ruling: Ruling) -> str:
     evidence, bound = ruling.evidence, ruling.collapse_bound
-    if bound is None or not (ruling.answer is Answer.BETTER or evidence.collapsed):
+    told = (Answer.BETTER, Answer.EQUIVALENT)
+    if bound is None or not (ruling.answer in told or evidence.collapsed):
         return ""
     seen = f"collapsed on {len(evidence.collapsed)} of {len(evidence.sample.seeds)}"
-    told = ruling.ground is Ground.COLLAPSED
+    already = ruling.ground is Ground.COLLAPSED
     rate = f"at most {percent(bound)} of its runs collapse, with 95 % confidence"
-    return rate if told else f"{seen}, {rate}"
+    return rate if already else f"{seen}, {rate}"
 
 
 def _seeds(ruling: Ruling) -> str:
     evidence, parts = ruling.evidence, []
     if evidence.without_noise and ruling.ground is not Ground.NO_NOISE:
         idle = sorted(evidence.without_noise)
-        parts.append(f"the noise never began on {len(idle)}: seed{_s(idle)} {listed(idle)}")
+        count = f"{len(idle)} of {len(evidence.sample.seeds)}"
+        parts.append(f"the noise never began on {count}, seed{_s(idle)} {listed(idle)}")
     left_out = evidence.sample.left_out
     if left_out:
         parts.append(f"without a difference on seed{_s(left_out)} {listed(left_out)}")

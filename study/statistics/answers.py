@@ -45,6 +45,9 @@ class Ground(StrEnum):
     NOT_SHOWN = "neither a difference nor equivalence is shown"
 
 
+_MORE_MAY_TELL = (Ground.VETO, Ground.FUTILE, Ground.UNFINISHED, Ground.NOT_SHOWN)
+
+
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """The answer on one configuration within a family.
@@ -62,7 +65,7 @@ class Ruling:
         collapse_p: one-sided, that it collapses more often than the baseline, within the planned
             seeds; Holm-adjusted.
         family: configurations in the family.
-        more_seeds: how many would show a difference of the size seen; of an undecided one alone.
+        more_seeds: how many would show a difference of the size seen; where more may tell.
         seeds_wanted: seeds that it is to have, in all, for the next look or as it is.
     """
 
@@ -112,7 +115,7 @@ def rule(
         worst = worst_seed(evidence, higher_is_better)
         withheld = how.ground is Ground.SEEDS_ADDED
         more_seeds = None
-        if how.answer is Answer.UNDECIDED and not withheld:
+        if how.ground in _MORE_MAY_TELL:
             more_seeds = seeds_range(found, design.share(open_tests), how.seeds_wanted)
         rulings[name] = Ruling(
             answer=how.answer,

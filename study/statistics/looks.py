@@ -98,7 +98,8 @@ class Course:
         p_value: of the t test of a difference at that look, not adjusted; None before the first.
         equivalence_level, equivalence_p: likewise, one-sided.
         vetoed: the t test showed a difference, the sign-flip test did not.
-        late: decided beyond the planned end, by the anytime-valid test.
+        late: beyond the planned end, where the anytime-valid test decides: ``p_value`` is its own,
+            those of equivalence stay as they were at the planned end.
     """
 
     different: bool | None = None
@@ -267,8 +268,9 @@ class _Walk:
             seen = evidence.first(count)
             values = seen.sample.complete
             course.seeds, course.late, course.vetoed = count, True, False
-            course.p_value = 1 / anytime_evidence(values)
-            if anytime_evidence(values) >= needed:
+            strength = anytime_evidence(values)
+            course.p_value, course.level = min(1.0, 1 / strength), 1 / needed
+            if strength >= needed:
                 course.vetoed = _vetoed(values)
                 allowed = not (seen.tainted and self._gain(seen) > 0)
                 if allowed and not course.vetoed:

@@ -48,9 +48,9 @@ def effect_interval(effect: float, n: int, confidence: float = CONFIDENCE) -> In
 
     def noncentrality(share: float) -> float:
         def excess(shift: float) -> float:
-            # The far tail by its mirror image, where scipy's nct.cdf is not exact.
+            # A negative t by its mirror image; in far tails scipy's nct.cdf is NaN.
             cdf = stats.nct.cdf(t, n - 1, shift) if t >= 0 else stats.nct.sf(-t, n - 1, -shift)
-            return float(cdf) - share
+            return (float(shift < t) if math.isnan(cdf) else float(cdf)) - share
 
         reach = 10 + abs(t) * 2
         return float(optimize.brentq(excess, t - reach, t + reach, xtol=1e-8))
