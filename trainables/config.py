@@ -9,10 +9,19 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, field_validator, model_validator
+from pydantic_core import to_jsonable_python
 
 from trainables.data.registry import DATA_SETS
 from trainables.noise_config import NoiseConfig
-from trainables.settings import FrozenConfig, Named, merge, nest, parse_config, setting
+from trainables.settings import (
+    FrozenConfig,
+    Named,
+    came_later,
+    merge,
+    nest,
+    parse_config,
+    setting,
+)
 
 OptimizerName = Literal["SGD", "Adam"]
 Split = Literal["holdout", "reference"]
@@ -171,6 +180,15 @@ class TrainConfig(FrozenConfig):
         option="--deterministic",
     )
 
+    clean_gap: bool = setting(
+        # Off: what runs meant that were recorded before. The presets of studies turn it on.
+        False,
+        "measure training accuracy in the last epochs without noise and augmentation, too, on a "
+        "fixed part of the training set; generalization_gap then takes that",
+        option="--clean-gap",
+        later=True,
+    )
+
     @model_validator(mode="after")
     def _scaling_fits(self) -> Self:
         if self.noise.scaling == "step" and self.optimizer.step_rate is None:
@@ -210,6 +228,15 @@ class TrainConfig(FrozenConfig):
 def apply_overrides(config: TrainConfig, overrides: Mapping[str, Any]) -> TrainConfig:
     """The configuration with some settings replaced, keyed by path (``"noise/patience"``)."""
     return parse_config(TrainConfig, merge(config.model_dump(mode="json"), nest(overrides)))
+
+
+def drop_later(values: dict[str, Any]) -> None:
+    """Take out of a run's settings those that came later and have their default, for digests."""
+    for path, field in setting_paths().items():
+        above, _, name = path.rpartition("/")
+        group = values.get(above, {}) if above else values
+        if came_later(field) and group.get(name) == to_jsonable_python(field.default):
+            del group[name]
 
 
 def setting_paths(kind: type[BaseModel] = TrainConfig, prefix: str = "") -> dict[str, Any]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from study.records.file_lock import LockHeldError, take
 from study.records.json_files import plain, write_json
 from study.records.named_file import NamedFile
-from trainables.config import TrainConfig
+from trainables.config import TrainConfig, drop_later
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
 from trainables.settings import parse_config, read_mapping
@@ -48,6 +48,7 @@ def run_name(config: TrainConfig) -> str:
     for key in _FREE_DATA:
         del values["data"][key]
     del values["device"]
+    drop_later(values)
     text = json.dumps(values, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:6]
     model = re.sub(r"[^A-Za-z0-9_-]+", "-", config.model.classifier)
