@@ -30,6 +30,7 @@ from trainables.loop import weights_of
 from trainables.metrics import METRICS, EpochMetrics, WhichWeights, is_better
 from trainables.models.registry import build_model
 from trainables.object_store import Location
+from trainables.paths import given_path
 from trainables.uris import redact_uri
 
 if TYPE_CHECKING:  # Importing the store's module is cheap, but only registering needs it.
@@ -164,7 +165,7 @@ def winner_weights(view: StudyView, key: str, file: str = "") -> TrainedWeights:
     From a file, or from the final checkpoint that the study kept.
     """
     if file:
-        return _from_file(view, Path(file).expanduser(), key)
+        return _from_file(view, given_path(file, "--weights"), key)
     which = weights_that_decide(view.config)
     path: Location = view.folder.checkpoints / key / "final.ckpt"
     record = view.state.trials[key]

@@ -12,8 +12,9 @@ from study.records.planned_run import BASELINE, Role, seeded_key
 from study.records.seeds import confirmation_start
 from study.records.summary import TrialSummary, ranked, summarise
 from study.statistics.sequential import SequentialDesign, look_schedule
+from trainables.documents import read_mapping
 from trainables.errors import InputError
-from trainables.settings import FrozenConfig, parse_config, read_mapping
+from trainables.settings import FrozenConfig, parse_config
 
 TEST_IMAGES = "test_images"
 """The tag of a confirmation that says how many images its test set has."""
