@@ -21,6 +21,7 @@ def standard() -> StudyConfig:
             # A period of the whole budget: one cosine, with no restart that looks like a signal.
             optimizer=OptimizerConfig(lr=0.01, lr_restart_period=epochs),
             epochs=epochs,
+            clean_gap=True,
         ),
     )
 
@@ -35,6 +36,7 @@ def quickstart() -> StudyConfig:
             update={"lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}
         ),
         epochs=base.train.epochs,
+        clean_gap=base.train.clean_gap,
     )
     return base.model_copy(update={"name": "quickstart", "race_seeds": 3, "train": train})
 

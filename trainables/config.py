@@ -199,6 +199,15 @@ class TrainConfig(FrozenConfig):
         option="--deterministic",
     )
 
+    clean_gap: bool = setting(
+        # Off: what runs meant that were recorded before. The presets of studies turn it on.
+        False,
+        "measure training accuracy in the last epochs without noise and augmentation, too, on a "
+        "fixed part of the training set; generalization_gap then takes that",
+        option="--clean-gap",
+        later=True,
+    )
+
     @model_validator(mode="after")
     def _scaling_fits(self) -> Self:
         if self.noise.scaling == "step" and self.optimizer.step_rate is None:

@@ -36,7 +36,9 @@ class EpochMetrics:
     Accuracies lie in [0, 1]; losses are means over samples in nats. ``grad_norm`` is the mean over
     the epoch's steps of the global L2 norm before any noise; ``weight_update_norm`` the L2 norm of
     the parameters' change over the epoch; ``lr`` the learning rate of the last step. The fields
-    from ``noise_kind`` on say what the controller did in this epoch.
+    from ``noise_kind`` to ``signals`` say what the controller did in this epoch.
+    ``clean_train_accuracy`` is that of the epoch's last weights on a fixed part of the training
+    set, without noise or augmentation, in epochs that measure it (``TrainConfig.clean_gap``).
     """
 
     epoch: int
@@ -52,10 +54,13 @@ class EpochMetrics:
     noise_severity: float = 0.0
     noise_phase: str = "off"
     signals: tuple[str, ...] = ()
+    clean_train_accuracy: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, in field order."""
+        """Plain JSON types, in field order; without what was not measured."""
         row = dataclasses.asdict(self)
+        if self.clean_train_accuracy is None:
+            del row["clean_train_accuracy"]
         row["signals"] = list(self.signals)
         return row
 
@@ -86,8 +91,16 @@ STATISTICS: tuple[str, ...] = (
 
 
 def _generalization_gap(history: Sequence[EpochMetrics]) -> float:
+    """By the clean training accuracy where all of the last epochs have it.
+
+    ``train_accuracy`` is taken at the perturbed point: noise in the last epochs looks like a gain.
+    """
     last = history[-GAP_EPOCHS:]
-    return math.fsum(row.train_accuracy - row.val_accuracy for row in last) / len(last)
+    clean = [row.clean_train_accuracy for row in last]
+    known = [value for value in clean if value is not None]
+    trained = known if len(known) == len(last) else [row.train_accuracy for row in last]
+    gaps = (a - row.val_accuracy for a, row in zip(trained, last, strict=True))
+    return math.fsum(gaps) / len(last)
 
 
 def _tail_mean(history: Sequence[EpochMetrics], statistic: str) -> float:

@@ -4,6 +4,7 @@ The registered model takes raw pixels, uint8 (B, 32, 32, 3), RGB, as an image fi
 gives logits, float32 (B, classes): normalisation is part of it.
 """
 
+import shlex
 import statistics as stats
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from analysis.export.tracking import find_runs, tracking_uri
 from analysis.reading import StudyView, weights_that_decide
 from analysis.report.figures import better_by
 from study.campaigns.confirmation import Confirmation, confirmation_of
+from study.records.folder import storage_of
 from study.records.planned_run import baseline_key
+from study.statistics.answers import Answer
 from trainables.checkpoint import CheckpointError, load_state
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
@@ -39,16 +42,27 @@ _EXAMPLES = 8
 
 @dataclass(frozen=True)
 class Winner:
-    """Which trial is a study's winner, and whether it beats the baseline, with the reasons."""
+    """Which trial is a study's winner, and whether it has earned the name.
+
+    Attributes:
+        confirmed: the verdict of its confirmation; None where it has none.
+        reason: in words, for people.
+        metrics: the figures of the reason.
+    """
 
     key: str
-    beats: bool
+    confirmed: str | None
     reason: str
     metrics: Mapping[str, float]
 
+    @property
+    def beats(self) -> bool:
+        """Whether it is confirmed to be better; what a search promises may be luck."""
+        return self.confirmed == Answer.BETTER
+
 
 def find_winner(view: StudyView) -> Winner:
-    """The winner: by the confirmation's verdicts where there are any, else by the search."""
+    """The winner: by the confirmation's verdicts where there are any, else the search's best."""
     confirmation = confirmation_of(view.folder, view.config, view.state)
     confirmed = None if confirmation is None else _confirmed(confirmation)
     return confirmed or _searched(view)
@@ -71,7 +85,7 @@ def _confirmed(found: Confirmation) -> Winner | None:
     }
     words = METRICS[found.decide_by].words
     reason = f"confirmed on fresh seeds, {words} beside the baseline: {best.sentence}"
-    return Winner(key, best.better, reason, metrics)
+    return Winner(key, best.word, reason, metrics)
 
 
 def _searched(view: StudyView) -> Winner:
@@ -83,14 +97,16 @@ def _searched(view: StudyView) -> Winner:
     name, gain = view.config.objective[0], better_by(view, best)
     metrics = {} if gain is None else {f"{name}_gain": gain}
     if gain is None:
-        reason = "it can't be compared with the baseline of its seed"
+        reason = (
+            "it is not confirmed on fresh seeds, nor has its seed a baseline to compare it with"
+        )
     else:
         seeds = "of its seed" if best.place is None else f"on {best.n} seeds of the race"
         reason = (
             f"{gain:+.4f} better in {name} than the baseline {seeds}, which may be luck: it is not "
             "confirmed on fresh seeds"
         )
-    return Winner(best.trial_id, gain is not None and gain > 0, reason, metrics)
+    return Winner(best.trial_id, None, reason, metrics)
 
 
 def check_winner(view: StudyView, name: str, *, force: bool) -> Winner:
@@ -98,9 +114,11 @@ def check_winner(view: StudyView, name: str, *, force: bool) -> Winner:
         raise InputError(f"--register = {name!r}: give a name without / and :")
     winner = find_winner(view)
     if not winner.beats and not force:
+        again = shlex.join(["noise-study", "confirm", view.name, *storage_of(view.config).words])
+        remedy = "" if winner.confirmed else f"confirm it with: {again}; "
         raise InputError(
-            f"--register = {name!r}: {winner.key} is not shown to beat the baseline "
-            f"({winner.reason}); --force registers it all the same"
+            f"--register = {name!r}: {winner.key} is not confirmed to be better than the baseline "
+            f"({winner.reason}); {remedy}--force registers it all the same, and its tags say so"
         )
     return winner
 
@@ -214,7 +232,7 @@ def register_winner(
         view: the study.
         name: the registered model's name.
         tracking: MLflow's store; None: the study's own.
-        force: also if it does not beat the baseline.
+        force: also if it is not confirmed to be better; its tags say so.
         weights_file: a .pth file of the winner's; empty: the checkpoint that the study kept.
 
     Raises:
@@ -252,7 +270,9 @@ def _to_log(
     tags = {
         "study": view.name,
         "trial_id": winner.key,
-        "standing": "beats the baseline" if winner.beats else "not shown to beat the baseline",
+        "confirmed": "not confirmed" if winner.confirmed is None else str(winner.confirmed),
+        "forced": str(not winner.beats).lower(),
+        "decide_by": view.config.decide_by,
         "reason": winner.reason,
         "classes": ", ".join(dataset.classes),
     }

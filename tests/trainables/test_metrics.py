@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from fractions import Fraction
 from typing import get_args
 
@@ -96,6 +97,27 @@ def test_an_epoch_before_the_tail_does_not_count() -> None:
 def test_losses_whose_sum_is_no_double() -> None:
     rows = history([0.5] * 3, [1.5e308] * 3)
     assert objective_value("tail_val_loss", rows) == pytest.approx(1.5e308)
+
+
+@pytest.mark.parametrize(
+    ("clean", "gap"),
+    [
+        # By the training accuracy of 1, as before, where any of the last ten has no clean one.
+        ([None] * 12, 0.25),
+        ([None, None, None, *[0.5] * 9], 0.25),
+        ([None, None, *[0.5] * 10], -0.25),
+        ([0.0, 0.0, *[0.5] * 9, 1.0], -0.2),
+    ],
+)
+def test_the_gap_takes_clean_accuracies_where_all_of_the_last_epochs_have_them(
+    clean: list[float | None], gap: float
+) -> None:
+    rows = [
+        replace(row, clean_train_accuracy=value)
+        for row, value in zip(history([0.75] * 12), clean, strict=True)
+    ]
+    assert objective_value("generalization_gap", rows) == pytest.approx(gap)
+    assert [EpochMetrics.from_dict(row.to_dict()) for row in rows] == rows
 
 
 def test_every_figure_says_what_is_better_and_what_is_worst() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from analysis.commands.analysis import main
-from analysis.export.register import PixelClassifier, find_winner, winner_weights
+from analysis.export.register import PixelClassifier, check_winner, find_winner, winner_weights
 from analysis.reading import load_study
 from study.run.weights_file import write_weights
 from tests.support.runs import device_data, training
@@ -24,12 +24,20 @@ from trainables.loop import clone_weights
 from trainables.models.registry import build_model
 
 
-def test_without_a_confirmation_the_search_decides(tmp_path: Path) -> None:
+def test_without_a_confirmation_the_best_of_the_search_has_not_earned_it(tmp_path: Path) -> None:
     write_study(tmp_path, "never", trials=TRIALS[2:3], seeds=1)
     never = find_winner(load_study(tmp_path, "never"))
-    # It never injected and equals its baseline, which is not better.
-    assert (never.key, never.beats) == ("trial-0000", False)
+    assert (never.key, never.confirmed, never.beats) == ("trial-0000", None, False)
     assert "not confirmed" in never.reason
+    # Nor has one that gains in the search: that may be luck.
+    write_study(tmp_path, "gains", trials=TRIALS[1:2], seeds=1, objective=["best_val_loss"])
+    view = load_study(tmp_path, "gains")
+    gains = find_winner(view)
+    assert gains.metrics["best_val_loss_gain"] > 0
+    assert not gains.beats
+    with pytest.raises(InputError, match=r"confirm it with: noise-study confirm gains .*--force"):
+        check_winner(view, "m", force=False)
+    assert check_winner(view, "m", force=True) == gains
 
 
 @pytest.mark.parametrize(

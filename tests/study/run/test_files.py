@@ -89,6 +89,8 @@ def test_a_runs_name_says_model_noise_and_seed(noise: dict[str, Any], label: str
 
 def test_the_same_settings_have_the_same_name_and_others_another() -> None:
     assert run_name(CONFIG) == run_name(TrainConfig())
+    # As it was before there were the settings that came later.
+    assert run_name(TrainConfig()) == "BabyCNN_baseline_seed0_efc2ba"
     moved = {"device": "cuda", "data/workers": 0, "data/mean": (0.1, 0.2, 0.3)}
     assert run_name(apply_overrides(CONFIG, moved)) == run_name(CONFIG)
     for change in ({"optimizer/lr": 0.5}, {"data/subset": 0.5}, {"noise/magnitude": 7}):

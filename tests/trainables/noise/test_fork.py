@@ -24,6 +24,9 @@ def test_the_baseline_is_the_same_training_without_noise() -> None:
     assert baseline_config(trial) == base
     assert baseline_digest(trial) == baseline_digest(base)
     assert baseline_digest(small_config(EAGER, seed=1)) != baseline_digest(base)
+    # As it was before there were the settings that came later.
+    assert baseline_digest(TrainConfig()) == "fc89d1dae4388bbb"
+    assert baseline_digest(small_config(clean_gap=True)) != baseline_digest(base)
     assert baseline_digest(small_config(epochs=6)) != baseline_digest(base)
 
 
