@@ -17,9 +17,10 @@ from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from study.records.storage import Where
 from study.records.summary import Summary, TrialSummary, ranked, summarise
 from trainables.config import TrainConfig
+from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
-from trainables.settings import parse_config, read_mapping
+from trainables.settings import parse_config
 
 METRICS_FILE = "epoch_metrics.jsonl"
 """A single run's epochs, in its folder under ``checkpoints/metrics``."""

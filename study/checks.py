@@ -15,9 +15,9 @@ from study.tune.address import address_of
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.image_sets import check_data
 from trainables.device import resolve_device
+from trainables.documents import read_document
 from trainables.errors import InputError
 from trainables.models.registry import check_classifier, check_layers, check_pretrained
-from trainables.settings import read_document
 
 
 def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:

@@ -1,25 +1,21 @@
 """The typed configuration of a study: the base run, the search over it, and the resources."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, field_validator, model_validator
 
 from search_spaces.registry import SPACES
+from study.names import NAME_PATTERN, TAKEN_NAMES, is_address
 from trainables.config import TrainConfig
 from trainables.errors import nearest
 from trainables.metrics import OBJECTIVES, check_objectives
 from trainables.settings import FrozenConfig, merge, setting
 
-_ADDRESS = re.compile(r"(ray://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}")
-
 RACE_SEEDS = 15
 """Seeds of a race's winner, unless told otherwise (docs/method.md, section 13)."""
 
 MOST_RACE_SEEDS = 1000
-
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 MAY_CHANGE: frozenset[str] = frozenset(
     {
@@ -38,11 +34,6 @@ MAY_CHANGE: frozenset[str] = frozenset(
     }
 )
 """Settings of a study that may differ when it goes on: none of them changes a trial's numbers."""
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is an address of a Ray cluster that a driver can use."""
-    return text == "auto" or _ADDRESS.fullmatch(text) is not None
 
 
 def _objectives(value: object) -> object:
@@ -117,6 +108,13 @@ class RunsConfig(FrozenConfig):
         "(None: what RAY_ADDRESS says, or this machine)",
         option="--address",
     )
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, value: str) -> str:
+        if value in TAKEN_NAMES or any(value.startswith(f"{name}-") for name in TAKEN_NAMES):
+            raise ValueError("the storage folder needs a file of this name; give another name")
+        return value
 
     @field_validator("address")
     @classmethod

@@ -1,13 +1,20 @@
 """Frozen configurations: a setting with its help, and documents parsed into them."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, JsonValue, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
@@ -20,6 +27,24 @@ class FrozenConfig(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, strict=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """A document's ``true`` is not 1; pydantic would take it for that."""
+        if isinstance(value, bool) and not _takes_truth(cls, str(info.field_name)):
+            raise ValueError("true and false are not allowed here")
+        return value
+
+
+@cache
+def _takes_truth(kind: type[BaseModel], field: str) -> bool:
+    def kinds(annotation: Any) -> Iterator[Any]:
+        yield annotation
+        for part in get_args(annotation):
+            yield from kinds(part)
+
+    return not {bool, Any}.isdisjoint(kinds(kind.model_fields[field].annotation))
 
 
 @dataclass(frozen=True)
@@ -89,29 +114,6 @@ def parse_config(
         return kind.model_validate(values)
     except ValidationError as error:
         raise InputError(explain(error, where=where, options=options)) from None
-
-
-def read_mapping(path: str | Path) -> dict[str, Any]:
-    """Read a JSON or YAML file that holds one mapping."""
-    values = read_document(path)
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
-    return values
-
-
-def read_document(path: str | Path) -> Any:
-    """Read a JSON or YAML file, told apart by its ending (``.yaml``, ``.yml``, else JSON)."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read: {error}") from None
-    try:
-        if path.suffix.lower() in {".yaml", ".yml"}:
-            return yaml.safe_load(text)
-        return json.loads(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not valid JSON or YAML: {error}") from None
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from study.commands.places import Name, StorageOptions
 from study.commands.settings import option
+from trainables.paths import given_path
 
 if TYPE_CHECKING:
     from analysis.reading import StudyView
@@ -57,7 +58,7 @@ class StudyOptions(StoreOptions):
     ] = ""
 
     def folder(self, default: Path) -> Path:
-        return Path(self.out).expanduser() if self.out else default
+        return given_path(self.out, "--out") if self.out else default
 
 
 def tell(line: str) -> None:

@@ -16,6 +16,7 @@ from study.commands.places import Name
 from study.commands.settings import SettingOptions, option, positional
 from trainables.config import TrainConfig
 from trainables.errors import InputError, nearest
+from trainables.paths import given_path
 
 if TYPE_CHECKING:
     from analysis.reading import BaselineHistory, StudyView
@@ -143,7 +144,7 @@ def _settings_below(options: PreviewOptions, view: "StudyView") -> Any:
 
 def _preview_path(options: PreviewOptions, view: "StudyView | None") -> Path:
     if options.out:
-        path = Path(options.out).expanduser()
+        path = given_path(options.out, "--out")
         if path.suffix.lower() not in {".png", ".svg"}:
             raise InputError(f"--out = {options.out!r}: give a file that ends in .png or .svg")
         return path

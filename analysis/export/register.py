@@ -28,6 +28,7 @@ from trainables.errors import InputError
 from trainables.metrics import EpochMetrics, is_better
 from trainables.models.registry import build_model
 from trainables.object_store import Location
+from trainables.paths import given_path
 from trainables.uris import redact_uri
 
 if TYPE_CHECKING:  # Importing the store's module is cheap, but only registering needs it.
@@ -143,7 +144,7 @@ def winner_weights(view: StudyView, key: str, file: str = "") -> TrainedWeights:
     """The weights of a trial: from a file, or from the final checkpoint that the study kept."""
     config = view.train_config(key)
     if file:
-        return _from_file(Path(file).expanduser(), config, key)
+        return _from_file(given_path(file, "--weights"), config, key)
     path: Location = view.folder.checkpoints / key / "final.ckpt"
     record = view.state.trials[key]
     if not path.exists() and record.first_injection_epoch is None:

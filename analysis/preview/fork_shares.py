@@ -9,8 +9,8 @@ from search_spaces.calibration import CalibratedSpace, calibrate
 from search_spaces.registry import SpaceSpec, get_space
 from search_spaces.shares import ForkShares, shares
 from study.formats import DASH
+from trainables.documents import read_mapping
 from trainables.errors import InputError
-from trainables.settings import read_mapping
 
 
 @dataclass(frozen=True)

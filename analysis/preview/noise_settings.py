@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainables.config import TrainConfig
+from trainables.documents import read_document
 from trainables.errors import InputError, nearest
 from trainables.noise_config import NoiseConfig
-from trainables.settings import merge, nest, parse_config, read_document
+from trainables.settings import merge, nest, parse_config
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from search_spaces.conditions import build_point, from_overrides
 from search_spaces.registry import get_space
 from study.records.values import by_objective
 from study.search.optuna_parts import contains
-from trainables.settings import read_mapping
+from trainables.documents import read_mapping
 
 ENOUGH_PER_SETTING = 5
 """Trials for each searched setting below which importances are little more than noise."""

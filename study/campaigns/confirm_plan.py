@@ -12,9 +12,10 @@ from study.records.planned_run import BASELINE, Role, seeded_key
 from study.records.seeds import confirmation_start
 from study.records.summary import TrialSummary, ranked, summarise
 from study.statistics.sequential import SequentialDesign, look_schedule
+from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.metrics import Mode
-from trainables.settings import FrozenConfig, parse_config, read_mapping
+from trainables.settings import FrozenConfig, parse_config
 
 DECIDING = "test_accuracy"
 """The metric that the verdict rests on."""

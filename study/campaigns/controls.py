@@ -27,8 +27,8 @@ from study.records.race import race_of, raced_difference, seed_numbers
 from study.records.summary import Summary
 from study.records.verdict import claims_gain
 from trainables.config import TrainConfig
+from trainables.documents import read_document
 from trainables.errors import InputError
-from trainables.settings import read_document
 
 RESULTS = "controls.json"
 

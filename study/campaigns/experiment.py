@@ -34,9 +34,10 @@ from study.records.ledger_view import LedgerState
 from study.records.planned_run import PlannedRun
 from trainables.config import apply_overrides
 from trainables.data.image_sets import resolve_data
+from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.files import write_atomically
-from trainables.settings import parse_config, read_mapping
+from trainables.settings import parse_config
 
 if TYPE_CHECKING:
     from study.tracking.projector import LedgerProjector

@@ -24,7 +24,8 @@ from study.commands.options import read_command_line
 from study.commands.settings import SettingOptions, option
 from study.presets import with_one_cosine
 from study.records.folder import StudyFolder, storage_of
-from trainables.settings import merge, nest, parse_config, read_mapping
+from trainables.documents import read_mapping
+from trainables.settings import merge, nest, parse_config
 
 EXPERIMENT_OPTIONS = SettingOptions(
     ExperimentConfig,

@@ -10,10 +10,13 @@ Options that set nothing in the configuration (``--resume``) are dataclasses wri
 
 import dataclasses
 import difflib
+import io
 import os
 import shutil
 import sys
+import tempfile
 import textwrap
+import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -33,6 +36,9 @@ INTERRUPTED = 130
 
 LIST_OPTIONS = ("--list-options",)
 """The words that docs/options.md is made with: a command answers with ``OptionsListed``."""
+
+_TOLD = 300
+"""Characters that are shown of an error that nobody foresaw."""
 
 Extra = TypeVar("Extra")
 
@@ -117,10 +123,27 @@ def _wrapped(text: str) -> str:
 def run_command(prog: str, command: Callable[[Sequence[str]], int], arguments: Any) -> int:
     """Run a command and turn its end into an exit code.
 
-    That is 2 for bad input, 130 for Ctrl-C, and 1 for a study that could not give a result. Any
-    other exception passes through: Python prints it and exits with 1.
+    That is 2 for bad input, 130 for Ctrl-C, and 1 for a study that could not give a result, and for
+    any other error: it is told in a line, its traceback lies in a file.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that can't show a character is no reason to end.
+            stream.reconfigure(errors="replace")
+    try:
+        return _ended(prog, command, words)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except OptionsListed:
+        raise
+    except Exception as error:
+        print(f"{prog}: {_unexpected(error)}", file=sys.stderr)
+        return 1
+
+
+def _ended(prog: str, command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
+    """How a command ends in a way that it knows."""
     try:
         return command(words)
     except (InputError, StudyFailedError) as error:
@@ -136,8 +159,20 @@ def run_command(prog: str, command: Callable[[Sequence[str]], int], arguments: A
         # Whoever read the output (``| head``) has enough; Python shall not try to flush the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+
+
+def _unexpected(error: Exception) -> str:
+    """A line about an error that nobody foresaw; its traceback goes to a file."""
+    text = next(iter(str(error).splitlines()), "")
+    told = f"unexpected error, {type(error).__name__}: {text[:_TOLD]}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="noise-study-", suffix=".log", delete=False, encoding="utf-8"
+        ) as file:
+            file.write("".join(traceback.format_exception(error)))
+    except (OSError, UnicodeError):
+        return f"{told} (no room for its traceback)"
+    return f"{told}. What led to it is in {file.name}"
 
 
 def written_options(command: type) -> list[Option]:

@@ -14,10 +14,11 @@ from typing import Annotated, Any
 
 from study.commands.settings import SettingOptions, option
 from trainables.config import TrainConfig
+from trainables.documents import read_mapping
 from trainables.errors import InputError, nearest
 from trainables.noise.kinds import NOISE_KINDS
 from trainables.presets import readme, run_preset
-from trainables.settings import merge, nest, parse_config, read_mapping
+from trainables.settings import merge, nest, parse_config
 
 NOISE_TYPES = ("none", *NOISE_KINDS)
 

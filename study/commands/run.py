@@ -19,8 +19,9 @@ from study.presets import (
     with_equal_budgets,
     with_one_cosine,
 )
+from trainables.documents import read_mapping
 from trainables.errors import InputError
-from trainables.settings import merge, nest, parse_config, read_mapping
+from trainables.settings import merge, nest, parse_config
 
 if TYPE_CHECKING:
     from rich.console import Console

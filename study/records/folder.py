@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config import RunsConfig, StudyConfig, as_asked, as_tuned, differences
+from study.config import (
+    RunsConfig,
+    StudyConfig,
+    as_asked,
+    as_tuned,
+    differences,
+)
+from study.names import check_name
 from study.records.file_lock import LockHeldError, take
 from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
@@ -15,9 +22,10 @@ from study.records.named_file import NamedFile
 from study.records.remote import fetch, folders
 from study.records.remote_lock import remote_lock
 from study.records.storage import Storage, Where
+from trainables.documents import read_mapping
 from trainables.errors import InputError, nearest
 from trainables.object_store import Location, ObjectPath
-from trainables.settings import parse_config, read_mapping
+from trainables.settings import parse_config
 from trainables.uris import redact_uri
 
 log = logging.getLogger(__name__)
@@ -207,6 +215,8 @@ def storage_of(config: RunsConfig) -> Storage:
 def open_study(storage: Where, name: str) -> StudyFolder:
     """The folder of a study that exists, with what an object store has of it."""
     where = Storage.of(storage)
+    if name:
+        check_name(name)
     folder = StudyFolder.fetched(where, name) if name else StudyFolder.of(where, name)
     if not name or not folder.config.exists():
         names = [study.path.name for study in find_studies(where)]

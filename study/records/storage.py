@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 from trainables.errors import InputError
 from trainables.object_store import ObjectPath
+from trainables.paths import given_path
 from trainables.uris import is_uri, redact_uri
 
 
@@ -45,9 +46,9 @@ class Storage:
                     f"work_dir = {work_dir!r}: the storage {given!r} is a folder, which holds the "
                     "records itself; leave --work-dir away, or give a URI for --storage"
                 )
-            return cls(given, None, Path(given).expanduser().resolve())
-        folder = Path(work_dir) if work_dir is not None else default_work_dir(given)
-        return cls(given, work_dir, folder.expanduser().resolve(), ObjectPath(given))
+            return cls(given, None, given_path(given, "storage").resolve())
+        folder = default_work_dir(given) if work_dir is None else given_path(work_dir, "work_dir")
+        return cls(given, work_dir, folder.resolve(), ObjectPath(given))
 
     @property
     def shown(self) -> str:

@@ -23,9 +23,11 @@ from study.records.file_lock import LockHeldError, take
 from study.records.json_files import plain, write_json
 from study.records.named_file import NamedFile
 from trainables.config import TrainConfig
+from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
-from trainables.settings import parse_config, read_mapping
+from trainables.paths import given_path
+from trainables.settings import parse_config
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +37,8 @@ UNNAMED = "none.pth"
 """The reference's default for ``--save-as``: the run gets a name of its own."""
 
 _SUFFIXES = (".pth", ".pt")
+_LONGEST = 200
+"""Bytes of a given file name: others are made of it, which a file system must take, too."""
 
 # None of them changes a run's numbers, or they follow from the data set: a run may go on with
 # others, and they are no part of its name.
@@ -84,7 +88,7 @@ class RunFiles:
     @classmethod
     def of(cls, folder: str | Path, config: TrainConfig, save_as: str = UNNAMED) -> "RunFiles":
         """The files of a run; nothing is written."""
-        root = Path(folder).expanduser()
+        root = given_path(folder, "checkpoint_dir (--checkpoint-dir)")
         if save_as == UNNAMED:
             return cls(root, run_name(config))
         if not save_as or save_as != Path(save_as).name or save_as.startswith((".", "-")):
@@ -92,6 +96,8 @@ class RunFiles:
                 f"--save-as = {save_as!r}: give a file name without a folder, e.g. mine.pth "
                 "(--checkpoint-dir sets the folder)"
             )
+        if len(os.fsencode(save_as)) > _LONGEST:
+            raise InputError(f"--save-as = {save_as[:20]!r}…: at most {_LONGEST} bytes")
         file = save_as if save_as.endswith(_SUFFIXES) else f"{save_as}.pth"
         return cls(root, Path(file).stem, file)
 

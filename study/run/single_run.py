@@ -33,11 +33,11 @@ from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset, resolve_data
+from trainables.documents import read_mapping
 from trainables.epoch_details import Detail
 from trainables.errors import InputError
 from trainables.loop import Training, train_epochs
 from trainables.metrics import EpochMetrics
-from trainables.settings import read_mapping
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from search_spaces.registry import get_space
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
 from study.records.json_files import write_json
+from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
-from trainables.settings import read_mapping
 
 
 def study_space(

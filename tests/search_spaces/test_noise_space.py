@@ -14,9 +14,10 @@ from study.records.json_files import write_json
 from tests.search_spaces.points import points
 from tests.search_spaces.test_calibration import BASE, history
 from trainables.config import TrainConfig, apply_overrides
+from trainables.documents import read_mapping
 from trainables.noise.controller import replay
 from trainables.noise.signals import SIGNALS
-from trainables.settings import parse_config, read_mapping
+from trainables.settings import parse_config
 
 NOISE = get_space("noise")
 ADAM = parse_config(TrainConfig, {"epochs": 30, "optimizer": {"optimizer": "Adam"}})

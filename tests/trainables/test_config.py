@@ -2,7 +2,7 @@ import pytest
 
 from trainables.config import OptimizerConfig, TrainConfig
 from trainables.errors import InputError
-from trainables.settings import parse_config
+from trainables.settings import nest, parse_config
 
 
 def test_noise_in_steps_is_refused_where_the_optimiser_divides_it_away() -> None:
@@ -16,3 +16,10 @@ def test_a_step_is_the_rates_and_the_momentums() -> None:
     assert OptimizerConfig(lr=0.2, momentum=0.0).step_rate == 0.2
     assert OptimizerConfig(lr=0.2, momentum=0.75).step_rate == pytest.approx(0.8)
     assert OptimizerConfig(optimizer="Adam").step_rate is None
+
+
+@pytest.mark.parametrize("path", ["epochs", "seed", "optimizer/lr", "noise/patience"])
+def test_true_is_no_number(path: str) -> None:
+    with pytest.raises(InputError, match="true and false are not allowed here") as told:
+        parse_config(TrainConfig, nest({path: True}))
+    assert path.rpartition("/")[2] in str(told.value)

@@ -8,6 +8,7 @@ import numpy as np
 from trainables.config import DataConfig
 from trainables.data.dataset import ClassCounts, Progress, Source, Triple
 from trainables.errors import InputError
+from trainables.paths import given_path
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ _TRAIN, _TEST = 50_000, 10_000
 
 
 def _cifar_root(config: DataConfig) -> Path:
-    return Path(config.data_dir or f"./data/{config.dataset}")
+    return given_path(config.data_dir or f"./data/{config.dataset}", "data.data_dir (--data-dir)")
 
 
 def _check(config: DataConfig) -> None:

@@ -6,6 +6,7 @@ the folder changes, and a checksum, so that it is rebuilt when it is damaged.
 
 import logging
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from trainables.data.image_cache import (
     write_cache,
 )
 from trainables.errors import InputError
+from trainables.paths import given_path
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ def read(config: DataConfig, progress: Progress | None) -> Source:
 
 def list_folder(data_dir: str | Path) -> FolderListing:
     """List a folder's classes and images without opening one."""
-    root = Path(data_dir)
+    root = given_path(data_dir, "data.data_dir (--data-dir)")
     field = f"data.data_dir = {str(data_dir)!r}"
     if not root.is_dir():
         raise InputError(
@@ -107,9 +109,14 @@ def _list_part(folder: Path, field: str, others: list[str]) -> dict[str, tuple[s
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
+            found = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         raise InputError(f"{folder}: can't be read: {error}") from None
+    for entry in found:
+        if not entry.name.isprintable():
+            # Names go into records, tables and pages as UTF-8.
+            raise InputError(f"{str(folder)!a}: {entry.name!a} is no name in UTF-8; rename it")
+    return found
 
 
 def _some(names: Iterable[str], limit: int = 5) -> str:
@@ -151,6 +158,9 @@ def decode_image(path: str | Path) -> bytes:
     that fall together when shrinking (PIL's resize does so by itself). 16-bit grey is scaled.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            # A pipe would be waited for.
+            raise ValueError("not a file")
         with Image.open(path) as image:
             return _to_rgb(image).tobytes()
     # Broken files make PIL's decoders raise nearly anything, SyntaxError and struct.error included.

@@ -13,7 +13,8 @@ from analysis.reading import StudyView, load_study
 from study.commands.train import main as noise_train
 from tests.support.trained_studies import EPOCHS, TRIALS, write_study
 from trainables.config import TrainConfig
-from trainables.settings import parse_config, read_mapping
+from trainables.documents import read_mapping
+from trainables.settings import parse_config
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +113,4 @@ def test_mistakes(
     command = ["export", "small", "--storage", str(storage), "--out", str(tmp_path), *words]
     assert main(command) == 2
     assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

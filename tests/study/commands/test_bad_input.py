@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from study.commands.options import run_command
 from study.commands.study import main
 
 
@@ -39,6 +40,10 @@ def _refused(capsys: pytest.CaptureFixture[str], storage: Path, *arguments: str)
         (["--trails", "3"], ["--trails", "--trials"]),
         (["--trials", "0"], ["trials", "0", "greater than or equal to 1"]),
         (["--trials", "many"], ["trials", "many"]),
+        (["--name", "mlflow.db"], ["'mlflow.db'", "needs a file of this name"]),
+        (["--name", "mlflow.db-wal"], ["'mlflow.db-wal'", "needs a file of this name"]),
+        (["--data-dir", "~no-such-user/x", "--dataset", "imagefolder"], ["no such user"]),
+        (["--data-dir", "a\0b", "--dataset", "imagefolder"], ["data_dir", "NUL"]),
         (["--lr", "-1"], ["lr", "-1", "greater than 0"]),
         (["--lr", "nan"], ["lr", "nan", "finite"]),
         (["--subset", "1.5"], ["subset", "1.5", "less than or equal to 1"]),
@@ -204,3 +209,64 @@ def test_no_command_and_an_unknown_one_are_answered(capsys: pytest.CaptureFixtur
     assert main(["--help"]) == 0
     assert "clean" in capsys.readouterr().out
     assert main(["clean", "nothing", "--storage", "/nonexistent"]) == 2
+
+
+@pytest.mark.parametrize("storage", ["", "~no-such-user/x", "lone\udfffsurrogate", "a" * 300])
+def test_a_storage_that_can_be_none_is_refused(
+    capsys: pytest.CaptureFixture[str], storage: str
+) -> None:
+    for command in (["run"], ["list"], ["clean", "a"], ["confirm", "a"], ["resume", "a"]):
+        assert main([*command, "--storage", storage]) == 2
+        assert "storage = " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["clean", "resume", "confirm", "sync"])
+def test_no_name_leads_out_of_the_storage(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere" / "q" / "checkpoints" / "trial-0000"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "final.ckpt").write_bytes(b"kept")
+    (elsewhere.parents[1] / "study.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "studies").mkdir()
+    for name in ("../elsewhere/q", str(tmp_path / "elsewhere" / "q"), "..", "a/../b", "a\nb"):
+        assert main([command, name, "--storage", str(tmp_path / "studies")]) == 2
+        assert "no name of a study" in capsys.readouterr().err
+    assert (elsewhere / "final.ckpt").read_bytes() == b"kept"
+
+
+def test_images_that_are_no_files_or_have_no_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    images = _image_folder(tmp_path / "images")
+    pipe = images / "train" / "cat" / "pipe.png"
+    os.mkfifo(pipe)
+    options = ("--dataset", "imagefolder", "--data-dir", str(images), "--batch-size", "4")
+    assert "pipe.png: can't be read as an image (not a file)" in _refused(
+        capsys, tmp_path, *options
+    )
+    pipe.unlink()
+    os.mkdir(os.fsencode(images / "train") + b"/\xff\xfe")
+    assert "no name in UTF-8" in _refused(capsys, tmp_path, *options)
+
+
+def test_an_error_that_nobody_foresaw_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(words: object) -> int:
+        raise RuntimeError("first line\nsecond line")
+
+    assert run_command("noise-study", fails, []) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("noise-study: unexpected error, RuntimeError: first line. What led")
+    file = Path(told.strip().rpartition(" ")[2])
+    assert "RuntimeError: first line\nsecond line" in file.read_text(encoding="utf-8")
+    file.unlink()
+
+
+def test_a_terminal_that_shows_ascii_alone_ends_nothing(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "study.commands.study", "list", "--storage", str(tmp_path / "ä")],
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")

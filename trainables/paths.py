@@ -1,0 +1,44 @@
+"""Paths that a person gave, checked in one place before anything is looked up there."""
+
+import os
+from pathlib import Path
+
+from trainables.errors import InputError
+
+LONGEST_NAME = 255
+"""Bytes of a file's name that common file systems take."""
+
+LONGEST = 4000
+"""Bytes of a path that Linux takes, with room for the names below it."""
+
+
+def given_path(text: str | os.PathLike[str], field: str) -> Path:
+    """The path that a person's text means, ``~`` expanded; it need not exist.
+
+    Args:
+        field: what the text was given as, for the message.
+    """
+    given = os.fspath(text)
+
+    def refused(why: str) -> InputError:
+        return InputError(f"{field} = {given!a}: {why}")
+
+    if not given:
+        raise refused("empty; give a path")
+    if "\0" in given:
+        raise refused("holds a NUL, which no path can")
+    try:
+        path = Path(given).expanduser()
+        size = max(map(len, map(os.fsencode, path.parts)))
+    except RuntimeError:
+        raise refused("there is no such user's home folder") from None
+    except UnicodeEncodeError:
+        raise refused("holds what is no character") from None
+    if size > LONGEST_NAME or len(os.fsencode(path)) > LONGEST:
+        raise refused(f"too long; a name has at most {LONGEST_NAME} bytes, a path {LONGEST}")
+    try:
+        # Links in a circle are found only by following them.
+        path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise refused(f"can't be looked up: {error}") from None
+    return path
