@@ -1,28 +1,21 @@
 """The typed configuration of a study: the base run, the search over it, and the resources."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, field_validator, model_validator
 
 from search_spaces.registry import SPACES
+from study.names import NAME_PATTERN, TAKEN_NAMES, is_address
 from trainables.config import TrainConfig
-from trainables.errors import InputError, nearest
+from trainables.errors import nearest
 from trainables.metrics import OBJECTIVES, check_objectives
 from trainables.settings import FrozenConfig, merge, setting
-
-_ADDRESS = re.compile(r"(ray://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}")
 
 RACE_SEEDS = 15
 """Seeds of a race's winner, unless told otherwise (docs/method.md, section 13)."""
 
 MOST_RACE_SEEDS = 1000
-
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-
-TAKEN_NAMES = frozenset({"mlflow.db", "mlartifacts", "register.jsonl"})
-"""What a storage folder holds beside its studies."""
 
 MAY_CHANGE: frozenset[str] = frozenset(
     {
@@ -41,20 +34,6 @@ MAY_CHANGE: frozenset[str] = frozenset(
     }
 )
 """Settings of a study that may differ when it goes on: none of them changes a trial's numbers."""
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is an address of a Ray cluster that a driver can use."""
-    return text == "auto" or _ADDRESS.fullmatch(text) is not None
-
-
-def check_name(name: str) -> None:
-    """Refuse what no study can be called: so no name leads out of the storage folder."""
-    if re.fullmatch(NAME_PATTERN, name) is None:
-        raise InputError(
-            f"name = {name!a}: no name of a study, which has letters, digits, '.', '_' and '-', at "
-            "most 100 of them, a letter or digit first"
-        )
 
 
 def _objectives(value: object) -> object:

@@ -77,6 +77,9 @@ def export_study(
 
     A study without a complete trial gets its tables, but no configurations.
     """
+    # What is refused is refused before anything is written.
+    none = top >= 1 and not pareto and not view.complete
+    chosen = [] if none else chosen_trials(view, top, pareto)
     folder.mkdir(parents=True, exist_ok=True)
     frame = trials_table(view).to_frame()
     frame.to_csv(folder / "trials.csv", index=False, lineterminator="\r\n")
@@ -85,6 +88,4 @@ def export_study(
     (folder / "table.md").write_text(to_markdown(result), encoding="utf-8")
     (folder / "table.tex").write_text(to_latex(result), encoding="utf-8")
     paths = [folder / n for n in ("trials.csv", "trials.parquet", "table.md", "table.tex")]
-    if not view.complete and not pareto:
-        return paths
-    return [*export_configs(view, chosen_trials(view, top, pareto), folder / "configs"), *paths]
+    return [*export_configs(view, chosen, folder / "configs"), *paths] if chosen else paths

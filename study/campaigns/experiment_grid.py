@@ -14,8 +14,9 @@ from typing import Annotated, Any, Self, get_args
 from pydantic import BeforeValidator, ValidationError, model_validator
 
 from study.checks import check_runs, check_train
-from study.config import NAME_PATTERN, RunsConfig
+from study.config import RunsConfig
 from study.formats import exact
+from study.names import NAME_PATTERN
 from study.presets import standard
 from study.records.planned_run import BASELINE, PlannedRun
 from study.tune.address import address_of

@@ -12,9 +12,9 @@ from study.config import (
     StudyConfig,
     as_asked,
     as_tuned,
-    check_name,
     differences,
 )
+from study.names import check_name
 from study.records.file_lock import LockHeldError, take
 from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger

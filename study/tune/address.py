@@ -2,7 +2,8 @@
 
 import os
 
-from study.config import RunsConfig, is_address
+from study.config import RunsConfig
+from study.names import is_address
 from trainables.errors import InputError
 from trainables.uris import redact_uri
 

@@ -113,3 +113,4 @@ def test_mistakes(
     command = ["export", "small", "--storage", str(storage), "--out", str(tmp_path), *words]
     assert main(command) == 2
     assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,8 @@ import pytest
 from study.campaigns.housekeeping import clean_study
 from study.campaigns.resume import resumed
 from study.commands.study import main
-from study.config import StudyConfig, is_address
+from study.config import StudyConfig
+from study.names import is_address
 from study.records import remote_lock
 from study.records.events import EndEvent, StartEvent, StudyEvent
 from study.records.folder import StudyFolder, find_studies
