@@ -251,12 +251,17 @@ def test_a_finished_study_is_listed_reported_exported_and_compared(tmp_path: Pat
     confirmed = read(tmp_path / "confirmed" / "confirm.json")
     without_clocks = confirmed["notes"].pop()
     assert "begun without clocks: timing was not held against" in without_clocks
+    unregistered = confirmed["notes"].pop(0)
+    assert "is not in the register of its storage" in unregistered
+    assert confirmed.pop("register") is None
     for trial in confirmed["trials"]:
         assert [trial.pop(name) for name in ("clock", "against_clock", "own_clock")] == [{}, {}, []]
     assert confirmed == read(expected / "confirm.json")
     told = " ".join(told_by(tmp_path / "confirmed" / "confirm.md"))
-    assert told.count(without_clocks) == 1
-    assert told.replace(f"{without_clocks} ", "").split() == told_by(expected / "confirm.md")
+    for added in (without_clocks, unregistered):
+        assert told.count(added) == 1
+        told = told.replace(f"{added} ", "")
+    assert told.split() == told_by(expected / "confirm.md")
 
     run(tmp_path, "noise-analysis", "export", "finished", "--out", "exported")
     trials = table_without_added(tmp_path / "exported" / "trials.csv")
