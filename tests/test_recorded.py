@@ -212,7 +212,7 @@ def timeless(result: Any) -> Any:
 
 
 ADDED = {
-    *("tail_val_accuracy", "tail_val_loss", "validation_images"),
+    *("tail_val_accuracy", "tail_val_loss", "validation_images", "split_seed"),
     *("runs", "n", "mean_difference", "interval", "ranked_by", "stages", "place", "yardstick"),
     *("final_test_accuracy", "final_test_loss", "clean_gap"),
     *("tuning", "race_complete", "race_place", "race_seeds", "race_difference_best_val_accuracy"),
@@ -349,6 +349,11 @@ def test_a_finished_study_is_listed_reported_exported_and_compared(tmp_path: Pat
     assert "fresh seeds" in report
     # From the weights, and among the artifacts of the study's run, there where it lies now.
     assert len(read(folder / "evaluation.json")) == 4
+    (line,) = (tmp_path / "studies" / "register.jsonl").read_text().splitlines()
+    reading = json.loads(line)
+    assert [reading[name] for name in ("what", "by", "name")] == [
+        *("read", "noise-analysis report", "finished")
+    ]
     assert len(list((tmp_path / "studies" / "mlartifacts").rglob("report.html"))) == 1
 
     shutil.move(tmp_path / "other" / "studies" / "killed", tmp_path / "studies")

@@ -2,10 +2,10 @@
 
 The best configurations of a search are trained on fresh seeds beside the baseline, from whose
 checkpoints they start, and so are the controls of each, its placebo and its clock. All are
-evaluated on the test set, which nothing has read before. A confirmation has a ledger of its own,
-under ``STORAGE/NAME/confirm``, and an experiment of its own in MLflow; the search's records stay
-what they are. Each step skips what the ledger says is done, so the same call goes on with what was
-interrupted.
+evaluated on the test set, which no search reads, and registered before anything is trained. A
+confirmation has a ledger of its own, under ``STORAGE/NAME/confirm``, and an experiment of its own
+in MLflow; the search's records stay what they are. Each step skips what the ledger says is done, so
+the same call goes on with what was interrupted.
 """
 
 from collections.abc import Iterator

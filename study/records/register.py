@@ -74,7 +74,8 @@ def new_entry(test_set: KnownImages, *same: object, **values: Any) -> RegisterEn
     text = json.dumps([values["what"], test_set.digest, *same]) if same else uuid4().hex
     return RegisterEntry(
         id=hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
-        time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        # An object store has its entries in the order of their times.
+        time=datetime.now(UTC).isoformat(timespec="microseconds"),
         test_set=test_set.digest,
         images=test_set.images,
         **values,
@@ -217,7 +218,7 @@ def _put(place: ObjectPath, entries: Sequence[RegisterEntry]) -> None:
     there = {path.stem.rpartition("-")[2] for path in place.files() if _is_entry(path.name)}
     for entry in entries:
         if entry.id not in there:
-            moment = datetime.fromisoformat(entry.time).strftime("%Y%m%dT%H%M%S.%f")[:-3]
+            moment = datetime.fromisoformat(entry.time).strftime("%Y%m%dT%H%M%S.%f")
             (place / f"{moment}Z-{entry.id}.json").write_bytes(_line(entry))
 
 

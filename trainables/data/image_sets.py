@@ -101,11 +101,7 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
     seed: int | tuple[int, int] = _SPLIT_SEED
     if config.split == "pooled":
         source, seed = pooled(source, config.split_seed), (_SPLIT_SEED, config.split_seed)
-    mean, std = config.mean, config.std
-    if mean is None or std is None:
-        known_mean, known_std = source.normalisation or channel_statistics(source.train_images)
-        mean, std = mean or known_mean, std or known_std
-
+    mean, std = _normalisation(config, source)
     holdout = config.split != "reference"
     divided = source.train_labels if holdout else source.test_labels
     sizes = [held_out(count, _share(config)) for count in counts(divided)]
@@ -134,6 +130,14 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
         pad=known.pad,
         flip=config.flip and known.flips,
     )
+
+
+def _normalisation(config: DataConfig, source: Source) -> tuple[Triple, Triple]:
+    """Mean and standard deviation: as configured, as known of the data set, or computed."""
+    if config.mean is not None and config.std is not None:
+        return config.mean, config.std
+    mean, std = source.normalisation or channel_statistics(source.train_images)
+    return config.mean or mean, config.std or std
 
 
 def pooled(source: Source, seed: int) -> Source:

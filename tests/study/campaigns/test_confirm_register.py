@@ -1,7 +1,6 @@
 """Confirmations in the register: planned, extended and ended once each, and counted by images."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,12 @@ from study.campaigns.confirm_register import (
 from study.campaigns.confirmation import Confirmation
 from study.campaigns.housekeeping import clean_study
 from study.commands.study import main
-from study.config import StudyConfig
 from study.records.folder import StudyFolder
-from study.records.ledger_view import read_ledger
 from study.records.register import Register, RegisterEntry, new_entry
-from study.tune.connect import ray_session
 from tests.support.confirmations import confirmation, runs
-from tests.support.trained_studies import TRIALS, write_study
+from tests.support.data_sets import loaded
+from tests.support.study_processes import count, study_process, wait_until
+from tests.support.trained_studies import Planned, write_confirmation, write_study
 from trainables.data.dataset import KnownImages
 
 ONE, OTHER = KnownImages("aa", 450), KnownImages("bb", 450)
@@ -153,10 +151,15 @@ def test_ordinals(number: int, word: str) -> None:
     assert ordinal(number) == word
 
 
-@pytest.fixture(scope="module")
-def _ray() -> Iterator[None]:
-    with ray_session(StudyConfig()):
-        yield
+STATIC = Planned({"noise/policy": "always", "noise/kind": "gradient", "noise/magnitude": 0.1})
+"""It can have no controls: a confirmation of it is soon complete."""
+
+
+def write_complete(storage: Path, *names: str) -> None:
+    """Studies whose confirmations are trained, as a version without a register left them."""
+    for name in names:
+        write_study(storage, name, trials=(STATIC,), seeds=1)
+        write_confirmation(StudyFolder.of(storage, name), "trial-0000", (100, 101), (0.1, 0.2))
 
 
 def confirm(storage: Path, name: str) -> int:
@@ -168,13 +171,10 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("_ray")
 def test_two_confirmations_in_one_storage_say_first_and_second(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("one", "other"):
-        write_study(tmp_path, name, trials=TRIALS[:1], seeds=1)
+    write_complete(tmp_path, "one", "other")
     assert confirm(tmp_path, "one") == 0
     assert "the first confirmation on these 451 test images; besides, they were not" in told(capsys)
     assert confirm(tmp_path, "other") == 0
@@ -186,46 +186,54 @@ def test_two_confirmations_in_one_storage_say_first_and_second(
     assert main(["list", "--storage", str(tmp_path)]) == 0
     assert Register(tmp_path).path.read_bytes() == before
     found = entries(tmp_path)
-    assert [(e.what, e.name, len(e.seeds)) for e in found] == [
-        *(("planned", "one", 2), ("ended", "one", 2)),
-        *(("planned", "other", 2), ("ended", "other", 2)),
+    assert [(e.what, e.name, e.seeds) for e in found] == [
+        (what, name, (100, 101)) for name in ("one", "other") for what in ("planned", "ended")
     ]
-    assert {e.test_set for e in found} == {found[0].test_set}
-    assert set(found[-1].verdict) == set(found[-1].trials)
+    assert {e.test_set for e in found} == {loaded().test_digest}
+    assert set(found[-1].verdict) == set(found[-1].trials) == {"trial-0000"}
     assert all(found[-1].verdict.values())
 
-    # A report reads the test set once more; what it keeps it does not read again.
-    for _ in range(2):
-        assert analyse(["report", "other", "--storage", str(tmp_path)]) == 0
-    (reading,) = entries(tmp_path)[len(found) :]
-    assert (reading.what, reading.by, reading.name) == ("read", "noise-analysis report", "other")
-    assert reading.test_set == found[0].test_set
     assert analyse(["confirm", "other", "--storage", str(tmp_path)]) == 0
     values = json.loads((tmp_path / "other" / "confirm.json").read_text())
-    expected = {"confirmations": 2, "readings": 1, "ordinal": 2, "images": 451}
+    expected = {"confirmations": 2, "readings": 0, "ordinal": 2, "images": 451}
     assert values["register"] == expected
     page = (tmp_path / "other" / "confirm.md").read_text()
     assert "- This is the second confirmation on these 451 test images; besides" in page
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("_ray")
+def test_in_an_object_store_each_is_registered_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    place, work = (tmp_path / "store").as_uri(), tmp_path / "work"
+    write_complete(work, "one", "other")
+    where = ["--storage", place, "--work-dir", str(work)]
+    for name, word in (("one", "first"), ("other", "second")):
+        assert main(["confirm", name, "--top", "1", "--seeds", "2", *where]) == 0
+        assert f"the {word} confirmation on these 451 test images" in told(capsys)
+    objects = sorted((tmp_path / "store" / "register").iterdir())
+    assert [json.loads(path.read_text())["what"] for path in objects] == ["planned", "ended"] * 2
+    assert not (work / "register.jsonl").exists()
+    assert main(["list", *where]) == 0
+    assert "register" not in told(capsys).replace("test_in_an_object_store_each_is_register", "")
+
+
 def test_without_a_register_no_confirmation_begins(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_study(tmp_path, "one", trials=TRIALS[:1], seeds=1)
+    write_complete(tmp_path, "one")
     register = Register(tmp_path)
-    register.path.mkdir()
     home = confirm_folder(StudyFolder.of(tmp_path, "one"))
+    before = home.ledger.read_bytes()
+    register.path.mkdir()
     assert confirm(tmp_path, "one") == 2
     assert "register.jsonl can't be written" in capsys.readouterr().err
-    assert not home.path.exists()
+    assert home.ledger.read_bytes() == before
     # What breaks after the check: nothing is trained.
     with monkeypatch.context() as patched:
         patched.setattr(Register, "check_writable", lambda self: None)
         assert confirm(tmp_path, "one") == 1
     assert "Nothing is trained" in capsys.readouterr().err
-    assert read_ledger(home.ledger).trials == {}
     register.path.rmdir()
     # At the end, what is finished is kept, and registered later.
     add = Register.add
@@ -243,3 +251,26 @@ def _only_plans(add: Any, register: Register, new: tuple[RegisterEntry, ...]) ->
     if any(entry.what == "ended" for entry in new):
         register = Register(register.path)  # A file is in the place of the folder.
     add(register, *new)
+
+
+@pytest.mark.slow
+def test_a_real_confirmation_is_registered_before_it_trains_and_its_report_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(tmp_path, "one", trials=(STATIC,), seeds=1)
+    words = ["confirm", "one", "--top", "1", "--seeds", "2", "--storage", str(tmp_path)]
+    home = confirm_folder(StudyFolder.of(tmp_path, "one"))
+    with study_process(words) as process:
+        wait_until(lambda: count(home.ledger, '"type":"epochs"') >= 1, process)
+    assert [e.what for e in entries(tmp_path)] == ["planned"]  # It is killed here.
+    assert main(words) == 0
+    assert "the first confirmation on these 451 test images" in told(capsys)
+    for _ in range(2):  # What a report keeps it does not read again.
+        assert analyse(["report", "one", "--storage", str(tmp_path)]) == 0
+    found = entries(tmp_path)
+    assert [(e.what, e.by) for e in found] == [
+        *(("planned", "noise-study confirm"), ("ended", "noise-study confirm")),
+        ("read", "noise-analysis report"),
+    ]
+    assert {(e.name, e.trials, len(e.seeds)) for e in found} == {("one", ("trial-0000",), 2)}
+    assert {e.test_set for e in found} == {loaded().test_digest}

@@ -87,7 +87,7 @@ def test_in_an_object_store_each_entry_is_an_object_that_is_never_rewritten(
     entry = read_by("a", "once")
     register.add(entry)
     (first,) = (place / "register").files()
-    assert re.fullmatch(rf"\d{{8}}T\d{{6}}\.\d{{3}}Z-{entry.id}\.json", first.name)
+    assert re.fullmatch(rf"\d{{8}}T\d{{6}}\.\d{{6}}Z-{entry.id}\.json", first.name)
     before = first.read_bytes()
     register.add(read_by("changed", "once"), read_by("b"))
     assert len(list((place / "register").files())) == 2
