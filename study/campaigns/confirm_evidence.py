@@ -28,7 +28,10 @@ def evidence_of(
         collapsed=collapsed,
         baseline_collapsed=beside,
         without_baseline=frozenset(
-            s for s in sample.left_out if s not in beside and not all(map(_complete, reference(s)))
+            s
+            for s in sample.left_out
+            if s not in beside
+            and not (any(map(_lost, own(s))) or all(map(_complete, reference(s))))
         ),
         without_noise=frozenset(s for s in seeds if all(map(_without_noise, own(s)))),
         whole=whole,
@@ -37,6 +40,10 @@ def evidence_of(
 
 def _complete(run: TrialRecord | None) -> bool:
     return run is not None and run.state == "complete"
+
+
+def _lost(run: TrialRecord | None) -> bool:
+    return run is not None and run.finished and not _complete(run)
 
 
 def _collapsed(run: TrialRecord | None, images: int | None) -> bool:

@@ -516,6 +516,10 @@ def confirmed(storage: Path) -> Confirmation:
         out, _ = process.communicate(timeout=240)
     assert process.returncode == 0, out
     assert "noise-analysis confirm small" in out
+    found = load_confirmation(storage, "small")
+    for trial, judged in found.verdicts().items():
+        assert f"{trial} {judged.sentence}" in out
+        assert found.pairing_gain(trial).sentence() in out
     assert folder.ledger.read_bytes() == before
     return load_confirmation(storage, "small")
 
@@ -678,7 +682,7 @@ def test_the_analysis_gives_the_verdict_with_its_reasons(
 
     assert analyse(["confirm", "small", "--storage", str(storage)]) == 0
     out = capsys.readouterr().out
-    assert "trial-0000, test accuracy beside the baseline:" in out
+    assert "trial-0000, final test accuracy beside the baseline: undecided: " in out
     values = json.loads((confirmed.folder.path / "confirm.json").read_text())
     assert values["finished"] is True
     (first,) = [trial for trial in values["trials"] if trial["trial"] == "trial-0000"]
@@ -687,6 +691,22 @@ def test_the_analysis_gives_the_verdict_with_its_reasons(
     assert tuple(found["differences"].values()) == expected.differences
     assert found["n"] == 3
     assert found["wilcoxon_can_reject"] is False
+    assert (values["decide_by"], values["judged"]) == ("final_test_accuracy", "by_answers")
+    # Two of the 450 test images are more than 0.003.
+    assert values["margin"] == confirmed.config.margin == 2 / 450
+    words = {trial["trial"]: (trial["verdict"], trial["reason"]) for trial in values["trials"]}
+    assert words["trial-0001"] == ("equivalent", "the noise never began")
+    assert first["verdict"] in ("undecided", "worse")
+    assert (first["n"], first["interval"]) == (3, found["t_interval"])
+    assert first["mean_difference"] == found["mean_difference"]
+    assert (first["collapsed"], first["seeds_without_noise"]) == ([], [])
+    assert first["placebo"].keys() >= {"draws", "dose_ratio", "overlap", "sentence"}
+    (never,) = [trial for trial in values["trials"] if trial["trial"] == "trial-0001"]
+    assert never["seeds_without_noise"] == list(confirmed.config.fresh_seeds)
+    assert never["placebo"] is None
+    gains = [trial["pairing_gain"] for trial in values["trials"]]
+    assert values["pairing_gain"] in gains
+    assert all(gain["sentence"] in out for gain in gains)
     assert [trial["own_clock"] for trial in values["trials"] if trial is not first] == [
         list(confirmed.config.fresh_seeds)
     ] * 2

@@ -1,4 +1,4 @@
-"""What is said of a confirmation's trials: planted cases, through the code that judges real ones."""
+"""What is said of a confirmation's trials: planted cases, as real ones are judged."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -137,10 +137,10 @@ def test_where_noise_never_began_both_are_equivalent() -> None:
     assert confirm_report(found).trials[0].seeds_without_noise == tuple(range(5, 11))
     began = confirmed((0.0,) * 6)
     assert "equivalent: every difference is exactly 0" in told(began)[1]
-    some = confirmed(
-        (*CLEAR[:-1], 0.0), planted={("confirm", 5): lambda r: replace(r, history=rows())}
-    )
-    assert "the noise never began on 1: seed 10" in told(some)[1]
+    idle = {("confirm", 6): lambda run: replace(run, history=rows())}
+    short, sentence = told(confirmed((*CLEAR, 0.0), planted=idle))
+    assert short == "better"
+    assert "seed 11" in sentence.partition("never began on 1")[2]
 
 
 def test_a_gain_within_the_margin_is_equivalent_with_its_sign() -> None:
@@ -215,7 +215,7 @@ def test_an_extendable_design_goes_on_and_decides() -> None:
 
 
 def test_a_confirmation_of_an_earlier_version_is_judged_as_it_was_begun() -> None:
-    found = confirmed(NOTHING, judged="as_before", seeds=6)
+    found = confirmed((*NOTHING[:-1], 0.01), judged="as_before", seeds=6)
     short, sentence = told(found)
     assert short == "too few seeds to tell"
     assert "more seeds would show a difference of the size seen" in sentence
@@ -225,9 +225,7 @@ def test_a_confirmation_of_an_earlier_version_is_judged_as_it_was_begun() -> Non
     row = report.trials[0].against_baseline["final_test_accuracy"]
     assert row.more_seeds is not None
     # Seeds are added and noted, as they were then.
-    more = planned_confirmation(
-        STUDY, search(0.6, 0.7), ConfirmConfig(top=1, seeds=8), found.config
-    )
+    more = planned_confirmation(STUDY, search(0.6, 0.7), ConfirmConfig(seeds=8), found.config)
     assert (more.judged, more.seeds, more.extended) == ("as_before", 8, False)
     assert "the error level is not kept" in added_seeds(more, before=6)
     # A collapse changed nothing then.
