@@ -195,7 +195,10 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         before, confirm = self.before, begun.config
         if before is None:
             return
-        if confirm.extended or (confirm.seeds > before.seeds and self.session.state().trials):
+        added = confirm.seeds > before.seeds and bool(self.session.state().trials)
+        if confirm.judged == "by_answers":
+            added = confirm.extended and not self._now().finished
+        if added:
             self.session.note(added_seeds(confirm, before.seeds))
         new = [trial for trial in confirm.trials if trial not in before.trials]
         if new:

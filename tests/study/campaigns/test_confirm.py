@@ -692,8 +692,8 @@ def test_the_analysis_gives_the_verdict_with_its_reasons(
     assert found["n"] == 3
     assert found["wilcoxon_can_reject"] is False
     assert (values["decide_by"], values["judged"]) == ("final_test_accuracy", "by_answers")
-    # Two of the 450 test images are more than 0.003.
-    assert values["margin"] == confirmed.config.margin == 2 / 450
+    # Two of the 451 test images are more than 0.003.
+    assert values["margin"] == confirmed.config.margin == 2 / 451
     words = {trial["trial"]: (trial["verdict"], trial["reason"]) for trial in values["trials"]}
     assert words["trial-0001"] == ("equivalent", "the noise never began")
     assert first["verdict"] in ("undecided", "worse")
