@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from study.campaigns.campaign import Phase
 from study.campaigns.session import Session
-from study.config import StudyConfig, as_tuned
+from study.config import StudyConfig
+from study.config_changes import as_tuned
 from study.errors import StudyFailedError
 from study.formats import number
 from study.records.ledger_view import LedgerState, TrialRecord

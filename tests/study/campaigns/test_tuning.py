@@ -24,7 +24,8 @@ from study.campaigns.tuning import (
 )
 from study.commands.run import study_config
 from study.commands.study import main
-from study.config import StudyConfig, as_asked, as_tuned
+from study.config import StudyConfig
+from study.config_changes import as_asked, as_tuned
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from study.tune.connect import ray_session
