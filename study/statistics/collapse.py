@@ -14,7 +14,7 @@ def above_chance(classes: int, images: int, epochs: int = 1) -> int:
     """The fewest images right that guessing hardly reaches in any of ``epochs`` epochs.
 
     Guessing gets Binomial(``images``, 1/``classes``) images right; the bound is reached with a
-    probability of at most ``CHANCE_ALPHA`` / ``epochs``. More than ``images``: none is above chance.
+    probability of at most ``CHANCE_ALPHA`` / ``epochs``. Beyond ``images``: none is.
     """
     return int(stats.binom.isf(CHANCE_ALPHA / epochs, images, 1 / classes)) + 1
 
