@@ -10,14 +10,13 @@ CHANCE_ALPHA = 0.001
 """Probability with which a training that only guesses is ever taken to be above chance."""
 
 
-def above_chance(classes: int, images: int, epochs: int = 1) -> float:
-    """The least validation accuracy that guessing hardly reaches in any of ``epochs`` epochs.
+def above_chance(classes: int, images: int, epochs: int = 1) -> int:
+    """The fewest images right that guessing hardly reaches in any of ``epochs`` epochs.
 
     Guessing gets Binomial(``images``, 1/``classes``) images right; the bound is reached with a
-    probability of at most ``CHANCE_ALPHA`` / ``epochs``. More than 1: no accuracy is above chance.
+    probability of at most ``CHANCE_ALPHA`` / ``epochs``. Beyond ``images``: none is.
     """
-    right = int(stats.binom.isf(CHANCE_ALPHA / epochs, images, 1 / classes)) + 1
-    return right / images
+    return int(stats.binom.isf(CHANCE_ALPHA / epochs, images, 1 / classes)) + 1
 
 
 def has_collapsed(
@@ -32,9 +31,9 @@ def has_collapsed(
         return True
     if not history:
         return False
-    accuracies = [row.val_accuracy for row in history]
-    learnt = max(accuracies) >= above_chance(classes, images, len(history)) - 1e-9
-    return learnt and accuracies[-1] < above_chance(classes, images) - 1e-9
+    right = [round(row.val_accuracy * images) for row in history]
+    learnt = max(right) >= above_chance(classes, images, len(history))
+    return learnt and right[-1] < above_chance(classes, images)
 
 
 def collapse_test(alone: int, reference_alone: int) -> float:

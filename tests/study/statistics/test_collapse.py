@@ -46,13 +46,20 @@ def test_divergence_is_a_collapse_whatever_the_accuracies() -> None:
 @pytest.mark.parametrize(("classes", "images"), [(10, 100), (10, 5000), (2, 50)])
 def test_guessing_hardly_ever_looks_above_chance(classes: int, images: int) -> None:
     for epochs in (1, 50):
-        right = round(above_chance(classes, images, epochs) * images)
+        right = above_chance(classes, images, epochs)
         assert stats.binom.sf(right - 1, images, 1 / classes) <= 0.001 / epochs
         assert stats.binom.sf(right - 2, images, 1 / classes) > 0.001 / epochs
 
 
+def test_the_bounds_are_exact_numbers_of_images() -> None:
+    ever, last = above_chance(10, 1000, 3) / 1000, above_chance(10, 1000) / 1000
+    assert collapsed(0.1, ever, last - 0.001)
+    assert not collapsed(0.1, ever - 0.001, last - 0.001)
+    assert not collapsed(0.1, ever, last)
+
+
 def test_a_few_images_show_nothing() -> None:
-    assert above_chance(10, 2) > 1
+    assert above_chance(10, 2) > 2
     assert not has_collapsed(history(1.0, 0.0), classes=10, images=2)
 
 
