@@ -54,8 +54,8 @@ def _contrast_sentence(trial: str, confirmation: Confirmation, role: Role) -> It
     found = contrast_of(confirmation, role, trial)
     if found is None:
         return
-    low, high = found.dose_ratio_range
-    among = f" ({low:.3g} to {high:.3g})" if high > low else ""
+    low, high = (f"{ratio:.3g}" for ratio in found.dose_ratio_range)
+    among = f" ({low} to {high})" if low != high else ""
     trained = found.realised_dose_ratio
     after = "" if trained is None else f", {trained:.3g} times as trained"
     draws = f", {found.draws} draws a seed" if found.draws > 1 else ""
