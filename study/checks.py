@@ -11,7 +11,7 @@ from study.records.folder import check_secrets, storage_of
 from study.records.register import OBJECTS
 from study.records.remote import check_remote
 from study.search.samplers import check_conditional, check_sampler
-from study.tracking.addresses import resolve_uri
+from study.tracking.addresses import check_uri
 from study.tune.address import address_of
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.image_sets import check_data
@@ -101,8 +101,7 @@ def check_runs(config: RunsConfig) -> None:
                 "--name"
             )
         check_remote(storage.remote)
-    # Nothing is contacted: a tracking server that does not answer stops no study.
-    resolve_uri(config.tracking_uri, storage.folder)
+    check_uri(config.tracking_uri, storage.folder)
     _check_resources(config)
 
 

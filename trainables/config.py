@@ -28,6 +28,9 @@ Split = Literal["holdout", "reference", "pooled"]
 MOST_SPLIT_SEED = 2**32 - 1
 Precision = Literal["fp32", "bf16"]
 
+_MOST_IMAGES = 1_000_000
+"""Synthetic images, 3 GB."""
+
 _CLASSIFIER_ALIASES = {
     alias: name
     for name in ("BabyCNN", "TinyCNN", "SimpleCNN", "resnet18")
@@ -92,10 +95,14 @@ class DataConfig(FrozenConfig):
     )
     classes: tuple[str, ...] | None = setting(None, "class names, filled in when the data are read")
     synthetic_train: int = setting(
-        2000, "synthetic: training images", option="--synthetic-train", ge=1
+        2000, "synthetic: training images", option="--synthetic-train", ge=1, le=_MOST_IMAGES
     )
-    synthetic_test: int = setting(500, "synthetic: test images", option="--synthetic-test", ge=1)
-    synthetic_classes: int = setting(10, "synthetic: classes", option="--synthetic-classes", ge=2)
+    synthetic_test: int = setting(
+        500, "synthetic: test images", option="--synthetic-test", ge=1, le=_MOST_IMAGES
+    )
+    synthetic_classes: int = setting(
+        10, "synthetic: classes", option="--synthetic-classes", ge=2, le=10_000
+    )
     synthetic_noise: float = setting(
         1.0, "synthetic: standard deviation of the pixel noise", option="--synthetic-noise", ge=0
     )
@@ -179,10 +186,12 @@ class TrainConfig(FrozenConfig):
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     noise: NoiseConfig = NoiseConfig()
-    epochs: int = setting(100, "the epoch budget", option="--epochs", short="-e", ge=1)
+    epochs: int = setting(
+        100, "the epoch budget", option="--epochs", short="-e", ge=1, le=1_000_000
+    )
     seed: int = setting(0, "seed of every random stream", option="--seed", ge=0, lt=2**63)
     threads: int = setting(
-        1, "CPU threads of one run; sums differ between counts", option="--threads", ge=1
+        1, "CPU threads of one run; sums differ between counts", option="--threads", ge=1, le=1024
     )
     device: str = setting(
         "cpu",

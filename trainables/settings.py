@@ -20,6 +20,9 @@ from pydantic_core import CoreSchema, core_schema
 
 from trainables.errors import InputError, explain, nearest
 
+LARGEST = 1e18
+"""What any number of a configuration may be: below 2^63, and far below the largest float."""
+
 
 class FrozenConfig(BaseModel):
     """Base of all configurations: immutable, finite numbers only, unknown keys refused."""
@@ -34,6 +37,14 @@ class FrozenConfig(BaseModel):
         """A document's ``true`` is not 1; pydantic would take it for that."""
         if isinstance(value, bool) and not _takes_truth(cls, str(info.field_name)):
             raise ValueError("true and false are not allowed here")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _computable(cls, value: Any) -> Any:
+        """Numbers that fp32 or a 64-bit integer can't hold end deep inside torch otherwise."""
+        if isinstance(value, int | float) and abs(value) > LARGEST:
+            raise ValueError(f"too large; at most {LARGEST:g}")
         return value
 
 

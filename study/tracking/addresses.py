@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from trainables.errors import InputError
+from trainables.paths import given_path
 from trainables.uris import redact_uri
 
 VIEW_KEY = "noise-study"
@@ -24,6 +25,9 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+_SQLITE = b"SQLite format 3\0"
+"""What a database begins with (sqlite.org/fileformat.html)."""
+
 _SERVERS = frozenset({"http", "https", "databricks"})
 _SCHEMES = _SERVERS | {"sqlite", "postgresql", "mysql", "mssql"}
 
@@ -36,16 +40,36 @@ def resolve_uri(given: str | None, storage: Path) -> str:
     """
     if given is None:
         return f"sqlite:///{Path(storage).expanduser().resolve() / 'mlflow.db'}"
-    parts = urlsplit(given)
+    try:
+        parts = urlsplit(given)
+    except ValueError as error:
+        raise InputError(f"tracking_uri = {redact_uri(given)!a}: {error}") from None
     if parts.scheme.partition("+")[0] == "sqlite":
-        path = given.partition(":///")[2]
-        return f"{parts.scheme}:///{Path(path).expanduser().resolve()}"
+        file = given_path(given.partition(":///")[2], "tracking_uri")
+        return f"{parts.scheme}:///{file.resolve()}"
     if parts.scheme.partition("+")[0] in _SCHEMES or given == "databricks":
         return given
     raise InputError(
         f"tracking_uri = {redact_uri(given)!r}: not a store that MLflow writes to (plain folders "
         "are none any more); give http://HOST:PORT, sqlite:///FILE, or a database's URI"
     )
+
+
+def check_uri(given: str | None, storage: Path) -> None:
+    """Refuse what can be no store. No server is contacted: one that is away stops no study."""
+    uri = resolve_uri(given, storage)
+    if not uri.startswith("sqlite"):
+        return
+    path = Path(uri.partition(":///")[2])
+    if path.is_dir():
+        raise InputError(f"tracking_uri = {uri!a}: a folder; give a file")
+    if path.exists():
+        with path.open("rb") as file:
+            beginning = file.read(len(_SQLITE))
+        if beginning not in (b"", _SQLITE):
+            raise InputError(f"tracking_uri = {uri!a}: no SQLite database")
+    elif given is not None and not path.parent.is_dir():
+        raise InputError(f"tracking_uri = {uri!a}: there is no folder {path.parent}")
 
 
 def artifact_root(uri: str, storage: Path) -> str | None:
