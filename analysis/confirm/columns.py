@@ -97,6 +97,13 @@ def legend(report: ConfirmReport) -> Iterator[str]:
         "when lower. Test figures are those of the weights with the best validation accuracy, "
         "final ones those of the last epoch."
     )
+    if report.judged == "by_answers":
+        yield (
+            f"Equivalent: within ±{report.margin:.4g} by two one-sided tests at 5 % each, or every "
+            "difference exactly 0. Collapsed: diverged, or above chance once and at chance in the "
+            "end; neither better nor equivalent is said of what collapsed where the baseline did "
+            "not, or lost runs."
+        )
     yield (
         f"Wilcoxon: signed-rank test ({CANNOT_REJECT}: so few differences can give no p below the "
         "level). BCa intervals are too narrow for few seeds. d: mean / sd of the differences "
