@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 from trainables.data.registry import DATA_SETS
 from trainables.noise_config import NoiseConfig
 from trainables.settings import (
+    LARGEST,
     FrozenConfig,
     Named,
     came_later,
@@ -104,7 +105,11 @@ class DataConfig(FrozenConfig):
         10, "synthetic: classes", option="--synthetic-classes", ge=2, le=10_000
     )
     synthetic_noise: float = setting(
-        1.0, "synthetic: standard deviation of the pixel noise", option="--synthetic-noise", ge=0
+        1.0,
+        "synthetic: standard deviation of the pixel noise",
+        option="--synthetic-noise",
+        ge=0,
+        le=LARGEST,
     )
 
     @field_validator("std")
@@ -160,8 +165,10 @@ class OptimizerConfig(FrozenConfig):
     optimizer: Annotated[OptimizerName, Named(get_args(OptimizerName), any_case=True)] = setting(
         "SGD", "SGD (Nesterov when momentum > 0) or Adam", option="--optimizer", short="-o"
     )
-    lr: float = setting(1e-2, "learning rate at the start of a cycle", option="--lr", gt=0)
-    weight_decay: float = setting(1e-3, "L2 weight decay", option="--wd", ge=0)
+    lr: float = setting(
+        1e-2, "learning rate at the start of a cycle", option="--lr", gt=0, le=LARGEST
+    )
+    weight_decay: float = setting(1e-3, "L2 weight decay", option="--wd", ge=0, le=LARGEST)
     momentum: float = setting(0.9, "SGD's momentum", option="--momentum", short="-m", ge=0, lt=1)
     beta1: float = setting(0.9, "Adam's beta 1", option="--beta1", short="-b1", ge=0, lt=1)
     beta2: float = setting(0.999, "Adam's beta 2", option="--beta2", short="-b2", ge=0, lt=1)

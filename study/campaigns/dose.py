@@ -92,7 +92,9 @@ class Doses:
             wanted = move / after[kind] if move > 0 and after[kind] > 0 else 1.0
             factors[kind] = min(max(wanted, 1 / MOST_RESCALING), MOST_RESCALING)
         return tuple(
-            item._replace(magnitude=_scaled(item.kind, item.magnitude, factors[item.kind]))
+            PlannedInjection(
+                item.epoch, item.kind, _scaled(item.kind, item.magnitude, factors[item.kind])
+            )
             for item in there
         )
 

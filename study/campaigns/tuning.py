@@ -21,6 +21,7 @@ from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import PlannedRun, seeded_key
 from study.records.seeds import tuning_seeds
 from trainables.metrics import OBJECTIVES
+from trainables.settings import LARGEST
 
 _STREAM = "noise-study/tuning/1"
 _LR_DECADES = 1.5
@@ -83,7 +84,7 @@ def settings(asked: StudyConfig) -> tuple[Setting, ...]:
 
 def _learning_rate(middle: float, share: float) -> float:
     exact = middle * 10 ** (_LR_DECADES * (2 * share - 1))
-    return _rounded(min(max(exact, sys.float_info.min), sys.float_info.max))
+    return _rounded(min(max(exact, sys.float_info.min), LARGEST))
 
 
 def _weight_decay(share: float) -> float:

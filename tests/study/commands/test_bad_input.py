@@ -41,7 +41,7 @@ def _refused(capsys: pytest.CaptureFixture[str], storage: Path, *arguments: str)
         (["--trials", "0"], ["trials", "0", "greater than or equal to 1"]),
         (["--trials", "many"], ["trials", "many"]),
         (["--seed", "9223372036854775807"], ["seed", "too large"]),
-        (["--lr", "1e39"], ["lr", "too large"]),
+        (["--lr", "1e39"], ["lr", "less than or equal to 10000"]),
         (["--threads", "99999999"], ["threads", "less than or equal to 1024"]),
         (["--synthetic-train", "999999999999999"], ["synthetic_train", "1000000"]),
         (["--max-cooldown-epochs", "1e30"], ["cooldown"]),
