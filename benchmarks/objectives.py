@@ -52,9 +52,17 @@ def figures(epochs: int) -> dict[str, tuple[Figure, Mode]]:
 
 def final_test(index: int) -> Figure:
     """The final weights on the test set: 0 the accuracy, 1 the loss."""
+    return _on_test("final_test", index)
 
+
+def best_test(index: int) -> Figure:
+    """The same of the weights with the best validation accuracy."""
+    return _on_test("best_test", index)
+
+
+def _on_test(weights: str, index: int) -> Figure:
     def value(run: Run) -> float:
-        found = run["final_test"][index]
+        found = (run[weights] or [None, None])[index]
         return math.nan if found is None else found
 
     return value
@@ -130,6 +138,20 @@ def _interval(draws: Array) -> str:
     return f"{low:+.2f} to {high:+.2f}"
 
 
+def jumpiness(table: Mapping[str, Any]) -> str:
+    """How much more the test accuracy of the best-validation weights varies than the final's."""
+    best, final = (gains(table, figure(0), "max") for figure in (best_test, final_test))
+    whole = np.isfinite(best).all(axis=0) & np.isfinite(final).all(axis=0)
+    mine, other = (side[:, whole].var(axis=0, ddof=1) for side in (best, final))
+    ratios = mine[other > 0] / other[other > 0]
+    low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+    return (
+        f"The variance of paired differences of the best weights' test accuracy, in units of the "
+        f"final weights': median {middle:.2f}, quartiles {low:.2f} and {high:.2f}, from "
+        f"{ratios.min():.2f} to {ratios.max():.2f} ({len(ratios)} settings)"
+    )
+
+
 def report(path: Path) -> str:
     table = read_table(path)
     rows = compared(table)
@@ -139,7 +161,7 @@ def report(path: Path) -> str:
     return (
         f"{path.name.split('.')[0]}: {settings} settings, {seeds} seeds. Mean rank correlation of "
         "one seed's paired differences with the mean ones of the final weights over the other "
-        f"seeds (95 % by bootstrap over seeds and settings)\n\n{lines}\n"
+        f"seeds (95 % by bootstrap over seeds and settings)\n\n{lines}\n{jumpiness(table)}\n"
     )
 
 

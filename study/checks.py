@@ -8,6 +8,7 @@ from typing import Any
 from search_spaces.registry import get_space
 from study.config import RunsConfig, StudyConfig
 from study.records.folder import check_secrets, storage_of
+from study.records.register import OBJECTS
 from study.records.remote import check_remote
 from study.search.samplers import check_conditional, check_sampler
 from study.tracking.addresses import check_uri
@@ -93,6 +94,12 @@ def check_runs(config: RunsConfig) -> None:
     storage = storage_of(config)
     check_storage(storage.folder)
     if storage.remote is not None:
+        # A study of an earlier version may be called so.
+        if config.name == OBJECTS and not (storage.folder / OBJECTS).is_dir():
+            raise InputError(
+                f"name = {OBJECTS!r}: the register of {storage.shown} lies there; give another "
+                "--name"
+            )
         check_remote(storage.remote)
     check_uri(config.tracking_uri, storage.folder)
     _check_resources(config)

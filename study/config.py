@@ -1,7 +1,6 @@
 """The typed configuration of a study: the base run, the search over it, and the resources."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, field_validator, model_validator
 
@@ -9,8 +8,14 @@ from search_spaces.registry import SPACES
 from study.names import NAME_PATTERN, TAKEN_NAMES, is_address
 from trainables.config import TrainConfig
 from trainables.errors import nearest
-from trainables.metrics import OBJECTIVES, check_objectives
-from trainables.settings import FrozenConfig, merge, setting
+from trainables.metrics import (
+    ACCURACY_MARGIN,
+    LOSS_MARGIN,
+    OBJECTIVES,
+    DecidingMetric,
+    check_objectives,
+)
+from trainables.settings import FrozenConfig, setting
 
 RACE_SEEDS = 15
 """Seeds of a race's winner, unless told otherwise (docs/method.md, section 13)."""
@@ -210,6 +215,22 @@ class StudyConfig(RunsConfig):
         option="--confirm",
         pattern=r"^\d{1,4}(\.\.\d{1,4})?$",
     )
+    decide_by: DecidingMetric = setting(
+        # That of the best-validation weights varies 2.4 to 9.8 times as much between seeds
+        # (docs/method.md, section 11).
+        "final_test_accuracy",
+        "what a confirmation decides by: a figure on the test set, of the final weights or of "
+        "those best in validation",
+        option="--decide-by",
+    )
+    margin: float | None = setting(
+        None,
+        "the smallest difference worth having, in the unit of --decide-by (None: "
+        f"{ACCURACY_MARGIN:g} for an accuracy, {LOSS_MARGIN:g} nats for a loss); of an accuracy "
+        "never less than two test images",
+        option="--margin",
+        gt=0,
+    )
     time_budget: float | None = setting(
         None,
         "seconds after which the study ends (tuning and baseline are finished first; the race has "
@@ -273,58 +294,3 @@ class StudyConfig(RunsConfig):
     def stops_early(self) -> bool:
         """Whether trials may be stopped early: never in a multi-objective search."""
         return self.early_stopping and not self.multi_objective
-
-
-AnyRuns = TypeVar("AnyRuns", bound=RunsConfig)
-
-
-def as_asked(config: AnyRuns) -> AnyRuns:
-    """The configuration as it was asked for: what tuning has changed in it is taken back."""
-    if not isinstance(config, StudyConfig) or config.untuned is None:
-        return config
-    return _with_base(config, config.untuned.lr, config.untuned.weight_decay, None)
-
-
-def asked_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for the content of a study's file, which is not yet validated."""
-    untuned = values.get("untuned")
-    if not isinstance(untuned, dict):
-        return dict(values)
-    return merge(values, {"untuned": None, "train": {"optimizer": untuned}})
-
-
-def as_tuned(config: StudyConfig, lr: float, weight_decay: float) -> StudyConfig:
-    """A configuration as it was asked for, with what tuning chose in its base run."""
-    optimizer = config.train.optimizer
-    before = Untuned(lr=optimizer.lr, weight_decay=optimizer.weight_decay)
-    return _with_base(config, lr, weight_decay, before)
-
-
-def _with_base(config: AnyRuns, lr: float, weight_decay: float, untuned: Untuned | None) -> AnyRuns:
-    changed = {"lr": lr, "weight_decay": weight_decay}
-    optimizer = config.train.optimizer.model_copy(update=changed)
-    train = config.train.model_copy(update={"optimizer": optimizer})
-    return config.model_copy(update={"train": train, "untuned": untuned})
-
-
-def differences(stored: RunsConfig, wanted: RunsConfig) -> list[str]:
-    """Settings in which ``wanted`` differs from ``stored`` though they may not, one line each.
-
-    Both count as they were asked for, so that the same command goes on with a tuned study.
-    """
-    lines: list[str] = []
-    before, now = (as_asked(config).model_dump(mode="json") for config in (stored, wanted))
-    _compare(before, now, "", lines)
-    return lines
-
-
-def _compare(stored: dict[str, Any], wanted: dict[str, Any], prefix: str, lines: list[str]) -> None:
-    for key, old in stored.items():
-        new = wanted[key]
-        path = f"{prefix}{key}"
-        if path in MAY_CHANGE or new == old:
-            continue
-        if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
-            _compare(old, new, f"{path}/", lines)
-        else:
-            lines.append(f"{path} = {new!r}, stored: {old!r}")

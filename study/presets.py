@@ -21,6 +21,7 @@ def standard() -> StudyConfig:
             # A period of the whole budget: one cosine, with no restart that looks like a signal.
             optimizer=OptimizerConfig(lr=0.01, lr_restart_period=epochs),
             epochs=epochs,
+            clean_gap=True,
         ),
     )
 
@@ -35,6 +36,7 @@ def quickstart() -> StudyConfig:
             update={"lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}
         ),
         epochs=base.train.epochs,
+        clean_gap=base.train.clean_gap,
     )
     return base.model_copy(update={"name": "quickstart", "race_seeds": 3, "train": train})
 
@@ -51,7 +53,7 @@ def cifar10() -> StudyConfig:
 def thorough() -> StudyConfig:
     """The standard with a baseline that is tuned as long as the noise, and a confirmation."""
     base = standard()
-    changed = {"name": "thorough", "tune_baseline": base.trials, "confirm": "5..20"}
+    changed = {"name": "thorough", "tune_baseline": base.trials, "confirm": "6..20"}
     return base.model_copy(update=changed)
 
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean
@@ -212,23 +212,83 @@ def timeless(result: Any) -> Any:
 
 
 ADDED = {
-    *("tail_val_accuracy", "tail_val_loss", "validation_images"),
+    *("tail_val_accuracy", "tail_val_loss", "validation_images", "split_seed"),
     *("runs", "n", "mean_difference", "interval", "ranked_by", "stages", "place", "yardstick"),
+    *("final_test_accuracy", "final_test_loss", "clean_gap"),
     *("tuning", "race_complete", "race_place", "race_seeds", "race_difference_best_val_accuracy"),
 }
 """What summaries and tables say beyond what they said when the recordings were made."""
 
 
-def without_added(result: Any) -> Any:
+ADDED_TO_CONFIRMATIONS = {"decide_by", "margin", "tail_val_accuracy", "tail_val_loss"}
+"""Likewise of ``confirm.json``, which had some of those names before."""
+
+
+def without_added(result: Any, added: Collection[str] = ADDED) -> Any:
     """A result as it was written then: what was there has the same names and values."""
     if isinstance(result, dict):
-        return {key: without_added(v) for key, v in result.items() if key not in ADDED}
-    return [without_added(item) for item in result] if isinstance(result, list) else result
+        return {key: without_added(v, added) for key, v in result.items() if key not in added}
+    return [without_added(item, added) for item in result] if isinstance(result, list) else result
 
 
 def table_without_added(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return [without_added(row) for row in csv.DictReader(file)]
+
+
+WAYS = ("against_baseline", "placebo_effect", "against_placebo")
+"""The comparisons of confirmations without clocks."""
+
+THEN = ("against_baseline", "placebo", "against_placebo")
+"""Their names when the recording was made: that of a placebo's figures was that of its effect."""
+
+
+def without_other_verdicts(confirmed: Any) -> Any:
+    """A confirmation as it was written then, but with words for the metric that decides only."""
+    for row in (
+        row
+        for trial in confirmed["trials"]
+        for field in THEN
+        for metric, row in trial[field].items()
+        if metric != confirmed["deciding"]
+    ):
+        row["verdict"] = row["sentence"] = None
+    return confirmed
+
+
+def as_written_then(confirmed: Any) -> Any:
+    """A confirmation with the names that it had then; what answers and clocks added is left out."""
+    then = ("study", "deciding", "alpha", "seeds", "looks", "finished", "missing")
+    figures = ("trial", "rank", "overrides", "search", "against_baseline", "against_placebo")
+    metrics = {name for name in confirmed["baseline"] if name not in ADDED}
+    trials = []
+    for trial in confirmed["trials"]:
+        # The second sentence is what pairing was worth.
+        answer, _, *others = trial["sentences"]
+        old = {name: trial[name] for name in figures} | {"placebo": trial["placebo_effect"]}
+        for field in THEN:
+            old[field] = {name: row for name, row in old[field].items() if name in metrics}
+        trials.append({**old, "sentences": [answer, *others]})
+    _, *notes = confirmed["notes"]
+    baseline = {name: confirmed["baseline"][name] for name in metrics}
+    return {
+        **{name: confirmed[name] for name in then},
+        "baseline": baseline,
+        "trials": trials,
+        "notes": notes[:-4],
+    }
+
+
+def page(path: Path, deciding: str) -> set[str]:
+    """A page's lines without those verdicts, and without what explains the tables."""
+    found = set()
+    for line in path.read_text().splitlines():
+        cells = line.split("|")
+        if len(cells) == 17 and cells[1].strip() != deciding and "---" not in line:
+            cells[-3] = " – "
+        if not line.startswith("The verdict rests on"):
+            found.add("|".join(cells))
+    return found
 
 
 # --- a finished study ------------------------------------------------------------------------
@@ -249,14 +309,29 @@ def test_a_finished_study_is_listed_reported_exported_and_compared(tmp_path: Pat
 
     run(tmp_path, "noise-analysis", "confirm", "finished", "--out", "confirmed")
     confirmed = read(tmp_path / "confirmed" / "confirm.json")
-    without_clocks = confirmed["notes"].pop()
+    registered, *then, earlier, by_best_weights, unmatched, without_clocks = confirmed["notes"]
+    assert "is not in the register of its storage: it was begun before there was one" in registered
+    assert "begun by an earlier version: it is judged as it was begun" in earlier
+    assert "as every study that was begun before --decide-by" in by_best_weights
+    assert "begun when placebos were not matched in dose" in unmatched
     assert "begun without clocks: timing was not held against" in without_clocks
-    for trial in confirmed["trials"]:
-        assert [trial.pop(name) for name in ("clock", "against_clock", "own_clock")] == [{}, {}, []]
-    assert confirmed == read(expected / "confirm.json")
-    told = " ".join(told_by(tmp_path / "confirmed" / "confirm.md"))
-    assert told.count(without_clocks) == 1
-    assert told.replace(f"{without_clocks} ", "").split() == told_by(expected / "confirm.md")
+    deciding = confirmed["deciding"]
+    assert (deciding, confirmed["decide_by"]) == ("test_accuracy", "test_accuracy")
+    assert (confirmed["judged"], confirmed["planned"]) == ("as_before", 2)
+    before_answers = read(expected / "confirm.json")
+    for trial, old in zip(confirmed["trials"], before_answers["trials"], strict=True):
+        row = trial["against_baseline"][deciding]
+        assert trial["verdict"] == row["verdict"] == old["against_baseline"][deciding]["verdict"]
+        assert (trial["n"], trial["mean_difference"]) == (row["n"], row["mean_difference"])
+        assert trial["pairing_gain"]["sentence"] in trial["sentences"][1]
+        assert trial["placebo"] is None or trial["placebo"]["sentence"] is None
+        for metric, row in (pair for field in WAYS for pair in trial[field].items()):
+            assert (row["verdict"] is None) == (metric != deciding)
+    assert then == before_answers["notes"]
+    assert as_written_then(confirmed) == without_other_verdicts(before_answers)
+    told = page(tmp_path / "confirmed" / "confirm.md", deciding)
+    assert told >= page(expected / "confirm.md", deciding)
+    assert told >= {f"- {note}" for note in confirmed["notes"]}
 
     run(tmp_path, "noise-analysis", "export", "finished", "--out", "exported")
     trials = table_without_added(tmp_path / "exported" / "trials.csv")
@@ -264,7 +339,7 @@ def test_a_finished_study_is_listed_reported_exported_and_compared(tmp_path: Pat
     for name in ("table.md", "table.tex"):
         assert told_by(tmp_path / "exported" / name) == told_by(expected / name)
     config = tmp_path / "exported" / "configs" / f"01_{best['trial_id']}.json"
-    assert read(config) == read(expected / "best.json")
+    assert without_added(read(config)) == read(expected / "best.json")
 
     run(tmp_path, "noise-analysis", "report", "finished", "--no-pictures")
     report = (folder / "report.html").read_text()
@@ -274,6 +349,11 @@ def test_a_finished_study_is_listed_reported_exported_and_compared(tmp_path: Pat
     assert "fresh seeds" in report
     # From the weights, and among the artifacts of the study's run, there where it lies now.
     assert len(read(folder / "evaluation.json")) == 4
+    (line,) = (tmp_path / "studies" / "register.jsonl").read_text().splitlines()
+    reading = json.loads(line)
+    assert [reading[name] for name in ("what", "by", "name")] == [
+        *("read", "noise-analysis report", "finished")
+    ]
     assert len(list((tmp_path / "studies" / "mlartifacts").rglob("report.html"))) == 1
 
     shutil.move(tmp_path / "other" / "studies" / "killed", tmp_path / "studies")
@@ -340,8 +420,9 @@ def test_a_killed_confirmation_goes_on_with_the_clocks_that_are_missing(tmp_path
     found, expected = read(folder / "confirm.json"), read(tmp_path / "expected" / "confirm.json")
     for new_trial, old in zip(found["trials"], expected["trials"], strict=True):
         for field in ("against_baseline", "placebo", "against_placebo", "clock", "against_clock"):
+            now = f"{field}_effect" if field in ("placebo", "clock") else field
             for metric, row in old[field].items():
-                check_same(new_trial[field][metric]["differences"], row["differences"])
+                check_same(new_trial[now][metric]["differences"], row["differences"])
         assert new_trial["own_clock"] == old["own_clock"]
 
 
@@ -423,7 +504,7 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(tmp_path: Path) -> None
         check_same(lines(metrics / f"{name}.jsonl"), lines(expected / f"{name}.jsonl"))
     for name in ("final_metrics", "test_per_class"):
         found, wanted = (read(place / f"{name}.json") for place in (metrics, expected))
-        check_same(timeless(found), timeless(wanted))
+        check_same(without_added(timeless(found)), timeless(wanted))
     assert not (metrics / "last.ckpt").exists()
 
 
@@ -439,4 +520,5 @@ def test_a_finished_run_is_evaluated_and_its_configuration_repeats_it(tmp_path: 
     other = tmp_path / "again" / "metrics" / "static"
     for name in ("epoch_metrics", "noise", "signals", "optimizer"):
         check_same(lines(other / f"{name}.jsonl"), lines(metrics / f"{name}.jsonl"))
-    check_same(timeless(read(other / "final_metrics.json")), timeless(final))
+    again = without_added(timeless(read(other / "final_metrics.json")))
+    check_same(again, timeless(final))

@@ -9,13 +9,24 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, field_validator, model_validator
+from pydantic_core import to_jsonable_python
 
 from trainables.data.registry import DATA_SETS
 from trainables.noise_config import NoiseConfig
-from trainables.settings import FrozenConfig, Named, merge, nest, parse_config, setting
+from trainables.settings import (
+    LARGEST,
+    FrozenConfig,
+    Named,
+    came_later,
+    merge,
+    nest,
+    parse_config,
+    setting,
+)
 
 OptimizerName = Literal["SGD", "Adam"]
-Split = Literal["holdout", "reference"]
+Split = Literal["holdout", "reference", "pooled"]
+MOST_SPLIT_SEED = 2**32 - 1
 Precision = Literal["fp32", "bf16"]
 
 _MOST_IMAGES = 1_000_000
@@ -41,8 +52,17 @@ class DataConfig(FrozenConfig):
     split: Annotated[Split, Named(get_args(Split))] = setting(
         "holdout",
         "holdout: validation is a stratified tenth of the training set; "
-        "reference: validation is half of the test set",
+        "reference: validation is half of the test set; "
+        "pooled: as holdout, of all images divided anew by --split-seed",
         option="--split",
+    )
+    split_seed: int = setting(
+        0,
+        "which division --split pooled draws",
+        option="--split-seed",
+        later=True,
+        ge=0,
+        le=MOST_SPLIT_SEED,
     )
     subset: float = setting(
         1.0,
@@ -85,7 +105,11 @@ class DataConfig(FrozenConfig):
         10, "synthetic: classes", option="--synthetic-classes", ge=2, le=10_000
     )
     synthetic_noise: float = setting(
-        1.0, "synthetic: standard deviation of the pixel noise", option="--synthetic-noise", ge=0
+        1.0,
+        "synthetic: standard deviation of the pixel noise",
+        option="--synthetic-noise",
+        ge=0,
+        le=LARGEST,
     )
 
     @field_validator("std")
@@ -96,6 +120,15 @@ class DataConfig(FrozenConfig):
         if value is not None and min(value) <= 0:
             raise ValueError("each standard deviation must be greater than 0")
         return value
+
+    @model_validator(mode="after")
+    def _split_seed_has_effect(self) -> Self:
+        if self.split_seed and self.split != "pooled":
+            raise ValueError(
+                f"data.split_seed (--split-seed) = {self.split_seed}: the division of split "
+                f"{self.split!r} has no seed; only --split pooled draws another one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _data_dir_given(self) -> Self:
@@ -132,8 +165,10 @@ class OptimizerConfig(FrozenConfig):
     optimizer: Annotated[OptimizerName, Named(get_args(OptimizerName), any_case=True)] = setting(
         "SGD", "SGD (Nesterov when momentum > 0) or Adam", option="--optimizer", short="-o"
     )
-    lr: float = setting(1e-2, "learning rate at the start of a cycle", option="--lr", gt=0)
-    weight_decay: float = setting(1e-3, "L2 weight decay", option="--wd", ge=0)
+    lr: float = setting(
+        1e-2, "learning rate at the start of a cycle", option="--lr", gt=0, le=LARGEST
+    )
+    weight_decay: float = setting(1e-3, "L2 weight decay", option="--wd", ge=0, le=LARGEST)
     momentum: float = setting(0.9, "SGD's momentum", option="--momentum", short="-m", ge=0, lt=1)
     beta1: float = setting(0.9, "Adam's beta 1", option="--beta1", short="-b1", ge=0, lt=1)
     beta2: float = setting(0.999, "Adam's beta 2", option="--beta2", short="-b2", ge=0, lt=1)
@@ -180,6 +215,15 @@ class TrainConfig(FrozenConfig):
         option="--deterministic",
     )
 
+    clean_gap: bool = setting(
+        # Off: what runs meant that were recorded before. The presets of studies turn it on.
+        False,
+        "measure training accuracy in the last epochs without noise and augmentation, too, on a "
+        "fixed part of the training set; generalization_gap then takes that",
+        option="--clean-gap",
+        later=True,
+    )
+
     @model_validator(mode="after")
     def _scaling_fits(self) -> Self:
         if self.noise.scaling == "step" and self.optimizer.step_rate is None:
@@ -214,6 +258,20 @@ class TrainConfig(FrozenConfig):
                 f"train for at least {earliest + 1} epochs or lower these"
             )
         return self
+
+
+def without_later(config: TrainConfig, values: dict[str, Any]) -> dict[str, Any]:
+    """``values``, dumped from ``config``, without settings at a default that came later.
+
+    What is named by a digest of the rest keeps its name, whatever settings are added.
+    """
+    kept = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
+    for path, field in setting_paths(type(config)).items():
+        above, _, name = path.rpartition("/")
+        group = kept.get(above, {}) if above else kept
+        if came_later(field) and group.get(name) == to_jsonable_python(field.default):
+            del group[name]
+    return kept
 
 
 def apply_overrides(config: TrainConfig, overrides: Mapping[str, Any]) -> TrainConfig:

@@ -96,6 +96,14 @@ def evaluate(
     )
 
 
+def figures_on_test(best: EvalResult, final: EvalResult | None) -> dict[str, float]:
+    """``TEST_FIGURES`` of a run's best and final weights; final ones only where it has any."""
+    figures = {"test_accuracy": best.accuracy, "test_loss": best.loss}
+    if final is not None:
+        figures |= {"final_test_accuracy": final.accuracy, "final_test_loss": final.loss}
+    return figures
+
+
 class _Samples:
     """What is known of each sample, on the device, in few large pieces of memory.
 

@@ -6,7 +6,7 @@ statistics of an epoch are kept as tensors on the device and read once, at its e
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from trainables.epoch_details import (
 )
 from trainables.evaluation import EvalResult, evaluate
 from trainables.lr_schedule import set_learning_rate
-from trainables.metrics import EpochMetrics, is_better
+from trainables.metrics import GAP_EPOCHS, EpochMetrics, WhichWeights, is_better
 from trainables.models.registry import (
     PretrainedReport,
     build_model,
@@ -43,6 +43,8 @@ from trainables.random_streams import generator, stream_seed
 from trainables.torch_parts import subtract_
 
 OnStep = Callable[[int, int], None]
+
+_CLEAN_SHARE = 0.035
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class Training:
             grad_norm=float(sums.norms.double().mean()),
             weight_update_norm=float(update_norm),
             lr=lr,
+            clean_train_accuracy=self._clean_train_accuracy(epoch),
             **injection.recorded(),
         )
         self.history.append(row)
@@ -126,6 +129,19 @@ class Training:
             self.best = Best(row, clone_weights(self.model))
         self.details = under_way.details(validation)
         return row
+
+    def _clean_train_accuracy(self, epoch: int) -> float | None:
+        """On the same images in every run of a study; None in epochs that need not measure it."""
+        config = self.config
+        if not config.clean_gap or epoch < config.epochs - GAP_EPOCHS:
+            return None
+        return evaluate(
+            self.model,
+            self.data.clean_train_batches(clean_images(self.data.train_size, config.epochs)),
+            len(self.data.classes),
+            precision=config.precision,
+            per_class=False,
+        ).accuracy
 
     def evaluate(self, part: Part, *, per_class: bool) -> EvalResult:
         return evaluate(
@@ -191,6 +207,29 @@ class Training:
                 {name: tensor.to(self.device) for name, tensor in state["best_weights"].items()},
             )
         )
+
+
+def weights_of(
+    state: Mapping[str, Any], which: WhichWeights
+) -> tuple[Mapping[str, Tensor], int] | None:
+    """The best or final weights of a ``state_dict``, and the epoch after which they were taken.
+
+    None where there are no best ones: no epoch's statistics were finite.
+    """
+    if which == "final":
+        return state["model"], len(state["history"]) - 1
+    weights, epoch = state["best_weights"], state["best_epoch"]
+    return None if weights is None else (weights, int(epoch))
+
+
+def clean_images(train_images: int, epochs: int) -> int:
+    """How many training images the clean accuracy is measured on, so that it costs 2 % at most.
+
+    For every image that is trained on, ``_CLEAN_SHARE`` are evaluated, divided among the epochs
+    that measure. Evaluating one costs a third to a half of training on it.
+    """
+    wanted = int(_CLEAN_SHARE * epochs * train_images / min(epochs, GAP_EPOCHS))
+    return min(train_images, max(1, wanted))
 
 
 def train_epochs(training: Training, on_step: OnStep | None = None) -> Iterator[EpochMetrics]:

@@ -9,13 +9,15 @@ from trainables.errors import nearest
 from trainables.noise.decay import DECAYS
 from trainables.noise.kinds import NOISE_KINDS
 from trainables.noise.signals import SIGNALS
-from trainables.settings import FrozenConfig, Named, setting
+from trainables.settings import LARGEST, FrozenConfig, Named, setting
 
 Policy = Literal["off", "always", "on_stagnation", "planned"]
 Distribution = Literal["gaussian", "uniform"]
 Scaling = Literal["relative", "absolute", "step"]
 KindName = Annotated[str, Named(tuple(NOISE_KINDS))]
-PlannedNoise = tuple[Annotated[int, Field(ge=0)], KindName, Annotated[float, Field(ge=0)]]
+PlannedNoise = tuple[
+    Annotated[int, Field(ge=0)], KindName, Annotated[float, Field(ge=0, le=LARGEST)]
+]
 """Epoch, kind and magnitude of noise that is planned."""
 
 
@@ -51,21 +53,24 @@ class NoiseConfig(FrozenConfig):
         option="--noise-magnitude",
         short="-nm",
         ge=0,
+        le=LARGEST,
     )
     magnitude_min: float = setting(
         0.01,
         "standard deviation of adaptive noise at severity 0",
         option="--relative-min-noise",
         ge=0,
+        le=LARGEST,
     )
     magnitude_extra: float = setting(
-        0.09, "what severity 1 adds to magnitude_min", option="--magnitude-extra", ge=0
+        0.09, "what severity 1 adds to magnitude_min", option="--magnitude-extra", ge=0, le=LARGEST
     )
     weight_ratio: float = setting(
         1.0,
         "adaptive weight noise is this many times as strong as gradient noise",
         option="--weight-ratio",
         ge=0,
+        le=LARGEST,
     )
     schedule: Annotated[str, Named(tuple(DECAYS))] = setting(
         "constant",

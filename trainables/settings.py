@@ -20,8 +20,11 @@ from pydantic_core import CoreSchema, core_schema
 
 from trainables.errors import InputError, explain, nearest
 
-LARGEST = 1e18
-"""What any number of a configuration may be: below 2^63, and far below the largest float."""
+LARGEST = 1e30
+"""What tensors of fp32 are multiplied with at most: torch refuses what is no fp32 number."""
+
+LARGEST_INTEGER = 2**62
+"""Half of what a 64-bit integer holds: seeds and epochs are counted on from it."""
 
 
 class FrozenConfig(BaseModel):
@@ -42,9 +45,9 @@ class FrozenConfig(BaseModel):
     @field_validator("*")
     @classmethod
     def _computable(cls, value: Any) -> Any:
-        """Numbers that fp32 or a 64-bit integer can't hold end deep inside torch otherwise."""
-        if isinstance(value, int | float) and abs(value) > LARGEST:
-            raise ValueError(f"too large; at most {LARGEST:g}")
+        """Numbers that no 64-bit integer holds end deep inside torch otherwise."""
+        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+            raise ValueError(f"too large; at most {LARGEST_INTEGER}")
         return value
 
 

@@ -20,8 +20,9 @@ from trainables.checkpoint import CheckpointError, load_state, save_state
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import DeviceData
+from trainables.evaluation import figures_on_test
 from trainables.loop import Training
-from trainables.metrics import NEVER_INFINITE, TEST_FIGURES, EpochMetrics, objective_values
+from trainables.metrics import NEVER_INFINITE, EpochMetrics, objective_values
 from trainables.noise.controller import fork_epoch
 from trainables.noise.fork import annotate, baseline_digest
 from trainables.object_store import Location, location
@@ -52,7 +53,7 @@ class TrialSpec:
         fork_seed: the only seed whose baseline trials fork from; None: that of every seed.
         memory_fraction: share of a GPU's memory that a trial may use; None: all.
         evaluate_test: whether a run that is complete is evaluated on the test set, with its best
-            weights by validation. A search never asks for it.
+            weights by validation and with its final ones. A search never asks for it.
         baseline_tests: digest of a baseline → its figures on the test set, which are also those of
             a trial that never injects.
     """
@@ -230,12 +231,13 @@ class NoiseTrainable(tune.Trainable):
         return result
 
     def _test_figures(self, training: Training) -> dict[str, float]:
-        """What the best weights by validation achieve on the test set."""
+        """What the best weights by validation and the final ones achieve on the test set."""
         if training.best is None:
             # Nothing was trained or loaded: it is its baseline.
             return self._spec.baseline_tests.get(baseline_digest(training.config), {})
-        found = training.evaluate_best("test")
-        return dict(zip(TEST_FIGURES, (found.accuracy, found.loss), strict=True))
+        return figures_on_test(
+            training.evaluate_best("test"), training.evaluate("test", per_class=False)
+        )
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
         if self._training is not None:

@@ -28,14 +28,15 @@ class ExportOptions(StudyOptions):
         option(
             "--register",
             help="put the winner's weights into MLflow's model registry under this name, with the "
-            "alias champion; refused unless it beats the baseline (by the confirmation's verdict "
-            "where there is one, else by the search's paired difference)",
+            "alias champion; refused unless noise-study confirm has confirmed it to be better than "
+            "the baseline. Its weights are those that decided (--decide-by)",
             value="MODEL",
             default="none",
         ),
     ] = ""
     force: Annotated[
-        bool, option("--force", help="register the winner even if it does not beat the baseline")
+        bool,
+        option("--force", help="register the winner even if it is not confirmed; its tags say so"),
     ] = False
     weights: Annotated[
         str,

@@ -11,9 +11,9 @@ CANNOT_REJECT = "cannot reject"
 
 WAYS = (
     ("against_baseline", "{trial} − baseline"),
-    ("placebo", "placebo − baseline"),
+    ("placebo_effect", "placebo − baseline"),
     ("against_placebo", "{trial} − placebo"),
-    ("clock", "clock − baseline"),
+    ("clock_effect", "clock − baseline"),
     ("against_clock", "{trial} − clock"),
 )
 """The comparisons: a trial's field, and its heading."""
@@ -58,7 +58,7 @@ _BCA = Column("95 % BCa", lambda row: _interval(row.bca_interval))
 _P_T = Column("p (t)", lambda row: _p(row.p_t))
 _HOLM = Column("Holm", lambda row: _p(row.p_t_holm))
 _D = Column("d", lambda row: number(row.cohens_d, "+.2f"))
-_VERDICT = Column("verdict", lambda row: row.verdict)
+_VERDICT = Column("verdict", lambda row: or_dash(row.verdict))
 
 DIFFERENCES = (_N, _MEAN, _SD, _T, _BCA)
 TESTS = (_P_T, _HOLM, _wilcoxon(" †"), _D, _VERDICT)
@@ -73,9 +73,11 @@ COMPARISON = (
     _D,
     Column("g", lambda row: number(row.hedges_g, "+.2f")),
     _VERDICT,
-    Column("more seeds needed", lambda row: or_dash(row.more_seeds)),
 )
 """All of a metric's comparison."""
+
+MORE_SEEDS = Column("more seeds needed", lambda row: or_dash(row.more_seeds))
+"""The one number that earlier versions gave."""
 
 SEARCH = (
     Column("score", lambda row: number(row.score)),
@@ -90,17 +92,26 @@ BASELINE = (_N, Column("mean", lambda row: number(row.mean)), _SD)
 
 def legend(report: ConfirmReport) -> Iterator[str]:
     yield (
-        f"The verdict rests on {report.deciding}: a paired t test, Holm-corrected over "
+        f"The verdict rests on {report.decide_by} alone: a paired t test, Holm-corrected over "
         f"{len(report.trials)} configurations, at {report.alpha:g}. Losses and the gap are better "
-        "when lower."
+        "when lower. Test figures are those of the weights with the best validation accuracy, "
+        "final ones those of the last epoch."
     )
+    if report.judged == "by_answers":
+        yield (
+            f"Equivalent: within ±{report.margin:.4g} by two one-sided tests at 5 % each, or every "
+            "difference exactly 0. Collapsed: diverged, or above chance once and at chance in the "
+            "end; neither better nor equivalent is said of what collapsed where the baseline did "
+            "not, or lost runs."
+        )
     yield (
         f"Wilcoxon: signed-rank test ({CANNOT_REJECT}: so few differences can give no p below the "
         "level). BCa intervals are too narrow for few seeds. d: mean / sd of the differences "
         "(Cohen's d_z). Promised and confirmed: differences from the baseline."
     )
-    if any(trial.clock for trial in report.trials):
+    if any(trial.clock_effect for trial in report.trials):
         yield (
             "Placebo: a configuration's own noise at random epochs after the warm-up. Clock: from "
-            "the warm-up's end on. Its timing is shown to matter where it is better than both."
+            "the warm-up's end on. Its timing is shown to matter where it is better than both, "
+            "their doses are its own, and its placebos have noise at other epochs."
         )

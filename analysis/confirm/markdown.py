@@ -6,6 +6,7 @@ from pathlib import Path
 from analysis.confirm.columns import (
     BASELINE,
     COMPARISON,
+    MORE_SEEDS,
     SEARCH,
     SEARCH_METRIC,
     WAYS,
@@ -24,7 +25,7 @@ def write_confirm(report: ConfirmReport, folder: Path) -> tuple[Path, Path]:
     """Write ``confirm.json`` and ``confirm.md``; returns where they are."""
     folder.mkdir(parents=True, exist_ok=True)
     values, text = folder / "confirm.json", folder / "confirm.md"
-    write_json(values, report.model_dump(mode="json"))
+    write_json(values, report.model_dump(mode="json", by_alias=True))
     write_atomically(text, to_markdown(report).encode())
     return values, text
 
@@ -40,12 +41,13 @@ def to_markdown(report: ConfirmReport) -> str:
     for trial in report.trials:
         lines += [f"- {sentence}" for sentence in trial.sentences]
     lines += [f"- {line}" for line in (*report.missing, *report.notes)]
+    columns = COMPARISON if report.judged == "by_answers" else (*COMPARISON, MORE_SEEDS)
     for trial in report.trials:
         for field, label in WAYS:
             rows = getattr(trial, field)
             if rows:
                 lines += ["", f"## {label.format(trial=trial.trial)}", ""]
-                lines.append(_table("metric", COMPARISON, rows.items()))
+                lines.append(_table("metric", columns, rows.items()))
     search = [(trial.trial, trial.search) for trial in report.trials]
     lines += ["", "## What the search promised", ""]
     lines += [_table("trial", (SEARCH_METRIC, *SEARCH), search), "", "## Baseline", ""]

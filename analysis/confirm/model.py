@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from pydantic import Field
+
+from study.campaigns.confirm_register import RegisterStanding
 from study.records.values import ResultPart
 
 
@@ -17,8 +20,10 @@ class MetricComparison(ResultPart):
         wilcoxon_can_reject: whether so few seeds could have given a significant one at all.
         cohens_d, hedges_g: effect sizes of paired differences (d_z), the second without bias.
         level: what ``p_t`` was held against.
-        verdict: in words; ``sentence`` gives its reasons.
-        seeds_needed, more_seeds: in all, and besides these, to show a difference of the size seen.
+        verdict: in words; ``sentence`` gives its reasons. Both None but for the metric that
+            decides: a word for each of ten metrics would often be a false one.
+        seeds_needed, more_seeds: in all, and besides these, to show a difference of the size seen;
+            only in confirmations begun by versions that gave one number.
         decided_at: seeds at the look that decided, in a sequential design.
         differences: by seed; None where a run failed.
     """
@@ -37,12 +42,40 @@ class MetricComparison(ResultPart):
     wilcoxon_can_reject: bool
     cohens_d: float | None
     hedges_g: float | None
-    level: float
-    verdict: str
+    level: float | None
+    verdict: str | None
     seeds_needed: int | None
     more_seeds: int | None
     decided_at: int | None
     differences: dict[str, float | None]
+    sentence: str | None
+
+
+class SeedsNeeded(ResultPart):
+    """Seeds, in all, that would show a difference of the size seen: a range.
+
+    Attributes:
+        fewest, most: None: more than are ever counted.
+    """
+
+    fewest: int | None
+    most: int | None
+    sentence: str
+
+
+class PairingFigures(ResultPart):
+    """What pairing a trial with its baseline by seed was worth, in the metric that decides.
+
+    Attributes:
+        gain: how many times the seeds an unpaired comparison would need; None: it can't be said.
+        interval: of 95 %.
+        n: seeds that it rests on.
+    """
+
+    trial: str
+    gain: float | None
+    interval: tuple[float, float] | None
+    n: int
     sentence: str
 
 
@@ -66,16 +99,53 @@ class SearchScore(ResultPart):
     lost: float | None
 
 
+class ControlDraws(ResultPart):
+    """A trial's controls of one role, placebos or clocks, beside its own noise.
+
+    Attributes:
+        draws: controls on a seed; their mean is the seed's value.
+        dose_ratio: planned dose for each unit of the trial's, the geometric mean over all of them.
+        dose_ratio_range: the lowest and the highest.
+        realised_dose_ratio: the same once trained, relative gradient noise in units of the
+            gradients that there were; None where no control is complete.
+        overlap: the share of the trial's noisy epochs that are theirs, too: the mean.
+        without: seeds on which the trial had noise that could not lie elsewhere.
+        sentence: that its timing matters, said of a trial that beats both controls; None
+            where it is not shown, or can't be.
+    """
+
+    draws: int
+    dose_ratio: float
+    dose_ratio_range: tuple[float, float]
+    realised_dose_ratio: float | None
+    overlap: float
+    without: tuple[int, ...]
+    sentence: str | None
+
+
 class ConfirmedTrial(ResultPart):
     """A configuration, compared with its baseline and its controls.
 
     Attributes:
         rank: its place in the search, from 1.
         overrides: what it changes in the base configuration.
+        verdict: ``better``, ``worse``, ``equivalent`` or ``undecided``; of confirmations begun by
+            earlier versions in their words.
+        reason: what it rests on, or why there is none.
+        n, mean_difference, interval: of the metric that decides, beside the baseline; ``interval``
+            of 95 %.
+        median, worst, worst_seed: of the same differences; the least gain, and its seed.
+        collapsed: seeds on which it diverged, or was above chance once and at chance in the end.
+        baseline_collapsed: likewise the baseline.
+        collapse_bound: upper bound of its rate of collapse, of 95 %.
+        seeds_without_noise: seeds on which its noise never began.
+        more_seeds: how many it would take; None where it is decided, or nothing can be said.
         against_baseline: configuration − baseline, by metric.
-        placebo: placebo − baseline; empty if it can have no placebo.
+        placebo_effect: placebo − baseline; empty if it can have no placebo.
         against_placebo: configuration − placebo; likewise.
-        clock, against_clock: likewise; empty in confirmations begun before there were clocks, too.
+        clock_effect, against_clock: likewise; empty in confirmations begun before there were
+            clocks, too.
+        placebo, clock: what these controls have of its noise; None if it has none, or no noise.
         own_clock: seeds on which the configuration is its own clock, which was not trained again.
         sentences: the verdict, the controls', the timing's and the winner's curse, in words.
     """
@@ -83,11 +153,27 @@ class ConfirmedTrial(ResultPart):
     trial: str
     rank: int
     overrides: dict[str, Any]
+    verdict: str
+    reason: str
+    n: int
+    mean_difference: float | None
+    interval: tuple[float, float] | None
+    median: float | None
+    worst: float | None
+    worst_seed: int | None
+    collapsed: tuple[int, ...]
+    baseline_collapsed: tuple[int, ...]
+    collapse_bound: float | None
+    seeds_without_noise: tuple[int, ...]
+    more_seeds: SeedsNeeded | None
+    pairing_gain: PairingFigures
     against_baseline: dict[str, MetricComparison]
-    placebo: dict[str, MetricComparison]
+    placebo_effect: dict[str, MetricComparison]
     against_placebo: dict[str, MetricComparison]
-    clock: dict[str, MetricComparison]
+    clock_effect: dict[str, MetricComparison]
     against_clock: dict[str, MetricComparison]
+    placebo: ControlDraws | None
+    clock: ControlDraws | None
     own_clock: tuple[int, ...]
     search: SearchScore
     sentences: tuple[str, ...]
@@ -106,7 +192,11 @@ class ConfirmReport(ResultPart):
     """``confirm.json``.
 
     Attributes:
-        deciding: the metric that the verdicts rest on.
+        decide_by: the metric that the verdicts rest on; ``deciding``: its name in earlier versions.
+        margin: the largest difference in it that is not worth having.
+        pairing_gain: of the trial whose verdict is best.
+        planned: seeds at the planned end; ``extendable``: whether more may be added.
+        judged: ``by_answers``, or ``as_before``, as the earlier version did that began it.
         alpha: error level of each family of comparisons.
         seeds: the fresh seeds used so far.
         looks: numbers of seeds at which a sequential design looks; None: all seeds at once.
@@ -115,10 +205,18 @@ class ConfirmReport(ResultPart):
         trials: in the order in which they were chosen.
         missing: what an unfinished confirmation lacks, in sentences.
         notes: what the reader has to know.
+        registered: its place among all confirmations on its test images; None: not registered. In
+            JSON it is ``register``, a name that pydantic allows no field.
     """
 
     study: str
+    decide_by: str
     deciding: str
+    margin: float
+    pairing_gain: PairingFigures
+    planned: int
+    extendable: bool
+    judged: str
     alpha: float
     seeds: tuple[int, ...]
     looks: tuple[int, ...] | None
@@ -127,3 +225,4 @@ class ConfirmReport(ResultPart):
     trials: tuple[ConfirmedTrial, ...]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    registered: RegisterStanding | None = Field(serialization_alias="register")

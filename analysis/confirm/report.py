@@ -2,73 +2,104 @@
 
 Five comparisons of each configuration, over the fresh seeds: with the baseline, and of each of its
 controls, the placebo and the clock, with the baseline and with the configuration. The verdict rests
-on the first, in test accuracy; what is said of timing on those with the controls.
+on the first, in the metric that decides; what is said of timing on those with the controls.
 """
 
+import dataclasses
 import statistics as stats
 from collections.abc import Sequence
+from typing import Any
 
 from analysis.confirm.model import (
     BaselineFigures,
     ConfirmedTrial,
     ConfirmReport,
+    ControlDraws,
     MetricComparison,
+    PairingFigures,
     SearchScore,
+    SeedsNeeded,
 )
-from analysis.confirm.words import answer_sentences, footnotes, missing_runs_text
-from study.campaigns.confirm_plan import DECIDING, METRICS
-from study.campaigns.confirmation import Confirmation
+from analysis.confirm.words import answer_sentences, footnotes, missing_runs_text, timing_claim
+from study.campaigns.confirm_register import standing
+from study.campaigns.confirmation import Confirmation, by_verdict
+from study.campaigns.contrast import contrast_of, timing_shown
+from study.campaigns.verdicts import Judgement
 from study.records.planned_run import Role
 from study.records.values import by_objective
+from study.statistics.answers import collapse_bound, worst_seed
 from study.statistics.comparison import Comparison, WinnersCurse, winners_curse
-from study.statistics.estimate import ALPHA, Interval
-from trainables.metrics import OBJECTIVES
+from study.statistics.estimate import ALPHA, Interval, estimate
+from trainables.metrics import METRICS
 
 _COMPARED: dict[str, tuple[Role, Role]] = {
     "against_baseline": ("confirm", "baseline"),
-    "placebo": ("placebo", "baseline"),
+    "placebo_effect": ("placebo", "baseline"),
     "against_placebo": ("confirm", "placebo"),
-    "clock": ("clock", "baseline"),
+    "clock_effect": ("clock", "baseline"),
     "against_clock": ("confirm", "clock"),
 }
 """A field of ``ConfirmedTrial`` → what is compared there, and with what."""
 
 
 def confirm_report(confirmation: Confirmation) -> ConfirmReport:
+    metrics, decide_by = confirmation.metrics, confirmation.decide_by
     families = {
-        field: {metric: confirmation.compared(metric, *roles) for metric in METRICS}
+        field: {metric: confirmation.compared(metric, *roles) for metric in metrics}
         for field, roles in _COMPARED.items()
     }
-    fresh = confirmation.config.fresh_seeds
-    used = [s for s in fresh if confirmation.record("baseline", "", s) is not None]
+    used = confirmation.used_seeds()
     ranks = {trial: rank for rank, trial in enumerate(confirmation.promised, start=1)}
+
+    judged = {field: confirmation.judged(*roles) for field, roles in _COMPARED.items()}
 
     def confirmed(trial: str) -> ConfirmedTrial:
         ways = {field: _of(trial, family) for field, family in families.items()}
+        said = {field: found[trial] for field, found in judged.items() if trial in found}
         search, promised = _search_score(confirmation, trial, families["against_baseline"])
         return ConfirmedTrial(
             trial=trial,
             rank=ranks[trial],
             overrides=dict(confirmation.search.trials[trial].overrides),
             own_clock=confirmation.own_clock(trial),
-            **{field: _rows(way) for field, way in ways.items()},
+            **_answer(confirmation, trial, said["against_baseline"]),
+            pairing_gain=_pairing(confirmation, trial),
+            **{field: _rows(confirmation, way, said.get(field)) for field, way in ways.items()},
+            placebo=_draws(confirmation, "placebo", trial),
+            clock=_draws(confirmation, "clock", trial),
             search=search,
-            sentences=tuple(answer_sentences(trial, confirmation, ways, search, promised)),
+            sentences=tuple(answer_sentences(trial, confirmation, said, search, promised)),
         )
 
-    design = confirmation.config.design
+    config = confirmation.config
+    place, in_register = standing(confirmation)
     return ConfirmReport(
         study=confirmation.study.name,
-        deciding=DECIDING,
+        decide_by=decide_by,
+        deciding=decide_by,
+        margin=confirmation.margin.value,
+        pairing_gain=_pairing(confirmation, next(iter(by_verdict(confirmation)))),
+        planned=config.planned_seeds,
+        extendable=config.extendable,
+        judged=config.judged,
         alpha=ALPHA,
-        seeds=tuple(used),
-        looks=design.looks if design else None,
+        seeds=used,
+        looks=config.looks,
         finished=confirmation.finished,
-        baseline={metric: _baseline(confirmation, metric, used) for metric in METRICS},
+        baseline={metric: _baseline(confirmation, metric, used) for metric in metrics},
         trials=tuple(confirmed(trial) for trial in confirmation.config.trials),
         missing=tuple(missing_runs_text(confirmation)),
-        notes=tuple(footnotes(confirmation)),
+        notes=(in_register, *footnotes(confirmation)),
+        registered=place,
     )
+
+
+def _draws(confirmation: Confirmation, role: Role, trial: str) -> ControlDraws | None:
+    contrast = contrast_of(confirmation, role, trial)
+    if contrast is None:
+        return None
+    claim = timing_claim(trial) if timing_shown(confirmation, trial) else None
+    return ControlDraws(**dataclasses.asdict(contrast), sentence=claim)
 
 
 _Family = dict[str, dict[str, Comparison]]
@@ -79,16 +110,63 @@ def _of(trial: str, family: _Family) -> dict[str, Comparison]:
     return {metric: trials[trial] for metric, trials in family.items() if trial in trials}
 
 
-def _rows(comparisons: dict[str, Comparison]) -> dict[str, MetricComparison]:
-    return {metric: _row(metric, comparison) for metric, comparison in comparisons.items()}
+def _answer(confirmation: Confirmation, trial: str, said: Judgement) -> dict[str, Any]:
+    """The fields of ``ConfirmedTrial`` that say how it stands beside its baseline."""
+    evidence, ruling = confirmation.evidence(trial), said.ruling
+    found = estimate(evidence.sample.complete, resamples=0)
+    higher = METRICS[confirmation.decide_by].mode == "max"
+    worst = worst_seed(evidence, higher)
+    by_seed = dict(zip(evidence.sample.seeds, evidence.sample.differences, strict=True))
+    more = None if ruling is None else ruling.more_seeds
+    return {
+        "verdict": said.word,
+        "reason": said.reason,
+        "n": found.n,
+        "mean_difference": found.mean,
+        "interval": _bounds(found.t_interval),
+        "median": stats.median(evidence.sample.complete) if found.n else None,
+        "worst": None if worst is None else by_seed[worst],
+        "worst_seed": worst,
+        "collapsed": tuple(sorted(evidence.collapsed)),
+        "baseline_collapsed": tuple(sorted(evidence.baseline_collapsed)),
+        "collapse_bound": collapse_bound(evidence),
+        "seeds_without_noise": tuple(sorted(evidence.without_noise or ())),
+        "more_seeds": more
+        and SeedsNeeded(fewest=more.fewest, most=more.most, sentence=more.sentence()),
+    }
 
 
-def _row(metric: str, comparison: Comparison) -> MetricComparison:
+def _pairing(confirmation: Confirmation, trial: str) -> PairingFigures:
+    found = confirmation.pairing_gain(trial)
+    return PairingFigures(
+        trial=trial,
+        gain=found.gain,
+        interval=_bounds(found.interval),
+        n=found.seeds,
+        sentence=found.sentence(),
+    )
+
+
+def _rows(
+    confirmation: Confirmation, comparisons: dict[str, Comparison], said: Judgement | None
+) -> dict[str, MetricComparison]:
+    return {
+        metric: _row(
+            confirmation, metric, found, said if metric == confirmation.decide_by else None
+        )
+        for metric, found in comparisons.items()
+    }
+
+
+def _row(
+    confirmation: Confirmation, metric: str, comparison: Comparison, said: Judgement | None
+) -> MetricComparison:
+    earlier = confirmation.config.judged == "as_before"
     estimate, sample = comparison.estimate, comparison.sample
     by_seed = zip(sample.seeds, sample.differences, strict=True)
     return MetricComparison(
         metric=metric,
-        better="higher" if METRICS[metric] == "max" else "lower",
+        better="higher" if METRICS[metric].mode == "max" else "lower",
         n=estimate.n,
         mean_difference=estimate.mean,
         std=estimate.std,
@@ -101,13 +179,13 @@ def _row(metric: str, comparison: Comparison) -> MetricComparison:
         wilcoxon_can_reject=estimate.wilcoxon_can_reject,
         cohens_d=estimate.effect_size,
         hedges_g=estimate.hedges_g,
-        level=comparison.level,
-        verdict=str(comparison.verdict),
-        seeds_needed=comparison.seeds_needed,
-        more_seeds=comparison.more_seeds,
-        decided_at=comparison.decided_at,
+        level=said.level if said else comparison.level,
+        verdict=said.word if said else None,
+        seeds_needed=comparison.seeds_needed if earlier else None,
+        more_seeds=comparison.more_seeds if earlier else None,
+        decided_at=said.decided_at if said else None,
         differences={str(seed): value for seed, value in by_seed},
-        sentence=comparison.sentence(),
+        sentence=said.sentence if said else None,
     )
 
 
@@ -135,7 +213,7 @@ def _search_score(
     confirmed = against_baseline[metric][trial].estimate
     curse = None
     if score is not None and difference is not None:
-        higher = OBJECTIVES[metric] == "max"
+        higher = METRICS[metric].mode == "max"
         curse = winners_curse(score, difference, confirmed, higher_is_better=higher)
     row = SearchScore(
         metric=metric,

@@ -20,10 +20,12 @@ from analysis.confirm.columns import (
     legend,
 )
 from analysis.confirm.model import ConfirmedTrial, ConfirmReport
-from study.campaigns.confirm_plan import DECIDING
 from study.statistics.estimate import ALPHA
+from trainables.metrics import METRICS
 
 _SHORT = {
+    "final_test_accuracy": "final test acc.",
+    "tail_val_accuracy": "tail val acc.",
     "best_val_accuracy": "best val acc.",
     "final_val_accuracy": "final val acc.",
     "generalization_gap": "general. gap",
@@ -37,13 +39,13 @@ def print_confirm(console: Console, report: ConfirmReport) -> None:
         for sentence in trial.sentences:
             console.print(f"  {escape(sentence)}", highlight=False, soft_wrap=True)
     for trial in report.trials:
-        console.print(_by_metric(trial, "differences", DIFFERENCES))
-        tests = _by_metric(trial, "tests", TESTS)
+        console.print(_by_metric(trial, report.decide_by, "differences", DIFFERENCES))
+        tests = _by_metric(trial, report.decide_by, "tests", TESTS)
         if not all(row.wilcoxon_can_reject for row in trial.against_baseline.values()):
             tests.caption = f"† {CANNOT_REJECT}: so few differences can give no p below {ALPHA:g}"
         console.print(tests)
-        if trial.placebo:
-            console.print(_each_way(trial))
+        if trial.placebo_effect or trial.clock_effect:
+            console.print(_each_way(trial, report.decide_by))
     console.print(_search(report))
     for line in legend(report):
         console.print(line, style="dim", highlight=False, markup=False)
@@ -51,16 +53,18 @@ def print_confirm(console: Console, report: ConfirmReport) -> None:
         console.print(f"[yellow]note:[/] {escape(line)}", soft_wrap=True, highlight=False)
 
 
-def _by_metric(trial: ConfirmedTrial, what: str, columns: Sequence[Column]) -> Table:
+def _by_metric(
+    trial: ConfirmedTrial, decide_by: str, what: str, columns: Sequence[Column]
+) -> Table:
     table = _table(f"{trial.trial} − baseline: {what}", "metric", columns)
     for metric, row in trial.against_baseline.items():
-        name = _SHORT.get(metric, metric.replace("_", " "))
-        table.add_row(*cells(name, columns, row), style="bold" if metric == DECIDING else "")
+        name = _SHORT.get(metric, METRICS[metric].words)
+        table.add_row(*cells(name, columns, row), style="bold" if metric == decide_by else "")
     return table
 
 
-def _each_way(trial: ConfirmedTrial) -> Table:
-    title = f"{trial.trial}: {DECIDING.replace('_', ' ')}, each way"
+def _each_way(trial: ConfirmedTrial, decide_by: str) -> Table:
+    title = f"{trial.trial}: {METRICS[decide_by].words}, each way"
     table = _table(title, "difference", EACH_WAY)
     # In 80 columns the words give way, not the figures.
     table.columns[-1].no_wrap = False
@@ -68,7 +72,7 @@ def _each_way(trial: ConfirmedTrial) -> Table:
         rows = getattr(trial, field)
         if rows:
             # The title names the trial.
-            table.add_row(*cells(label.format(trial="trial"), EACH_WAY, rows[DECIDING]))
+            table.add_row(*cells(label.format(trial="trial"), EACH_WAY, rows[decide_by]))
     return table
 
 

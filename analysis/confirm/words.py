@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping
 
 from analysis.confirm.model import SearchScore
-from study.campaigns.confirm_plan import CONTROLS, DECIDING, ROLES
+from study.campaigns.confirm_plan import CONTROLS, ROLES
 from study.campaigns.confirmation import Confirmation
+from study.campaigns.contrast import contrast_of, objections, why_no_placebo
+from study.campaigns.verdicts import Judgement
 from study.records.planned_run import Role
 from study.records.summary import study_notes
-from study.statistics.comparison import Comparison, Verdict, WinnersCurse
+from study.statistics.comparison import WinnersCurse
+from trainables.metrics import METRICS
 
 _NOISE_OF: dict[Role, str] = {
     "placebo": "the same noise at random epochs",
@@ -19,71 +22,116 @@ _NOISE_OF: dict[Role, str] = {
 def answer_sentences(
     trial: str,
     confirmation: Confirmation,
-    ways: Mapping[str, dict[str, Comparison]],
+    said: Mapping[str, Judgement],
     search: SearchScore,
     curse: WinnersCurse | None,
 ) -> Iterator[str]:
-    """``ways``: the fields of ``ConfirmedTrial`` that compare → comparisons by metric."""
-    metric = DECIDING.replace("_", " ")
-    decisive = {field: way[DECIDING] for field, way in ways.items() if way}
-    yield f"{trial}, {metric} beside the baseline: {decisive['against_baseline'].sentence()}."
-    if confirmation.has_no_placebo(trial):
-        neither = "neither placebo nor clock" if confirmation.config.clock else "no placebo"
-        yield (
-            f"{trial} can have {neither}: its noise fills the epochs after its warm-up. Whether "
-            "its timing matters can't be told."
-        )
-    else:
-        yield from _timing_sentences(trial, decisive, confirmation.own_clock(trial))
+    """``said``: the fields of ``ConfirmedTrial`` that compare → what is said of the trial there."""
+    metric = METRICS[confirmation.decide_by].words
+    yield f"{trial}, {metric} beside the baseline: {said['against_baseline'].sentence}."
+    yield f"{trial} and its baseline: {confirmation.pairing_gain(trial).sentence()}."
+    yield from _no_placebo(trial, confirmation)
+    if confirmation.config.placebo_rule == "matched":
+        for role in CONTROLS:
+            yield from _contrast_sentence(trial, confirmation, role)
+    yield from _timing_sentences(trial, said, confirmation)
     if curse is not None:
         yield _curse_sentence(trial, search, curse)
 
 
+def _no_placebo(trial: str, confirmation: Confirmation) -> Iterator[str]:
+    reason = why_no_placebo(confirmation, trial)
+    if not reason:
+        return
+    neither = "neither placebo nor clock"
+    clock = confirmation.config.clock and not confirmation.has_no("clock", trial)
+    none = neither if confirmation.config.clock and not clock else "no placebo"
+    yield f"{trial} can have {none}: {reason}. Whether its timing matters can't be told."
+
+
+def _contrast_sentence(trial: str, confirmation: Confirmation, role: Role) -> Iterator[str]:
+    """How much of the trial's noise a control has."""
+    found = contrast_of(confirmation, role, trial)
+    if found is None:
+        return
+    low, high = (f"{ratio:.3g}" for ratio in found.dose_ratio_range)
+    among = f" ({low} to {high})" if low != high else ""
+    trained = found.realised_dose_ratio
+    after = "" if trained is None else f", {trained:.3g} times as trained"
+    draws = f", {found.draws} draws a seed" if found.draws > 1 else ""
+    without = ""
+    if found.without:
+        seeds = "seed" if len(found.without) == 1 else "seeds"
+        without = f"; none on {seeds} {', '.join(map(str, found.without))}"
+    yield (
+        f"The {role} of {trial}{draws}: {found.dose_ratio:.3g} times its dose of noise as "
+        f"planned{among}{after}, noise in {found.overlap:.0%} of its own noisy epochs{without}."
+    )
+
+
 def _timing_sentences(
-    trial: str, decisive: Mapping[str, Comparison], own_clock: tuple[int, ...]
+    trial: str, said: Mapping[str, Judgement], confirmation: Confirmation
 ) -> Iterator[str]:
     """Was it the noise, its timing, or neither? What each control says, then both together."""
-    gained = decisive["against_baseline"].verdict is Verdict.BETTER
-    verdicts: dict[Role, Verdict] = {}
+    gained = said["against_baseline"].better
+    own_clock, objected = confirmation.own_clock(trial), objections(confirmation, trial)
+    verdicts: dict[Role, Judgement] = {}
     for role in CONTROLS:
-        beside = decisive.get(f"against_{role}")
-        if beside is None or not beside.estimate.n:
+        beside = said.get(f"against_{role}")
+        if beside is None or not beside.n:
             continue
-        verdicts[role] = beside.verdict
-        meaning = _meaning(role, beside.verdict, decisive[role].verdict, gained=gained)
+        verdicts[role] = beside
+        effect = said[f"{role}_effect"]
+        meaning = _meaning(role, beside, effect, gained=gained)
+        if role in objected:
+            meaning = "of its timing this says nothing"
         own = ""
         if role == "clock" and own_clock:
             seeds = "seed" if len(own_clock) == 1 else "seeds"
             own = f"it is its own clock on {seeds} {', '.join(map(str, own_clock))}; "
         yield (
-            f"{trial} beside its {role}, {_NOISE_OF[role]}: {meaning} ({own}{beside.sentence()}; "
-            f"{role} beside the baseline: {decisive[role].sentence()})."
+            f"{trial} beside its {role}, {_NOISE_OF[role]}: {meaning} ({own}{beside.sentence}; "
+            f"{role} beside the baseline: {effect.sentence})."
         )
-    if Verdict.BETTER in verdicts.values():
+    if verdicts and objected:
+        yield (
+            f"Whether the timing of {trial} matters can't be told: "
+            f"{', and '.join(objected.values())}."
+        )
+    elif why_no_placebo(confirmation, trial):
+        return
+    elif any(found.better for found in verdicts.values()):
         yield _timing_sentence(trial, verdicts)
 
 
-def _meaning(role: Role, beside: Verdict, control: Verdict, *, gained: bool) -> str:
+def _meaning(role: Role, beside: Judgement, control: Judgement, *, gained: bool) -> str:
     """What one control says; that it is beaten says something with the other control only."""
-    if beside is Verdict.BETTER:
+    if beside.better:
         return "it does better"
-    if beside is Verdict.WORSE:
+    if beside.worse:
         return f"its {role} does better"
-    if gained and control is Verdict.BETTER:
+    if gained and beside.equivalent:
+        return f"its {role} does as well, within the margin: its timing is not shown to matter"
+    if gained and control.better:
         return f"its {role} helps, too: its timing is not shown to matter"
     if gained:
         return "whether its timing matters, or just the noise, is not shown"
     return "neither noise nor its timing is shown to help"
 
 
-def _timing_sentence(trial: str, verdicts: Mapping[Role, Verdict]) -> str:
+def timing_claim(trial: str) -> str:
+    """What is said of a trial that beats both its controls (``timing_shown``)."""
+    return (
+        f"When the noise of {trial} came mattered, not only that it came: it beats both its "
+        "placebo and its clock."
+    )
+
+
+def _timing_sentence(trial: str, verdicts: Mapping[Role, Judgement]) -> str:
     """Of a trial that beats a control: timing mattered if it beats both."""
-    beaten = [role for role in CONTROLS if verdicts.get(role) is Verdict.BETTER]
+    beaten = [role for role in CONTROLS if role in verdicts and verdicts[role].better]
     if len(beaten) == len(CONTROLS):
-        return (
-            f"When the noise of {trial} came mattered, not only that it came: it beats both its "
-            "placebo and its clock."
-        )
+        return timing_claim(trial)
     (other,) = set(CONTROLS) - set(beaten)
     but = f"is not shown to beat its {other}"
     if other not in verdicts:
@@ -125,11 +173,26 @@ def missing_runs_text(confirmation: Confirmation) -> Iterator[str]:
 
 def footnotes(confirmation: Confirmation) -> Iterator[str]:
     yield from study_notes(confirmation.state)
-    if confirmation.config.design is not None:
+    config = confirmation.config
+    if config.judged == "as_before":
+        yield "This confirmation was begun by an earlier version: it is judged as it was begun."
+    if config.looks is not None:
         yield (
-            "The number of seeds was decided by the test accuracy beside the baseline (sequential "
-            "design, alpha spending after Lan and DeMets 1983); the error level holds for that "
-            "comparison, and only roughly for other metrics and for the controls."
+            f"The number of seeds was decided by the {METRICS[confirmation.decide_by].words} "
+            "beside the baseline (sequential design, alpha spending after Lan and DeMets 1983); "
+            "the error level holds for that comparison, and only roughly for other metrics and for "
+            "the controls."
+        )
+    if METRICS[confirmation.decide_by].weights == "best":
+        yield (
+            f"Decided by the {METRICS[confirmation.decide_by].words} of the weights with the best "
+            "validation accuracy, as every study that was begun before --decide-by: it varies more "
+            "between seeds than that of the final weights."
+        )
+    if confirmation.config.placebo_rule != "matched":
+        yield (
+            "This confirmation was begun when placebos were not matched in dose: their noise has "
+            "the recorded magnitudes at any learning rate, one placebo a seed."
         )
     if not confirmation.config.clock:
         yield (

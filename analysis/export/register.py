@@ -4,8 +4,9 @@ The registered model takes raw pixels, uint8 (B, 32, 32, 3), RGB, as an image fi
 gives logits, float32 (B, classes): normalisation is part of it.
 """
 
+import shlex
 import statistics as stats
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,18 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from analysis.export.tracking import find_runs, tracking_uri
-from analysis.reading import StudyView
+from analysis.reading import StudyView, weights_that_decide
 from analysis.report.figures import better_by
-from study.campaigns.confirm_plan import DECIDING
 from study.campaigns.confirmation import Confirmation, confirmation_of
+from study.records.folder import storage_of
 from study.records.planned_run import baseline_key
-from study.statistics.comparison import Verdict
+from study.statistics.answers import Answer
 from trainables.checkpoint import CheckpointError, load_state
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
 from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.errors import InputError
-from trainables.metrics import EpochMetrics, is_better
+from trainables.loop import weights_of
+from trainables.metrics import METRICS, EpochMetrics, WhichWeights, is_better
 from trainables.models.registry import build_model
 from trainables.object_store import Location
 from trainables.paths import given_path
@@ -40,38 +42,50 @@ _EXAMPLES = 8
 
 @dataclass(frozen=True)
 class Winner:
-    """Which trial is a study's winner, and whether it beats the baseline, with the reasons."""
+    """Which trial is a study's winner, and whether it has earned the name.
+
+    Attributes:
+        confirmed: the verdict of its confirmation; None where it has none.
+        reason: in words, for people.
+        metrics: the figures of the reason.
+    """
 
     key: str
-    beats: bool
+    confirmed: str | None
     reason: str
     metrics: Mapping[str, float]
 
+    @property
+    def beats(self) -> bool:
+        """Whether it is confirmed to be better; what a search promises may be luck."""
+        return self.confirmed == Answer.BETTER
+
 
 def find_winner(view: StudyView) -> Winner:
-    """The winner: by the confirmation's verdicts where there are any, else by the search."""
+    """The winner: by the confirmation's verdicts where there are any, else the search's best."""
     confirmation = confirmation_of(view.folder, view.config, view.state)
     confirmed = None if confirmation is None else _confirmed(confirmation)
     return confirmed or _searched(view)
 
 
 def _confirmed(found: Confirmation) -> Winner | None:
-    order = list(Verdict)
-    known = [(t, c) for t, c in found.verdicts().items() if c.estimate.mean is not None]
-    if not known:
+    judged = [(trial, said) for trial, said in found.verdicts().items() if said.n]
+    if not judged:
         return None
-    key, best = min(
-        known, key=lambda item: (order.index(item[1].verdict), -(item[1].estimate.mean or 0.0))
-    )
-    tests = [found.value("confirm", key, s, DECIDING) for s in found.config.fresh_seeds]
+    samples = found.samples(found.decide_by)
+    gains = {trial: stats.fmean(samples[trial].complete) for trial, _ in judged}
+    sign = 1 if METRICS[found.decide_by].mode == "max" else -1
+    key, best = min(judged, key=lambda item: (item[1].place, -sign * gains[item[0]]))
+    tests = [found.value("confirm", key, s, found.decide_by) for s in found.config.fresh_seeds]
     values = [value for value in tests if value is not None]
     metrics = {
-        f"confirmed_{DECIDING}": stats.fmean(values),
-        f"confirmed_{DECIDING}_difference": best.estimate.mean or 0.0,
-        "confirmed_seeds": float(best.estimate.n),
+        f"confirmed_{found.decide_by}": stats.fmean(values),
+        f"confirmed_{found.decide_by}_difference": gains[key],
+        "confirmed_seeds": float(best.n),
     }
-    reason = f"confirmed on fresh seeds, {DECIDING} beside the baseline: {best.sentence()}"
-    return Winner(key, best.verdict is Verdict.BETTER, reason, metrics)
+    words = METRICS[found.decide_by].words
+    reason = f"confirmed on fresh seeds, {words} beside the baseline: {best.sentence}"
+    return Winner(key, best.word, reason, metrics)
 
 
 def _searched(view: StudyView) -> Winner:
@@ -83,14 +97,16 @@ def _searched(view: StudyView) -> Winner:
     name, gain = view.config.objective[0], better_by(view, best)
     metrics = {} if gain is None else {f"{name}_gain": gain}
     if gain is None:
-        reason = "it can't be compared with the baseline of its seed"
+        reason = (
+            "it is not confirmed on fresh seeds, nor has its seed a baseline to compare it with"
+        )
     else:
         seeds = "of its seed" if best.place is None else f"on {best.n} seeds of the race"
         reason = (
             f"{gain:+.4f} better in {name} than the baseline {seeds}, which may be luck: it is not "
             "confirmed on fresh seeds"
         )
-    return Winner(best.trial_id, gain is not None and gain > 0, reason, metrics)
+    return Winner(best.trial_id, None, reason, metrics)
 
 
 def check_winner(view: StudyView, name: str, *, force: bool) -> Winner:
@@ -98,9 +114,11 @@ def check_winner(view: StudyView, name: str, *, force: bool) -> Winner:
         raise InputError(f"--register = {name!r}: give a name without / and :")
     winner = find_winner(view)
     if not winner.beats and not force:
+        again = shlex.join(["noise-study", "confirm", view.name, *storage_of(view.config).words])
+        remedy = "" if winner.confirmed else f"confirm it with: {again}; "
         raise InputError(
-            f"--register = {name!r}: {winner.key} is not shown to beat the baseline "
-            f"({winner.reason}); --force registers it all the same"
+            f"--register = {name!r}: {winner.key} is not confirmed to be better than the baseline "
+            f"({winner.reason}); {remedy}--force registers it all the same, and its tags say so"
         )
     return winner
 
@@ -133,18 +151,22 @@ class PixelClassifier(nn.Module):
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """A trial's best weights by validation, on the CPU; ``epoch``: after which they were taken."""
+    """A trial's weights that decide, on the CPU; ``epoch``: after which they were taken."""
 
     source: Location
     weights: Mapping[str, Tensor]
     epoch: int | None
+    which: WhichWeights
 
 
 def winner_weights(view: StudyView, key: str, file: str = "") -> TrainedWeights:
-    """The weights of a trial: from a file, or from the final checkpoint that the study kept."""
-    config = view.train_config(key)
+    """The weights of a trial that the study decides by, the best or the final ones.
+
+    From a file, or from the final checkpoint that the study kept.
+    """
     if file:
-        return _from_file(given_path(file, "--weights"), config, key)
+        return _from_file(view, given_path(file, "--weights"), key)
+    which = weights_that_decide(view.config)
     path: Location = view.folder.checkpoints / key / "final.ckpt"
     record = view.state.trials[key]
     if not path.exists() and record.first_injection_epoch is None:
@@ -152,29 +174,39 @@ def winner_weights(view: StudyView, key: str, file: str = "") -> TrainedWeights:
         path = view.folder.checkpoints / baseline_key(record.seed) / "final.ckpt"
     try:
         state = load_state(path)
-        weights, epoch = state["best_weights"], state["best_epoch"]
     except CheckpointError as error:
         raise InputError(_how_to_train(view, key, str(error))) from None
-    if weights is None:
+    found = weights_of(state, which)
+    if found is None:
         raise InputError(f"{path}: no epoch with finite statistics was complete")
-    return TrainedWeights(path, weights, epoch)
+    return TrainedWeights(path, *found, which)
 
 
 def _how_to_train(view: StudyView, key: str, why: str) -> str:
+    file = {"best": "the .pth file", "final": "the final_weights.pth"}
     return (
         f"{key}: its weights are not there ({why}). Train it again, bit for bit: noise-analysis "
         f"export {view.name} --storage {view.config.storage}, then noise-train --config with the "
-        "file of this trial, then --register with --weights and the .pth file that it wrote"
+        "file of this trial, then --register with --weights and "
+        f"{file[weights_that_decide(view.config)]} that it wrote"
     )
 
 
-def _from_file(path: Path, config: TrainConfig, key: str) -> TrainedWeights:
+def _from_file(view: StudyView, path: Path, key: str) -> TrainedWeights:
     from study.run.weights_file import read_weights
 
-    found = read_weights(path)
+    found, config = read_weights(path), view.train_config(key)
     if found.config is None or TrainConfig.model_validate(dict(found.config)) != config:
         raise InputError(f"--weights = {path}: not the weights of a run with {key}'s settings")
-    return TrainedWeights(path, found.model, found.epoch)
+    which = weights_that_decide(view.config)
+    best = _best(view.state.trials[key].history)
+    epoch = best.epoch if which == "best" and best is not None else config.epochs - 1
+    if found.epoch != epoch:
+        raise InputError(
+            f"--weights = {path}: the weights after epoch {found.epoch}; the study decides by "
+            f"{view.config.decide_by}, the {which} weights, which are those after epoch {epoch}"
+        )
+    return TrainedWeights(path, found.model, found.epoch, which)
 
 
 def build_classifier(
@@ -200,7 +232,7 @@ def register_winner(
         view: the study.
         name: the registered model's name.
         tracking: MLflow's store; None: the study's own.
-        force: also if it does not beat the baseline.
+        force: also if it is not confirmed to be better; its tags say so.
         weights_file: a .pth file of the winner's; empty: the checkpoint that the study kept.
 
     Raises:
@@ -238,13 +270,15 @@ def _to_log(
     tags = {
         "study": view.name,
         "trial_id": winner.key,
-        "standing": "beats the baseline" if winner.beats else "not shown to beat the baseline",
+        "confirmed": "not confirmed" if winner.confirmed is None else str(winner.confirmed),
+        "forced": str(not winner.beats).lower(),
+        "decide_by": view.config.decide_by,
         "reason": winner.reason,
         "classes": ", ".join(dataset.classes),
     }
     params = {"classifier": config.model.classifier, "dataset": config.data.dataset}
     params |= {"seed": str(config.seed), "epochs": str(config.epochs)}
-    params["best_epoch"] = str(trained.epoch)
+    params |= {"weights": trained.which, f"{trained.which}_epoch": str(trained.epoch)}
     description = (
         f"The winner of study **{view.name}**, {winner.key}: {config.model.classifier} on "
         f"{config.data.dataset}. {winner.reason}.\n\nInput: pixels, uint8 (images, 32, 32, 3), "
@@ -256,19 +290,25 @@ def _to_log(
         outputs,
         params=params,
         tags=tags,
-        metrics={**_figures(view.state.trials[winner.key].history), **winner.metrics},
+        metrics={**_figures(view, winner.key, trained.which), **winner.metrics},
         dataset=(config.data.dataset, data.model_dump(mode="json")),
         description=description,
     )
 
 
-def _figures(history: tuple[EpochMetrics, ...]) -> dict[str, float]:
-    """The statistics of the epoch whose weights are the best."""
+def _best(history: Sequence[EpochMetrics]) -> EpochMetrics | None:
     best: EpochMetrics | None = None
     for row in history:
         if row.finite and is_better(row, best):
             best = row
-    if best is None:
+    return best
+
+
+def _figures(view: StudyView, key: str, which: WhichWeights) -> dict[str, float]:
+    """The statistics of the epoch after which the weights were taken."""
+    history = view.state.trials[key].history
+    row = _best(history) if which == "best" else history[-1]
+    if row is None:
         return {}
     names = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
-    return {name: getattr(best, name) for name in names}
+    return {name: getattr(row, name) for name in names}

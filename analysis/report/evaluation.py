@@ -16,19 +16,24 @@ from typing import Any, Literal
 
 import torch
 
-from analysis.reading import StudyView
+from analysis.reading import StudyView, weights_that_decide
 from study.campaigns.confirm_plan import confirm_folder, run_key
+from study.campaigns.confirm_register import register_of
 from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.records.json_files import write_json
 from study.records.planned_run import baseline_key
+from study.records.register import new_entry, note_reading
 from study.run.evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
 from study.statistics.paired import paired_differences
 from trainables.checkpoint import CheckpointError, decode
 from trainables.config import TrainConfig
+from trainables.data.dataset import KnownImages
 from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset
 from trainables.errors import InputError
 from trainables.evaluation import evaluate, sharpness
+from trainables.loop import weights_of
+from trainables.metrics import WhichWeights
 from trainables.models.registry import build_model, to_memory_format
 from trainables.object_store import Location
 
@@ -122,7 +127,7 @@ def paired_figures(view: StudyView, cache: Path, say: Say) -> PairedFigures | st
     if isinstance(wanted, str):
         return wanted
     try:
-        return _Evaluator(cache, say).pairs(wanted)
+        return _Evaluator(cache, say, view).pairs(wanted)
     except CheckpointError as error:
         return f"Accuracy by class and sharpness need the runs' final weights: {error}."
     except InputError as error:
@@ -136,6 +141,7 @@ class _Wanted:
     config: TrainConfig
     key: str
     part: Part
+    weights: WhichWeights
     checkpoints: Mapping[int, tuple[Location, Location]]
 
 
@@ -152,7 +158,8 @@ def _wanted(view: StudyView) -> _Wanted | str:
     # What never injected keeps no checkpoint: it is its baseline.
     key = best.key if best.first_injection_epoch is not None else baseline
     pair = (root / baseline / "final.ckpt", root / key / "final.ckpt")
-    return _Wanted(view.train_config(best.key), best.key, "val", {best.seed: pair})
+    which = weights_that_decide(view.config)
+    return _Wanted(view.train_config(best.key), best.key, "val", which, {best.seed: pair})
 
 
 def _wanted_confirmed(found: Confirmation) -> _Wanted | None:
@@ -168,15 +175,21 @@ def _wanted_confirmed(found: Confirmation) -> _Wanted | None:
         own = run_key("confirm", chosen, seed)
         key = own if record.first_injection_epoch is not None else baseline.key
         pairs[seed] = (root / baseline.key / "final.ckpt", root / key / "final.ckpt")
-    return _Wanted(found.train_config(chosen), chosen, "test", pairs) if pairs else None
+    if not pairs:
+        return None
+    which = weights_that_decide(found.study)
+    return _Wanted(found.train_config(chosen), chosen, "test", which, pairs)
 
 
 class _Evaluator:
     """Evaluates checkpoints, each once; the data set is read when it is first needed."""
 
-    def __init__(self, cache: Path, say: Say) -> None:
+    def __init__(self, cache: Path, say: Say, view: StudyView) -> None:
         self._path = cache
         self._say = say
+        self._view = view
+        self._test_set: KnownImages | None = None
+        self._registered = False
         self._known = _read_cache(cache)
         self._data: DeviceData | None = None
 
@@ -195,15 +208,35 @@ class _Evaluator:
         if self._data is None:
             cuda = config.device.startswith("cuda") and torch.cuda.is_available()
             device = torch.device(config.device if cuda else "cpu")
-            self._data = DeviceData(load_dataset(config.data), device)
+            dataset = load_dataset(config.data)
+            self._test_set = dataset.test_set
+            self._data = DeviceData(dataset, device)
         return self._data
+
+    def _register_reading(self, wanted: _Wanted) -> None:
+        """Register that a report reads the test set: once, however many runs it is read for."""
+        if wanted.part == "val" or self._registered:
+            return
+        assert self._test_set is not None
+        entry = new_entry(
+            self._test_set,
+            what="read",
+            by="noise-analysis report",
+            name=self._view.name,
+            trials=(wanted.key,),
+            seeds=tuple(wanted.checkpoints),
+        )
+        note_reading(register_of(self._view.folder), entry, self._say)
+        self._registered = True
 
     def _figures(self, path: Location, wanted: _Wanted) -> RunFigures:
         try:
             content = path.read_bytes()
         except OSError as error:
             raise CheckpointError(f"{path} can't be read ({error.strerror or error})") from None
-        key = f"{wanted.part}-{hashlib.sha256(content).hexdigest()[:16]}"
+        # What earlier versions kept is that of the best weights.
+        which = "" if wanted.weights == "best" else f"{wanted.weights}-"
+        key = f"{which}{wanted.part}-{hashlib.sha256(content).hexdigest()[:16]}"
         if key not in self._known:
             self._say(f"evaluating {path} ({'test' if wanted.part == 'test' else 'validation'})")
             self._known[key] = self._evaluate(decode(content, where=str(path)), wanted)
@@ -212,11 +245,13 @@ class _Evaluator:
         return RunFigures(tuple(values["per_class"]), values["sharpness"])
 
     def _evaluate(self, state: Mapping[str, Any], wanted: _Wanted) -> dict[str, Any]:
-        if state["best_weights"] is None:
+        weights = weights_of(state, wanted.weights)
+        if weights is None:
             raise CheckpointError("no epoch with finite statistics was complete")
         config, data = wanted.config, self._dataset(wanted.config)
+        self._register_reading(wanted)
         model = build_model(config.model.classifier, len(data.classes))
-        model.load_state_dict(state["best_weights"])
+        model.load_state_dict(dict(weights[0]))
         model = to_memory_format(model.to(data.device), data.device)
         began = time.monotonic()
         found = evaluate(

@@ -29,7 +29,7 @@ from analysis.report.page import Page
 from analysis.trials_table import trials_table
 from study.campaigns.confirmation import confirmation_of
 from study.campaigns.tuning import tuning_note
-from study.config import as_asked
+from study.config_changes import as_asked
 from study.records.indistinct import indistinct
 from study.records.verdict import race_sentence
 

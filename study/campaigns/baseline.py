@@ -26,12 +26,16 @@ def baseline_histories(state: LedgerState) -> dict[str, tuple[EpochMetrics, ...]
 
 
 def baseline_tests(state: LedgerState) -> dict[str, dict[str, float]]:
-    """Digest of a complete baseline → its figures on the test set, where it was evaluated there."""
-    return {
-        record.baseline: {name: record.values[name] for name in TEST_FIGURES}
+    """Digest of a complete baseline → its figures on the test set, as far as it has any.
+
+    Baselines that were recorded before there were figures of the final weights lack these.
+    """
+    found = {
+        record.baseline: {n: record.values[n] for n in TEST_FIGURES if n in record.values}
         for record in state.by_role("baseline")
-        if record.state == "complete" and all(name in record.values for name in TEST_FIGURES)
+        if record.state == "complete"
     }
+    return {digest: figures for digest, figures in found.items() if figures}
 
 
 class DescribeRun:

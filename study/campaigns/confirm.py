@@ -2,10 +2,10 @@
 
 The best configurations of a search are trained on fresh seeds beside the baseline, from whose
 checkpoints they start, and so are the controls of each, its placebo and its clock. All are
-evaluated on the test set, which nothing has read before. A confirmation has a ledger of its own,
-under ``STORAGE/NAME/confirm``, and an experiment of its own in MLflow; the search's records stay
-what they are. Each step skips what the ledger says is done, so the same call goes on with what was
-interrupted.
+evaluated on the test set, which no search reads, and registered before anything is trained. A
+confirmation has a ledger of its own, under ``STORAGE/NAME/confirm``, and an experiment of its own
+in MLflow; the search's records stay what they are. Each step skips what the ledger says is done, so
+the same call goes on with what was interrupted.
 """
 
 from collections.abc import Iterator
@@ -17,24 +17,31 @@ from rich.console import Console
 from search_spaces.registry import get_space
 from study.campaigns.campaign import Campaign, Phase, held, read_images
 from study.campaigns.confirm_plan import (
-    DECIDING,
     STEPS,
+    TEST_IMAGES,
     ConfirmConfig,
     config_file,
     confirm_folder,
     planned_confirmation,
     stored_confirmation,
+    with_margin,
 )
+from study.campaigns.confirm_register import register_end, register_of, register_plan
 from study.campaigns.confirmation import Confirmation, by_verdict, first_noise
+from study.campaigns.contrast import why_no_placebo
 from study.campaigns.live import Counted
 from study.campaigns.session import Session
 from study.checks import check_study
 from study.config import StudyConfig
+from study.errors import StudyFailedError
 from study.records.events import ArtifactEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
+from study.records.register import RegisterError
+from study.records.summary import VALIDATION_IMAGES
 from trainables.errors import InputError
+from trainables.metrics import METRICS
 
 if TYPE_CHECKING:
     from study.tracking.projector import LedgerProjector
@@ -69,6 +76,7 @@ def run_confirm(
     confirm = planned_confirmation(study, search, confirm, stored_confirmation(folder))
     if confirm.fresh_seeds[-1] >= 2**63:
         raise InputError(f"seed = {confirm.fresh_seeds[-1]}: the fresh seeds end below 2**63")
+    _check_register(folder)
     [dataset] = read_images([("reading images", study.train.data)], console)
     home = confirm_folder(folder)
     # In MLflow it stands beside the search, not among its trials.
@@ -77,11 +85,12 @@ def run_confirm(
         # Another process may have begun, or extended, the confirmation while the images were read.
         before = stored_confirmation(folder)
         confirm = planned_confirmation(study, search, confirm, before)
+        confirm = with_margin(confirm, study, len(dataset.test_labels))
         return _ConfirmCampaign(
             config=settings,
             session=Session(home, settings, console),
             images=[(study.train, dataset)],
-            objectives=(DECIDING,),
+            objectives=(confirm.decide_by or study.decide_by,),
             asked=asked(study, confirm),
             policy=get_space(study.space).policy,
             begun=Confirmation(folder, study, search, confirm, read_ledger(home.ledger)),
@@ -89,14 +98,44 @@ def run_confirm(
         ).to_the_end()
 
 
+def _check_register(folder: StudyFolder) -> None:
+    try:
+        register_of(folder).check_writable()
+    except RegisterError as error:
+        raise InputError(
+            f"storage = {folder.path.parent}: {error}; what reads a test set is registered first, "
+            "so make it writable"
+        ) from None
+
+
 def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:
     seeds = confirm.fresh_seeds
-    how = "in a sequential design, " if confirm.design else ""
+    how = "in a sequential design, " if confirm.looks else ""
     clocks = " and their clocks, which have it from the warm-up's end on" if confirm.clock else ""
     return (
         f"Do {', '.join(confirm.trials)}, the best of {study.name}, beat their baseline "
-        f"on the test set, on fresh seeds ({how}{seeds[0]} to {seeds[-1]})? And do they beat "
-        f"their placebos, which have the same noise at random epochs{clocks}?"
+        f"in {METRICS[study.decide_by].words}, on fresh seeds ({how}{seeds[0]} to {seeds[-1]})? "
+        f"And do they beat their placebos, which have the same noise at random epochs{clocks}?"
+    )
+
+
+def added_seeds(confirm: ConfirmConfig, before: int) -> str:
+    """What adding seeds does to the verdicts, said before any of them is trained."""
+    if confirm.judged == "as_before":
+        return (
+            f"seeds were added ({before}, then {confirm.seeds}) after a look at the "
+            "result: the error level is not kept; --sequential keeps it"
+        )
+    planned = confirm.planned_seeds
+    if confirm.extendable:
+        return (
+            f"what the {planned} planned seeds leave undecided goes on to {confirm.seeds} with the "
+            "share of the error set aside for that (--extendable)"
+        )
+    return (
+        f"what the {planned} planned seeds leave undecided gets {confirm.seeds}, its figures are "
+        "shown, and its verdict is withheld: seeds added after a look at the result do not keep "
+        "the error level, unless a confirmation is begun with --extendable"
     )
 
 
@@ -119,7 +158,7 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
             name=self.config.name,
             objective="best_val_accuracy",
             epochs=self.config.train.epochs,
-            trials=(1 + len(confirm.controls)) * len(confirm.trials) * confirm.seeds,
+            trials=confirm.runs_a_seed * len(confirm.trials) * confirm.seeds,
             baselines=confirm.seeds,
             standing=self._standing,
             time_budget=self.config.time_budget,
@@ -128,36 +167,51 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
 
     def _standing(self, state: LedgerState) -> str:
         words = []
-        for trial, sample in replace(self.begun, state=state).samples(DECIDING).items():
+        now = replace(self.begun, state=state)
+        for trial, sample in now.samples(now.decide_by).items():
             known = sample.complete
             if known:
                 mean = sum(known) / len(known)
                 words.append(f"{trial} {mean:+.4f} (n = {len(known)})")
         if not words:
             return "no configuration has a finished run beside its baseline yet"
-        return "test accuracy beside the baseline: " + ", ".join(words)
+        return f"{METRICS[now.decide_by].words} beside the baseline: " + ", ".join(words)
 
     def _now(self) -> Confirmation:
         return replace(self.begun, state=self.session.state())
 
     def put_in_order(self) -> None:
         super().put_in_order()
+        self._register_plan()
         begun, known = self.begun, self.begun.search.study
         origin = {"confirms": begun.study.name, "confirms_id": known.uid if known else ""}
+        [(_, dataset)] = self.images
+        origin[TEST_IMAGES] = str(len(dataset.test_labels))
+        # What a search of an earlier version does not say.
+        origin[VALIDATION_IMAGES] = str(len(dataset.val_labels))
         self.session.append(
             NoteEvent(None, origin), ArtifactEvent(None, config_file(begun.folder).name)
         )
         before, confirm = self.before, begun.config
         if before is None:
             return
-        if confirm.seeds > before.seeds and self.session.state().trials:
-            self.session.note(
-                f"seeds were added ({before.seeds}, then {confirm.seeds}) after a look at the "
-                "result: the error level is not kept; --sequential keeps it"
-            )
+        added = confirm.seeds > before.seeds and bool(self.session.state().trials)
+        if confirm.judged == "by_answers":
+            added = confirm.extended and not self._now().finished
+        if added:
+            self.session.note(added_seeds(confirm, before.seeds))
         new = [trial for trial in confirm.trials if trial not in before.trials]
         if new:
             self.session.note(f"added after the first start: {', '.join(new)}")
+
+    def _register_plan(self) -> None:
+        try:
+            register_plan(self._now(), self.images[0][1].test_set, self.before)
+        except RegisterError as error:
+            raise StudyFailedError(
+                f"{self.config.name}: {error}. Nothing is trained: what reads a test set is "
+                f"registered first. Go on with: {self.again}"
+            ) from None
 
     def closing(self) -> None:
         """Note of which trials the comparisons mean something else."""
@@ -167,12 +221,11 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
                 self.session.note(
                     f"{trial} never injected in the search, where it equals its baseline"
                 )
-            if now.has_no_placebo(trial):
-                neither = "neither placebo nor clock" if now.config.clock else "no placebo"
-                self.session.note(
-                    f"{trial} has {neither}: its noise fills the epochs after its warm-up and "
-                    "can't lie elsewhere"
-                )
+            reason = why_no_placebo(now, trial)
+            if reason:
+                neither = "neither placebo nor clock"
+                none = neither if now.config.clock and now.has_no("clock", trial) else "no placebo"
+                self.session.note(f"{trial} has {none}: {reason}")
 
             own = now.own_clock(trial)
             if own:
@@ -216,9 +269,23 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Confirmation:
         now = self._now()
         verdict = ""  # One of an earlier end does not hold any more.
-        if now.samples(DECIDING) and ended == "complete":
-            verdict = "; ".join(f"{t}: {c.verdict}" for t, c in by_verdict(now).items())
+        verdicts: dict[str, str] = {}
+        if ended == "complete":
+            judged = by_verdict(now)
+            verdicts = {trial: found.word for trial, found in judged.items()}
+            verdict = "; ".join(f"{trial}: {found.short}" for trial, found in judged.items())
         self.session.append(StudyEndEvent(ended, tags={"verdict": verdict}))
+        if ended == "complete":
+            self._register_end(now, verdicts)
         if not self.flush(projector):
             self.say_unsent()
         return self._now()
+
+    def _register_end(self, now: Confirmation, verdicts: dict[str, str]) -> None:
+        try:
+            register_end(now, self.images[0][1].test_set, verdicts)
+        except RegisterError as error:
+            self.session.say(
+                f"the end of {self.config.name} is not registered: {error}. The same command "
+                "registers it later; nothing else is lost"
+            )

@@ -5,7 +5,6 @@ that runs, was interrupted or is finished is read by the same code. Nothing here
 torch.
 """
 
-import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,70 +12,70 @@ from functools import cached_property
 from typing import Any
 
 from search_spaces.registry import get_space
+from study.campaigns.confirm_evidence import Runs, evidence_of
 from study.campaigns.confirm_plan import (
     CONTROLS,
-    DECIDING,
-    METRICS,
     ROLES,
-    ConfirmConfig,
+    TEST_IMAGES,
     best_trials,
     confirm_folder,
-    run_key,
     run_name,
     stored_confirmation,
 )
-from study.campaigns.placebo import NoisePlan, clock_plan, own_plan, placebo_plan
+from study.campaigns.confirm_runs import ConfirmedRuns, run_config
+from study.campaigns.verdicts import Judge, Judgement, judge_of
 from study.config import StudyConfig
 from study.records.folder import StudyFolder, open_study
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from study.records.planned_run import PlannedRun, Role, baseline_run
 from study.records.storage import Storage, Where
 from study.records.summary import TrialSummary
-from study.statistics.comparison import Comparison, Verdict, compare
-from study.statistics.paired import Paired, pair
-from study.statistics.sequential import decide
+from study.statistics.comparison import Comparison, compare
+from study.statistics.looks import Evidence
+from study.statistics.paired import Paired
+from study.statistics.pairing_gain import PairingGain, pairing_gain
 from trainables.config import TrainConfig
 from trainables.errors import InputError
-from trainables.noise_config import NoiseConfig
-from trainables.settings import parse_config
+from trainables.metrics import METRICS, Margin, effective_margin
 
 
 @dataclass(frozen=True)
-class Confirmation:
-    """A confirmation at one moment, as the search's ledger and its own (``state``) say it is."""
+class Confirmation(ConfirmedRuns):
+    """What is still to be trained of a confirmation, and what its runs say."""
 
-    folder: StudyFolder
-    study: StudyConfig
-    search: LedgerState
-    config: ConfirmConfig
-    state: LedgerState
+    @property
+    def decide_by(self) -> str:
+        """The metric that the verdicts rest on, the only one that has any."""
+        return self.config.decide_by or self.study.decide_by
 
-    def record(self, role: Role, trial: str, seed: int) -> TrialRecord | None:
-        """The record of a run; of a clock that is the trial itself, the trial's."""
-        if role == "clock" and self.is_own_clock(trial, seed):
-            role = "confirm"
-        return self.state.trials.get(run_key(role, trial, seed))
+    @property
+    def margin(self) -> Margin:
+        """The smallest difference worth having in it."""
+        known = self.state.study
+        images = known.tags.get(TEST_IMAGES) if known else None
+        wanted = self.study.margin if self.config.margin is None else self.config.margin
+        return effective_margin(self.decide_by, wanted, int(images) if images else None)
 
-    def _ended(self, role: Role, trial: str, seed: int) -> bool:
-        record = self.record(role, trial, seed)
-        return record is not None and record.finished
-
-    def _complete(self, role: Role, trial: str, seed: int) -> TrialRecord | None:
-        record = self.record(role, trial, seed)
-        return record if record is not None and record.state == "complete" else None
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is compared: of the figures on the test set only those that any run has."""
+        recorded = {name for record in self.state.trials.values() for name in record.values}
+        return tuple(
+            name
+            for name, metric in METRICS.items()
+            if metric.weights is None or name in recorded or name == self.decide_by
+        )
 
     # What is to be trained.
 
     def wanted_seeds(self) -> dict[str, tuple[int, ...]]:
         """Trial → the seeds that it needs, in a sequential design up to the next look."""
         seeds = self.config.fresh_seeds
-        design = self.config.design
-        if design is None:
-            return dict.fromkeys(self.config.trials, seeds)
-        state = decide(self.samples(DECIDING), design)
-        counts = {name: how.seeds for name, how in state.decided.items()}
-        last = state.next_seeds or design.looks[-1]
-        return {name: seeds[: counts.get(name, last)] for name in self.config.trials}
+        return {trial: seeds[:count] for trial, count in self._seeds_wanted.items()}
+
+    @cached_property
+    def _seeds_wanted(self) -> dict[str, int]:
+        return self.judge.seeds_wanted(self._family("confirm", "baseline", whole=False))
 
     def missing(self, role: Role) -> list[PlannedRun]:
         """The runs of one role that can be trained now and have not ended."""
@@ -89,136 +88,119 @@ class Confirmation:
             runs = [
                 PlannedRun(
                     role,
-                    run_name(role, trial),
+                    run_name(role, trial, draw),
                     seed,
                     {**policy, **self.search.trials[trial].overrides, **own},
                 )
                 for trial, needed in wanted.items()
                 for seed in needed
-                if (own := self._noise(role, trial, seed)) is not None
+                for draw in range(1, self.config.draws(role) + 1)
+                if (own := self._noise(role, trial, seed, draw)) is not None
             ]
         ended = {key for key, record in self.state.trials.items() if record.finished}
         return [run for run in runs if run.key not in ended]
 
     def train_config(self, trial: str) -> TrainConfig:
-        return parse_config(TrainConfig, dict(self.search.trials[trial].config), where=trial)
+        return run_config(self.search.trials[trial])
 
-    def _noise(self, role: Role, trial: str, seed: int) -> dict[str, Any] | None:
+    def _noise(self, role: Role, trial: str, seed: int, draw: int) -> dict[str, Any] | None:
         """What a run changes in its trial's settings; None where it can't be trained, or need not.
 
         A trial waits for its baseline, a control for its trial. What can't be moved has no control,
         and a trial that is its own clock is not trained again.
         """
         if role == "confirm":
-            return None if self._complete("baseline", "", seed) is None else {}
-        plan = self._plan(role, trial, seed)
-        if plan is None or (role == "clock" and self.is_own_clock(trial, seed)):
+            return None if self.complete("baseline", "", seed) is None else {}
+        plans = self.plans(role, trial, seed)
+        if len(plans) < draw or (role == "clock" and self.is_own_clock(trial, seed)):
             return None
+        plan = plans[draw - 1]
         if not plan:
             # What never injects has its baseline for a placebo.
             return {"noise/policy": "off"}
         return {"noise/policy": "planned", "noise/plan": [list(item) for item in plan]}
 
-    def _plan(self, role: Role, trial: str, seed: int) -> NoisePlan | None:
-        """The noise of a trial's control on a seed.
-
-        None if there is none: the trial is not complete on that seed, its noise could lie nowhere
-        else, or this confirmation has no clocks.
-        """
-        record = self._complete("confirm", trial, seed)
-        if record is None or role not in self.config.controls:
-            return None
-        noise = NoiseConfig.model_validate(record.config["noise"])
-        epochs = int(record.config["epochs"])
-        if role == "clock":
-            return clock_plan(record.history, noise, epochs)
-        return placebo_plan(record.history, noise, epochs, seed)
-
-    def is_own_clock(self, trial: str, seed: int) -> bool:
-        """Whether the trial began where its clock begins, or never: both are the identical run."""
-        record, plan = self._complete("confirm", trial, seed), self._plan("clock", trial, seed)
-        return record is not None and plan is not None and plan == own_plan(record.history)
-
-    def own_clock(self, trial: str) -> tuple[int, ...]:
-        """The seeds on which the trial is its own clock."""
-        return tuple(s for s in self.config.fresh_seeds if self.is_own_clock(trial, s))
-
-    def has_no_placebo(self, trial: str) -> bool:
-        """Whether the trial's noise could not lie elsewhere on any seed that is complete."""
-        complete = self._seeds_complete(trial)
-        return bool(complete) and all(self._plan("placebo", trial, s) is None for s in complete)
-
-    def _seeds_complete(self, trial: str) -> list[int]:
-        return [s for s in self.config.fresh_seeds if self._complete("confirm", trial, s)]
-
     def spared(self) -> int:
         """How many controls are known by now not to be trained."""
         return sum(
-            self._noise(role, trial, seed) is None
+            self._noise(role, trial, seed, draw) is None
             for trial in self.config.trials
-            for seed in self._seeds_complete(trial)
+            for seed in self.seeds_complete(trial)
             for role in self.config.controls
+            for draw in range(1, self.config.draws(role) + 1)
         )
 
     # What is compared.
 
-    def samples(
-        self, metric: str, of: Role = "confirm", against: Role = "baseline"
-    ) -> dict[str, Paired]:
-        """Trial → its paired differences in a metric, over the seeds on which both have ended."""
-        return {trial: self._sample(trial, metric, of, against) for trial in self.config.trials}
+    @property
+    def judge(self) -> Judge:
+        higher = METRICS[self.decide_by].mode == "max"
+        return judge_of(self.config, margin=self.margin.value, higher_is_better=higher)
 
-    def _sample(self, trial: str, metric: str, of: Role, against: Role) -> Paired:
-        def over(role: Role, seed: int) -> bool:
-            if self._ended(role, trial if role != "baseline" else "", seed):
-                return True
-            # What can't be trained any more counts as failed.
-            return role == "confirm" and self._failed("baseline", "", seed)
+    def verdicts(self) -> dict[str, Judgement]:
+        """Trial → what is said of it beside its baseline."""
+        return self.judged()
 
-        seeds = [s for s in self.config.fresh_seeds if over(of, s) and over(against, s)]
-        return pair(
-            {seed: self.value(of, trial, seed, metric) for seed in seeds},
-            {seed: self.value(against, trial, seed, metric) for seed in seeds},
-        )
+    def judged(self, of: Role = "confirm", against: Role = "baseline") -> dict[str, Judgement]:
+        """Trial → what is said of one of its roles beside another, in the deciding metric.
 
-    def _failed(self, role: Role, trial: str, seed: int) -> bool:
-        return self._ended(role, trial, seed) and self._complete(role, trial, seed) is None
+        Only the trials beside their baselines decide how many seeds there are.
+        """
+        control = (of, against) != ("confirm", "baseline")
+        family = self._family(of, against, whole=control and self.finished)
+        return self.judge.judge(family, control=control)
 
-    def value(self, role: Role, trial: str, seed: int, metric: str) -> float | None:
-        """A metric of a complete run; None where there is none, or it is no finite number."""
-        record = self._complete(role, "" if role == "baseline" else trial, seed)
-        value = None if record is None else record.values.get(metric)
-        return value if value is not None and math.isfinite(value) else None
+    def evidence(self, trial: str) -> Evidence:
+        """What a trial's seeds gave beside its baseline's."""
+        return self._family("confirm", "baseline", whole=False)[trial]
 
-    def verdicts(self) -> dict[str, Comparison]:
-        """Trial → how it compares with its baseline in the deciding metric."""
-        return self.compared(DECIDING)
+    def _family(self, of: Role, against: Role, *, whole: bool) -> dict[str, Evidence]:
+        def runs(role: Role, trial: str) -> Runs:
+            return lambda seed: self.records(role, trial if role != "baseline" else "", seed)
+
+        return {
+            trial: evidence_of(
+                sample,
+                runs(of, trial),
+                runs(against, trial),
+                images=self.validation_images,
+                whole=whole,
+            )
+            for trial, sample in self.comparable(self.decide_by, of, against).items()
+        }
 
     def compared(
         self, metric: str, of: Role = "confirm", against: Role = "baseline"
     ) -> dict[str, Comparison]:
-        """Trial → how it compares in a metric, Holm-corrected over the trials.
+        """Trial → how it compares in a metric: figures, Holm-corrected over the trials."""
+        deciding = (metric, of, against) == (self.decide_by, "confirm", "baseline")
+        return compare(
+            self.comparable(metric, of, against),
+            higher_is_better=METRICS[metric].mode == "max",
+            design=self.config.earlier_design if deciding else None,
+        )
 
-        A sequential design decides the deciding metric against the baseline, nothing else. A trial
-        that can have no placebo is compared with no control, and none with clocks where there are
-        none.
+    def comparable(self, metric: str, of: Role, against: Role) -> dict[str, Paired]:
+        """The samples of those trials that have both roles.
+
+        A trial is not compared with a control that it can't have, and none with clocks where there
+        are none.
         """
-        deciding = (metric, of, against) == (DECIDING, "confirm", "baseline")
         if "clock" in (of, against) and not self.config.clock:
             return {}
         samples = self.samples(metric, of, against)
-        if of in CONTROLS or against in CONTROLS:
-            samples = {t: s for t, s in samples.items() if not self.has_no_placebo(t)}
-        return compare(
-            samples,
-            higher_is_better=METRICS[metric] == "max",
-            design=self.config.design if deciding else None,
-        )
+        for role in {of, against} & set(CONTROLS):
+            samples = {t: s for t, s in samples.items() if not self.has_no(role, t)}
+        return samples
 
-    def timing_shown(self, trial: str) -> bool:
-        """Whether a trial beats both its controls: when its noise came mattered then."""
-        beside = [self.compared(DECIDING, against=role).get(trial) for role in CONTROLS]
-        return all(c is not None and c.verdict is Verdict.BETTER for c in beside)
+    def pairing_gain(self, trial: str) -> PairingGain:
+        """What pairing a trial with its baseline by seed was worth, in the deciding metric."""
+        seeds = self.samples(self.decide_by)[trial].seeds
+        own, reference = (
+            {seed: self.value(role, trial, seed, self.decide_by) for seed in seeds}
+            for role in ("confirm", "baseline")
+        )
+        return pairing_gain(own, reference)
 
     @cached_property
     def promised(self) -> dict[str, TrialSummary]:
@@ -273,8 +255,7 @@ def first_noise(configs: Sequence[TrainConfig]) -> int | None:
     return min((max(noise.warmup_epochs, noise.window) for noise in noises), default=None)
 
 
-def by_verdict(confirmation: Confirmation) -> dict[str, Comparison]:
-    """The comparisons in the deciding metric: what is better first."""
-    order = list(Verdict)
+def by_verdict(confirmation: Confirmation) -> dict[str, Judgement]:
+    """What is said of the trials: what is better first."""
     found = confirmation.verdicts()
-    return dict(sorted(found.items(), key=lambda item: order.index(item[1].verdict)))
+    return dict(sorted(found.items(), key=lambda item: item[1].place))

@@ -26,7 +26,7 @@ from study.campaigns.experiment_result import ExperimentResult, report
 from study.campaigns.experiment_tables import to_csv, to_markdown
 from study.campaigns.live import Counted
 from study.campaigns.session import Session
-from study.config import differences
+from study.config_changes import differences
 from study.records.events import ArtifactEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, public_values, storage_of
 from study.records.json_files import write_json

@@ -8,11 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from study.campaigns.confirm_plan import DECIDING
 from study.campaigns.confirmation import Confirmation
+from study.campaigns.contrast import timing_shown
 from study.campaigns.controls import Control, Finding, Room, Studied
 from study.formats import signed
-from study.statistics.comparison import Verdict
 from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 
 FINAL = "final_val_accuracy"
@@ -102,8 +101,8 @@ def harm(room: Room) -> Finding:
     destroying = [{"noise/policy": "always", "noise/kind": "input", "noise/magnitude": 4.0}]
     studied = room.study("harm", HEALTHY, configs=destroying)
     confirmed = studied.confirmed(5)
-    [(trial, comparison)] = confirmed.compared(DECIDING).items()
-    return Finding(f"{trial}: {comparison.sentence()}", passed=comparison.verdict is Verdict.WORSE)
+    [(trial, judged)] = confirmed.verdicts().items()
+    return Finding(f"{trial}: {judged.sentence}", passed=judged.worse)
 
 
 def trap(room: Room) -> Finding:
@@ -141,16 +140,17 @@ def clock(room: Room) -> Finding:
     confirmed = studied.confirmed(room.pick(3, 8))
     [trial] = confirmed.config.trials
     beside = {role: _beside(confirmed, role) for role in ("placebo", "clock")}
-    claimed = confirmed.timing_shown(trial)
+    claimed = timing_shown(confirmed, trial)
     return Finding(
-        f"{DECIDING}: {beside['placebo']} beside its placebo, {beside['clock']} beside its clock; "
+        f"{confirmed.decide_by}: {beside['placebo']} beside its placebo, {beside['clock']} beside "
+        f"its clock; "
         f"its timing is {'' if claimed else 'not '}claimed to matter",
         passed=not claimed,
     )
 
 
 def _beside(confirmed: Confirmation, role: Any) -> str:
-    [sample] = confirmed.samples(DECIDING, against=role).values()
+    [sample] = confirmed.samples(confirmed.decide_by, against=role).values()
     return f"{signed(_mean(sample.complete))} (n = {len(sample.complete)})"
 
 

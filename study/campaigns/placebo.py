@@ -1,31 +1,21 @@
-"""The controls of a trial, its placebo and its clock: exactly its injections at other epochs.
+"""The controls of a trial, its placebo and its clock: its injections at other epochs.
 
 The placebo has them at random epochs, the clock from the end of the warm-up on. If either helps as
-much as noise when training is stuck, it was the noise that helped and not its timing.
+much as noise when training is stuck, it was the noise that helped and not its timing. The placebo
+here is the one that earlier versions began confirmations with, whose dose nothing holds;
+``matched_placebo.py`` has today's.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import NamedTuple
 
+from study.campaigns.dose import Doses, NoisePlan, PlannedInjection
 from trainables.metrics import EpochMetrics
 from trainables.noise_config import NoiseConfig
 
 _STREAM = "noise-study/placebo/1"
-
-
-class PlannedInjection(NamedTuple):
-    """One noisy epoch of a control: ``magnitude`` is σ as it was recorded, decay included."""
-
-    epoch: int
-    kind: str
-    magnitude: float
-
-
-NoisePlan = tuple[PlannedInjection, ...]
-"""The noisy epochs of a run, in order; empty: it is its baseline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +43,13 @@ def bursts_of(history: Sequence[EpochMetrics]) -> tuple[Burst, ...]:
 def own_plan(history: Sequence[EpochMetrics]) -> NoisePlan:
     """A trial's own noisy epochs: planned, they give the identical run."""
     bursts = bursts_of(history)
-    return _planned(bursts, [burst.start for burst in bursts])
+    return planned(bursts, [burst.start for burst in bursts])
 
 
 def placebo_plan(
     history: Sequence[EpochMetrics], noise: NoiseConfig, epochs: int, seed: int
 ) -> NoisePlan | None:
-    """Move a trial's injections to random epochs after its warm-up.
+    """Move a trial's injections to random epochs after its warm-up, whatever dose that is.
 
     Bursts stay whole and keep their kinds and magnitudes. They keep their order, too: magnitudes
     decay over the epoch budget, and a strong early burst put late would change more than the
@@ -82,49 +72,61 @@ def placebo_plan(
         ValueError: if the history holds noise before the warm-up's end or past the budget.
     """
     bursts = bursts_of(history)
-    free = _spare_epochs(bursts, noise, epochs)
+    free = spare_epochs(bursts, noise, epochs)
     if not bursts or free == 0:
         return None if bursts else ()
     own = [burst.start for burst in bursts]
     draws = random.Random(f"{_STREAM}/{seed}")
-    lengths, first = [len(burst) for burst in bursts], _first_heard(noise)
+    lengths, first = [len(burst) for burst in bursts], first_heard(noise)
     # At least half of the placements are not the trial's own, so this ends soon.
     while (starts := _place(lengths, first, free, draws)) == own:
         pass
-    return _planned(bursts, starts)
+    return planned(bursts, starts)
 
 
 def clock_plan(
-    history: Sequence[EpochMetrics], noise: NoiseConfig, epochs: int
+    history: Sequence[EpochMetrics],
+    noise: NoiseConfig,
+    epochs: int,
+    doses: Doses | None = None,
 ) -> NoisePlan | None:
     """Begin a trial's injections where its signals could first be heard, without hearing them.
 
-    All bursts move by as many epochs; kinds, magnitudes and the clean epochs between bursts stay.
+    All bursts move by as many epochs; kinds and the clean epochs between bursts stay. Each burst
+    keeps its dose as far as ``Doses.rescaled`` can, or without ``doses``, as in confirmations of
+    earlier versions, its magnitudes.
+
     In a training that is stuck from the start, adaptive noise begins about there, and every
     placebo later: beside the placebo alone, beginning early looks like good timing.
 
-    Arguments and errors are those of ``placebo_plan``, and what has no placebo has no clock.
+    Other arguments and errors are those of ``placebo_plan``, and what can't be moved has no clock.
 
     Returns:
         The noisy epochs in order. ``own_plan(history)`` if the trial itself began there, or never.
     """
     bursts = bursts_of(history)
-    if not bursts or _spare_epochs(bursts, noise, epochs) == 0:
+    if not bursts or spare_epochs(bursts, noise, epochs) == 0:
         return None if bursts else ()
-    early = bursts[0].start - _first_heard(noise)
-    return _planned(bursts, [burst.start - early for burst in bursts])
+    early = bursts[0].start - first_heard(noise)
+    if doses is None or early == 0:
+        return planned(bursts, [burst.start - early for burst in bursts])
+    plan: list[PlannedInjection] = []
+    for burst in bursts:
+        there, own = planned([burst], [burst.start - early]), planned([burst], [burst.start])
+        plan.extend(doses.rescaled(there, own))
+    return tuple(plan)
 
 
-def _first_heard(noise: NoiseConfig) -> int:
+def first_heard(noise: NoiseConfig) -> int:
     """The first epoch before which signals are evaluated."""
     return max(noise.warmup_epochs, noise.window)
 
 
-def _spare_epochs(bursts: Sequence[Burst], noise: NoiseConfig, epochs: int) -> int:
+def spare_epochs(bursts: Sequence[Burst], noise: NoiseConfig, epochs: int) -> int:
     """Clean epochs after the warm-up besides those that part bursts; 0: nothing can be moved."""
     if not bursts or noise.policy == "always":
         return 0
-    warm_up = _first_heard(noise)
+    warm_up = first_heard(noise)
     last = bursts[-1].start + len(bursts[-1]) - 1
     if bursts[0].start < warm_up or last >= epochs:
         raise ValueError(
@@ -134,7 +136,7 @@ def _spare_epochs(bursts: Sequence[Burst], noise: NoiseConfig, epochs: int) -> i
     return epochs - warm_up - sum(map(len, bursts)) - (len(bursts) - 1)
 
 
-def _planned(bursts: Sequence[Burst], starts: Sequence[int]) -> NoisePlan:
+def planned(bursts: Sequence[Burst], starts: Sequence[int]) -> NoisePlan:
     """The bursts begun at these epochs instead."""
     return tuple(
         PlannedInjection(start + offset, kind, magnitude)

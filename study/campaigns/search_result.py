@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.config import StudyConfig, as_asked
+from study.config import StudyConfig
+from study.config_changes import as_asked
 from study.formats import number, or_dash, settings_text, signed
 from study.records.folder import StudyFolder, storage_of
 from study.records.summary import Summary, TrialSummary, ranked, sharing_best

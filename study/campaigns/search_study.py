@@ -25,7 +25,8 @@ from study.campaigns.search_parts import (
 from study.campaigns.session import Session
 from study.campaigns.tuning import tuning_phases
 from study.checks import check_study
-from study.config import StudyConfig, as_asked
+from study.config import StudyConfig
+from study.config_changes import as_asked
 from study.records.events import EndEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 
 from study.campaigns.campaign import Phase
 from study.campaigns.session import Session
-from study.config import StudyConfig, as_tuned
+from study.config import StudyConfig
+from study.config_changes import as_tuned
 from study.errors import StudyFailedError
 from study.formats import number
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import PlannedRun, seeded_key
 from study.records.seeds import tuning_seeds
 from trainables.metrics import OBJECTIVES
+from trainables.settings import LARGEST
 
 _STREAM = "noise-study/tuning/1"
 _LR_DECADES = 1.5
@@ -82,7 +84,7 @@ def settings(asked: StudyConfig) -> tuple[Setting, ...]:
 
 def _learning_rate(middle: float, share: float) -> float:
     exact = middle * 10 ** (_LR_DECADES * (2 * share - 1))
-    return _rounded(min(max(exact, sys.float_info.min), sys.float_info.max))
+    return _rounded(min(max(exact, sys.float_info.min), LARGEST))
 
 
 def _weight_decay(share: float) -> float:

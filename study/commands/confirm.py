@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from study.api import run_confirm
-from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds
+from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds, stored_confirmation
+from study.campaigns.confirm_register import standing
 from study.campaigns.confirmation import Confirmation, by_verdict
 from study.campaigns.resume import resumed
 from study.campaigns.search_result import print_next
@@ -17,9 +18,15 @@ from study.commands.options import read_command_line
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
-from study.records.folder import storage_of
+from study.records.folder import StudyFolder, storage_of
 from study.records.summary import study_notes
+from trainables.errors import InputError
+from trainables.metrics import METRICS
 from trainables.settings import parse_config
+
+SEEDS = "6"
+SEQUENTIAL = "6..20"
+"""Seeds unless told otherwise: from 6 on an exact test can speak, too."""
 
 CONFIRM_SETTINGS = SettingOptions(
     StudyConfig,
@@ -41,15 +48,31 @@ class ConfirmOptions(StudyName):
             "--seeds",
             help="fresh seeds; FIRST..LAST with --sequential",
             value="N",
-            default="5; with --sequential 5..20",
+            default=f"{SEEDS}; with --sequential {SEQUENTIAL}",
         ),
     ] = ""
     sequential: Annotated[
         bool,
         option(
             "--sequential",
-            help="add seeds a few at a time and stop when the question is decided, the error level "
-            "kept by alpha spending (Lan and DeMets 1983)",
+            help="add seeds a few at a time and stop when the question is decided, or not worth "
+            "going on with, the error level kept by alpha spending (Lan and DeMets 1983)",
+        ),
+    ] = False
+    extendable: Annotated[
+        bool,
+        option(
+            "--extendable",
+            help="set a fifth of the error aside at the start, so that more seeds may be added at "
+            "the end; without it the verdict is withheld once seeds are added",
+        ),
+    ] = False
+    no_futility: Annotated[
+        bool,
+        option(
+            "--no-futility",
+            help="with --sequential: go on to the last look where better is out of reach, too; may "
+            "be given later",
         ),
     ] = False
 
@@ -62,17 +85,35 @@ def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:
         prog=f"{NOISE_STUDY} confirm",
         description="Train the best configurations of a study, the baseline and two controls of "
         "each configuration on fresh seeds, and evaluate them on the test set. The controls have "
-        "exactly its noise: the placebo at random epochs after the warm-up, the clock from the "
-        "warm-up's end on, whatever the signals say. Timing is claimed of what beats both only. A "
-        "clock that is the configuration itself is not trained again. An interrupted confirmation "
-        "is continued by the same command; one begun by a version without clocks stays without.",
+        "its noise, in the same dose: the placebo at random epochs after the warm-up, two draws a "
+        "seed, the clock from the warm-up's end on, whatever the signals say. Timing is claimed of "
+        "what beats both only. A clock that is the configuration itself is not trained again. An "
+        "interrupted confirmation is continued by the same command, with the controls that it was "
+        "begun with.",
     )
     options = line.extra
     study = resumed(options.where, options.name, line.given)
-    text = options.seeds or ("5..20" if options.sequential else "5")
-    seeds, first_look = parse_seeds(text, sequential=options.sequential)
-    values = {"top": options.top, "seeds": seeds, "first_look": first_look}
+    if options.no_futility and not options.sequential:
+        raise InputError("--no-futility: only with --sequential, which may end early")
+    seeds, first_look = _seeds(study, options)
+    values = {
+        "top": options.top,
+        "seeds": seeds,
+        "first_look": first_look,
+        "extendable": options.extendable,
+        "futility": not options.no_futility,
+    }
     return study, parse_config(ConfirmConfig, values)
+
+
+def _seeds(study: StudyConfig, options: ConfirmOptions) -> tuple[int, int | None]:
+    """Seeds, and those at a sequential first look: as given, as begun, or the default."""
+    if options.seeds:
+        return parse_seeds(options.seeds, sequential=options.sequential)
+    begun = stored_confirmation(StudyFolder.of(storage_of(study), study.name))
+    if begun is not None and (begun.first_look is not None) == options.sequential:
+        return begun.seeds, begun.first_look
+    return parse_seeds(SEQUENTIAL if options.sequential else SEEDS, sequential=options.sequential)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -83,13 +124,16 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def print_verdicts(console: Console, found: Confirmation) -> None:
-    console.print("[bold]test accuracy, beside the baseline of the same seed:[/]")
-    for trial, comparison in by_verdict(found).items():
-        console.print(f"  {trial} {escape(comparison.sentence())}", soft_wrap=True, highlight=False)
+    words = METRICS[found.decide_by].words
+    console.print(f"[bold]{words}, beside the baseline of the same seed:[/]")
+    for trial, judged in by_verdict(found).items():
+        for line in (f"{trial} {judged.sentence}", f"  {found.pairing_gain(trial).sentence()}"):
+            console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
     for record in found.failed():
         console.print(f"[red]{record.key} failed[/]: {escape(record.reason)}", soft_wrap=True)
     for note in study_notes(found.state):
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+    console.print(escape(standing(found)[1]), soft_wrap=True, highlight=False)
     where = storage_of(found.study).words
     verdict = ["noise-analysis", "confirm", found.study.name, *where]
     print_next(console, verdict, [NOISE_STUDY, "ui", *where])

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds
+from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds, stored_confirmation
 from study.campaigns.resume import resumed
 from study.checks import read_configs
 from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
-from study.config import MAY_CHANGE, StudyConfig, asked_values
+from study.config import MAY_CHANGE, StudyConfig
+from study.config_changes import asked_values
 from study.presets import (
     PRESETS,
     get_preset,
@@ -19,6 +20,7 @@ from study.presets import (
     with_equal_budgets,
     with_one_cosine,
 )
+from study.records.folder import StudyFolder, storage_of
 from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.settings import merge, nest, parse_config
@@ -163,4 +165,9 @@ def _confirm(
     if summary.race_complete is False:
         console.print("nothing is confirmed yet: the race is not over")
         return
+    begun = stored_confirmation(StudyFolder.of(storage_of(config), config.name))
+    if begun is not None and begun.judged == "as_before" and begun.looks and confirm.looks:
+        # The presets of earlier versions had other looks.
+        looks = {"first_look": begun.first_look, "seeds": begun.seeds}
+        confirm = confirm.model_copy(update=looks)
     print_verdicts(console, run_confirm(config, confirm, console=console, fetched=True))

@@ -17,15 +17,18 @@ class LockHeldError(RuntimeError):
     """Another process holds the lock: the text says which, as far as it is known."""
 
 
-def take(path: Path) -> "FileLock":
-    """Hold the lock until ``release``. ``LockHeldError`` at once if another process holds it."""
+def take(path: Path, *, wait: float = 0.0) -> "FileLock":
+    """Hold the lock until ``release``. ``LockHeldError`` if another process holds it.
+
+    ``wait``: for so many seconds it is tried again; 0: the refusal comes at once.
+    """
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without flock a file system has no lock that a dead process gives back.
-    lock = FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False)
+    lock = FileLock(path, thread_local=False, fallback_to_soft=False)
     try:
-        lock.acquire()
+        lock.acquire(timeout=wait, poll_interval=0.02, blocking=wait > 0)
     except Timeout:
         holder = ""
         with suppress(OSError):  # Some file systems lock the text, too.

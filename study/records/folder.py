@@ -7,13 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config import (
-    RunsConfig,
-    StudyConfig,
-    as_asked,
-    as_tuned,
-    differences,
-)
+from study.config import RunsConfig, StudyConfig
+from study.config_changes import as_asked, as_tuned, differences
 from study.names import check_name
 from study.records.file_lock import LockHeldError, take
 from study.records.json_files import write_json
@@ -31,7 +26,7 @@ from trainables.uris import redact_uri
 log = logging.getLogger(__name__)
 
 _REMOVED = "***"
-_MEANT = {"race_seeds": 1}
+_MEANT = {"race_seeds": 1, "decide_by": "test_accuracy"}
 """What studies meant that were recorded before there were these settings."""
 
 _URIS = ("storage", "tracking_uri", "address")

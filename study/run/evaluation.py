@@ -10,6 +10,7 @@ from rich.console import Console
 from torch import nn
 
 from study.checks import check_train
+from study.records.register import Register, new_entry, note_reading
 from study.run.results import per_class
 from study.run.weights_file import Weights, load_into
 from trainables.config import TrainConfig
@@ -88,6 +89,12 @@ def evaluate_checkpoint(
     )
     if weights.classes is not None and weights.classes != dataset.classes:
         log.print(_other_classes(weights.classes, dataset.classes), soft_wrap=True, markup=False)
+    entry = new_entry(dataset.test_set, what="read", by="noise-test", name=path.name)
+    note_reading(
+        Register.near(path.parent),
+        entry,
+        lambda line: log.print(line, soft_wrap=True, markup=False, highlight=False),
+    )
     model = to_memory_format(model.to(device), device)
     data = DeviceData(dataset, device)
     batch_size = batch_size or EVAL_BATCH

@@ -1,10 +1,11 @@
 """The files of a single run, written as it happens.
 
 Under a folder (``./checkpoints``), for the run NAME: the weights of the best epoch in a ``.pth``
-file, and in ``metrics/NAME/`` its configuration, one JSON line an epoch for the metrics, the noise
-and the optimiser, one for each signal measured, the checkpoint to go on from, and at the end the
-result. A line that describes an epoch is written before the checkpoint that contains the epoch: so
-a killed run never lacks one, and going on cuts off those that are to be written again.
+file, and in ``metrics/NAME/`` those of the last epoch, its configuration, one JSON line an epoch
+for the metrics, the noise and the optimiser, one for each signal measured, the checkpoint to go on
+from, and at the end the result. A line that describes an epoch is written before the checkpoint
+that contains the epoch: so a killed run never lacks one, and going on cuts off those that are to be
+written again.
 """
 
 import glob
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from study.records.file_lock import LockHeldError, take
 from study.records.json_files import plain, write_json
 from study.records.named_file import NamedFile
-from trainables.config import TrainConfig
+from trainables.config import TrainConfig, without_later
 from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
@@ -47,7 +48,7 @@ _FREE_DATA = ("workers", "download", "mean", "std", "classes")
 
 def run_name(config: TrainConfig) -> str:
     """A name that says model, noise and seed, and is the same for the same settings."""
-    values = config.model_dump(mode="json")
+    values = without_later(config, config.model_dump(mode="json"))
     for key in _FREE_DATA:
         del values["data"][key]
     del values["device"]
@@ -83,6 +84,7 @@ class RunFiles:
     ledger = NamedFile("tracking.jsonl", under="metrics")  # What goes to MLflow, if anything does.
     final = NamedFile("final_metrics.json", under="metrics")  # The result, flat.
     per_class = NamedFile("test_per_class.json", under="metrics")
+    final_weights = NamedFile("final_weights.pth", under="metrics")  # Of the last epoch.
     lr_plot = NamedFile("lr_schedule.png", under="metrics")
 
     @classmethod

@@ -39,6 +39,11 @@ def result_table(result: "RunResult") -> Table:
     table.add_row(
         "test set, best weights", f"[bold]{m['test_accuracy']:.2%}[/]   loss {m['test_loss']:.4f}"
     )
+    if "final_test_accuracy" in m:
+        table.add_row(
+            "test set, final weights",
+            f"{m['final_test_accuracy']:.2%}   loss {number(m['final_test_loss'])}",
+        )
     table.add_row(
         "best validation",
         f"{m['best_val_accuracy']:.2%}   loss {number(m['best_val_loss'])}   "

@@ -1,12 +1,12 @@
 """The figures at the end of a single run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trainables.metrics import EpochMetrics, objective_value
 
 if TYPE_CHECKING:
-    from trainables.evaluation import EvalResult, Sharpness
+    from trainables.evaluation import Sharpness
 
 
 def per_class(
@@ -24,19 +24,19 @@ def per_class(
 def final_metrics(
     history: Sequence[EpochMetrics],
     best: EpochMetrics,
-    test: "EvalResult",
+    tests: Mapping[str, float],
     sharpness: "Sharpness",
     seconds: float,
 ) -> dict[str, float | int]:
     """The result of a run, flat: METHOD's final evaluation of the best epoch, gaps, and cost.
 
+    ``tests``: ``TEST_FIGURES``, those of the final weights as far as there are any.
     Accuracies lie in [0, 1]; gaps are training − validation accuracy; ``epochs_to_best`` counts
     epochs from 1; ``seconds`` is the wall time of training and evaluation.
     """
     last = history[-1]
     return {
-        "test_accuracy": test.accuracy,
-        "test_loss": test.loss,
+        **tests,
         "best_val_accuracy": best.val_accuracy,
         "best_val_loss": best.val_loss,
         "best_epoch": best.epoch,

@@ -5,6 +5,7 @@ trial's metrics again, however it is shown and stored.
 """
 
 import contextlib
+import hashlib
 import signal
 import time
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from rich.progress import Progress
 
 from study.checks import check_train
 from study.records.json_files import plain, write_json
+from study.records.register import Register, new_entry, note_reading
 from study.run.dashboard import LiveView, PlainView, watching
 from study.run.epoch_log import EpochLog
 from study.run.evaluation import evaluate_test_set, measure_sharpness
@@ -27,6 +29,7 @@ from study.run.results import final_metrics, per_class
 from study.run.stop import StopNow, StopRequest
 from study.run.tracking import Tracking, tracking
 from study.run.watched import Watched
+from study.run.weights_file import write_weights
 from study.tracking.addresses import resolve_uri
 from trainables.checkpoint import CheckpointError, load_state, save_state
 from trainables.config import TrainConfig
@@ -36,6 +39,7 @@ from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.documents import read_mapping
 from trainables.epoch_details import Detail
 from trainables.errors import InputError
+from trainables.evaluation import EvalResult, figures_on_test
 from trainables.loop import Training, train_epochs
 from trainables.metrics import EpochMetrics
 
@@ -72,7 +76,7 @@ class RunResult:
     Attributes:
         config: as it was trained, device and data set resolved.
         files: where everything is.
-        weights: the weights file of the best epoch.
+        weights: the weights file of the best epoch; those of the last are among ``files``.
         metrics: the content of ``final_metrics.json``.
         per_class: class → accuracy and loss on the test set.
         diverged: the epoch in which training gave a number that is not finite, if it did.
@@ -136,6 +140,7 @@ class _SingleRun:
         dataset = _load_data(config, console)
         self.config = config.model_copy(update={"data": resolve_data(config.data, dataset)})
         self.classes = dataset.classes
+        self.test_set = dataset.test_set
         data = DeviceData(dataset, torch.device(self.config.device))
         self.training = Training(
             self.config,
@@ -238,14 +243,19 @@ class _SingleRun:
             reason = "training diverged in its first epoch: there are no weights to evaluate"
             tracked.failed(reason)
             raise DivergedError(f"{reason}; try a lower --lr, or weaker noise")
-        self._say(f"evaluating the best weights (epoch {best.row.epoch + 1}) on the test set")
-        training.model.load_state_dict(best.weights)
+        self._say(
+            f"evaluating the best weights (epoch {best.row.epoch + 1}) and the last on the test set"
+        )
         try:
+            final = None if diverged is not None else self._final()
+            training.model.load_state_dict(best.weights)
             test = evaluate_test_set(training.model, training.data, self.config)
             flatness = measure_sharpness(training.model, training.data, self.config)
         except KeyboardInterrupt:
             raise Interrupted(files, len(training.history), signal.SIGINT) from None
-        metrics = final_metrics(training.history, best.row, test, flatness, self._seconds())
+        self._register_reading()
+        tests = figures_on_test(test, final)
+        metrics = final_metrics(training.history, best.row, tests, flatness, self._seconds())
         if diverged is not None:
             metrics["diverged_epoch"] = diverged
         classes = per_class(self.classes, test.per_class_accuracy, test.per_class_loss)
@@ -254,9 +264,34 @@ class _SingleRun:
         # A finished run has nothing to go on with.
         files.state.unlink(missing_ok=True)
         if diverged is None:
-            tracked.end(metrics, [*files.results(), *files.weights_files()], self._seconds())
+            tracked.end(
+                metrics,
+                [*files.results(), *files.weights_files(), files.final_weights],
+                self._seconds(),
+            )
         else:
             tracked.failed(f"diverged in epoch {diverged}")
+
+    def _register_reading(self) -> None:
+        """Register that the test set was read; once, also if a run that goes on reads it again."""
+        (weights, *_) = self.files.weights_files()
+        same = hashlib.sha256(weights.read_bytes()).hexdigest()
+        entry = new_entry(
+            self.test_set,
+            same,
+            what="read",
+            by="noise-train",
+            name=self.files.name,
+            seeds=(self.config.seed,),
+        )
+        note_reading(Register.near(self.files.folder), entry, self._say)
+
+    def _final(self) -> EvalResult:
+        """Keep the final weights, and evaluate them."""
+        training, last = self.training, self.training.history[-1]
+        weights = training.model.state_dict()
+        write_weights(self.files.final_weights, self.config, self.classes, last, weights)
+        return evaluate_test_set(training.model, training.data, self.config)
 
     def _result(self) -> RunResult:
         metrics = read_mapping(self.files.final)

@@ -83,7 +83,7 @@ def estimate(
     n = len(differences)
     if n == 0:
         return Estimate(0)
-    values, unit = _scaled(differences)
+    values, unit = scaled(differences)
     if n == 1:
         return Estimate(1, float(differences[0]))
     rank_test = _wilcoxon(values)
@@ -116,7 +116,7 @@ def estimate(
     )
 
 
-def _scaled(differences: Sequence[float]) -> tuple[Values, float]:
+def scaled(differences: Sequence[float]) -> tuple[Values, float]:
     """The differences in units of the largest, so that no square overflows or vanishes."""
     values = np.asarray(differences, dtype=np.float64)
     assert np.isfinite(values).all(), "non-finite differences are left out by pair()"
@@ -133,8 +133,24 @@ def t_test(differences: Sequence[float]) -> float | None:
     """Two-sided p-value of the paired t test, as in ``Estimate.p_t``; None for n < 2."""
     if len(differences) < 2:
         return None
-    values, _ = _scaled(differences)
-    return _equal_p(values) if _all_equal(values) else float(stats.ttest_1samp(values, 0.0).pvalue)
+    values, _ = scaled(differences)
+    if _all_equal(values):
+        return _equal_p(values)
+    # A tenth of the time of scipy's ttest_1samp, for the many looks of a simulation.
+    return float(2 * special.stdtr(len(values) - 1, -abs(_t(values))))
+
+
+def _t(values: Values) -> float:
+    return float(values.mean() / (values.std(ddof=1) / math.sqrt(len(values))))
+
+
+def mean_and_std(differences: Sequence[float]) -> tuple[float, float] | None:
+    """``Estimate.mean`` and ``Estimate.std`` alone; None for n < 2."""
+    if len(differences) < 2:
+        return None
+    values, unit = scaled(differences)
+    std = 0.0 if _all_equal(values) else float(values.std(ddof=1)) * unit
+    return float(values.mean()) * unit, std
 
 
 def _equal_p(values: Values) -> float:

@@ -1,7 +1,7 @@
 """Sequential designs: when a confirmation may look, and when it may stop."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -37,12 +37,21 @@ def alpha_spent(fraction: float, alpha: float = ALPHA) -> float:
     return float(4 * stats.norm.sf(stats.norm.isf(alpha / 4) / math.sqrt(fraction)))
 
 
+def alpha_spent_early(fraction: float, alpha: float = ALPHA) -> float:
+    """Likewise, about evenly: the Pocock-type function of the same source, α ln(1 + (e − 1) f)."""
+    return alpha * math.log1p((math.e - 1) * fraction)
+
+
 @lru_cache(maxsize=256)
-def nominal_levels(looks: tuple[int, ...], alpha: float = ALPHA) -> tuple[float, ...]:
+def nominal_levels(
+    looks: tuple[int, ...],
+    alpha: float = ALPHA,
+    spent_at: Callable[[float, float], float] = alpha_spent,
+) -> tuple[float, ...]:
     """The level that the p-value of a two-sided one-sample t test is held against at each look.
 
     Levels such that, without an effect, the first p-value at or below its level occurs at each
-    look with the probability that ``alpha_spent`` adds there. They are calculated for t tests of
+    look with the probability that ``spent_at`` adds there. They are calculated for t tests of
     normal differences, as by Jennison and Turnbull (1991, Biometrika 78, 133–141): the usual
     boundaries, which are for a known variance, turned into p-values would err in 5.3 % of cases
     with looks at 5, 8, … 20 seeds, and in 5.6 % with looks at 3, 4, … 12.
@@ -55,7 +64,7 @@ def nominal_levels(looks: tuple[int, ...], alpha: float = ALPHA) -> tuple[float,
     ``looks`` ascend strictly, shape (K,), as the levels: minute at first, nearer ``alpha`` at last.
     """
     n = looks[0]
-    spent = alpha_spent(n / looks[-1], alpha)
+    spent = spent_at(n / looks[-1], alpha)
     levels = [spent]
     edges, ratios = _cells(_ratio(spent, n))
     masses = -np.diff(_tail(edges, n))
@@ -64,7 +73,7 @@ def nominal_levels(looks: tuple[int, ...], alpha: float = ALPHA) -> tuple[float,
             # Cells where the chain hardly ever is would be lost to where it is.
             masses, ratios = _one_more(masses, ratios, before, _ratio(_NEGLIGIBLE, before + 1))
         n = look
-        may_spend = alpha_spent(n / looks[-1], alpha)
+        may_spend = spent_at(n / looks[-1], alpha)
         levels.append(_level(masses, ratios, n, spent, may_spend))
         masses, ratios = _one_more(masses, ratios, n - 1, _ratio(levels[-1], n))
         spent = may_spend

@@ -214,6 +214,8 @@ def metric_points(row: EpochMetrics, signals: tuple[str, ...], time: int) -> lis
     ``signals``, which the run listens to, are given as 0 or 1; ``time`` is in ms since 1970.
     """
     values: dict[str, float] = {name: getattr(row, name) for name in STATISTICS}
+    if row.clean_train_accuracy is not None:
+        values["clean_train_accuracy"] = row.clean_train_accuracy
     values["noise_magnitude"] = row.noise_magnitude
     values["noise_severity"] = row.noise_severity
     values["injected"] = float(row.injected)

@@ -74,7 +74,7 @@ def test_the_report_gives_a_confirmations_verdict_first(tmp_path: Path) -> None:
     write_confirmation(view.folder, "trial-0000", (1, 2, 3))
     (verdict,) = [part for part in sections(view) if part.key == "verdict"]
     # The same test accuracy on each seed: there is nothing to see, and nothing is claimed.
-    assert "trial-0000, test accuracy beside the baseline: no difference" in verdict.lines[0]
+    assert "trial-0000, final test accuracy beside the baseline: equivalent" in verdict.lines[0]
     assert any(line.startswith("The search: ") for line in verdict.lines)
 
 

@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from study.campaigns.confirm_plan import METRICS, ConfirmConfig, run_key
+from study.campaigns.confirm_plan import ConfirmConfig, run_key
 from study.campaigns.confirmation import Confirmation
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
-from study.records.ledger_view import LedgerState, TrialRecord
+from study.records.ledger_view import LedgerState, StudyInfo, TrialRecord
+from study.records.summary import VALIDATION_IMAGES
 from tests.support.trained_studies import ADAPTIVE, BASE, EPOCHS
 from trainables.config import apply_overrides
-from trainables.metrics import EpochMetrics
+from trainables.metrics import METRICS, EpochMetrics
 from trainables.noise.fork import baseline_digest
 
 STUDY = StudyConfig(name="s", train=BASE, baseline_seeds=3, objective=("best_val_accuracy",))
@@ -65,17 +66,26 @@ def search(*accuracies: float) -> LedgerState:
     return LedgerState(None, {r.key: r for r in records})
 
 
-def confirmation(config: ConfirmConfig, *records: TrialRecord) -> Confirmation:
+def confirmation(
+    config: ConfirmConfig, *records: TrialRecord, images: int | None = None
+) -> Confirmation:
+    """``images``: how many validation has, where that is recorded."""
     folder = StudyFolder(Path("nowhere"))
-    state = LedgerState(None, {r.key: r for r in records})
+    info = None
+    if images is not None:
+        tags = {VALIDATION_IMAGES: str(images)}
+        info = StudyInfo("s-confirm", "", {}, "?", tags, 0, None, None, 0)
+    state = LedgerState(info, {r.key: r for r in records})
     return Confirmation(folder, STUDY, search(0.6, 0.7), config, state)
 
 
-def runs(trial: str, role: Any, values: Mapping[int, float | None], **more: Any) -> list[Any]:
+def runs(
+    trial: str, role: Any, values: Mapping[int, float | None], *, draw: int = 1, **more: Any
+) -> list[Any]:
     """Runs by seed with a value for every metric; None: failed."""
     return [
         record(
-            run_key(role, trial, seed), role, seed, test=value,
+            run_key(role, trial, seed, draw), role, seed, test=value,
             state="failed" if value is None else "complete", **more,
         )
         for seed, value in values.items()

@@ -11,9 +11,11 @@ from torch.nn import functional as F
 from tests.support.runs import EAGER, device_data, run, same_weights, small_config, training
 from trainables.checkpoint import load_state, save_state
 from trainables.config import OptimizerConfig
+from trainables.data.image_sets import load_dataset
 from trainables.epoch_details import Detail
-from trainables.loop import Training, train_epochs
+from trainables.loop import Training, clean_images, train_epochs
 from trainables.lr_schedule import learning_rate
+from trainables.metrics import objective_value
 from trainables.models.registry import build_model
 from trainables.noise.fork import annotate
 from trainables.random_streams import generator, stream_seed
@@ -217,6 +219,78 @@ def test_the_best_weights_are_those_of_the_best_validation_epoch() -> None:
     assert best.val_accuracy == max(row.val_accuracy for row in end.history)
     result = end.evaluate_best("val")
     assert (result.accuracy, result.loss) == (best.val_accuracy, best.val_loss)
+
+
+NETWORK = "tests.support.runs:net_with_state"
+
+
+@pytest.mark.parametrize("noise", [EAGER, {"policy": "always", "kind": "label", "magnitude": 0.3}])
+def test_measuring_the_clean_gap_changes_no_other_number(noise: dict[str, Any]) -> None:
+    fields = {"epochs": 12, "model": {"classifier": NETWORK}}
+    without, end = run(small_config(noise, **fields))
+    measured, same_end = run(small_config(noise, clean_gap=True, **fields))
+    assert [dataclasses.replace(row, clean_train_accuracy=None) for row in measured] == without
+    assert same_weights(end, same_end)
+    # The objective needs the last ten epochs only.
+    known = [row.epoch for row in measured if row.clean_train_accuracy is not None]
+    assert known == list(range(2, 12))
+    assert all("clean_train_accuracy" not in row.to_dict() for row in without)
+
+
+def test_weight_noise_in_the_last_epoch_looks_like_a_gain_but_not_by_the_clean_gap() -> None:
+    settings: dict[str, Any] = {"data": {"synthetic_train": 600}, "clean_gap": True}
+    settings["optimizer"] = {"lr": 0.02, "lr_restart_period": 1}
+    loud = {"policy": "planned", "plan": [[4, "weight", 2.0]], "scaling": "relative"}
+    config = small_config(loud, **settings)
+    history, end = run(config)
+    last, before = history[-1], history[-2]
+    assert last.train_accuracy < before.train_accuracy - 0.2
+    # By hand: the weights as they are left, images and labels as they are in the file.
+    dataset = load_dataset(config.data)
+    count = clean_images(len(dataset.train_labels), config.epochs)
+    chosen = [number * len(dataset.train_labels) // count for number in range(count)]
+    assert len(set(chosen)) == count
+    pad = dataset.pad
+    pixels = torch.tensor(dataset.train_images[chosen])[:, pad : pad + 32, pad : pad + 32]
+    images = (pixels.float() / 255 - torch.tensor(dataset.mean)) / torch.tensor(dataset.std)
+    with torch.inference_mode():
+        logits = end.model.eval()(images.permute(0, 3, 1, 2))
+    right = (logits.argmax(1) == torch.tensor(dataset.train_labels[chosen])).float().mean()
+    assert last.clean_train_accuracy == pytest.approx(float(right))
+    clean = [row.clean_train_accuracy for row in history]
+    assert None not in clean
+    expected = sum(c - row.val_accuracy for c, row in zip(clean, history, strict=True)) / 5  # type: ignore[operator]
+    assert objective_value("generalization_gap", history) == pytest.approx(expected)
+
+
+def test_a_fork_has_its_baselines_clean_figures(tmp_path: Path) -> None:
+    late = EAGER | {"warmup_epochs": 3}
+    whole, end = run(small_config(late, clean_gap=True))
+    first = next(row.epoch for row in whole if row.injected)
+    assert first >= 3
+    baseline = training(small_config(clean_gap=True))
+    for _ in range(first):
+        baseline.run_epoch()
+    save_state(tmp_path / "fork.ckpt", baseline.state_dict())
+    forked = training(small_config(late, clean_gap=True))
+    forked.load_state_dict(load_state(tmp_path / "fork.ckpt"))
+    list(train_epochs(forked))
+    assert forked.history == whole
+    assert same_weights(forked, end)
+    assert None not in [row.clean_train_accuracy for row in whole]
+
+
+@pytest.mark.parametrize("train_images", [1, 7, 300, 45_000])
+@pytest.mark.parametrize("epochs", [1, 5, 10, 30, 100, 1000])
+def test_the_clean_gap_evaluates_three_and_a_half_per_cent_of_the_images_at_most(
+    train_images: int, epochs: int
+) -> None:
+    count = clean_images(train_images, epochs)
+    assert 1 <= count <= train_images
+    evaluated = count * min(epochs, 10)
+    assert count == 1 or evaluated <= 0.035 * epochs * train_images
+    # No fewer than that allows, but for what is left over in dividing.
+    assert count == train_images or evaluated > 0.035 * epochs * train_images - 10
 
 
 def test_a_checkpoint_of_another_run_is_refused() -> None:

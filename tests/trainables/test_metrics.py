@@ -2,11 +2,22 @@
 
 import math
 import random
+from dataclasses import replace
 from fractions import Fraction
+from typing import get_args
 
 import pytest
 
-from trainables.metrics import OBJECTIVES, EpochMetrics, objective_value, objective_values
+from trainables.metrics import (
+    METRICS,
+    OBJECTIVES,
+    TEST_FIGURES,
+    DecidingMetric,
+    EpochMetrics,
+    effective_margin,
+    objective_value,
+    objective_values,
+)
 
 TAIL = ("tail_val_accuracy", "tail_val_loss")
 
@@ -86,3 +97,56 @@ def test_an_epoch_before_the_tail_does_not_count() -> None:
 def test_losses_whose_sum_is_no_double() -> None:
     rows = history([0.5] * 3, [1.5e308] * 3)
     assert objective_value("tail_val_loss", rows) == pytest.approx(1.5e308)
+
+
+@pytest.mark.parametrize(
+    ("clean", "gap"),
+    [
+        # By the training accuracy of 1, as before, where any of the last ten has no clean one.
+        ([None] * 12, 0.25),
+        ([None, None, None, *[0.5] * 9], 0.25),
+        ([None, None, *[0.5] * 10], -0.25),
+        ([0.0, 0.0, *[0.5] * 9, 1.0], -0.2),
+    ],
+)
+def test_the_gap_takes_clean_accuracies_where_all_of_the_last_epochs_have_them(
+    clean: list[float | None], gap: float
+) -> None:
+    rows = [
+        replace(row, clean_train_accuracy=value)
+        for row, value in zip(history([0.75] * 12), clean, strict=True)
+    ]
+    assert objective_value("generalization_gap", rows) == pytest.approx(gap)
+    assert [EpochMetrics.from_dict(row.to_dict()) for row in rows] == rows
+
+
+def test_every_figure_says_what_is_better_and_what_is_worst() -> None:
+    assert set(METRICS) == {*OBJECTIVES, *TEST_FIGURES}
+    assert set(get_args(DecidingMetric)) == set(TEST_FIGURES)
+    for name, metric in METRICS.items():
+        assert metric.mode == ("max" if name.endswith("accuracy") else "min")
+        assert metric.unit == ("nats" if name.endswith("loss") else "share of images")
+        # A loss knows no worst value; a gap's is that of a model that has learnt by heart alone.
+        worst = {"accuracy": 0.0, "loss": None, "gap": 1.0}
+        assert metric.worst == worst[name.rsplit("_", 1)[1]]
+        if metric.weights is not None:
+            assert metric.weights == ("final" if name.startswith("final") else "best")
+
+
+@pytest.mark.parametrize(
+    ("metric", "wanted", "images", "value", "words"),
+    [
+        ("final_test_accuracy", None, None, 0.003, "0.003"),
+        ("final_test_accuracy", None, 10_000, 0.003, "0.003"),
+        ("test_accuracy", None, 450, 2 / 450, "0.004444 (2 of the 450 test images)"),
+        ("test_accuracy", 0.01, 450, 0.01, "0.01"),
+        ("test_accuracy", 0.0001, 10_000, 0.0002, "0.0002 (2 of the 10,000 test images)"),
+        ("final_test_loss", None, 10, 0.01, "0.01 nats"),
+        ("test_loss", 0.5, 10, 0.5, "0.5 nats"),
+    ],
+)
+def test_a_margin_is_worth_two_test_images_at_least(
+    metric: str, wanted: float | None, images: int | None, value: float, words: str
+) -> None:
+    found = effective_margin(metric, wanted, images)
+    assert (found.value, found.words) == (pytest.approx(value, abs=1e-15), words)

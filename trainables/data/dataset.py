@@ -1,7 +1,9 @@
 """A data set in memory: three splits of images and labels."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +17,13 @@ Progress = Callable[[int, int], None]
 
 SIZE = 32
 """Height and width of every image after decoding, in pixels."""
+
+
+class KnownImages(NamedTuple):
+    """Images known by their content (``Dataset.test_digest``), and how many there are."""
+
+    digest: str
+    images: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +52,24 @@ class Dataset:
     std: Triple
     pad: int
     flip: bool
+
+    @property
+    def test_set(self) -> "KnownImages":
+        return KnownImages(self.test_digest, len(self.test_labels))
+
+    @cached_property
+    def test_digest(self) -> str:
+        """32 hexadecimal digits that name the test set by its content.
+
+        A hash over the sorted hashes of the images, each 3,072 bytes of decoded pixels with its
+        label: the same wherever the files lie, whatever they are called and however they are
+        ordered.
+        """
+        images = sorted(
+            hashlib.blake2b(np.int64(label).tobytes() + image.tobytes(), digest_size=16).digest()
+            for image, label in zip(self.test_images, self.test_labels, strict=True)
+        )
+        return hashlib.blake2b(b"".join(images), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

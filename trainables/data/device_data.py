@@ -112,11 +112,25 @@ class DeviceData:
     def eval_batches(self, part: Part, batch_size: int = EVAL_BATCH) -> Iterator[Batch]:
         """All images of a part in their fixed order, normalised, without augmentation."""
         images, labels = self._part(part)
-        pad = self._dataset.pad if part == "train" else 0
-        inner = slice(pad, pad + SIZE)
+        inner = self._inner(part)
         for start in range(0, len(labels), batch_size):
             piece = slice(start, start + batch_size)
             yield self._normalised(_copy(images[piece, inner, inner])), _copy(labels[piece])
+
+    def clean_train_batches(self, count: int) -> Iterator[Batch]:
+        """As ``eval_batches``, ``count`` training images, the same of equal data sets."""
+        images, labels = self._part("train")
+        inner = self._inner("train")
+        # Evenly spaced: image folders lie sorted by class.
+        chosen = torch.arange(count, device=self.device) * len(labels) // count
+        for piece in chosen.split(EVAL_BATCH):
+            which = piece if isinstance(images, Tensor) else piece.numpy()
+            yield self._normalised(_copy(images[which][:, inner, inner])), _copy(labels[which])
+
+    def _inner(self, part: Part) -> slice:
+        """Training images are stored padded: the rows, or columns, of the images themselves."""
+        pad = self._dataset.pad if part == "train" else 0
+        return slice(pad, pad + SIZE)
 
     def _part(self, part: Part) -> tuple[Pixels, Labels] | Batch:
         """Images and labels of a part: the shared arrays on the CPU, tensors on a GPU."""

@@ -6,6 +6,7 @@ answers a mistake at once. ``trainables.data`` puts a ``Dataset`` on a device an
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -29,6 +30,7 @@ from trainables.errors import InputError
 # Splits and subsets are drawn from these, never from a run's seed: every run of a data set sees
 # the same validation images.
 _SPLIT_SEED = 20_240_601
+_POOL_SEED = 20_240_604
 
 
 def _module(config: DataConfig) -> Any:
@@ -45,7 +47,7 @@ def check_data(config: DataConfig) -> None:
 
 def _check_sizes(config: DataConfig, train: Sequence[int], test: Sequence[int]) -> None:
     """Check the sizes of the parts, from the images per class of the source's train and test."""
-    holdout = config.split == "holdout"
+    holdout = config.split != "reference"
     held = [held_out(count, _share(config)) for count in (train if holdout else test)]
     if not any(held):
         raise InputError(
@@ -85,9 +87,10 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
     """Read a data set and divide it.
 
     ``split`` holdout: validation is a stratified tenth of the training images (digits: a quarter);
-    reference: all training images train, the test images are halved into validation and test.
-    ``subset`` is then drawn from what is left for training. Mean and deviation, unless configured
-    or known (CIFAR), are those of all training images before the division.
+    reference: all training images train, the test images are halved into validation and test;
+    pooled: as holdout, after ``pooled`` has drawn another test set. ``subset`` is then drawn from
+    what is left for training. Mean and deviation, unless configured or known (CIFAR), are those of
+    all training images before the division.
 
     Args:
         progress: called with (done, total) while the images of a folder are decoded.
@@ -95,15 +98,15 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
     source: Source = _module(config).read(config, progress)
     _check_classes(config, source.classes)
     _check_sizes(config, counts(source.train_labels), counts(source.test_labels))
-    mean, std = config.mean, config.std
-    if mean is None or std is None:
-        known_mean, known_std = source.normalisation or channel_statistics(source.train_images)
-        mean, std = mean or known_mean, std or known_std
-
-    divided = source.train_labels if config.split == "holdout" else source.test_labels
+    seed: int | tuple[int, int] = _SPLIT_SEED
+    if config.split == "pooled":
+        source, seed = pooled(source, config.split_seed), (_SPLIT_SEED, config.split_seed)
+    mean, std = _normalisation(config, source)
+    holdout = config.split != "reference"
+    divided = source.train_labels if holdout else source.test_labels
     sizes = [held_out(count, _share(config)) for count in counts(divided)]
-    validation = drawn(divided, sizes, _SPLIT_SEED)
-    if config.split == "holdout":
+    validation = drawn(divided, sizes, seed)
+    if holdout:
         train, test = ~validation, np.ones(len(source.test_labels), bool)
         val_images = source.train_images[validation]
     else:
@@ -112,7 +115,7 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
 
     chosen = np.flatnonzero(train)
     sizes = [kept(count, config.subset) for count in counts(source.train_labels[chosen])]
-    chosen = chosen[drawn(source.train_labels[chosen], sizes, _SPLIT_SEED)]
+    chosen = chosen[drawn(source.train_labels[chosen], sizes, seed)]
     known = DATA_SETS[config.dataset]
     return Dataset(
         train_images=_padded(source.train_images, chosen, known.pad),
@@ -126,6 +129,28 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
         std=std,
         pad=known.pad,
         flip=config.flip and known.flips,
+    )
+
+
+def _normalisation(config: DataConfig, source: Source) -> tuple[Triple, Triple]:
+    """Mean and standard deviation: as configured, as known of the data set, or computed."""
+    if config.mean is not None and config.std is not None:
+        return config.mean, config.std
+    mean, std = source.normalisation or channel_statistics(source.train_images)
+    return config.mean or mean, config.std or std
+
+
+def pooled(source: Source, seed: int) -> Source:
+    """The same images, divided anew into training and test: as many of each class as before."""
+    images = np.concatenate([source.train_images, source.test_images])
+    labels = np.concatenate([source.train_labels, source.test_labels])
+    test = drawn(labels, counts(source.test_labels), (_POOL_SEED, seed))
+    return replace(
+        source,
+        train_images=images[~test],
+        train_labels=labels[~test],
+        test_images=images[test],
+        test_labels=labels[test],
     )
 
 

@@ -27,7 +27,7 @@ def counts(labels: Labels) -> list[int]:
     return np.bincount(labels).tolist()
 
 
-def drawn(labels: Labels, sizes: Sequence[int], seed: int) -> NDArray[np.bool_]:
+def drawn(labels: Labels, sizes: Sequence[int], seed: int | Sequence[int]) -> NDArray[np.bool_]:
     """Draw ``sizes[c]`` images of each class c: a mask (n,).
 
     With equal labels and seed, a smaller draw lies within a larger one.

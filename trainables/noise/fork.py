@@ -11,13 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
-from trainables.config import TrainConfig, setting_paths
+from trainables.config import TrainConfig, without_later
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import replay
 from trainables.noise_config import NoiseConfig
-from trainables.settings import came_later
 
 _NOT_NUMBERS: dict[str, Any] = {"data": {"workers", "download", "data_dir"}, "noise": True}
 """Settings that say where data come from and how they are read, not what they are; and the noise,
@@ -57,12 +54,7 @@ digests stay what they are, whatever settings and signals are added."""
 def baseline_digest(config: TrainConfig) -> str:
     """16 hexadecimal digits that name the baseline of ``config``."""
     values = config.model_dump(mode="json", exclude=_NOT_NUMBERS)
-    for path, field in setting_paths(type(config)).items():
-        above, _, name = path.rpartition("/")
-        group = values.get(above, {}) if above else values
-        if came_later(field) and group.get(name) == to_jsonable_python(field.default):
-            del group[name]
-    text = json.dumps({**values, "noise": _NO_NOISE}, sort_keys=True)
+    text = json.dumps({**without_later(config, values), "noise": _NO_NOISE}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -26,3 +26,6 @@ NOISE_KINDS: dict[str, NoiseKind] = {
     "label": NoiseKind(has_distribution=False),
 }
 """By name. Where signals ask for several kinds at once, the first of these wins."""
+
+MAX_LABEL_PROBABILITY = 0.5
+"""Label noise replaces at most this share of the labels, however large the magnitude."""

@@ -16,10 +16,8 @@ from torch.nn import Parameter
 
 from trainables import torch_parts
 from trainables.errors import InputError
+from trainables.noise.kinds import MAX_LABEL_PROBABILITY
 from trainables.noise_config import Distribution, Scaling
-
-MAX_LABEL_PROBABILITY = 0.5
-"""Label noise replaces at most this share of the labels, however large the magnitude."""
 
 
 @dataclass(frozen=True, slots=True)

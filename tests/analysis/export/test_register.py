@@ -1,27 +1,43 @@
 """Which trial is a study's winner, whether it has earned its place, and what is registered."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from analysis.commands.analysis import main
-from analysis.export.register import PixelClassifier, find_winner, winner_weights
+from analysis.export.register import PixelClassifier, check_winner, find_winner, winner_weights
 from analysis.reading import load_study
 from study.run.weights_file import write_weights
 from tests.support.runs import device_data, training
-from tests.support.trained_studies import BASE, TRIALS, write_confirmation, write_study
+from tests.support.trained_studies import (
+    BASE,
+    TRIALS,
+    Planned,
+    write_confirmation,
+    write_study,
+)
 from trainables.data.image_sets import load_dataset
 from trainables.errors import InputError
+from trainables.loop import clone_weights
 from trainables.models.registry import build_model
 
 
-def test_without_a_confirmation_the_search_decides(tmp_path: Path) -> None:
+def test_without_a_confirmation_the_best_of_the_search_has_not_earned_it(tmp_path: Path) -> None:
     write_study(tmp_path, "never", trials=TRIALS[2:3], seeds=1)
     never = find_winner(load_study(tmp_path, "never"))
-    # It never injected and equals its baseline, which is not better.
-    assert (never.key, never.beats) == ("trial-0000", False)
+    assert (never.key, never.confirmed, never.beats) == ("trial-0000", None, False)
     assert "not confirmed" in never.reason
+    # Nor has one that gains in the search: that may be luck.
+    write_study(tmp_path, "gains", trials=TRIALS[1:2], seeds=1, objective=["best_val_loss"])
+    view = load_study(tmp_path, "gains")
+    gains = find_winner(view)
+    assert gains.metrics["best_val_loss_gain"] > 0
+    assert not gains.beats
+    with pytest.raises(InputError, match=r"confirm it with: noise-study confirm gains .*--force"):
+        check_winner(view, "m", force=False)
+    assert check_winner(view, "m", force=True) == gains
 
 
 @pytest.mark.parametrize(
@@ -29,7 +45,7 @@ def test_without_a_confirmation_the_search_decides(tmp_path: Path) -> None:
     [
         ((0.05, 0.06, 0.055, 0.052), True, "better"),
         ((-0.05, -0.06, -0.055, -0.052), False, "worse"),
-        ((0.05, -0.06, 0.04, -0.02), False, "too few seeds"),
+        ((0.05, -0.06, 0.04, -0.02), False, "undecided"),
     ],
 )
 def test_a_confirmations_verdict_counts_more_than_the_search(
@@ -42,7 +58,7 @@ def test_a_confirmations_verdict_counts_more_than_the_search(
     assert found.beats is beats
     assert word in found.reason
     mean = sum(gains) / len(gains)
-    assert found.metrics["confirmed_test_accuracy_difference"] == pytest.approx(mean)
+    assert found.metrics["confirmed_final_test_accuracy_difference"] == pytest.approx(mean)
 
 
 def test_refusals_come_before_anything_is_written(
@@ -62,9 +78,12 @@ def test_refusals_come_before_anything_is_written(
 
 
 def test_lost_weights_may_be_trained_again_and_given_as_a_file(tmp_path: Path) -> None:
-    write_study(tmp_path, "small", trials=TRIALS[:2], seeds=1)
+    # Its best epoch is not its last.
+    noisy = {"policy": "always", "kind": "gradient", "magnitude": 1.0, "schedule": "constant"}
+    trial = Planned({f"noise/{name}": value for name, value in noisy.items()})
+    write_study(tmp_path, "small", trials=(trial, TRIALS[1]), seeds=1)
     view = load_study(tmp_path, "small")
-    with pytest.raises(InputError, match="noise-train --config"):
+    with pytest.raises(InputError, match=r"--weights and the final_weights\.pth that it wrote"):
         winner_weights(view, "trial-0000")
     config = view.train_config("trial-0000")
     run = training(config)
@@ -72,10 +91,23 @@ def test_lost_weights_may_be_trained_again_and_given_as_a_file(tmp_path: Path) -
         run.run_epoch()
     assert run.best is not None
     path = tmp_path / "again.pth"
-    write_weights(path, config, ("0",), run.best.row, run.best.weights)
-    found = winner_weights(view, "trial-0000", str(path))
-    assert found.epoch == run.best.row.epoch
-    assert all(torch.equal(found.weights[name], run.best.weights[name]) for name in found.weights)
+    weights = {"final": clone_weights(run.model), "best": run.best.weights}
+    rows = {"final": run.history[-1], "best": run.best.row}
+    assert rows["final"].epoch != rows["best"].epoch
+    for decide_by, which, other in (
+        ("final_test_loss", "final", "best"),
+        ("test_loss", "best", "final"),
+    ):
+        decided = replace(view, config=view.config.model_copy(update={"decide_by": decide_by}))
+        write_weights(path, config, ("0",), rows[which], weights[which])
+        found = winner_weights(decided, "trial-0000", str(path))
+        assert (found.which, found.epoch) == (which, rows[which].epoch)
+        assert all(
+            torch.equal(tensor, weights[which][name]) for name, tensor in found.weights.items()
+        )
+        write_weights(path, config, ("0",), rows[other], weights[other])
+        with pytest.raises(InputError, match=f"decides by {decide_by}, the {which} weights"):
+            winner_weights(decided, "trial-0000", str(path))
     with pytest.raises(InputError, match="not the weights of a run with trial-0001"):
         winner_weights(view, "trial-0001", str(path))
 

@@ -2,12 +2,15 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from mlflow.tracking import MlflowClient
 
+from analysis.confirm.report import confirm_report
+from study.campaigns.baseline import baseline_tests
 from study.campaigns.confirm_plan import (
     CONTROLS,
     ConfirmConfig,
@@ -20,20 +23,22 @@ from study.campaigns.confirm_plan import (
     stored_confirmation,
 )
 from study.campaigns.confirmation import Confirmation, load_confirmation
-from study.campaigns.placebo import bursts_of, own_plan
+from study.campaigns.contrast import why_no_placebo
+from study.campaigns.placebo import bursts_of, own_plan, placebo_plan
+from study.campaigns.resume import resumed
 from study.commands.confirm import read_confirm
 from study.commands.study import main
 from study.records.folder import StudyFolder
-from study.records.ledger_view import read_ledger
-from study.statistics.comparison import Verdict
+from study.records.ledger_view import LedgerState, read_ledger
 from tests.support.confirmations import STUDY, confirmation, runs, search
 from tests.support.runs import device_data
 from tests.support.study_processes import count, study_process, wait_until
-from tests.support.trained_studies import ADAPTIVE, BASE, Planned, write_study
+from tests.support.trained_studies import ADAPTIVE, BASE, Planned, write_confirmation, write_study
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
 from trainables.loop import Training, train_epochs
-from trainables.metrics import EpochMetrics
+from trainables.metrics import METRICS, OBJECTIVES, TEST_FIGURES, DecidingMetric, EpochMetrics
+from trainables.noise_config import NoiseConfig
 
 # --- the plan --------------------------------------------------------------------------------
 
@@ -41,7 +46,7 @@ from trainables.metrics import EpochMetrics
 def test_the_best_complete_trials_on_seeds_that_no_baseline_had() -> None:
     found = planned_confirmation(STUDY, search(0.6, 0.8, 0.7), ConfirmConfig(top=2), None)
     assert found.trials == ("trial-0001", "trial-0002")
-    assert found.fresh_seeds == tuple(range(20_000_000, 20_000_005))
+    assert found.fresh_seeds == tuple(range(20_000_000, 20_000_006))
     few = planned_confirmation(STUDY, search(0.6), ConfirmConfig(top=9, seeds=2), None)
     assert (few.trials, few.fresh_seeds) == (("trial-0000",), (20_000_000, 20_000_001))
     with pytest.raises(InputError, match="nothing to confirm"):
@@ -63,7 +68,14 @@ def test_what_was_begun_is_kept_and_may_grow() -> None:
         ({"seeds": 5}, {"seeds": 4}, "begun with 5"),
         ({"seeds": 9, "first_look": 3}, {"seeds": 9}, "fixed before its first look"),
         ({"seeds": 9}, {"seeds": 9, "first_look": 3}, "begun as --top 3 --seeds 9"),
-        ({"seeds": 9, "first_look": 3}, {"seeds": 12, "first_look": 3}, "--seeds 3..9"),
+        ({"seeds": 9, "first_look": 3}, {"seeds": 8, "first_look": 3}, "begun with 9"),
+        ({"seeds": 9}, {"seeds": 9, "extendable": True}, "begun without"),
+        ({"seeds": 9, "first_look": 3}, {"seeds": 9, "first_look": 3, "top": 4}, "--seeds 3..9"),
+        (
+            {"seeds": 9, "first_look": 3, "judged": "as_before"},
+            {"seeds": 12, "first_look": 3},
+            "--seeds 3..9",
+        ),
     ],
 )
 def test_what_was_seen_can_not_be_taken_away(
@@ -114,18 +126,85 @@ def test_baselines_come_first_then_trials_then_placebos() -> None:
         *runs("", "baseline", {5: 0.5, 6: None}),
         *runs("trial-0001", "confirm", {5: 0.6}, noisy=noisy),
     )
-    (run,) = third.missing("placebo")
-    assert run.key == "trial-0001-placebo-seed5"
-    placebo = apply_overrides(BASE, run.overrides)
-    assert (placebo.noise.policy, placebo.seed) == ("planned", 5)
-    assert [sigma for _, _, sigma in placebo.noise.plan] == [0.5, 0.25, 0.125]
-    assert {epoch for epoch, _, _ in placebo.noise.plan} != set(noisy)
-    assert min(epoch for epoch, _, _ in placebo.noise.plan) >= 3
+    placebos = third.missing("placebo")
+    keys = ["trial-0001-placebo-seed5", "trial-0001-placebo-2-seed5"]
+    assert [run.key for run in placebos] == keys
+    places = []
+    for run in placebos:
+        placebo = apply_overrides(BASE, run.overrides)
+        assert (placebo.noise.policy, placebo.seed) == ("planned", 5)
+        places.append([epoch for epoch, _, _ in placebo.noise.plan])
+        assert len(places[-1]) == len(noisy)
+        assert min(places[-1]) >= 3
+    assert places[0] != places[1]
+    assert list(noisy) not in places
     assert not third.finished
-    done = confirmation(
-        config, *third.state.trials.values(), *runs("trial-0001", "placebo", {5: 0.6})
-    )
+    first = [*third.state.trials.values(), *runs("trial-0001", "placebo", {5: 0.6})]
+    begun = confirmation(config, *first)
+    assert [run.key for run in begun.missing("placebo")] == keys[1:]
+    done = confirmation(config, *first, *runs("trial-0001", "placebo", {5: 0.7}, draw=2))
     assert done.finished
+
+
+def test_a_seeds_placebo_is_the_mean_of_its_draws() -> None:
+    config = ConfirmConfig(seeds=2, trials=("trial-0001",), first_seed=5)
+    known = [
+        *runs("", "baseline", {5: 0.5, 6: 0.5}),
+        *runs("trial-0001", "confirm", {5: 0.6, 6: 0.6}, noisy={5: 0.5}),
+        *runs("trial-0001", "placebo", {5: 0.5, 6: 0.5}),
+    ]
+    begun = confirmation(config, *known, *runs("trial-0001", "placebo", {5: 0.7}, draw=2))
+    sample = begun.samples("test_accuracy", "confirm", "placebo")["trial-0001"]
+    # On 6 the second has not ended.
+    assert (sample.seeds, sample.differences) == ((5,), (pytest.approx(0.0),))
+    assert begun.value("placebo", "trial-0001", 6, "test_accuracy") is None
+    lost = confirmation(config, *known, *runs("trial-0001", "placebo", {5: 0.7, 6: None}, draw=2))
+    sample = lost.samples("test_accuracy", "confirm", "placebo")["trial-0001"]
+    assert (sample.seeds, sample.left_out) == ((5, 6), (6,))
+
+
+def test_a_confirmation_goes_on_by_the_rule_that_it_was_begun_by(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    confirm_folder(folder).path.mkdir()
+    stored = {"top": 1, "seeds": 2, "trials": ["trial-0001"], "first_seed": 5, "clock": True}
+    config_file(folder).write_text(json.dumps(stored))
+    begun = stored_confirmation(folder)
+    assert begun is not None
+    assert (begun.placebo_draws, begun.placebo_rule, begun.clock) == (1, "as_recorded", True)
+    more = planned_confirmation(STUDY, search(0.6, 0.7), ConfirmConfig(top=1, seeds=3), begun)
+    assert (more.placebo_draws, more.placebo_rule, more.runs_a_seed) == (1, "as_recorded", 3)
+    known = [
+        *runs("", "baseline", {5: 0.5}),
+        *runs("trial-0001", "confirm", {5: 0.6}, noisy={8: 0.5, 9: 0.25, 11: 0.125}),
+    ]
+    found = confirmation(more, *known)
+    record = found.record("confirm", "trial-0001", 5)
+    assert record is not None
+    noise = NoiseConfig.model_validate(record.config["noise"])
+    plan = placebo_plan(record.history, noise, 12, 5)
+    assert found.plans("placebo", "trial-0001", 5) == (plan,)
+    assert [item.magnitude for item in plan or ()] == [0.5, 0.25, 0.125]
+    (clock,) = found.plans("clock", "trial-0001", 5)
+    assert [item.magnitude for item in clock] == [0.5, 0.25, 0.125]
+    new = planned_confirmation(STUDY, search(0.6, 0.7), ConfirmConfig(top=1, seeds=3), None)
+    assert (new.placebo_draws, new.placebo_rule, new.runs_a_seed) == (2, "matched", 4)
+    (clock,) = confirmation(
+        new.model_copy(update={"trials": ("trial-0001",), "first_seed": 5}), *known
+    ).plans("clock", "trial-0001", 5)
+    assert [item.epoch for item in clock] == [3, 4, 6]
+    assert all(now.magnitude < old for now, old in zip(clock, (0.5, 0.25, 0.125), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"placebo_draws": 0}, "placebo_draws = 0: a trial has at least 1"),
+        ({"placebo_draws": 2, "placebo_rule": "as_recorded"}, "has 1 only"),
+    ],
+)
+def test_draws_that_make_no_sense(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ConfirmConfig(**values)
 
 
 def test_a_clock_begins_at_the_warm_ups_end_and_is_the_trial_where_that_does() -> None:
@@ -141,14 +220,17 @@ def test_a_clock_begins_at_the_warm_ups_end_and_is_the_trial_where_that_does() -
     assert (run.key, run.role) == ("trial-0001-clock-seed5", "clock")
     clock = apply_overrides(BASE, run.overrides).noise
     assert clock.policy == "planned"
-    assert clock.plan == ((3, "gradient", 0.5), (4, "gradient", 0.25), (7, "gradient", 0.125))
+    assert [(epoch, kind) for epoch, kind, _ in clock.plan] == [
+        (3, "gradient"), (4, "gradient"), (7, "gradient"),
+    ]  # fmt: skip
     # It began at the warm-up's end on 6, and never on 7.
     assert found.own_clock("trial-0001") == (6, 7)
     assert found.record("clock", "trial-0001", 6) is found.record("confirm", "trial-0001", 6)
     assert found.record("clock", "trial-0001", 5) is None
     sample = found.samples("test_accuracy", "confirm", "clock")["trial-0001"]
     assert (sample.seeds, sample.differences) == ((6, 7), (0.0, 0.0))
-    assert found.spared() == 2
+    # The two clocks, and the second placebo of what never injected.
+    assert found.spared() == 3
     done = confirmation(
         config, *found.state.trials.values(), *runs("trial-0001", "clock", {5: 0.5})
     )
@@ -166,7 +248,7 @@ def test_a_confirmation_begun_without_clocks_stays_without(tmp_path: Path) -> No
     assert begun is not None
     assert not begun.clock
     more = planned_confirmation(STUDY, search(0.6, 0.7), ConfirmConfig(top=1, seeds=3), begun)
-    assert (more.clock, more.controls) == (False, ("placebo",))
+    assert (more.clock, more.controls, more.placebo_draws) == (False, ("placebo",), 1)
     config_file(folder).write_text(more.model_dump_json())
     assert stored_confirmation(folder) == more
     found = confirmation(
@@ -192,16 +274,97 @@ def test_what_never_injects_has_its_baseline_for_a_placebo_and_full_noise_has_no
     jobs = found.missing("placebo")
     assert [run.key for run in jobs] == ["trial-0000-placebo-seed5", "trial-0000-placebo-seed6"]
     assert apply_overrides(BASE, jobs[0].overrides).noise.policy == "off"
-    assert found.has_no_placebo("trial-0001")
-    assert not found.has_no_placebo("trial-0000")
+    assert why_no_placebo(found, "trial-0001").startswith("its noise fills the epochs after its")
+    assert why_no_placebo(found, "trial-0000") == ""
     for role in CONTROLS:
+        assert found.has_no(role, "trial-0001")
+        assert not found.has_no(role, "trial-0000")
         assert list(found.compared("test_accuracy", "confirm", role)) == ["trial-0000"]
     assert found.missing("clock") == []
-    # Two placebos that can't be, two clocks that can't be, and two that are the trial.
-    assert found.spared() == 6
+    # Four placebos that can't be, two that need not be drawn again, two clocks that can't be, and
+    # two that are the trial.
+    assert found.spared() == 10
+
+
+def test_noise_that_has_its_dose_nowhere_else_has_a_clock_but_no_placebo() -> None:
+    """In the last epoch of a cosine: at every other the learning rate is many times as high."""
+    config = ConfirmConfig(seeds=2, trials=("trial-0001",), first_seed=5)
+    found = confirmation(
+        config,
+        *runs("", "baseline", {5: 0.5, 6: 0.5}),
+        *runs("trial-0001", "confirm", {5: 0.5, 6: 0.5}, noisy={11: 0.5}),
+    )
+    assert found.missing("placebo") == []
+    assert [run.key for run in found.missing("clock")] == [
+        f"trial-0001-clock-seed{seed}" for seed in (5, 6)
+    ]
+    assert why_no_placebo(found, "trial-0001").startswith("nowhere else would its noise have")
+    assert found.compared("test_accuracy", "confirm", "placebo") == {}
+    assert list(found.compared("test_accuracy", "confirm", "clock")) == ["trial-0001"]
 
 
 # --- pairing and deciding --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decide_by", [*get_args(DecidingMetric)])
+def test_what_decides_is_chosen_and_has_the_only_verdict(decide_by: str) -> None:
+    seeds = range(5, 11)
+    records = runs("", "baseline", dict.fromkeys(seeds, 0.5))
+    for seed, run in zip(
+        seeds, runs("trial-0001", "confirm", dict.fromkeys(seeds, 0.5)), strict=True
+    ):
+        # Only this figure gains: accuracies by rising, losses by falling.
+        gain = (0.1 if decide_by.endswith("accuracy") else -0.1) + seed / 1000
+        records.append(replace(run, values={**run.values, decide_by: 0.5 + gain}))
+    config = ConfirmConfig(seeds=len(seeds), trials=("trial-0001",), first_seed=5)
+    found = replace(
+        confirmation(config, *records), study=STUDY.model_copy(update={"decide_by": decide_by})
+    )
+    assert found.verdicts()["trial-0001"].better
+    other = "test_loss" if decide_by != "test_loss" else "test_accuracy"
+    assert found.samples(other)["trial-0001"].complete == (0.0,) * 6
+    report = confirm_report(found)
+    assert (report.decide_by, report.deciding) == (decide_by, decide_by)
+    (trial,) = report.trials
+    assert trial.against_baseline.keys() >= {*TEST_FIGURES, *OBJECTIVES}
+    for metric, row in trial.against_baseline.items():
+        assert (row.verdict is None, row.sentence is None) == (metric != decide_by,) * 2
+        assert row.mean_difference is not None
+    assert METRICS[decide_by].words + " beside the baseline: better" in trial.sentences[0]
+    says_why = [note for note in report.notes if "before --decide-by" in note]
+    assert len(says_why) == (not decide_by.startswith("final"))
+
+
+def test_a_study_recorded_before_the_choice_decides_by_the_best_weights(tmp_path: Path) -> None:
+    write_study(tmp_path, "old", trials=(Planned(ADAPTIVE),), seeds=1)
+    folder = StudyFolder.of(tmp_path, "old")
+    values = json.loads(folder.config.read_text())
+    del values["decide_by"], values["margin"]
+    folder.config.write_text(json.dumps(values))
+    write_confirmation(folder, "trial-0000", (5, 6), (0.1, 0.2))
+    found = load_confirmation(tmp_path, "old")
+    assert (found.decide_by, found.study.margin) == ("test_accuracy", None)
+    # What is there of the final weights stays no verdict.
+    assert found.verdicts()["trial-0000"].n == 2
+    assert found.samples(found.decide_by)["trial-0000"].complete == pytest.approx((0.1, 0.2))
+    # It goes on with what it has: another choice is another study.
+    with pytest.raises(InputError, match="decide_by = 'final_test_loss', stored: 'test_accuracy'"):
+        resumed(tmp_path, "old", {"decide_by": "final_test_loss"})
+    with pytest.raises(InputError, match=r"margin = 0\.01, stored: None"):
+        resumed(tmp_path, "old", {"margin": 0.01})
+
+
+def test_baselines_recorded_without_final_figures_lend_what_they_have() -> None:
+    (old,) = runs("", "baseline", {5: 0.5})
+    (new,) = runs("", "baseline", {6: 0.5})
+    (none,) = runs("", "baseline", {7: 0.5})
+    two = {"test_accuracy": 0.5, "test_loss": 0.5}
+    records = [replace(old, values=two), new, replace(none, values={"best_val_loss": 0.5})]
+    state = LedgerState(None, {record.key: record for record in records})
+    assert baseline_tests(state) == {
+        old.baseline: two,
+        new.baseline: dict.fromkeys(TEST_FIGURES, 0.5),
+    }
 
 
 def test_runs_are_paired_by_seed_and_failures_left_out() -> None:
@@ -235,7 +398,7 @@ def test_a_sequential_design_adds_seeds_for_what_is_undecided_only() -> None:
     seeds = range(3, 9)
     assert {len(s) for s in confirmation(config).wanted_seeds().values()} == {6}
     clear = {seed: 0.8 + 0.0001 * seed for seed in seeds}
-    unclear = {seed: 0.5 + 0.1 * (-1) ** seed for seed in seeds}
+    unclear = {seed: 0.55 + 0.1 * (-1) ** seed for seed in seeds}
     found = confirmation(
         config,
         *runs("", "baseline", dict.fromkeys(seeds, 0.5)),
@@ -248,9 +411,9 @@ def test_a_sequential_design_adds_seeds_for_what_is_undecided_only() -> None:
         f"baseline-seed{n}" for n in (9, 10, 11)
     ]
     verdicts = found.verdicts()
-    assert verdicts["trial-0000"].verdict is Verdict.BETTER
+    assert verdicts["trial-0000"].better
     assert verdicts["trial-0000"].decided_at == 6
-    assert verdicts["trial-0001"].verdict is Verdict.TOO_FEW
+    assert verdicts["trial-0001"].short == "undecided, not all planned seeds are in"
 
 
 # --- the command -----------------------------------------------------------------------------
@@ -288,6 +451,9 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["small", "--seeds", "3..9"], "needs --sequential"),
         (["small", "--sequential", "--seeds", "4"], "e.g. 4..16"),
         (["small", "--tops", "2"], "did you mean --top"),
+        (["small", "--no-futility"], "--no-futility: only with --sequential"),
+        (["small", "--extendabel"], "did you mean --extendable"),
+        (["small", "--extendable", "--seeds", "1"], "at least 2"),
         (["small", "--max-concurrent", "0"], "greater than or equal to 1"),
     ],
 )
@@ -302,8 +468,28 @@ def test_mistakes_are_answered_before_anything_starts(
 def test_the_defaults_of_the_command(storage: Path) -> None:
     study, confirm = read_confirm(["small", "--storage", str(storage)])
     assert (study.name, study.max_concurrent) == ("small", 2)
-    assert (confirm.top, confirm.seeds, confirm.first_look) == (3, 5, None)
+    assert (confirm.top, confirm.seeds, confirm.first_look) == (3, 6, None)
+    assert (confirm.extendable, confirm.futility, confirm.judged) == (False, True, "by_answers")
     _, sequential = read_confirm(["small", "--storage", str(storage), "--sequential"])
+    assert (sequential.seeds, sequential.first_look) == (20, 6)
+    more = ["small", "--storage", str(storage), "--sequential", "--extendable", "--no-futility"]
+    _, changed = read_confirm(more)
+    assert (changed.extendable, changed.futility) == (True, False)
+
+
+def test_without_a_number_a_confirmation_goes_on_with_the_seeds_it_was_begun_with(
+    tmp_path: Path,
+) -> None:
+    write_study(tmp_path, "old", trials=(Planned(ADAPTIVE),), seeds=1)
+    folder, words = StudyFolder.of(tmp_path, "old"), ["old", "--storage", str(tmp_path)]
+    confirm_folder(folder).path.mkdir()
+    # By an earlier version, which had five.
+    begun = {"top": 3, "seeds": 5, "first_look": None, "trials": ["trial-0000"], "first_seed": 5}
+    config_file(folder).write_text(json.dumps(begun))
+    assert read_confirm(words)[1].seeds == 5
+    assert read_confirm([*words, "--seeds", "7"])[1].seeds == 7
+    config_file(folder).write_text(json.dumps({**begun, "seeds": 20, "first_look": 5}))
+    _, sequential = read_confirm([*words, "--sequential"])
     assert (sequential.seeds, sequential.first_look) == (20, 5)
 
 
@@ -330,6 +516,10 @@ def confirmed(storage: Path) -> Confirmation:
         out, _ = process.communicate(timeout=240)
     assert process.returncode == 0, out
     assert "noise-analysis confirm small" in out
+    found = load_confirmation(storage, "small")
+    for trial, judged in found.verdicts().items():
+        assert f"{trial} {judged.sentence}" in out
+        assert found.pairing_gain(trial).sentence() in out
     assert folder.ledger.read_bytes() == before
     return load_confirmation(storage, "small")
 
@@ -339,7 +529,13 @@ def alone(config: TrainConfig) -> tuple[list[EpochMetrics], dict[str, float]]:
     training = Training(config, device_data(config))
     history = list(train_epochs(training))
     found = training.evaluate_best("test")
-    return history, {"test_accuracy": found.accuracy, "test_loss": found.loss}
+    final = training.evaluate("test", per_class=False)
+    return history, {
+        "test_accuracy": found.accuracy,
+        "test_loss": found.loss,
+        "final_test_accuracy": final.accuracy,
+        "final_test_loss": final.loss,
+    }
 
 
 @pytest.mark.slow
@@ -356,7 +552,14 @@ def test_each_run_is_what_the_loop_alone_gives_and_so_are_its_test_figures(
     own = {t: confirmed.own_clock(t) for t in confirmed.config.trials}
     assert own == {"trial-0000": (), "trial-0001": seeds, "trial-0003": seeds}
     assert clocks == {run_key("clock", "trial-0000", seed) for seed in seeds}
-    assert len(confirmed.state.trials) == 3 * (1 + 3 + 3) + len(clocks)
+    placebos = {
+        f"{trial}-placebo{draw}-seed{seed}"
+        for seed in seeds
+        for trial, draws in (("trial-0000", 2), ("trial-0001", 1), ("trial-0003", 2))
+        for draw in ("", "-2")[:draws]
+    }
+    assert {record.key for record in confirmed.state.by_role("placebo")} == placebos
+    assert len(confirmed.state.trials) == 3 * (1 + 3) + len(placebos) + len(clocks)
     for role, trial in (
         ("baseline", ""),
         ("confirm", "trial-0000"),
@@ -374,20 +577,24 @@ def test_each_run_is_what_the_loop_alone_gives_and_so_are_its_test_figures(
 def test_a_placebo_has_its_trials_noise_at_other_epochs(confirmed: Confirmation) -> None:
     for seed in confirmed.config.fresh_seeds:
         trial = confirmed.record("confirm", "trial-0000", seed)
-        placebo = confirmed.record("placebo", "trial-0000", seed)
         baseline = confirmed.record("baseline", "", seed)
         assert trial is not None
-        assert placebo is not None
         assert baseline is not None
-        mine, its = bursts_of(trial.history), bursts_of(placebo.history)
-        assert mine
-        assert [run.injections for run in mine] == [run.injections for run in its]
-        assert [run.start for run in mine] != [run.start for run in its]
-        first = its[0].start
-        assert placebo.shared_epochs == first >= 3
-        assert [r.val_loss for r in placebo.history[:first]] == [
-            r.val_loss for r in baseline.history[:first]
-        ]
+        placebos = confirmed.records("placebo", "trial-0000", seed)
+        for placebo, plan in zip(
+            placebos, confirmed.plans("placebo", "trial-0000", seed), strict=True
+        ):
+            assert placebo is not None
+            mine, its = bursts_of(trial.history), bursts_of(placebo.history)
+            assert mine
+            assert own_plan(placebo.history) == plan
+            assert [len(run) for run in mine] == [len(run) for run in its]
+            assert [run.start for run in mine] != [run.start for run in its]
+            first = its[0].start
+            assert placebo.shared_epochs == first >= 3
+            assert [r.val_loss for r in placebo.history[:first]] == [
+                r.val_loss for r in baseline.history[:first]
+            ]
 
 
 @pytest.mark.slow
@@ -398,7 +605,7 @@ def test_a_clock_has_its_trials_noise_from_the_warm_ups_end_on(confirmed: Confir
         assert trial is not None
         assert clock is not None
         mine, its = bursts_of(trial.history), bursts_of(clock.history)
-        assert [burst.injections for burst in mine] == [burst.injections for burst in its]
+        assert [len(burst) for burst in mine] == [len(burst) for burst in its]
         assert its[0].start == clock.shared_epochs == 3
         assert {one.start - other.start for one, other in zip(mine, its, strict=True)} == {
             mine[0].start - 3
@@ -452,7 +659,7 @@ def test_mlflow_has_every_run_once_with_its_test_figures(
         run = by_trial[key]
         assert run.info.status == "FINISHED"
         assert run.data.tags["role"] == record_.role
-        for name in ("test_accuracy", "test_loss"):
+        for name in TEST_FIGURES:
             assert run.data.metrics[name] == record_.values[name]
 
 
@@ -475,15 +682,31 @@ def test_the_analysis_gives_the_verdict_with_its_reasons(
 
     assert analyse(["confirm", "small", "--storage", str(storage)]) == 0
     out = capsys.readouterr().out
-    assert "trial-0000, test accuracy beside the baseline:" in out
+    assert "trial-0000, final test accuracy beside the baseline: undecided: " in out
     values = json.loads((confirmed.folder.path / "confirm.json").read_text())
     assert values["finished"] is True
     (first,) = [trial for trial in values["trials"] if trial["trial"] == "trial-0000"]
-    expected = confirmed.samples("test_accuracy")["trial-0000"]
-    found = first["against_baseline"]["test_accuracy"]
+    expected = confirmed.samples("final_test_accuracy")["trial-0000"]
+    found = first["against_baseline"]["final_test_accuracy"]
     assert tuple(found["differences"].values()) == expected.differences
     assert found["n"] == 3
     assert found["wilcoxon_can_reject"] is False
+    assert (values["decide_by"], values["judged"]) == ("final_test_accuracy", "by_answers")
+    # Two of the 451 test images are more than 0.003.
+    assert values["margin"] == confirmed.config.margin == 2 / 451
+    words = {trial["trial"]: (trial["verdict"], trial["reason"]) for trial in values["trials"]}
+    assert words["trial-0001"] == ("equivalent", "the noise never began")
+    assert first["verdict"] in ("undecided", "worse")
+    assert (first["n"], first["interval"]) == (3, found["t_interval"])
+    assert first["mean_difference"] == found["mean_difference"]
+    assert (first["collapsed"], first["seeds_without_noise"]) == ([], [])
+    assert first["placebo"].keys() >= {"draws", "dose_ratio", "overlap", "sentence"}
+    (never,) = [trial for trial in values["trials"] if trial["trial"] == "trial-0001"]
+    assert never["seeds_without_noise"] == list(confirmed.config.fresh_seeds)
+    assert never["placebo"] is None
+    gains = [trial["pairing_gain"] for trial in values["trials"]]
+    assert values["pairing_gain"] in gains
+    assert all(gain["sentence"] in out for gain in gains)
     assert [trial["own_clock"] for trial in values["trials"] if trial is not first] == [
         list(confirmed.config.fresh_seeds)
     ] * 2

@@ -41,7 +41,7 @@ def _refused(capsys: pytest.CaptureFixture[str], storage: Path, *arguments: str)
         (["--trials", "0"], ["trials", "0", "greater than or equal to 1"]),
         (["--trials", "many"], ["trials", "many"]),
         (["--seed", "9223372036854775807"], ["seed", "too large"]),
-        (["--lr", "1e39"], ["lr", "too large"]),
+        (["--lr", "1e39"], ["lr", "less than or equal to 10000"]),
         (["--threads", "99999999"], ["threads", "less than or equal to 1024"]),
         (["--synthetic-train", "999999999999999"], ["synthetic_train", "1000000"]),
         (["--max-cooldown-epochs", "1e30"], ["cooldown"]),
@@ -61,6 +61,9 @@ def _refused(capsys: pytest.CaptureFixture[str], storage: Path, *arguments: str)
         (["--flag-plateau-delta", "-1e-4"], ["plateau_delta", "-1e-4", "greater than 0"]),
         (["--epochs", "2"], ["epochs = 2", "at least 4"]),
         (["--tracking-uri", "bogus://x"], ["tracking_uri = 'bogus://x'", "sqlite:///FILE"]),
+        (["--name", "register.jsonl"], ["= 'register.jsonl'", "give another name"]),
+        (["--split-seed", "3"], ["split_seed (--split-seed) = 3", "--split pooled"]),
+        (["--split", "pooled", "--split-seed", "-1"], ["split_seed", "-1", "or equal to 0"]),
         (["--batch-size", "2000"], ["batch_size = 2000", "at most 1009"]),
         (["--classifier", "BabyCN"], ["BabyCN", "did you mean 'BabyCNN'"]),
         (["--classifier", "no_such_package:f"], ["no_such_package"]),
@@ -170,6 +173,14 @@ def test_a_broken_configuration_file_is_answered(
     path = tmp_path / "study.json"
     path.write_text(json.dumps(values))
     assert said in _refused(capsys, tmp_path, "--config", str(path))
+
+
+def test_no_new_study_lies_where_an_object_store_has_its_register(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, work = (tmp_path / "store").as_uri(), tmp_path / "work"
+    words = ["--name", "register", "--storage", store, "--work-dir", str(work)]
+    assert "name = 'register': the register of file://" in _refused(capsys, tmp_path, *words)
 
 
 def test_broken_image_folders_are_answered(

@@ -34,7 +34,7 @@ def test_the_thorough_preset_spends_as_much_on_the_baseline_as_on_the_noise(
 ) -> None:
     config = study_config(["--preset", "thorough", *words])
     assert (config.trials, config.tune_baseline) == budgets
-    assert config.confirm == "5..20"
+    assert config.confirm == "6..20"
     assert config.most_race_seeds > 1
 
 

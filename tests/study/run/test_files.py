@@ -89,10 +89,17 @@ def test_a_runs_name_says_model_noise_and_seed(noise: dict[str, Any], label: str
 
 def test_the_same_settings_have_the_same_name_and_others_another() -> None:
     assert run_name(CONFIG) == run_name(TrainConfig())
+    # As it was before there were the settings that came later.
+    assert run_name(TrainConfig()) == "BabyCNN_baseline_seed0_efc2ba"
     moved = {"device": "cuda", "data/workers": 0, "data/mean": (0.1, 0.2, 0.3)}
     assert run_name(apply_overrides(CONFIG, moved)) == run_name(CONFIG)
     for change in ({"optimizer/lr": 0.5}, {"data/subset": 0.5}, {"noise/magnitude": 7}):
         assert run_name(apply_overrides(CONFIG, change)) != run_name(CONFIG)
+    drawn = {"data/split": "pooled"}
+    names = {run_name(apply_overrides(CONFIG, {**drawn, "data/split_seed": s})) for s in (0, 1)}
+    assert len(names) == 2
+    # As versions named it that had no pooled division: --resume finds their runs.
+    assert run_name(CONFIG) == "BabyCNN_baseline_seed0_efc2ba"
 
 
 def test_a_users_own_model_gives_a_file_name() -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from study.commands.test import main as evaluate
 from study.commands.train import main
+from study.records.register import Register
 from study.run.epoch_log import EpochLog
 from study.run.files import RunFiles
+from study.run.weights_file import read_weights
 from tests.support.single_runs import EAGER, OFF, SMALL, Artefacts, Run, artefacts, figures, train
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.device_data import DeviceData
@@ -25,6 +28,7 @@ def test_every_file_of_a_run(run: Run) -> None:
         "config.json",
         "epoch_metrics.jsonl",
         "final_metrics.json",
+        "final_weights.pth",
         "noise.jsonl",
         "optimizer.jsonl",
         "signals.jsonl",
@@ -58,6 +62,18 @@ def test_the_result_follows_from_the_epochs(plain: Artefacts) -> None:
     assert final["sharpness_draws"] >= 1
     assert 0 <= final["test_accuracy"] <= 1
     assert final["seconds"] > 0
+
+
+def test_the_final_weights_are_kept_and_evaluated_too(
+    plain: Artefacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, final = plain.files.final_weights, plain.final
+    assert read_weights(path).epoch == final["epochs"] - 1
+    capsys.readouterr()
+    assert evaluate(["--checkpoint", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["accuracy"] == final["final_test_accuracy"]
+    assert found["loss"] == final["final_test_loss"]
 
 
 def test_a_configuration_reproduces_a_trials_metrics_bit_for_bit(tmp_path: Path, run: Run) -> None:
@@ -144,3 +160,40 @@ def test_a_run_under_way_is_not_trained_twice(
     with RunFiles(tmp_path, "mine", "mine.pth").locked():
         assert main(words) == 2
     assert "is being trained by another process" in capsys.readouterr().err
+
+
+def test_each_reading_of_the_test_set_is_registered_where_the_runs_lie(tmp_path: Path) -> None:
+    first = train(tmp_path, *OFF, "--save-as", "a.pth")
+    train(tmp_path, *OFF, "--save-as", "a.pth", "--resume")  # It is finished: nothing is read.
+    weights = tmp_path / "a.pth"
+    for _ in range(2):
+        assert evaluate([*("-c", str(weights), "-g", "cpu")]) == 0
+    words = [*SMALL, *OFF, "--checkpoint-dir", str(tmp_path)]
+    assert main([*words, "--save-as", "b.pth", "--split", "pooled", "--split-seed", "3"]) == 0
+    found = Register(tmp_path).read()
+    assert found.damage == ()
+    assert [(e.what, e.by, e.name, e.seeds, e.images) for e in found.entries] == [
+        ("read", "noise-train", "a", (0,), 100),
+        ("read", "noise-test", "a.pth", (), 100),
+        ("read", "noise-test", "a.pth", (), 100),
+        ("read", "noise-train", "b", (0,), 100),
+    ]
+    one, *_, other = (e.test_set for e in found.entries)
+    assert [e.test_set for e in found.entries] == [one, one, one, other]
+    assert one != other
+    # What was read before its result was written is read again, and registered once.
+    first.files.final.unlink()
+    assert main([*words, "--save-as", "a.pth", "--resume"]) == 0
+    assert Register(tmp_path).read().entries == found.entries
+
+
+def test_a_register_that_can_not_be_written_costs_no_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "register.jsonl").mkdir()
+    done = train(tmp_path, *OFF, "--save-as", "a.pth")
+    assert "is not registered: the register" in " ".join(capsys.readouterr().out.split())
+    assert evaluate(["-c", str(tmp_path / "a.pth"), "-g", "cpu", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["accuracy"] == done.final["test_accuracy"]
+    assert "is not registered: the register" in " ".join(said.err.split())

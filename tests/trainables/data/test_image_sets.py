@@ -1,6 +1,8 @@
 """Data sets: divisions, normalisation, and what is refused before anything is read."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.data_sets import contents, digest, loaded, per_class, small, unpadded
+from tests.support.data_sets import (
+    contents,
+    digest,
+    folder_config,
+    loaded,
+    per_class,
+    small,
+    unpadded,
+    write_images,
+)
 from trainables.config import DataConfig
+from trainables.data.dataset import Dataset
 from trainables.data.image_sets import channel_statistics, check_data, load_dataset, resolve_data
 from trainables.errors import InputError
+from trainables.settings import parse_config
 
 
 def test_digits_are_divided_into_stratified_quarters() -> None:
@@ -57,7 +70,86 @@ def test_the_reference_split_halves_the_test_set_and_trains_on_all_training_imag
     assert per_class(data.val_labels) == per_class(data.test_labels) == [3] * 10
 
 
-@pytest.mark.parametrize("split", ["holdout", "reference"])
+PARTS = ("train", "val", "test")
+
+
+def by_class(data: Dataset) -> dict[str, list[int]]:
+    return {part: per_class(getattr(data, f"{part}_labels")) for part in PARTS}
+
+
+def labelled(data: Dataset) -> dict[bytes, int]:
+    """Every image of a data set, without borders → its label."""
+    images = [unpadded(data), data.val_images, data.test_images]
+    labels = [data.train_labels, data.val_labels, data.test_labels]
+    return {
+        image.tobytes(): int(label)
+        for some, theirs in zip(images, labels, strict=True)
+        for image, label in zip(some, theirs, strict=True)
+    }
+
+
+def test_a_pooled_division_has_the_sizes_and_the_images_of_the_given_one() -> None:
+    given, one, other = small(), small(split="pooled"), small(split="pooled", split_seed=1)
+    for drawn in (one, other):
+        assert by_class(drawn) == by_class(given)
+        # Disjoint, since each of the 260 images is unlike the others; and each keeps its label.
+        assert labelled(drawn) == labelled(given)
+        assert len(labelled(given)) == 260
+    seen = contents(given.test_images)
+    assert contents(one.test_images) != contents(other.test_images) != seen
+    assert contents(one.val_images) != contents(other.val_images)
+    # A fifth of all images is the test set: about as much of another draw lies in it by chance.
+    assert 0 < len(contents(one.test_images).keys() & seen.keys()) < len(seen)
+
+
+def test_the_division_follows_from_its_seed_and_from_no_other_setting() -> None:
+    drawn = {seed: digest(small(split="pooled", split_seed=seed)) for seed in (0, 1, 2**32 - 1)}
+    assert len({*drawn.values(), digest(small())}) == 4
+    loaded.cache_clear()
+    assert {seed: digest(small(split="pooled", split_seed=seed)) for seed in drawn} == drawn
+
+
+def test_the_mean_of_a_pooled_division_is_that_of_its_own_training_images() -> None:
+    data = small(split="pooled", split_seed=4)
+    training = np.concatenate([unpadded(data), data.val_images])
+    assert (data.mean, data.std) == channel_statistics(training)
+
+
+def test_a_folder_and_the_digits_are_pooled_too(tmp_path: Path) -> None:
+    folder = write_images(tmp_path, train=9, test=4)
+    given, drawn = (load_dataset(folder_config(folder, split=s)) for s in ("holdout", "pooled"))
+    assert (by_class(drawn), labelled(drawn)) == (by_class(given), labelled(given))
+    assert by_class(loaded(split="pooled", split_seed=3)) == by_class(loaded())
+
+
+def test_a_split_seed_without_a_pooled_division_is_refused() -> None:
+    with pytest.raises(InputError, match=r"--split-seed\) = 3.*'holdout'.*--split pooled"):
+        parse_config(DataConfig, {"split_seed": 3})
+    with pytest.raises(InputError, match="less than or equal to 4294967295"):
+        parse_config(DataConfig, {"split": "pooled", "split_seed": 2**32})
+    with pytest.raises(InputError, match="allowed: holdout, pooled, reference"):
+        parse_config(DataConfig, {"split": "given_"})
+
+
+def test_a_test_set_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
+    one, other = (write_images(tmp_path / name) for name in ("one", "other"))
+    # Other names, and so another order.
+    for path in sorted((other / "test" / "cat").iterdir()):
+        path.rename(path.with_name(f"{9 - int(path.stem)}.png"))
+    found = [load_dataset(folder_config(root)) for root in (one, other)]
+    assert found[0].test_images.tobytes() != found[1].test_images.tobytes()
+    assert found[0].test_digest == found[1].test_digest
+    assert len(found[0].test_digest) == 32
+    # Another training set, augmentation or normalisation: the same test images.
+    assert small(subset=0.5, mean=(0.1, 0.1, 0.1)).test_digest == small().test_digest
+    others = [small(split="reference"), small(split="pooled"), small(split="pooled", split_seed=1)]
+    assert len({data.test_digest for data in (small(), *others)}) == 4
+    swapped = small().test_labels.copy()
+    swapped[[0, 1]] = swapped[[1, 0]]
+    assert replace(small(), test_labels=swapped).test_digest != small().test_digest
+
+
+@pytest.mark.parametrize("split", ["holdout", "reference", "pooled"])
 def test_the_subset_is_drawn_after_validation_is_set_apart(split: str) -> None:
     whole, half, fifth = (small(split=split, subset=s) for s in (1.0, 0.5, 0.2))
     for data in (half, fifth):
@@ -82,7 +174,7 @@ def outcome(act: Callable[[DataConfig], Any], config: DataConfig) -> tuple[Any, 
         synthetic_classes=st.integers(2, 12),
         synthetic_train=st.integers(1, 150),
         synthetic_test=st.integers(1, 60),
-        split=st.sampled_from(["holdout", "reference"]),
+        split=st.sampled_from(["holdout", "reference", "pooled"]),
         subset=st.floats(0.01, 1),
         batch_size=st.integers(1, 60),
     )

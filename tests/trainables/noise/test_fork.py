@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.runs import EAGER, baseline_config, run, same_weights, small_config, training
 from trainables.checkpoint import decode, encode
+from trainables.config import TrainConfig
 from trainables.loop import train_epochs
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import fork_epoch
@@ -23,7 +24,20 @@ def test_the_baseline_is_the_same_training_without_noise() -> None:
     assert baseline_config(trial) == base
     assert baseline_digest(trial) == baseline_digest(base)
     assert baseline_digest(small_config(EAGER, seed=1)) != baseline_digest(base)
+    # As it was before there were the settings that came later.
+    assert baseline_digest(TrainConfig()) == "fc89d1dae4388bbb"
+    assert baseline_digest(small_config(clean_gap=True)) != baseline_digest(base)
     assert baseline_digest(small_config(epochs=6)) != baseline_digest(base)
+
+
+def test_the_division_of_the_data_is_part_of_the_baseline() -> None:
+    drawn = [small_config(data={"split": "pooled", "split_seed": seed}) for seed in (0, 1)]
+    assert len({baseline_digest(config) for config in (small_config(), *drawn)}) == 3
+
+
+def test_a_recorded_baseline_keeps_its_digest() -> None:
+    # As versions computed it that had no pooled division.
+    assert baseline_digest(TrainConfig()) == "fc89d1dae4388bbb"
 
 
 def test_where_the_data_lie_does_not_change_the_baseline() -> None:

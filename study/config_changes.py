@@ -1,0 +1,61 @@
+"""What may differ in a study that goes on, and what tuning changed in its configuration."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from study.config import MAY_CHANGE, RunsConfig, StudyConfig, Untuned
+from trainables.settings import merge
+
+AnyRuns = TypeVar("AnyRuns", bound=RunsConfig)
+
+
+def as_asked(config: AnyRuns) -> AnyRuns:
+    """The configuration as it was asked for: what tuning has changed in it is taken back."""
+    if not isinstance(config, StudyConfig) or config.untuned is None:
+        return config
+    return _with_base(config, config.untuned.lr, config.untuned.weight_decay, None)
+
+
+def asked_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for the content of a study's file, which is not yet validated."""
+    untuned = values.get("untuned")
+    if not isinstance(untuned, dict):
+        return dict(values)
+    return merge(values, {"untuned": None, "train": {"optimizer": untuned}})
+
+
+def as_tuned(config: StudyConfig, lr: float, weight_decay: float) -> StudyConfig:
+    """A configuration as it was asked for, with what tuning chose in its base run."""
+    optimizer = config.train.optimizer
+    before = Untuned(lr=optimizer.lr, weight_decay=optimizer.weight_decay)
+    return _with_base(config, lr, weight_decay, before)
+
+
+def _with_base(config: AnyRuns, lr: float, weight_decay: float, untuned: Untuned | None) -> AnyRuns:
+    changed = {"lr": lr, "weight_decay": weight_decay}
+    optimizer = config.train.optimizer.model_copy(update=changed)
+    train = config.train.model_copy(update={"optimizer": optimizer})
+    return config.model_copy(update={"train": train, "untuned": untuned})
+
+
+def differences(stored: RunsConfig, wanted: RunsConfig) -> list[str]:
+    """Settings in which ``wanted`` differs from ``stored`` though they may not, one line each.
+
+    Both count as they were asked for, so that the same command goes on with a tuned study.
+    """
+    lines: list[str] = []
+    before, now = (as_asked(config).model_dump(mode="json") for config in (stored, wanted))
+    _compare(before, now, "", lines)
+    return lines
+
+
+def _compare(stored: dict[str, Any], wanted: dict[str, Any], prefix: str, lines: list[str]) -> None:
+    for key, old in stored.items():
+        new = wanted[key]
+        path = f"{prefix}{key}"
+        if path in MAY_CHANGE or new == old:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+            _compare(old, new, f"{path}/", lines)
+        else:
+            lines.append(f"{path} = {new!r}, stored: {old!r}")

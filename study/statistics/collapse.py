@@ -1,0 +1,50 @@
+"""Collapses: trainings that diverged, or fell back to guessing; and what they say of a trial."""
+
+from collections.abc import Sequence
+
+from scipy import stats
+
+from trainables.metrics import EpochMetrics
+
+CHANCE_ALPHA = 0.001
+"""Probability with which a training that only guesses is ever taken to be above chance."""
+
+
+def above_chance(classes: int, images: int, epochs: int = 1) -> int:
+    """The fewest images right that guessing hardly reaches in any of ``epochs`` epochs.
+
+    Guessing gets Binomial(``images``, 1/``classes``) images right; the bound is reached with a
+    probability of at most ``CHANCE_ALPHA`` / ``epochs``. Beyond ``images``: none is.
+    """
+    return int(stats.binom.isf(CHANCE_ALPHA / epochs, images, 1 / classes)) + 1
+
+
+def has_collapsed(
+    history: Sequence[EpochMetrics], *, classes: int, images: int, diverged: bool = False
+) -> bool:
+    """Whether a training diverged, or was once above chance and is at chance in the end.
+
+    ``diverged``: the run failed as diverged. ``images``: of the validation set. A training that was
+    never above chance is stuck, which is no collapse.
+    """
+    if diverged or not all(row.finite for row in history):
+        return True
+    if not history:
+        return False
+    right = [round(row.val_accuracy * images) for row in history]
+    learnt = max(right) >= above_chance(classes, images, len(history))
+    return learnt and right[-1] < above_chance(classes, images)
+
+
+def collapse_test(alone: int, reference_alone: int) -> float:
+    """One-sided p-value that a configuration collapses more often than its reference.
+
+    McNemar's exact test: ``alone`` are the seeds on which only the configuration collapsed,
+    ``reference_alone`` those on which only the reference did; each of them is heads or tails.
+    """
+    return float(stats.binom.sf(alone - 1, alone + reference_alone, 0.5))
+
+
+def rate_bound(events: int, n: int, confidence: float = 0.95) -> float:
+    """Upper bound of a rate seen as ``events`` of ``n``, one-sided (Clopper and Pearson 1934)."""
+    return 1.0 if events >= n else float(stats.beta.ppf(confidence, events + 1, n - events))
