@@ -31,10 +31,7 @@ class File(NamedTuple):
 
 @dataclass(slots=True)
 class Delta:
-    """What one run gets from one chunk of the ledger.
-
-    ``models``: the runs' models, too. ``goes_on``: the first that it gets after the study went on.
-    """
+    """What one run gets from one chunk of the ledger; ``models``: the runs' models, too."""
 
     key: str
     config: Mapping[str, Any] | None = None
@@ -47,19 +44,21 @@ class Delta:
     logged: bool = False
     describe: bool = False
     models: bool = False
-    goes_on: bool = False
 
 
 @dataclass(slots=True)
 class KnownRun:
-    """What must be remembered of a run to send its next events."""
+    """What must be remembered of a run to send its next events.
+
+    ``told``: metric and step of what an earlier end of it said; a step of a metric is sent once.
+    """
 
     start: events.StartEvent
     signals: tuple[str, ...]
     epochs: set[int] = field(default_factory=set)
     end: events.EndEvent | None = None
     refused: bool = False
-    part: int = 0
+    told: set[tuple[str, int]] = field(default_factory=set)
 
 
 class Reader:
@@ -70,7 +69,6 @@ class Reader:
         self.study_end: events.StudyEndEvent | None = None
         self.study_files: dict[str, None] = {}
         self.runs: dict[str, KnownRun] = {}
-        self._part = 0
         self._deltas: dict[str, Delta] = {}
 
     def absorb(self, event: events.Event) -> None:
@@ -108,7 +106,6 @@ class Reader:
         if self.study is not None and event.uid != self.study.uid:
             raise ValueError("the ledger holds two studies")
         self.study = event
-        self._part += event.resumed
         delta = self._delta(STUDY_RUN)
         self.study_end = None
         delta.config, delta.status, delta.describe = event.config, "RUNNING", True
@@ -156,8 +153,6 @@ class Reader:
         known: KnownRun,
     ) -> None:
         delta = self._delta(known.start.key)
-        delta.goes_on = delta.goes_on or known.part < self._part
-        known.part = self._part
         if isinstance(event, events.EpochsEvent):
             self._epochs(event, known, delta)
         elif isinstance(event, events.NoteEvent):
@@ -168,7 +163,9 @@ class Reader:
             known.end = event
             delta.status, delta.time = _ENDED[event.state], event.time
             delta.tags.update(self._end_tags(event))
-            delta.metrics.extend(self._end_metrics(event, max(known.epochs, default=0)))
+            points = self._end_metrics(event, max(known.epochs, default=0))
+            delta.metrics.extend(p for p in points if (p.key, p.step) not in known.told)
+            known.told.update((point.key, point.step) for point in points)
             if known.start.role == "baseline":
                 self._delta(STUDY_RUN).describe = True
 

@@ -1,12 +1,15 @@
 """MLflow's runs of one study: each is made once, though the answer to its making may be lost."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Mapping
 
 from study.records.events import StartEvent, now_ms
 from study.records.planned_run import seeded_key
 from study.tracking.reader import INTERRUPTED, Reader
 from study.tracking.store import MlflowStore
 from study.tracking.types import STUDY_RUN, RunStatus
+
+log = logging.getLogger(__name__)
 
 
 class MlflowRuns:
@@ -79,6 +82,18 @@ class MlflowRuns:
             self.find_all(uid)
             self._answer_lost = False
 
+    def delete(self, key: str) -> None:
+        """Delete a run, as MLflow does it: it can be restored there. The next one is made anew."""
+        self.store.delete_run(self.ids.pop(key))
+        self._status.pop(key, None)
+        self.made.discard(key)
+
+    def remove_unknown(self, keys: Collection[str]) -> None:
+        """Delete runs of whose beginning the finished study's ledger knows nothing any more."""
+        for key in self.ids.keys() - {STUDY_RUN, *keys}:
+            log.warning("%s: MLflow has a run that the ledger has lost; it is deleted there", key)
+            self.delete(key)
+
     def _create(self, key: str, reader: Reader) -> str:
         study = reader.study
         assert study is not None
@@ -93,7 +108,7 @@ class MlflowRuns:
                 "role": start.role,
                 "trial_id": start.key,
                 "seed": str(start.seed),
-                "mlflow.parentRunId": self.ids[self._above(start)],
+                "mlflow.parentRunId": self.above(start),
             }
         try:
             return self.store.create_run(self.experiment, name, tags, started)
@@ -104,7 +119,7 @@ class MlflowRuns:
                 self._unsure.add(key)
             raise
 
-    def _above(self, start: StartEvent) -> str:
-        """The key of the run that another stands under: the runs of a race under their trial."""
+    def above(self, start: StartEvent) -> str:
+        """The id of the run that another stands under: the runs of a race under their trial."""
         trial = start.key.removesuffix(seeded_key("", start.seed))
-        return trial if start.role == "race" and trial in self.ids else STUDY_RUN
+        return self.ids[trial if start.role == "race" and trial in self.ids else STUDY_RUN]

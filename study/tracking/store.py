@@ -116,6 +116,11 @@ class MlflowStore:
             else:
                 client.set_terminated(run_id, status, ended)
 
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run; MLflow keeps it for a while among what was deleted."""
+        with self.connection.calling() as client:
+            client.delete_run(run_id)
+
     def share_view(self, experiment_id: str, columns: Sequence[str], order_by: str) -> None:
         """Keep a view of the runs table in the experiment; ``view_link`` opens it.
 
