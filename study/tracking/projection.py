@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.records.events import StudyEvent
 from study.records.file_lock import LockHeldError, take
+from study.records.folder_files import first_study_event
 from study.records.ledger import read_chunk
 from study.tracking.artifacts import Artifacts
 from study.tracking.description import describe
 from study.tracking.logged_models import log_compared_models
-from study.tracking.offset import CHUNK, Saved, first_study_event, last_bytes, load, recall
+from study.tracking.offset import CHUNK, Saved, last_bytes, load, recall
 from study.tracking.reader import Delta, Reader, redacted
-from study.tracking.runs import MlflowRuns
+from study.tracking.runs import MlflowRuns, place_of
 from study.tracking.store import MlflowStore
 from study.tracking.stored_points import ContradictionError, StoredPoints
 from study.tracking.types import NOTE_TAG, REPORT_FILE, STUDY_RUN, StoreRefusedError
@@ -70,13 +72,14 @@ class Projection:
         """
         self.ledger = Path(ledger)
         self.store = store
-        self.runs = MlflowRuns(store)
+        self.runs = MlflowRuns(store, place_of(self.ledger.parent))
         self.artifacts = Artifacts(self.runs, self.ledger.parent)
         self.offset = 0
         self._offset_file = Path(offset)
         self._verify = verify
         self._lock: FileLock | None = None
         self._opened = False
+        self._first: StudyEvent | None = None
         self._reader = Reader()
         self._stored = StoredPoints(store)
         self._pending: deque[Delta] = deque()
@@ -144,7 +147,7 @@ class Projection:
     def _open(self) -> bool:
         """Find out how much has been sent; False if the ledger does not say whose it is yet."""
         self._take_lock()
-        study = first_study_event(self.ledger)
+        study = self._first = first_study_event(self.ledger)
         if study is None:
             return False
         experiment = self.store.experiment(study.name)
@@ -163,13 +166,15 @@ class Projection:
             self.artifacts.left = list(saved.files)
         else:
             # Nothing was sent; or somebody deleted runs, or the store is an older one.
+            self.runs.close_earlier(study.uid)
             self._from_start()
         self._pending.clear()
         self._opened = True
         return True
 
     def _from_start(self) -> None:
-        self._reader, self.offset, self.artifacts.left = Reader(), 0, []
+        # Where the ledger has lost its beginning, runs come before the study that they stand under.
+        self._reader, self.offset, self.artifacts.left = Reader(self._first), 0, []
         self._pending.clear()
 
     def _make_anew(self, key: str, why: str) -> None:
@@ -242,6 +247,7 @@ class Projection:
         The order counts: a run is ended last.
         """
         reader, runs = self._reader, self.runs
+        runs.id_of(STUDY_RUN, reader)
         run_id = runs.id_of(delta.key, reader)
         if not delta.logged:
             self._log(run_id, delta)

@@ -64,8 +64,9 @@ class KnownRun:
 class Reader:
     """Events in, deltas out; remembers what later events refer to. No MLflow here."""
 
-    def __init__(self) -> None:
-        self.study: events.StudyEvent | None = None
+    def __init__(self, study: events.StudyEvent | None = None) -> None:
+        """``study``: its first event, if that is known to come later."""
+        self.study = study
         self.study_end: events.StudyEndEvent | None = None
         self.study_files: dict[str, None] = {}
         self.runs: dict[str, KnownRun] = {}

@@ -1,22 +1,33 @@
 """MLflow's runs of one study: each is made once, though the answer to its making may be lost."""
 
+import hashlib
 import logging
+import socket
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from study.records.events import StartEvent, now_ms
 from study.records.planned_run import seeded_key
 from study.tracking.reader import INTERRUPTED, Reader
 from study.tracking.store import MlflowStore
-from study.tracking.types import STUDY_RUN, RunStatus
+from study.tracking.types import PLACE_TAG, STUDY_RUN, RunStatus
 
 log = logging.getLogger(__name__)
+
+
+def place_of(folder: Path) -> str:
+    """A folder on this machine, in a word: somebody else's study may have the same name."""
+    where = f"{socket.gethostname()}:{folder.resolve()}"
+    return hashlib.sha256(where.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 class MlflowRuns:
     """The runs by trial key, the parent's under ``STUDY_RUN``; this process ``made`` some."""
 
-    def __init__(self, store: MlflowStore) -> None:
+    def __init__(self, store: MlflowStore, place: str = "") -> None:
+        """``place``: which folder the study is recorded in (``place_of``)."""
         self.store = store
+        self.place = place
         self.experiment = ""
         self.ids: dict[str, str] = {}
         self.made: set[str] = set()
@@ -34,6 +45,17 @@ class MlflowRuns:
         """Go on with what an earlier process knew, which may have made one more run."""
         self.experiment, self.ids, self._status = experiment, dict(ids), {}
         self._unsure = None
+
+    def close_earlier(self, uid: str) -> None:
+        """Mark runs of an earlier study in the same place as interrupted, if they still run.
+
+        Only one process can be there, and it is this one: the earlier records were removed.
+        """
+        for other in self.store.running_studies(self.experiment, self.place) - {uid}:
+            for run in self.store.find_runs(self.experiment, other).values():
+                if run.status == "RUNNING":
+                    self.store.log(run.run_id, tags=INTERRUPTED)
+                    self.store.set_status(run.run_id, "KILLED", now_ms())
 
     def find_all(self, uid: str) -> None:
         """Ask the store which runs of the study there are."""
@@ -100,7 +122,7 @@ class MlflowRuns:
         tags = {"study": study.name, "study_id": study.uid, "status": "running"}
         if key == STUDY_RUN:
             name, started = study.name, study.time
-            tags |= {"role": "study"}
+            tags |= {"role": "study", PLACE_TAG: self.place}
         else:
             start = reader.runs[key].start
             name, started = start.key, start.time

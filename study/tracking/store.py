@@ -14,7 +14,7 @@ from urllib.parse import quote
 from study.tracking.addresses import VIEW_KEY
 from study.tracking.batches import MAX_PARAMETER, calls, cut, cut_tags, dataset_input
 from study.tracking.connection import Connection
-from study.tracking.types import STUDY_RUN, FoundRun, MetricPoint, RunStatus
+from study.tracking.types import PLACE_TAG, STUDY_RUN, FoundRun, MetricPoint, RunStatus
 from trainables.uris import redact_uri
 
 
@@ -140,6 +140,13 @@ class MlflowStore:
         """
         return self._found(experiment_id, f"tags.study_id = '{uid}'")
 
+    def running_studies(self, experiment_id: str, place: str) -> set[str]:
+        """The identities of the studies recorded in a place whose run is RUNNING."""
+        which = f"tags.{PLACE_TAG} = '{place}' and attributes.status = 'RUNNING'"
+        with self.connection.calling() as client:
+            runs = _all_pages(client, experiment_id, which)
+            return {run.data.tags["study_id"] for run in runs}
+
     def find_run(self, experiment_id: str, uid: str, key: str) -> FoundRun | None:
         """One run of a study by its key, as ``find_runs``; None if there is none."""
         which = "tags.role = 'study'" if key == STUDY_RUN else f"tags.trial_id = '{key}'"
@@ -167,6 +174,14 @@ class MlflowStore:
                         client.delete_run(double.run_id)
                 found[key] = this
         return found
+
+    def has_runs(self, name: str) -> bool:
+        """Whether there is a study's own run in the experiment of this name."""
+        experiment = self.find_experiment(name)
+        if experiment is None:
+            return False
+        with self.connection.calling() as client:
+            return bool(client.search_runs([experiment], "tags.role = 'study'", max_results=1))
 
     def find_experiment(self, name: str) -> str | None:
         with self.connection.calling() as client:

@@ -220,16 +220,18 @@ def test_what_was_lost_and_recorded_again_is_there_once(place: Place, offset: st
     assert set(place.statuses().values()) == {"FINISHED"}
 
 
+OTHER = {**CONFIG.model_dump(mode="json"), "epochs": 31}
+
+
 @pytest.mark.parametrize(
     "again",
     [
         # Other values, other settings, fewer epochs.
         [start_event(1), *(EpochsEvent("trial-0001", (epoch(n, 5),)) for n in range(6))],
-        [dataclasses.replace(start_event(1), config={**CONFIG.model_dump(mode="json"), "epochs": 31}),
-         *run_events(1, 6)[1:]],
+        [dataclasses.replace(start_event(1), config=OTHER), *run_events(1, 6)[1:]],
         run_events(1, 4),
     ],
-)  # fmt: skip
+)
 def test_a_run_that_came_out_differently_after_a_loss_is_made_anew(
     place: Place, again: list[Event]
 ) -> None:
