@@ -45,7 +45,7 @@ _PREFIX = b'{"crc":"'
 _BODY = len(_PREFIX) + 10
 """Where the body begins: the prefix, eight hexadecimal digits, a quote and a comma."""
 _TAIL_BLOCK = 1 << 16
-_CHUNK = 1 << 22
+LONGEST_CHUNK = 1 << 22
 
 _NAMES: dict[type[Any], str] = {
     StudyEvent: "study",
@@ -264,7 +264,7 @@ class Chunk:
     damage: tuple[Damage, ...]
 
 
-def read_chunk(path: Path, offset: int = 0, *, max_bytes: int = _CHUNK) -> Chunk:
+def read_chunk(path: Path, offset: int = 0, *, max_bytes: int = LONGEST_CHUNK) -> Chunk:
     """Read about ``max_bytes`` of whole lines, at least one, from an earlier chunk's ``offset`` on.
 
     A missing ledger is empty; a line still being written is left for later.

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from study.records import events
+from study.records.ledger_view import TrialRecord
 from study.tracking.types import STUDY_RUN, MetricPoint, RunStatus
 from trainables.metrics import STATISTICS, EpochMetrics
 from trainables.uris import redact_uri
 
-_ENDED: dict[str, RunStatus] = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
-_STUDY_ENDED: dict[str, RunStatus] = {
+ENDED: dict[str, RunStatus] = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+STUDY_ENDED: dict[str, RunStatus] = {
     "complete": "FINISHED",
     "interrupted": "KILLED",
     "failed": "FAILED",
@@ -118,7 +119,7 @@ class Reader:
     def _study_ended(self, event: events.StudyEndEvent) -> None:
         self.study_end = event
         delta = self._delta(STUDY_RUN)
-        delta.status, delta.time, delta.describe = _STUDY_ENDED[event.state], event.time, True
+        delta.status, delta.time, delta.describe = STUDY_ENDED[event.state], event.time, True
         delta.tags.update({**event.tags, "status": event.state, "best": event.best or ""})
         for key, run in self.runs.items():
             if run.end is None:
@@ -140,7 +141,7 @@ class Reader:
         known = self.runs.get(event.key)
         delta = self._delta(event.key)
         if known is None:
-            known = self.runs[event.key] = KnownRun(event, _listened(event.config))
+            known = self.runs[event.key] = KnownRun(event, listened(event.config))
         elif known.end is not None:
             delta.tags["reason"] = ""
         known.end = None
@@ -162,9 +163,9 @@ class Reader:
             delta.files.append(File(known.start.key, event.path, event.folder))
         else:
             known.end = event
-            delta.status, delta.time = _ENDED[event.state], event.time
+            delta.status, delta.time = ENDED[event.state], event.time
             delta.tags.update(self._end_tags(event))
-            points = self._end_metrics(event, max(known.epochs, default=0))
+            points = end_points(event, self.objective, max(known.epochs, default=0), event.time)
             delta.metrics.extend(p for p in points if (p.key, p.step) not in known.told)
             known.told.update((point.key, point.step) for point in points)
             if known.start.role == "baseline":
@@ -192,16 +193,21 @@ class Reader:
         }
         return {key: str(value) for key, value in tags.items() if value not in {None, ""}}
 
-    def _end_metrics(self, event: events.EndEvent, step: int) -> list[MetricPoint]:
-        points = [MetricPoint(k, v, event.time, step) for k, v in event.values.items()]
-        difference = event.paired_difference.get(self.objective or "")
-        if difference is not None:
-            # As a tag it can be read; as a metric it can be sorted by.
-            points.append(MetricPoint("paired_difference", difference, event.time, step))
-        return points
+
+def end_points(
+    end: events.EndEvent | TrialRecord, objective: str | None, step: int, time: int
+) -> list[MetricPoint]:
+    """What a run's end adds to MLflow's metrics, at its last epoch."""
+    points = [MetricPoint(k, v, time, step) for k, v in end.values.items()]
+    difference = end.paired_difference.get(objective or "")
+    if difference is not None:
+        # As a tag it can be read; as a metric it can be sorted by.
+        points.append(MetricPoint("paired_difference", difference, time, step))
+    return points
 
 
-def _listened(config: Mapping[str, Any]) -> tuple[str, ...]:
+def listened(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The signals that a run listens to, which MLflow has as metrics."""
     noise = config.get("noise", {})
     return tuple(noise.get("signals", ())) if noise.get("policy") == "on_stagnation" else ()
 

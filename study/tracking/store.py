@@ -140,6 +140,11 @@ class MlflowStore:
         """
         return self._found(experiment_id, f"tags.study_id = '{uid}'")
 
+    def runs_of(self, experiment_id: str, uid: str) -> list[tuple[str, Any]]:
+        """MLflow's own runs of a study with their keys; a key may be there twice."""
+        with self.connection.calling() as client:
+            return list(_by_key(_all_pages(client, experiment_id, f"tags.study_id = '{uid}'")))
+
     def running_studies(self, experiment_id: str, place: str) -> set[str]:
         """The identities of the studies recorded in a place whose run is RUNNING."""
         which = f"tags.{PLACE_TAG} = '{place}' and attributes.status = 'RUNNING'"
@@ -155,11 +160,7 @@ class MlflowStore:
     def _found(self, experiment_id: str, condition: str) -> dict[str, FoundRun]:
         found: dict[str, FoundRun] = {}
         with self.connection.calling() as client:
-            for run in _all_pages(client, experiment_id, condition):
-                tags = run.data.tags
-                key = STUDY_RUN if tags.get("role") == "study" else tags.get("trial_id")
-                if key is None:
-                    continue
+            for key, run in _by_key(_all_pages(client, experiment_id, condition)):
                 this = FoundRun(
                     run_id=run.info.run_id,
                     status=run.info.status,
@@ -201,6 +202,14 @@ class MlflowStore:
         """MLflow's own ``Run``: ``info``, ``data.metrics``, ``data.params``, ``data.tags``."""
         with self.connection.calling() as client:
             return client.get_run(run_id)
+
+
+def _by_key(runs: Iterator[Any]) -> Iterator[tuple[str, Any]]:
+    for run in runs:
+        tags = run.data.tags
+        key = STUDY_RUN if tags.get("role") == "study" else tags.get("trial_id")
+        if key is not None:
+            yield key, run
 
 
 def _all_pages(client: Any, experiment_id: str, condition: str) -> Iterator[Any]:
