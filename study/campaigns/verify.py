@@ -50,9 +50,8 @@ class Verified:
         if not self.findings:
             return f"whole: {self.runs} runs, nothing missing, doubled or different"
         counts = Counter(finding.kind for finding in self.findings)
-        return f"{self.runs} runs; " + ", ".join(
-            f"{n} {kind}" for kind, n in sorted(counts.items())
-        )
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        return f"not whole: {self.runs} runs; {told}"
 
 
 def verify_study(storage: Where, name: str, tracking_uri: str | None = None) -> Verified:
@@ -222,9 +221,7 @@ class _Folder:
         offset, objective, runs = found
         behind = max(0, self.folder.ledger.stat().st_size - offset)
         if behind and not held:
-            self._remark(
-                f"{behind} bytes of the ledger are not sent to MLflow yet (sync sends them)"
-            )
+            self._remark(f"{behind} bytes of the ledger are not sent to MLflow yet: sync does it")
         sent = read_ledger(self.folder.ledger, offset)
         self._add(Mirror(runs, sent, state, objective, held).findings())
         self._add(self._run_id_findings(runs))

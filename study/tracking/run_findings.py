@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from study.records.findings import Finding, Kind
-from study.records.ledger_view import LedgerState, TrialRecord
+from study.records.ledger_view import LedgerState, TrialRecord, recorded
 from study.tracking.reader import ENDED, STUDY_ENDED, end_points, listened, metric_points
 from study.tracking.store import MlflowStore
 from study.tracking.stored_points import same_value
@@ -91,6 +91,10 @@ class Mirror:
         most = self._points(record)
         sent = self.sent.trials.get(record.key)
         least = self._points(sent) if sent is not None else {}
+        known = {row.epoch for row in record.history}
+        whole = record.state != "complete" or recorded(record)
+        budget = int(record.config["epochs"])
+        lost = set(range(budget)) - known if not whole else set(record.lost_epochs)
         wrong: dict[tuple[Kind, str], list[int]] = {}
         for name, points in run.points.items():
             if not any(name == metric for metric, _ in most):
@@ -100,16 +104,21 @@ class Mirror:
                 wanted = most.get((name, point.step))
                 if times[point.step] > 1:
                     wrong.setdefault(("doubled", name), []).append(point.step)
+                elif wanted is None and point.step in lost:
+                    continue  # It is the ledger that lacks it.
                 elif wanted is None or not same_value(point.value, wanted):
                     wrong.setdefault(("different", name), []).append(point.step)
         have = {(name, point.step) for name, points in run.points.items() for point in points}
         for name, step in least.keys() - have:
             if name in told:
                 wrong.setdefault(("missing", name), []).append(step)
+        same: dict[tuple[Kind, tuple[int, ...]], list[str]] = {}
         for (kind, name), steps in sorted(wrong.items()):
-            numbers = sorted(set(steps))
+            same.setdefault((kind, tuple(sorted(set(steps)))), []).append(name)
+        for (kind, numbers), names in same.items():
+            more = f" and {len(names) - 1} more metrics" if len(names) > 1 else ""
             shown = ", ".join(map(str, numbers[:_PLACES])) + (", …" if numbers[_PLACES:] else "")
-            text = f"{record.key}: {name} in MLflow at {len(numbers)} steps ({shown})"
+            text = f"{record.key}: {names[0]}{more} in MLflow, step {shown}"
             yield Finding(kind, text)
 
     def _points(self, record: TrialRecord) -> dict[tuple[str, int], float]:

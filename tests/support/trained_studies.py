@@ -1,5 +1,6 @@
 """Small real studies for the analysis: trained by the loop, recorded in a ledger."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -267,3 +268,11 @@ def write_whole_study(storage: Path, name: str, **settings: Any) -> StudyConfig:
     assert winner is not None
     write_json(folder.best_config, winner.model_dump(mode="json"))
     return config
+
+
+def copied_study(storage: Path, to: Path) -> Path:
+    """A copy of a storage folder, as if what is in it had been written there."""
+    shutil.copytree(storage, to)
+    for path in to.rglob("mlflow.offset"):
+        path.write_text(path.read_text().replace(str(storage), str(to)))
+    return to
