@@ -81,10 +81,6 @@ COMMANDS: tuple[tuple[Callable[[Any], int], list[str]], ...] = (
 )
 
 
-class TrainedError(Exception):
-    """The command came so far that it would train."""
-
-
 @pytest.fixture(autouse=True)
 def _no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a damaged study may go on with is rehearsed elsewhere, by studies that really do."""
@@ -100,6 +96,7 @@ def _no_training(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_command_falls_over_a_damaged_file(
     file: str,
     damage: str,
+    *,
     recorded: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
