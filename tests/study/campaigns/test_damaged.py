@@ -22,6 +22,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> 
     storage = tmp_path_factory.mktemp("whole")
     shutil.copy(empty_database, storage / "mlflow.db")
     write_whole_study(storage, "whole")
+    shutil.copytree(storage / "whole", storage / "other")
     return storage
 
 
@@ -74,7 +75,7 @@ COMMANDS: tuple[tuple[Callable[[Any], int], list[str]], ...] = (
     (study, ["resume", *NAMED]),
     (analysis, ["report", *NAMED, "--no-pictures"]),
     (analysis, ["export", *NAMED, "--out", "exported"]),
-    (analysis, ["compare", "whole", "whole", "--storage", "."]),
+    (analysis, ["compare", "whole", "other", "--storage", "."]),
     (analysis, ["confirm", *NAMED, "--out", "confirmed"]),
     (analysis, ["preview", *NAMED, "--no-picture"]),
     (analysis, ["shares", *NAMED, "--n", "5"]),
@@ -91,8 +92,23 @@ def _no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.tune.connect.ray_session", train)
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("file", FILES)
+_QUICK = {
+    *((file, "half") for file in ("study.json", "space.json", "ledger.jsonl")),
+    *((file, "a folder") for file in ("summary.json", "ledger.jsonl")),
+    ("space.json", "{}"),
+    ("confirm/ledger.jsonl", "missing"),
+}
+"""All of the matrix takes minutes; these have fallen before."""
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        pytest.param(file, damage, marks=() if (file, damage) in _QUICK else pytest.mark.slow)
+        for file in FILES
+        for damage in DAMAGES
+    ],
+)
 def test_no_command_falls_over_a_damaged_file(
     file: str,
     damage: str,
