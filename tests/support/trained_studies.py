@@ -250,8 +250,10 @@ def write_whole_study(storage: Path, name: str, **settings: Any) -> StudyConfig:
         records={record.key: record for record in state.by_role("trial")},
     )
     for key in ("trial-0000", "baseline-seed0"):
-        rows = [row.to_dict() for row in state.trials[key].history]
-        save_state(folder.checkpoints / key / "final.ckpt", {"history": rows, "start_epoch": 0})
+        run = training(TrainConfig.model_validate(state.trials[key].config))
+        assert tuple(train_epochs(run)) == state.trials[key].history
+        path = folder.path / "checkpoints" / key / "final.ckpt"
+        save_state(path, {**run.state_dict(), "start_epoch": 0})
     write_confirmation(folder, "trial-0000", [2, 3])
     confirmation = confirm_folder(folder)
     with Ledger(confirmation.ledger) as ledger:

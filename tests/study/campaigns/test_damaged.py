@@ -23,6 +23,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> 
     shutil.copy(empty_database, storage / "mlflow.db")
     write_whole_study(storage, "whole")
     shutil.copytree(storage / "whole", storage / "other")
+    other = storage / "other" / "study.json"
+    other.write_text(other.read_text().replace('"name": "whole"', '"name": "other"'))
     return storage
 
 
