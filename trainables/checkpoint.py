@@ -31,14 +31,20 @@ def encode(state: dict[str, Any]) -> bytes:
     return _MAGIC + hashlib.sha256(payload).digest() + payload
 
 
-def decode(content: bytes, *, where: str = "checkpoint") -> dict[str, Any]:
-    """The inverse of ``encode``, on the CPU; a ``CheckpointError`` if damaged or something else."""
+def payload_of(content: bytes, *, where: str = "checkpoint") -> bytes:
+    """What ``torch.save`` wrote, its checksum checked; a ``CheckpointError`` if damaged."""
     header = len(_MAGIC) + _DIGEST_BYTES
     if not content.startswith(_MAGIC) or len(content) < header:
         raise CheckpointError(f"{where}: not a checkpoint of this project, or cut short")
     payload = content[header:]
     if hashlib.sha256(payload).digest() != content[len(_MAGIC) : header]:
         raise CheckpointError(f"{where}: damaged (its checksum does not fit)")
+    return payload
+
+
+def decode(content: bytes, *, where: str = "checkpoint") -> dict[str, Any]:
+    """The inverse of ``encode``, on the CPU; a ``CheckpointError`` if damaged or something else."""
+    payload = payload_of(content, where=where)
     state: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
     return state
 

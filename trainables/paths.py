@@ -29,7 +29,7 @@ def given_path(text: str | os.PathLike[str], field: str) -> Path:
         raise refused("holds a NUL, which no path can")
     try:
         path = Path(given).expanduser()
-        size = max(map(len, map(os.fsencode, path.parts)))
+        size = max(map(len, map(os.fsencode, path.parts)), default=0)
     except RuntimeError:
         raise refused("there is no such user's home folder") from None
     except UnicodeEncodeError:

@@ -9,7 +9,7 @@ from search_spaces.calibration import CalibratedSpace, calibrate
 from search_spaces.registry import SpaceSpec, get_space
 from search_spaces.shares import ForkShares, shares
 from study.formats import DASH
-from trainables.documents import read_mapping
+from study.search.space import read_space
 from trainables.errors import InputError
 
 
@@ -58,7 +58,7 @@ def _calibrated(view: StudyView, baseline: BaselineHistory, spec: SpaceSpec) -> 
     """The space as the study fixed it, or calibrated now where it did not."""
     own = baseline.config.seed == view.config.seeds[0] and view.config.calibrate
     if own and view.config.space == spec.name and view.folder.space.exists():
-        return CalibratedSpace.from_json(read_mapping(view.folder.space))
+        return read_space(view.folder)
     return calibrate(spec, view.config.train, baseline.rows)
 
 

@@ -21,7 +21,7 @@ from search_spaces.conditions import build_point, from_overrides
 from search_spaces.registry import get_space
 from study.records.values import by_objective
 from study.search.optuna_parts import contains
-from trainables.documents import read_mapping
+from study.search.space import read_space
 
 ENOUGH_PER_SETTING = 5
 """Trials for each searched setting below which importances are little more than noise."""
@@ -60,7 +60,7 @@ def searched(view: StudyView) -> CalibratedSpace:
     if view.config.configs is not None:
         return CalibratedSpace({})
     if view.folder.space.exists():
-        return CalibratedSpace.from_json(read_mapping(view.folder.space))
+        return read_space(view.folder)
     spec = get_space(view.config.space)
     return as_written(spec, spec.distributions(view.config.train))
 

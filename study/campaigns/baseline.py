@@ -10,6 +10,7 @@ from study.records.events import StartEvent
 from study.records.ledger_view import LedgerState, complete_baseline
 from study.records.planned_run import PlannedRun, baseline_run
 from trainables.config import TrainConfig, apply_overrides
+from trainables.errors import InputError
 from trainables.metrics import TEST_FIGURES, EpochMetrics
 from trainables.noise.fork import baseline_digest
 
@@ -48,7 +49,11 @@ class DescribeRun:
     def __call__(self, tune_config: Mapping[str, Any]) -> StartEvent:
         overrides = json.loads(tune_config["overrides_json"])
         base = TrainConfig.model_validate_json(self._base)
-        config = apply_overrides(base, {"noise/policy": self._policy, **overrides})
+        try:
+            config = apply_overrides(base, {"noise/policy": self._policy, **overrides})
+        except InputError:
+            # Its worker fails with what is wrong. It is a run all the same, with a record.
+            config = base
         return StartEvent(
             key=tune_config["key"],
             role=tune_config["role"],

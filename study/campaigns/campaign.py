@@ -170,6 +170,7 @@ class Campaign(ABC, Generic[Config, Result]):
             except KeyboardInterrupt:
                 ended = "interrupted"
             finally:
+                session.check_kept()
                 result = self.write_end(ended, projector)
         if ended == "interrupted":
             raise InterruptedStudyError(
@@ -219,6 +220,8 @@ class Campaign(ABC, Generic[Config, Result]):
                 time_budget=phase.time_budget,
             )
         finally:
+            if ledger.removed is not None:
+                raise ledger.removed
             phase.at_end()
 
     def _spec(

@@ -27,10 +27,10 @@ from study.campaigns.confirm_plan import (
     with_margin,
 )
 from study.campaigns.confirm_register import register_end, register_of, register_plan
-from study.campaigns.confirmation import Confirmation, by_verdict, first_noise
+from study.campaigns.confirmation import Confirmation, by_verdict, check_confirmed, first_noise
 from study.campaigns.contrast import why_no_placebo
 from study.campaigns.live import Counted
-from study.campaigns.session import Session
+from study.campaigns.session import Session, check_records
 from study.checks import check_study
 from study.config import StudyConfig
 from study.errors import StudyFailedError
@@ -72,8 +72,10 @@ def run_confirm(
     if not fetched:
         folder.fetch()
     study = folder.with_tuned_base(study)
+    check_records(folder, study)
     search = read_ledger(folder.ledger)
     confirm = planned_confirmation(study, search, confirm, stored_confirmation(folder))
+    check_confirmed(folder, study, search, confirm)
     if confirm.fresh_seeds[-1] >= 2**63:
         raise InputError(f"seed = {confirm.fresh_seeds[-1]}: the fresh seeds end below 2**63")
     _check_register(folder)
@@ -81,6 +83,7 @@ def run_confirm(
     home = confirm_folder(folder)
     # In MLflow it stands beside the search, not among its trials.
     settings = study.model_copy(update={"name": f"{study.name}-confirm"})
+    check_records(home, settings)
     with held(settings, home):
         # Another process may have begun, or extended, the confirmation while the images were read.
         before = stored_confirmation(folder)

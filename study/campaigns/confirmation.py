@@ -17,6 +17,7 @@ from study.campaigns.confirm_plan import (
     CONTROLS,
     ROLES,
     TEST_IMAGES,
+    ConfirmConfig,
     best_trials,
     confirm_folder,
     run_name,
@@ -237,13 +238,22 @@ def confirmation_of(
     config = stored_confirmation(folder)
     if config is None:
         return None
-    lost = [trial for trial in config.trials if trial not in search.trials]
+    check_confirmed(folder, study, search, config)
+    return Confirmation(folder, study, search, config, read_ledger(confirm_folder(folder).ledger))
+
+
+def check_confirmed(
+    folder: StudyFolder, study: StudyConfig, search: LedgerState, config: ConfirmConfig
+) -> None:
+    """Refuse a confirmation of trials that the search's ledger has lost, or their end."""
+    complete = {trial.trial_id for trial in best_trials(study, search)}
+    lost = [trial for trial in config.trials if trial not in complete]
     if lost:
         raise InputError(
-            f"{lost[0]}: was confirmed, but is not in {folder.ledger}; remove "
-            f"{confirm_folder(folder).path} to begin anew"
+            f"{lost[0]}: was confirmed, but is not complete in {folder.ledger}, which has lost "
+            f"lines. Restore it from a copy; or remove {confirm_folder(folder).path} to confirm "
+            "anew"
         )
-    return Confirmation(folder, study, search, config, read_ledger(confirm_folder(folder).ledger))
 
 
 def first_noise(configs: Sequence[TrainConfig]) -> int | None:

@@ -25,7 +25,7 @@ from study.campaigns.experiment_grid import (
 from study.campaigns.experiment_result import ExperimentResult, report
 from study.campaigns.experiment_tables import to_csv, to_markdown
 from study.campaigns.live import Counted
-from study.campaigns.session import Session
+from study.campaigns.session import Session, check_records
 from study.config_changes import differences
 from study.records.events import ArtifactEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, public_values, storage_of
@@ -64,6 +64,7 @@ def run_experiment(
     config = check_experiment(config)
     folder = StudyFolder.fetched(storage_of(config), config.name)
     check_same_experiment(folder, config)
+    check_records(folder, config)
     points = [{"data/subset": subset} for subset in config.subsets]
     images = read_images(
         [
@@ -81,6 +82,7 @@ def run_experiment(
     with held(config, folder):
         # Another process may have used the name while the images were read.
         check_same_experiment(folder, asked_for)
+        check_records(folder, config)
         return _GridCampaign(
             config=config,
             session=Session(folder, config, console),
@@ -94,6 +96,7 @@ def run_experiment(
 
 def check_same_experiment(folder: StudyFolder, wanted: ExperimentConfig) -> None:
     """Refuse a name that is taken by something else. A grid may grow: its runs stay valid."""
+    folder.check_files()
     if folder.config.exists():
         raise InputError(
             f"name = {wanted.name!r}: taken by a study in {folder.path}; give another --name"

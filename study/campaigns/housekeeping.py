@@ -89,7 +89,8 @@ def clean_study(storage: Where, name: str) -> str:
         over = state.study is not None and state.study.state == "complete"
         over = over and (config is None or is_over(config, state))
         keep = _needed(folder, state, over=over)
-        removed = [path for path in folder.checkpoints.glob("*/*") if path not in keep]
+        found = [path for path in folder.checkpoints.glob("*/*") if not path.is_dir()]
+        removed = [path for path in found if path not in keep]
         size = sum(path.stat().st_size for path in removed)
         for path in removed:
             path.unlink()

@@ -22,7 +22,7 @@ from study.campaigns.search_parts import (
     searcher_that_fits,
     trial_scheduler,
 )
-from study.campaigns.session import Session
+from study.campaigns.session import Session, check_records
 from study.campaigns.tuning import tuning_phases
 from study.checks import check_study
 from study.config import StudyConfig
@@ -61,6 +61,7 @@ def run_study(
     if not fetched:
         folder.fetch()
     folder.check_same_study(config)
+    check_records(folder, config)
     check_stored_space(folder)
     [dataset] = read_images([("reading images", config.train.data)], console)
     train = config.train
@@ -71,6 +72,7 @@ def run_study(
     with held(config, folder, again):
         # Another process may have run a study of this name while the images were read.
         folder.check_same_study(asked_for)
+        check_records(folder, config)
         question = asked(config)
         config = folder.with_tuned_base(config)
         return _SearchCampaign(

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from study.config import RunsConfig
+from study.errors import RecordsRemovedError
 from study.records.events import Event, NoteEvent, StudyEvent, new_uid
 from study.records.folder import StudyFolder, public_values, storage_of
+from study.records.folder_files import has_records
 from study.records.ledger import Ledger
 from study.records.ledger_view import LedgerState, read_ledger
 from study.records.remote import DATABASE
 from study.records.remote_copy import RemoteCopy
 from study.records.summary import study_notes
+from study.tracking.offset import sent_uid
 from study.tune.address import address_of
+from trainables.errors import InputError
 
 if TYPE_CHECKING:
     from study.tracking.projector import LedgerProjector
@@ -31,8 +35,15 @@ class Session:
         self.folder = folder
         self.config = config
         self.console = console
+        self._begun = False
+
+    def check_kept(self) -> None:
+        """``RecordsRemovedError`` if the ledger has been removed since the session began."""
+        if self._begun and not self.folder.ledger.exists():
+            raise RecordsRemovedError(self.folder.ledger)
 
     def append(self, *events: Event) -> None:
+        self.check_kept()
         with Ledger(self.folder.ledger) as ledger:
             for event in events:
                 ledger.append(event)
@@ -63,16 +74,19 @@ class Session:
 
     def begin(self, *, objectives: tuple[str, ...], asked: str) -> None:
         known = self.state().study
+        # Where the ledger has lost it, the runs in MLflow are known by it all the same.
+        uid = known.uid if known else sent_uid(self.folder.mlflow_offset) or new_uid()
         self.append(
             StudyEvent(
                 name=self.config.name,
-                uid=known.uid if known else new_uid(),
+                uid=uid,
                 config=public_values(self.config),
                 objectives=objectives,
                 asked=asked,
                 resumed=known is not None,
             )
         )
+        self._begun = True
 
     @contextmanager
     def mirrored(self) -> Iterator["LedgerProjector"]:
@@ -96,8 +110,47 @@ class Session:
             projector.start()
             try:
                 yield projector
+            except RecordsRemovedError:
+                projector.close_runs()
+                raise
             finally:
                 projector.stop()
+
+
+def check_records(folder: StudyFolder, config: RunsConfig) -> None:
+    """Refuse to begin where a study's ledger is gone beside what follows from it."""
+    if has_records(folder.ledger):
+        return
+    left = folder.left_of_ledger()
+    stored = folder.config.exists() or folder.experiment.exists()
+    if not left and stored and _has_runs(config):
+        left = [f"runs of {config.name} in MLflow"]
+    if not left:
+        return
+    how = "holds no readable record" if folder.ledger.exists() else "is gone"
+    copy = "a copy" if folder.remote is None else f"a copy (see also {folder.remote})"
+    raise InputError(
+        f"{folder.ledger}: {how}, but there is {', '.join(left)}: what is finished would be "
+        f"trained again. Restore it from {copy}; or remove {folder.path} to begin anew; or give "
+        "another --name"
+    )
+
+
+def _has_runs(config: RunsConfig) -> bool:
+    """Whether MLflow has runs of a study of this name; False where it does not answer."""
+    from study.tracking.addresses import resolve_uri, sqlite_file
+    from study.tracking.store import MlflowStore
+    from study.tracking.types import StoreRefusedError, StoreUnavailableError
+
+    uri = resolve_uri(config.tracking_uri, storage_of(config).folder)
+    file = sqlite_file(uri)
+    if file is not None and not file.exists():
+        return False
+    try:
+        return MlflowStore(uri).has_runs(config.name)
+    except (StoreUnavailableError, StoreRefusedError) as error:
+        log.warning("MLflow can't be asked for runs of %s: %s", config.name, error)
+        return False
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from study.campaigns.campaign import FLUSH_SECONDS
 from study.campaigns.resume import resumed
-from study.campaigns.session import copied
+from study.campaigns.session import check_records, copied
 from study.records.folder import StudyFolder
 from study.records.json_files import write_json
 from study.records.ledger_view import read_ledger
@@ -46,6 +46,7 @@ def sync_study(
     where = Storage.of(storage)
     config = resumed(where, name, {"tracking_uri": tracking_uri} if tracking_uri else {})
     folder, root = StudyFolder.of(where, name), where.folder
+    check_records(folder, config)
     uri = resolve_uri(config.tracking_uri, root)
     with folder.locked(), copied(folder, config, log.warning):
         store = MlflowStore(uri, artifact_root(uri, root))

@@ -1,4 +1,4 @@
-"""``noise-study sync``, ``ui``, ``list`` and ``clean``."""
+"""``noise-study sync``, ``verify``, ``ui``, ``list`` and ``clean``."""
 
 import shlex
 import sys
@@ -42,6 +42,28 @@ def sync(options: SyncOptions) -> int:
         return 1
     print(f"{options.name}: {report.events} records sent, MLflow has everything")
     return 0
+
+
+@dataclass(frozen=True)
+class VerifyOptions(SyncOptions):
+    """Which study, and which MLflow it is held against."""
+
+
+@subcommand(f"{NOISE_STUDY} verify", VerifyOptions)
+def verify(options: VerifyOptions) -> int:
+    """Hold a study's ledger, checkpoints, Optuna's journal, results and MLflow against each other,
+    and its confirmation's: say what is missing, doubled, different or damaged (exit code 1).
+    Nothing is changed.
+    """
+    from study.campaigns.verify import verify_study
+
+    found = verify_study(options.where, options.name, options.tracking_uri or None)
+    for finding in found.findings:
+        print(finding)
+    for remark in found.remarks:
+        print(f"note: {remark}")
+    print(f"{options.name}: {found.sentence()}")
+    return 1 if found.findings else 0
 
 
 @dataclass(frozen=True)

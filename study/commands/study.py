@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from study.commands.dispatch import NOISE_STUDY, dispatch
-from study.commands.look_after import clean, list_studies, sync, ui
+from study.commands.look_after import clean, list_studies, sync, ui, verify
 from study.commands.options import run_command
 from study.commands.run import resume, run
 
@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "controls": (controls, "test the instrument on trainings whose answer is known"),
     "resume": (resume, "go on with an interrupted study, or extend a finished one"),
     "sync": (sync, "send to MLflow what it could not take while a study ran"),
+    "verify": (verify, "hold a study's records against each other: is anything lost or doubled?"),
     "ui": (ui, "open MLflow on 127.0.0.1 with the studies' store"),
     "list": (list_studies, "list the studies"),
     "clean": (clean, "remove checkpoints that nothing needs"),

@@ -11,6 +11,7 @@ from study.config import RunsConfig, StudyConfig
 from study.config_changes import as_asked, as_tuned, differences
 from study.names import check_name
 from study.records.file_lock import LockHeldError, take
+from study.records.folder_files import check_files, holds_something
 from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
 from study.records.named_file import NamedFile
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 _REMOVED = "***"
 _MEANT = {"race_seeds": 1, "decide_by": "test_accuracy"}
 """What studies meant that were recorded before there were these settings."""
+
+_ALWAYS = {"name", "train", "trials"}
+"""Settings that the file of a study has in every version: without them it is damaged."""
 
 _URIS = ("storage", "tracking_uri", "address")
 
@@ -51,6 +55,25 @@ class StudyFolder:
     space = NamedFile("space.json")  # The search space as it was fixed when the search began.
     mlflow_offset = NamedFile("mlflow.offset")  # How much of the ledger has been sent to MLflow.
     lock = NamedFile("lock")  # Held by the process that runs the study.
+
+    def check_files(self) -> None:
+        """Refuse what could neither be read nor written where the study's files belong."""
+        confirm = self.subfolder("confirm")
+        files = [
+            file
+            for folder in (self, confirm)
+            for file in (folder.config, folder.experiment, folder.ledger, *folder._derived())
+        ]
+        files += [self.lock, confirm.lock, confirm.path / "confirm_config.json"]
+        check_files(files, [self.path, confirm.path, self.checkpoints, confirm.checkpoints])
+
+    def left_of_ledger(self) -> list[str]:
+        """The names of what is there that only follows from a ledger."""
+        found = [*self._derived(), self.checkpoints]
+        return [path.name for path in found if holds_something(path)]
+
+    def _derived(self) -> tuple[Path, ...]:
+        return (self.journal, self.summary, self.best_config, self.space, self.mlflow_offset)
 
     @classmethod
     def of(cls, storage: Where, name: str) -> "StudyFolder":
@@ -95,11 +118,15 @@ class StudyFolder:
             return None
         try:
             values = {**_MEANT, **read_mapping(self.config)}
+            if not values.keys() >= _ALWAYS:
+                raise InputError(f"{self.config}: does not say {', '.join(sorted(_ALWAYS))}")
             return parse_config(StudyConfig, values, where=str(self.config))
         except InputError as error:
             state = read_ledger(self.ledger)
             if state.study is None:
-                raise
+                raise InputError(
+                    f"{error}; it is damaged, and the ledger does not have it: take it from a copy"
+                ) from None
             log.warning("%s; the configuration in %s is used", error, self.ledger)
             values = {**_MEANT, **state.study.config}
             config = parse_config(StudyConfig, values, where=str(self.ledger))
@@ -114,6 +141,7 @@ class StudyFolder:
         return as_tuned(config, optimizer.lr, optimizer.weight_decay)
 
     def check_same_study(self, wanted: StudyConfig) -> None:
+        self.check_files()
         if self.experiment.exists():
             raise InputError(
                 f"name = {wanted.name!r}: taken by an experiment in {self.path}; "
@@ -217,4 +245,5 @@ def open_study(storage: Where, name: str) -> StudyFolder:
         names = [study.path.name for study in find_studies(where)]
         known = nearest(name, names) if names else f"there is none in {where.shown} (--storage)"
         raise InputError(f"name = {name!r}: no such study; {known}")
+    folder.check_files()
     return folder

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from study.errors import RecordsRemovedError
 from study.records.checked_line import DamagedLineError, sealed, unsealed
 from study.records.events import (
     ArtifactEvent,
@@ -30,6 +31,7 @@ from study.records.events import (
     StudyEvent,
 )
 from study.records.json_files import plain
+from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ _read_fields = operator.attrgetter(*_FIELDS)
 
 _NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _TAIL_BLOCK = 1 << 16
-_CHUNK = 1 << 22
+LONGEST_CHUNK = 1 << 22
 
 _NAMES: dict[type[Any], str] = {
     StudyEvent: "study",
@@ -153,12 +155,22 @@ class Ledger:
         """Write one event: whole lines only, in one call to the operating system.
 
         Ends and the study's own events are synchronised to the disk. After an ``OSError`` the
-        event is tried again with the next one.
+        event is tried again with the next one; after a ``RecordsRemovedError`` there is none.
         """
+        self._check_kept()
         self._unwritten += encode(event)
         self._write()
         if isinstance(event, _DURABLE):
             os.fsync(self._file)
+
+    def _check_kept(self) -> None:
+        # The file can be written to after it was removed: everything would be lost at the end.
+        try:
+            kept = os.path.samestat(self.path.stat(), os.fstat(self._file))
+        except FileNotFoundError:
+            kept = False
+        if not kept:
+            raise RecordsRemovedError(self.path)
 
     def _write(self) -> None:
         size = os.fstat(self._file).st_size
@@ -247,7 +259,7 @@ class Chunk:
     damage: tuple[Damage, ...]
 
 
-def read_chunk(path: Path, offset: int = 0, *, max_bytes: int = _CHUNK) -> Chunk:
+def read_chunk(path: Path, offset: int = 0, *, max_bytes: int = LONGEST_CHUNK) -> Chunk:
     """Read about ``max_bytes`` of whole lines, at least one, from an earlier chunk's ``offset`` on.
 
     A missing ledger is empty; a line still being written is left for later.
@@ -273,6 +285,10 @@ def _whole_lines(path: Path, offset: int, max_bytes: int) -> bytes:
         file = path.open("rb")
     except FileNotFoundError:
         return b""
+    except OSError as error:
+        raise InputError(
+            f"{path}: can't be read ({error.strerror}); restore it from a copy"
+        ) from None
     with file:
         file.seek(offset)
         content = file.read(max_bytes)

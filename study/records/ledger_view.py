@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from study.records import events
-from study.records.ledger import Chunk, Damage, read_chunk
+from study.records.ledger import LONGEST_CHUNK, Chunk, Damage, read_chunk
 from trainables.metrics import EpochMetrics
 
 log = logging.getLogger(__name__)
@@ -97,16 +97,21 @@ class LedgerState:
         return tuple(record for record in self.trials.values() if record.role == role)
 
 
-def read_ledger(path: Path) -> LedgerState:
-    """Read a whole ledger. A missing one is empty; damaged lines are named in the log."""
-    return LedgerView(path).refresh()
+def read_ledger(path: Path, until: int | None = None) -> LedgerState:
+    """Read a ledger, or its lines before byte ``until``.
+
+    A missing one is empty; damaged lines are named in the log.
+    """
+    return LedgerView(path, until).refresh()
 
 
 class LedgerView:
     """A ledger followed while it grows; each ``refresh`` reads only what is new."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, until: int | None = None) -> None:
+        """``until``: the byte at which reading ends."""
         self.path = Path(path)
+        self._until = until
         self._offset = 0
         self._lines = 0
         self._damage: list[Damage] = []
@@ -127,10 +132,18 @@ class LedgerView:
         )
 
     def _chunks(self) -> Iterator[Chunk]:
-        while (chunk := read_chunk(self.path, self._offset)).lines:
+        while (chunk := self._next()).lines:
             self._offset = chunk.offset
             yield chunk
             self._lines += chunk.lines
+
+    def _next(self) -> Chunk:
+        if self._until is None:
+            return read_chunk(self.path, self._offset)
+        left = self._until - self._offset
+        if left <= 0:
+            return Chunk((), self._offset, 0, ())
+        return read_chunk(self.path, self._offset, max_bytes=min(left, LONGEST_CHUNK))
 
     def _skip(self, damage: Damage) -> None:
         line = self._lines + damage.line

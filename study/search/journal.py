@@ -114,6 +114,14 @@ def _cut(path: Path, size: int) -> None:
         os.fsync(file.fileno())
 
 
+def whole_entries(path: Path) -> bytes:
+    """A journal without the torn entry at its end that a crash, or a writer, may have left."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    last = whole[:-1].rpartition(b"\n")[2]
+    return whole if not last or _is_entry(last) else whole[: -len(last) - 1]
+
+
 def _is_entry(line: bytes) -> bool:
     try:
         return isinstance(json.loads(line), dict)

@@ -27,7 +27,7 @@ def study_space(
     if config.configs is not None:
         return CalibratedSpace({})
     if folder.space.exists():
-        return _read(folder)
+        return read_space(folder)
     spec = get_space(config.space)
     if config.calibrate and spec.policy == "on_stagnation":
         space = calibrate(spec, config.train, baseline)
@@ -42,10 +42,11 @@ def study_space(
 def check_stored_space(folder: StudyFolder) -> None:
     """Refuse a study whose space can't be read, before anything is started or written."""
     if folder.space.exists():
-        _read(folder)
+        read_space(folder)
 
 
-def _read(folder: StudyFolder) -> CalibratedSpace:
+def read_space(folder: StudyFolder) -> CalibratedSpace:
+    """The space as the study's folder has it; refused where the file is damaged."""
     try:
         return CalibratedSpace.from_json(read_mapping(folder.space))
     except (KeyError, ValueError, TypeError, AttributeError) as error:

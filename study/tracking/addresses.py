@@ -55,12 +55,17 @@ def resolve_uri(given: str | None, storage: Path) -> str:
     )
 
 
+def sqlite_file(uri: str) -> Path | None:
+    """The file of an SQLite store; None for any other store."""
+    return Path(uri.partition(":///")[2]) if uri.startswith("sqlite") else None
+
+
 def check_uri(given: str | None, storage: Path) -> None:
     """Refuse what can be no store. No server is contacted: one that is away stops no study."""
     uri = resolve_uri(given, storage)
-    if not uri.startswith("sqlite"):
+    path = sqlite_file(uri)
+    if path is None:
         return
-    path = Path(uri.partition(":///")[2])
     if path.is_dir():
         raise InputError(f"tracking_uri = {uri!a}: a folder; give a file")
     if path.exists():

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from study.records.events import StudyEvent
 from study.records.json_files import write_json
 from study.records.ledger import read_chunk
 from study.tracking.reader import File, Reader
@@ -53,12 +52,24 @@ def load(path: Path, store: str) -> Saved | None:
         if not isinstance(values, dict) or values.get("store") != store:
             return None
         files = tuple(File(*entry) for entry in values["files"])
-        return Saved(**{**values, "files": files})
+        saved = Saved(**{**values, "files": files, "runs": dict(values["runs"])})
+        if not isinstance(saved.offset, int) or saved.offset < 0:
+            raise ValueError(f"offset = {saved.offset!r}")
+        return saved
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         log.warning("%s: can't be read (%s); all is sent again", path, error)
         return None
+
+
+def sent_uid(path: Path) -> str | None:
+    """The identity of the study of which something has been sent; None if that is not known."""
+    try:
+        uid = json.loads(path.read_text(encoding="utf-8"))["uid"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return uid if isinstance(uid, str) and uid else None
 
 
 def recall(ledger: Path, saved: Saved) -> Reader | None:
@@ -83,14 +94,3 @@ def last_bytes(ledger: Path, offset: int) -> str:
     with ledger.open("rb") as file:
         file.seek(max(0, offset - _TAIL))
         return hashlib.sha256(file.read(min(offset, _TAIL))).hexdigest()[:16]
-
-
-def first_study_event(ledger: Path) -> StudyEvent | None:
-    """The event that says which study it is; None if it is not written yet."""
-    offset = 0
-    while (chunk := read_chunk(ledger, offset, max_bytes=CHUNK)).lines:
-        for event in chunk.events:
-            if isinstance(event, StudyEvent):
-                return event
-        offset = chunk.offset
-    return None

@@ -7,23 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.records.events import StudyEvent
 from study.records.file_lock import LockHeldError, take
+from study.records.folder_files import first_study_event
 from study.records.ledger import read_chunk
 from study.tracking.artifacts import Artifacts
 from study.tracking.description import describe
 from study.tracking.logged_models import log_compared_models
-from study.tracking.offset import CHUNK, Saved, first_study_event, last_bytes, load, recall
+from study.tracking.offset import CHUNK, Saved, last_bytes, load, recall
 from study.tracking.reader import Delta, Reader, redacted
-from study.tracking.runs import MlflowRuns
+from study.tracking.runs import MlflowRuns, place_of
 from study.tracking.store import MlflowStore
-from study.tracking.types import (
-    NOTE_TAG,
-    REPORT_FILE,
-    STUDY_RUN,
-    MetricPoint,
-    StoreRefusedError,
-)
-from trainables.metrics import OBJECTIVES
+from study.tracking.stored_points import ContradictionError, StoredPoints
+from study.tracking.types import NOTE_TAG, REPORT_FILE, STUDY_RUN, StoreRefusedError
+from trainables.metrics import OBJECTIVES, STATISTICS
 from trainables.uris import redact_uri
 
 if TYPE_CHECKING:
@@ -75,14 +72,16 @@ class Projection:
         """
         self.ledger = Path(ledger)
         self.store = store
-        self.runs = MlflowRuns(store)
+        self.runs = MlflowRuns(store, place_of(self.ledger.parent))
         self.artifacts = Artifacts(self.runs, self.ledger.parent)
         self.offset = 0
         self._offset_file = Path(offset)
         self._verify = verify
         self._lock: FileLock | None = None
         self._opened = False
+        self._first: StudyEvent | None = None
         self._reader = Reader()
+        self._stored = StoredPoints(store)
         self._pending: deque[Delta] = deque()
         self._pending_offset = self._pending_events = 0
         self._events = 0
@@ -125,10 +124,18 @@ class Projection:
         if not self._pending and not self._read():
             return False
         while self._pending:
-            self._send_or_skip(self._pending[0])
+            delta = self._pending[0]
+            try:
+                self._send_or_skip(delta)
+            except ContradictionError as error:
+                self._make_anew(delta.key, str(error))
+                return True
             self._pending.popleft()
         self.offset = self._pending_offset
         self._events += self._pending_events
+        end = self._reader.study_end
+        if end is not None and end.state == "complete" and not self.behind():
+            self.runs.remove_unknown(self._reader.runs.keys())
         self._save()
         self.runs.all_known()
         return True
@@ -140,7 +147,7 @@ class Projection:
     def _open(self) -> bool:
         """Find out how much has been sent; False if the ledger does not say whose it is yet."""
         self._take_lock()
-        study = first_study_event(self.ledger)
+        study = self._first = first_study_event(self.ledger)
         if study is None:
             return False
         experiment = self.store.experiment(study.name)
@@ -159,10 +166,31 @@ class Projection:
             self.artifacts.left = list(saved.files)
         else:
             # Nothing was sent; or somebody deleted runs, or the store is an older one.
-            self._reader, self.offset, self.artifacts.left = Reader(), 0, []
+            self.runs.close_earlier(study.uid)
+            self._from_start()
         self._pending.clear()
         self._opened = True
         return True
+
+    def _from_start(self) -> None:
+        # Where the ledger has lost its beginning, runs come before the study that they stand under.
+        self._reader, self.offset, self.artifacts.left = Reader(self._first), 0, []
+        self._pending.clear()
+
+    def _make_anew(self, key: str, why: str) -> None:
+        """Put a run out of the way that says something else than the ledger; all is sent again.
+
+        MLflow never changes a value that it has. What it deletes can be restored there.
+        """
+        log.warning(
+            "%s: its run in MLflow says something else than the ledger (%s), which has lost "
+            "lines since; the run is deleted there and made anew",
+            key,
+            why,
+        )
+        self._stored.forget(self.runs.ids[key])
+        self.runs.delete(key)
+        self._from_start()
 
     def _take_lock(self) -> None:
         if self._lock is None:
@@ -219,6 +247,7 @@ class Projection:
         The order counts: a run is ended last.
         """
         reader, runs = self._reader, self.runs
+        runs.id_of(STUDY_RUN, reader)
         run_id = runs.id_of(delta.key, reader)
         if not delta.logged:
             self._log(run_id, delta)
@@ -231,14 +260,16 @@ class Projection:
             self._describe(run_id)
         if delta.status is not None:
             runs.set_status(delta.key, delta.status, delta.time or None)
+            if delta.status != "RUNNING":
+                self._stored.forget(run_id)
         if delta.key == STUDY_RUN and delta.status not in {None, "RUNNING"}:
             assert reader.study is not None
             runs.remove_doubles(reader.study.uid)
 
     def _log(self, run_id: str, delta: Delta) -> None:
-        if delta.goes_on and delta.key not in self.runs.made:
-            delta.metrics = self._without_stored(run_id, delta.metrics)
-            delta.goes_on = False
+        earlier = delta.key not in self.runs.made and delta.key != STUDY_RUN
+        if earlier:
+            self._leave_out_stored(run_id, delta)
         if delta.status == "RUNNING" and not self.runs.is_running(delta.key):
             delta.tags["status"] = "running"
         try:
@@ -248,6 +279,8 @@ class Projection:
                 raise
             log.error("MLflow refuses the parameters of %s: %s", delta.key or "the study", error)
             self.store.log(run_id, metrics=delta.metrics, tags=delta.tags)
+        if earlier:
+            self._stored.sent(run_id, delta.metrics)
         config = delta.config or {}
         data = config.get("data") or config.get("train", {}).get("data")
         if data:
@@ -255,13 +288,16 @@ class Projection:
         if delta.key == STUDY_RUN and config:
             self._share_view()
 
-    def _without_stored(self, run_id: str, metrics: list[MetricPoint]) -> list[MetricPoint]:
-        """Leave out what the store has, at another time: a step of a metric is there once."""
-        stored = {
-            key: {point.step for point in self.store.metric_history(run_id, key)}
-            for key in {point.key for point in metrics}
-        }
-        return [point for point in metrics if point.step not in stored[point.key]]
+    def _leave_out_stored(self, run_id: str, delta: Delta) -> None:
+        """Ask what MLflow has of a run that an earlier process made; ``ContradictionError``."""
+        run = self._reader.runs[delta.key]
+        if delta.params:
+            self._stored.check_parameters(run_id, delta.params)
+            # The run above it may have been made anew.
+            delta.tags["mlflow.parentRunId"] = self.runs.above(run.start)
+        delta.metrics = self._stored.missing(run_id, delta.metrics)
+        if run.end is not None and run.end.state != "failed" and run.epochs:
+            self._stored.check_ended(run_id, STATISTICS, max(run.epochs))
 
     def _share_view(self) -> None:
         objective = self._reader.objective or next(iter(OBJECTIVES))

@@ -15,6 +15,7 @@ from pathlib import Path
 from study.records.backoff import LONGEST_SECONDS, wait_after
 from study.tracking.projection import MirrorStatus, Projection
 from study.tracking.store import MlflowStore
+from study.tracking.types import StoreRefusedError, StoreUnavailableError
 from trainables.uris import redact_uri
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,14 @@ class LedgerProjector:
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout)
+
+    def close_runs(self) -> None:
+        """Mark what runs in MLflow as interrupted: the ledger is gone, nothing more will come."""
+        self.stop()
+        try:
+            self._projection.runs.close_interrupted()
+        except (StoreUnavailableError, StoreRefusedError) as error:
+            self._say(f"MLflow can't be told that the study has ended: {error}")
 
     def _has(self, target: int) -> bool:
         return self._projection.offset >= target and not self._projection.artifacts.left

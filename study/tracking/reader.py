@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from study.records import events
+from study.records.ledger_view import TrialRecord
 from study.tracking.types import STUDY_RUN, MetricPoint, RunStatus
 from trainables.metrics import STATISTICS, EpochMetrics
 from trainables.uris import redact_uri
 
-_ENDED: dict[str, RunStatus] = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
-_STUDY_ENDED: dict[str, RunStatus] = {
+ENDED: dict[str, RunStatus] = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+STUDY_ENDED: dict[str, RunStatus] = {
     "complete": "FINISHED",
     "interrupted": "KILLED",
     "failed": "FAILED",
@@ -31,10 +32,7 @@ class File(NamedTuple):
 
 @dataclass(slots=True)
 class Delta:
-    """What one run gets from one chunk of the ledger.
-
-    ``models``: the runs' models, too. ``goes_on``: the first that it gets after the study went on.
-    """
+    """What one run gets from one chunk of the ledger; ``models``: the runs' models, too."""
 
     key: str
     config: Mapping[str, Any] | None = None
@@ -47,30 +45,32 @@ class Delta:
     logged: bool = False
     describe: bool = False
     models: bool = False
-    goes_on: bool = False
 
 
 @dataclass(slots=True)
 class KnownRun:
-    """What must be remembered of a run to send its next events."""
+    """What must be remembered of a run to send its next events.
+
+    ``told``: metric and step of what an earlier end of it said; a step of a metric is sent once.
+    """
 
     start: events.StartEvent
     signals: tuple[str, ...]
     epochs: set[int] = field(default_factory=set)
     end: events.EndEvent | None = None
     refused: bool = False
-    part: int = 0
+    told: set[tuple[str, int]] = field(default_factory=set)
 
 
 class Reader:
     """Events in, deltas out; remembers what later events refer to. No MLflow here."""
 
-    def __init__(self) -> None:
-        self.study: events.StudyEvent | None = None
+    def __init__(self, study: events.StudyEvent | None = None) -> None:
+        """``study``: its first event, if that is known to come later."""
+        self.study = study
         self.study_end: events.StudyEndEvent | None = None
         self.study_files: dict[str, None] = {}
         self.runs: dict[str, KnownRun] = {}
-        self._part = 0
         self._deltas: dict[str, Delta] = {}
 
     def absorb(self, event: events.Event) -> None:
@@ -108,7 +108,6 @@ class Reader:
         if self.study is not None and event.uid != self.study.uid:
             raise ValueError("the ledger holds two studies")
         self.study = event
-        self._part += event.resumed
         delta = self._delta(STUDY_RUN)
         self.study_end = None
         delta.config, delta.status, delta.describe = event.config, "RUNNING", True
@@ -120,7 +119,7 @@ class Reader:
     def _study_ended(self, event: events.StudyEndEvent) -> None:
         self.study_end = event
         delta = self._delta(STUDY_RUN)
-        delta.status, delta.time, delta.describe = _STUDY_ENDED[event.state], event.time, True
+        delta.status, delta.time, delta.describe = STUDY_ENDED[event.state], event.time, True
         delta.tags.update({**event.tags, "status": event.state, "best": event.best or ""})
         for key, run in self.runs.items():
             if run.end is None:
@@ -142,7 +141,7 @@ class Reader:
         known = self.runs.get(event.key)
         delta = self._delta(event.key)
         if known is None:
-            known = self.runs[event.key] = KnownRun(event, _listened(event.config))
+            known = self.runs[event.key] = KnownRun(event, listened(event.config))
         elif known.end is not None:
             delta.tags["reason"] = ""
         known.end = None
@@ -156,8 +155,6 @@ class Reader:
         known: KnownRun,
     ) -> None:
         delta = self._delta(known.start.key)
-        delta.goes_on = delta.goes_on or known.part < self._part
-        known.part = self._part
         if isinstance(event, events.EpochsEvent):
             self._epochs(event, known, delta)
         elif isinstance(event, events.NoteEvent):
@@ -166,9 +163,11 @@ class Reader:
             delta.files.append(File(known.start.key, event.path, event.folder))
         else:
             known.end = event
-            delta.status, delta.time = _ENDED[event.state], event.time
+            delta.status, delta.time = ENDED[event.state], event.time
             delta.tags.update(self._end_tags(event))
-            delta.metrics.extend(self._end_metrics(event, max(known.epochs, default=0)))
+            points = end_points(event, self.objective, max(known.epochs, default=0), event.time)
+            delta.metrics.extend(p for p in points if (p.key, p.step) not in known.told)
+            known.told.update((point.key, point.step) for point in points)
             if known.start.role == "baseline":
                 self._delta(STUDY_RUN).describe = True
 
@@ -194,16 +193,21 @@ class Reader:
         }
         return {key: str(value) for key, value in tags.items() if value not in {None, ""}}
 
-    def _end_metrics(self, event: events.EndEvent, step: int) -> list[MetricPoint]:
-        points = [MetricPoint(k, v, event.time, step) for k, v in event.values.items()]
-        difference = event.paired_difference.get(self.objective or "")
-        if difference is not None:
-            # As a tag it can be read; as a metric it can be sorted by.
-            points.append(MetricPoint("paired_difference", difference, event.time, step))
-        return points
+
+def end_points(
+    end: events.EndEvent | TrialRecord, objective: str | None, step: int, time: int
+) -> list[MetricPoint]:
+    """What a run's end adds to MLflow's metrics, at its last epoch."""
+    points = [MetricPoint(k, v, time, step) for k, v in end.values.items()]
+    difference = end.paired_difference.get(objective or "")
+    if difference is not None:
+        # As a tag it can be read; as a metric it can be sorted by.
+        points.append(MetricPoint("paired_difference", difference, time, step))
+    return points
 
 
-def _listened(config: Mapping[str, Any]) -> tuple[str, ...]:
+def listened(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The signals that a run listens to, which MLflow has as metrics."""
     noise = config.get("noise", {})
     return tuple(noise.get("signals", ())) if noise.get("policy") == "on_stagnation" else ()
 

@@ -1,19 +1,33 @@
 """MLflow's runs of one study: each is made once, though the answer to its making may be lost."""
 
-from collections.abc import Mapping
+import hashlib
+import logging
+import socket
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from study.records.events import StartEvent, now_ms
 from study.records.planned_run import seeded_key
 from study.tracking.reader import INTERRUPTED, Reader
 from study.tracking.store import MlflowStore
-from study.tracking.types import STUDY_RUN, RunStatus
+from study.tracking.types import PLACE_TAG, STUDY_RUN, RunStatus
+
+log = logging.getLogger(__name__)
+
+
+def place_of(folder: Path) -> str:
+    """A folder on this machine, in a word: somebody else's study may have the same name."""
+    where = f"{socket.gethostname()}:{folder.resolve()}"
+    return hashlib.sha256(where.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 class MlflowRuns:
     """The runs by trial key, the parent's under ``STUDY_RUN``; this process ``made`` some."""
 
-    def __init__(self, store: MlflowStore) -> None:
+    def __init__(self, store: MlflowStore, place: str = "") -> None:
+        """``place``: which folder the study is recorded in (``place_of``)."""
         self.store = store
+        self.place = place
         self.experiment = ""
         self.ids: dict[str, str] = {}
         self.made: set[str] = set()
@@ -31,6 +45,17 @@ class MlflowRuns:
         """Go on with what an earlier process knew, which may have made one more run."""
         self.experiment, self.ids, self._status = experiment, dict(ids), {}
         self._unsure = None
+
+    def close_earlier(self, uid: str) -> None:
+        """Mark runs of an earlier study in the same place as interrupted, if they still run.
+
+        Only one process can be there, and it is this one: the earlier records were removed.
+        """
+        for other in self.store.running_studies(self.experiment, self.place) - {uid}:
+            for run in self.store.find_runs(self.experiment, other).values():
+                if run.status == "RUNNING":
+                    self.store.log(run.run_id, tags=INTERRUPTED)
+                    self.store.set_status(run.run_id, "KILLED", now_ms())
 
     def find_all(self, uid: str) -> None:
         """Ask the store which runs of the study there are."""
@@ -79,13 +104,25 @@ class MlflowRuns:
             self.find_all(uid)
             self._answer_lost = False
 
+    def delete(self, key: str) -> None:
+        """Delete a run, as MLflow does it: it can be restored there. The next one is made anew."""
+        self.store.delete_run(self.ids.pop(key))
+        self._status.pop(key, None)
+        self.made.discard(key)
+
+    def remove_unknown(self, keys: Collection[str]) -> None:
+        """Delete runs of whose beginning the finished study's ledger knows nothing any more."""
+        for key in self.ids.keys() - {STUDY_RUN, *keys}:
+            log.warning("%s: MLflow has a run that the ledger has lost; it is deleted there", key)
+            self.delete(key)
+
     def _create(self, key: str, reader: Reader) -> str:
         study = reader.study
         assert study is not None
         tags = {"study": study.name, "study_id": study.uid, "status": "running"}
         if key == STUDY_RUN:
             name, started = study.name, study.time
-            tags |= {"role": "study"}
+            tags |= {"role": "study", PLACE_TAG: self.place}
         else:
             start = reader.runs[key].start
             name, started = start.key, start.time
@@ -93,7 +130,7 @@ class MlflowRuns:
                 "role": start.role,
                 "trial_id": start.key,
                 "seed": str(start.seed),
-                "mlflow.parentRunId": self.ids[self._above(start)],
+                "mlflow.parentRunId": self.above(start),
             }
         try:
             return self.store.create_run(self.experiment, name, tags, started)
@@ -104,7 +141,7 @@ class MlflowRuns:
                 self._unsure.add(key)
             raise
 
-    def _above(self, start: StartEvent) -> str:
-        """The key of the run that another stands under: the runs of a race under their trial."""
+    def above(self, start: StartEvent) -> str:
+        """The id of the run that another stands under: the runs of a race under their trial."""
         trial = start.key.removesuffix(seeded_key("", start.seed))
-        return trial if start.role == "race" and trial in self.ids else STUDY_RUN
+        return self.ids[trial if start.role == "race" and trial in self.ids else STUDY_RUN]

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from study.tracking.addresses import VIEW_KEY
 from study.tracking.batches import MAX_PARAMETER, calls, cut, cut_tags, dataset_input
 from study.tracking.connection import Connection
-from study.tracking.types import STUDY_RUN, FoundRun, MetricPoint, RunStatus
+from study.tracking.types import PLACE_TAG, STUDY_RUN, FoundRun, MetricPoint, RunStatus
 from trainables.uris import redact_uri
 
 
@@ -116,6 +116,11 @@ class MlflowStore:
             else:
                 client.set_terminated(run_id, status, ended)
 
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run; MLflow keeps it for a while among what was deleted."""
+        with self.connection.calling() as client:
+            client.delete_run(run_id)
+
     def share_view(self, experiment_id: str, columns: Sequence[str], order_by: str) -> None:
         """Keep a view of the runs table in the experiment; ``view_link`` opens it.
 
@@ -135,6 +140,18 @@ class MlflowStore:
         """
         return self._found(experiment_id, f"tags.study_id = '{uid}'")
 
+    def runs_of(self, experiment_id: str, uid: str) -> list[tuple[str, Any]]:
+        """MLflow's own runs of a study with their keys; a key may be there twice."""
+        with self.connection.calling() as client:
+            return list(_by_key(_all_pages(client, experiment_id, f"tags.study_id = '{uid}'")))
+
+    def running_studies(self, experiment_id: str, place: str) -> set[str]:
+        """The identities of the studies recorded in a place whose run is RUNNING."""
+        which = f"tags.{PLACE_TAG} = '{place}' and attributes.status = 'RUNNING'"
+        with self.connection.calling() as client:
+            runs = _all_pages(client, experiment_id, which)
+            return {run.data.tags["study_id"] for run in runs}
+
     def find_run(self, experiment_id: str, uid: str, key: str) -> FoundRun | None:
         """One run of a study by its key, as ``find_runs``; None if there is none."""
         which = "tags.role = 'study'" if key == STUDY_RUN else f"tags.trial_id = '{key}'"
@@ -143,11 +160,7 @@ class MlflowStore:
     def _found(self, experiment_id: str, condition: str) -> dict[str, FoundRun]:
         found: dict[str, FoundRun] = {}
         with self.connection.calling() as client:
-            for run in _all_pages(client, experiment_id, condition):
-                tags = run.data.tags
-                key = STUDY_RUN if tags.get("role") == "study" else tags.get("trial_id")
-                if key is None:
-                    continue
+            for key, run in _by_key(_all_pages(client, experiment_id, condition)):
                 this = FoundRun(
                     run_id=run.info.run_id,
                     status=run.info.status,
@@ -162,6 +175,14 @@ class MlflowStore:
                         client.delete_run(double.run_id)
                 found[key] = this
         return found
+
+    def has_runs(self, name: str) -> bool:
+        """Whether there is a study's own run in the experiment of this name."""
+        experiment = self.find_experiment(name)
+        if experiment is None:
+            return False
+        with self.connection.calling() as client:
+            return bool(client.search_runs([experiment], "tags.role = 'study'", max_results=1))
 
     def find_experiment(self, name: str) -> str | None:
         with self.connection.calling() as client:
@@ -181,6 +202,14 @@ class MlflowStore:
         """MLflow's own ``Run``: ``info``, ``data.metrics``, ``data.params``, ``data.tags``."""
         with self.connection.calling() as client:
             return client.get_run(run_id)
+
+
+def _by_key(runs: Iterator[Any]) -> Iterator[tuple[str, Any]]:
+    for run in runs:
+        tags = run.data.tags
+        key = STUDY_RUN if tags.get("role") == "study" else tags.get("trial_id")
+        if key is not None:
+            yield key, run
 
 
 def _all_pages(client: Any, experiment_id: str, condition: str) -> Iterator[Any]:

@@ -8,6 +8,7 @@ RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 STUDY_RUN = ""
 """The key under which the parent run of a study is found among its runs."""
 
+PLACE_TAG = "place"
 NOTE_TAG = "mlflow.note.content"
 REPORT_FILE = "report.html"
 """The report of a study, among the artifacts of its parent run."""

@@ -1,7 +1,8 @@
 """Tune's callback: what trials report becomes events of the ledger.
 
-It runs in the driver's loop, so it does nothing slow and raises nothing. An exception on a result
-would end the whole study; one on a trial's end would turn a finished trial into a failed one.
+It runs in the driver's loop, so it does nothing slow and, while there is a ledger, raises nothing.
+An exception on a result would end the whole study; one on a trial's end would turn a finished trial
+into a failed one.
 """
 
 import functools
@@ -13,6 +14,7 @@ from typing import Any, TypeVar, cast
 from ray import tune
 from ray.tune.experiment import Trial
 
+from study.errors import RecordsRemovedError
 from study.records.events import EndEvent, EpochsEvent, Event, NoteEvent, StartEvent, TrialState
 from study.records.ledger import Ledger
 from study.records.ledger_view import TrialRecord, read_ledger, same_numbers
@@ -61,6 +63,10 @@ def _never_raise(hook: Hook) -> Hook:
     def guarded(self: "LedgerCallback", *args: Any, **kwargs: Any) -> None:
         try:
             hook(self, *args, **kwargs)
+        except RecordsRemovedError as removed:
+            # There is nothing left that training could be recorded in: Tune is to end.
+            self.removed = removed
+            raise
         except Exception as error:
             self.failed(hook.__name__, error)
 
@@ -89,6 +95,7 @@ class LedgerCallback(tune.Callback):
         """
         self.path = Path(path)
         self.error: Exception | None = None
+        self.removed: RecordsRemovedError | None = None
         self._describe = describe
         self._baselines = dict(baselines or {})
         self._baseline_tests = dict(baseline_tests or {})

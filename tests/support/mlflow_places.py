@@ -83,7 +83,8 @@ def expected_metrics(ledger: Path) -> set[tuple[str, str, int, float]]:
 
 def sent_metrics(place: Place) -> list[tuple[Any, ...]]:
     return place.query(
-        "select r.name, m.key, m.step, m.value from metrics m join runs r using (run_uuid)"
+        "select r.name, m.key, m.step, m.value from metrics m join runs r using (run_uuid) "
+        "where r.lifecycle_stage = 'active'"
     )
 
 

@@ -16,6 +16,8 @@ from mlflow.tracking import MlflowClient
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from study.campaigns.verify import verify_study
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 240.0
 """Seconds after which a process that does not do what is awaited fails its test."""
@@ -112,6 +114,12 @@ def summary_of(folder: Path) -> dict[str, Any]:
     """The study's summary."""
     found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return found
+
+
+def check_whole(folder: Path) -> None:
+    """Nothing of a study is missing, doubled or different, wherever it is recorded."""
+    found = verify_study(folder.parent, folder.name)
+    assert not found.findings, "\n".join(map(str, found.findings))
 
 
 def optuna_states(folder: Path) -> list[str]:

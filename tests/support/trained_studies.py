@@ -1,11 +1,14 @@
 """Small real studies for the analysis: trained by the loop, recorded in a ledger."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from search_spaces.calibration import as_written
+from search_spaces.registry import get_space
 from study.campaigns.confirm_plan import ConfirmConfig, config_file, confirm_folder, run_key
 from study.config import StudyConfig
 from study.records.events import EndEvent, EpochsEvent, StartEvent, StudyEndEvent, StudyEvent
@@ -13,6 +16,7 @@ from study.records.folder import StudyFolder
 from study.records.json_files import write_json
 from study.records.ledger import Ledger
 from study.records.ledger_view import read_ledger
+from study.records.summary import summarise, winner_config
 from tests.support.runs import baseline_config, training
 from trainables.config import TrainConfig, apply_overrides
 from trainables.loop import train_epochs
@@ -220,3 +224,59 @@ def write_run(folder: Path, config: TrainConfig) -> Path:
     lines = [json_line({**row.to_dict(), "val_per_class": {}}) for row in history(config)]
     (folder / "epoch_metrics.jsonl").write_text("".join(line + "\n" for line in lines))
     return folder
+
+
+def write_whole_study(storage: Path, name: str, **settings: Any) -> StudyConfig:
+    """A study with all that belongs to it, confirmed: journal, results, checkpoints, MLflow."""
+    from study.search.searcher import StudySearcher
+    from study.tracking.addresses import artifact_root, resolve_uri
+    from study.tracking.store import MlflowStore
+    from study.tracking.sync import sync
+    from trainables.checkpoint import save_state
+
+    config = write_study(storage, name, **settings)
+    folder = StudyFolder.of(storage, name)
+    state = read_ledger(folder.ledger)
+    assert state.study is not None
+    spec = get_space(config.space)
+    space = as_written(spec, spec.distributions(config.train))
+    write_json(folder.space, {"space": config.space, **space.to_json()})
+    StudySearcher(
+        name,
+        folder.journal,
+        space.distributions,
+        conditions=space.conditions,
+        objectives=config.objective,
+        epochs=EPOCHS,
+        given=[trial.overrides for trial in TRIALS],
+        records={record.key: record for record in state.by_role("trial")},
+    )
+    for key in ("trial-0000", "baseline-seed0"):
+        run = training(TrainConfig.model_validate(state.trials[key].config))
+        assert tuple(train_epochs(run)) == state.trials[key].history
+        path = folder.path / "checkpoints" / key / "final.ckpt"
+        save_state(path, {**run.state_dict(), "start_epoch": 0})
+    write_confirmation(folder, "trial-0000", [2, 3])
+    confirmation = confirm_folder(folder)
+    with Ledger(confirmation.ledger) as ledger:
+        values = config.model_dump(mode="json")
+        ledger.append(StudyEvent(f"{name}-confirm", f"{name}-c", values, ("test_accuracy",), "?"))
+        ledger.append(StudyEndEvent("complete"))
+    uri = resolve_uri(None, storage)
+    store = MlflowStore(uri, artifact_root(uri, storage))
+    run_ids = sync(folder.ledger, folder.mlflow_offset, store).run_ids
+    assert sync(confirmation.ledger, confirmation.mlflow_offset, store).error is None
+    summary = summarise(config, state, run_ids)
+    write_json(folder.summary, summary.model_dump(mode="json"))
+    winner = winner_config(summary, state)
+    assert winner is not None
+    write_json(folder.best_config, winner.model_dump(mode="json"))
+    return config
+
+
+def copied_study(storage: Path, to: Path) -> Path:
+    """A copy of a storage folder, as if what is in it had been written there."""
+    shutil.copytree(storage, to)
+    for path in to.rglob("mlflow.offset"):
+        path.write_text(path.read_text().replace(str(storage), str(to)))
+    return to

@@ -21,11 +21,11 @@ from study.records.ledger_view import read_ledger
 from study.tune.connect import ray_session
 from tests.support.study_processes import (
     alive,
+    check_whole,
     count,
     family,
     mlflow_runs,
     optuna_states,
-    steps_in_mlflow,
     study_process,
     summary_of,
     wait_until,
@@ -85,13 +85,9 @@ def check_consistent(folder: Path, undisturbed: list[dict[str, Any]]) -> None:
     """Every trial is there once, with its values, in the summary, in Optuna and in MLflow."""
     assert comparable(summary_of(folder)) == undisturbed
     assert optuna_states(folder) == ["COMPLETE"] * len(GIVEN)
-    runs = mlflow_runs(folder)
-    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    check_whole(folder)
     keys = [f"trial-{number:04d}" for number in range(len(GIVEN))]
-    assert sorted(runs) == ["", "baseline-seed0", *keys]
-    for trial in summary_of(folder)["trials"]:
-        assert runs[trial["trial_id"]].info.run_id == trial["run_id"]
-        assert steps_in_mlflow(folder, trial["run_id"]) == list(range(EPOCHS))
+    assert sorted(mlflow_runs(folder)) == ["", "baseline-seed0", *keys]
 
 
 def in_flight(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from study.records.events import EndEvent, EpochsEvent, NoteEvent, StudyEndEvent
+from study.records.events import EndEvent, EpochsEvent, Event, NoteEvent, StudyEndEvent
 from study.tracking.projection import Projection
 from study.tracking.types import STUDY_RUN, MetricPoint, StoreUnavailableError
 from tests.support.ledgers import (
@@ -140,17 +140,14 @@ def test_refused_parameters_cost_nothing_else(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     place.write([study_event(), *run_events(0, 3)])
-    projection = place.project()
-    run_id = projection.runs.of_trials["trial-0000"]
-    place.offset.unlink()
-    lines = place.ledger.read_bytes().splitlines(keepends=True)
-    place.ledger.write_bytes(lines[0])
-    other = start_event(0)
-    place.write([dataclasses.replace(other, config={**other.config, "epochs": 31})])
-    place.write(run_events(0, 4)[1:])
     place.project()
-    assert "refuses the parameters of trial-0000" in caplog.text
-    history = place.store().metric_history(run_id, "val_loss")
+    other = start_event(1)
+    # A name that is longer than MLflow has room for.
+    place.write([dataclasses.replace(other, config={**other.config, "x" * 300: 31})])
+    place.write(run_events(1, 4)[1:])
+    projection = place.project()
+    assert "refuses the parameters of trial-0001" in caplog.text
+    history = place.store().metric_history(projection.runs.of_trials["trial-0001"], "val_loss")
     assert [point.step for point in history] == list(range(4))
 
 
@@ -194,6 +191,75 @@ def test_a_run_deleted_meanwhile_holds_nothing_up(
     projection.step()
     projection.close()
     assert place.statuses()["trial-0001"] == "FINISHED"
+
+
+def later(events: list[Event], milliseconds: int = 5_000_000) -> list[Event]:
+    """The same, recorded again at another time."""
+    return [dataclasses.replace(event, time=event.time + milliseconds) for event in events]
+
+
+@pytest.mark.parametrize("offset", ["kept", "lost", "older"])
+def test_what_was_lost_and_recorded_again_is_there_once(place: Place, offset: str) -> None:
+    events = study_events(3, 6)
+    place.write(events[:9])
+    place.project()
+    older = place.offset.read_bytes()
+    place.write(events[9:])
+    first = place.project()
+    lines = place.ledger.read_bytes().splitlines(keepends=True)
+    # In the middle of trial-0000: its end and all that follows are recorded again.
+    place.ledger.write_bytes(b"".join(lines[:12]))
+    if offset == "lost":
+        place.offset.unlink()
+    elif offset == "older":
+        place.offset.write_bytes(older)
+    place.write([study_event(resumed=True), *later(events[12:])])
+    again = place.project()
+    check_all_there_once(place)
+    assert again.runs.of_trials == first.runs.of_trials
+    assert set(place.statuses().values()) == {"FINISHED"}
+
+
+OTHER = {**CONFIG.model_dump(mode="json"), "epochs": 31}
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        # Other values, other settings, fewer epochs.
+        [start_event(1), *(EpochsEvent("trial-0001", (epoch(n, 5),)) for n in range(6))],
+        [dataclasses.replace(start_event(1), config=OTHER), *run_events(1, 6)[1:]],
+        run_events(1, 4),
+    ],
+)
+def test_a_run_that_came_out_differently_after_a_loss_is_made_anew(
+    place: Place, again: list[Event]
+) -> None:
+    place.write(study_events(2, 6))
+    first = place.project()
+    lines = place.ledger.read_bytes().splitlines(keepends=True)
+    kept = next(n for n, line in enumerate(lines) if b'"trial":"trial-0001"' in line)
+    place.ledger.write_bytes(b"".join(lines[:kept]))
+    place.write([study_event(resumed=True), *later(again), StudyEndEvent("complete")])
+    second = place.project()
+    check_all_there_once(place)
+    for key in ("baseline-seed0", "trial-0000"):
+        assert second.runs.ids[key] == first.runs.ids[key]
+    assert second.runs.ids["trial-0001"] != first.runs.ids["trial-0001"]
+
+
+def test_a_run_that_the_ledger_has_lost_for_good_is_deleted(place: Place) -> None:
+    place.write(study_events(3, 4))
+    place.project()
+    lines = place.ledger.read_bytes().splitlines(keepends=True)
+    kept = next(n for n, line in enumerate(lines) if b'"trial":"trial-0002"' in line)
+    place.ledger.write_bytes(b"".join(lines[:kept]))
+    place.project()
+    assert "trial-0002" in place.statuses()
+    place.write([study_event(resumed=True), StudyEndEvent("complete")])
+    place.project()
+    check_all_there_once(place)
+    assert "trial-0002" not in place.statuses()
 
 
 def test_two_studies_of_one_name_stay_apart(place: Place, tmp_path: Path) -> None:
