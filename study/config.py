@@ -170,6 +170,9 @@ class StudyConfig(RunsConfig):
     untuned: Untuned | None = setting(
         None, "the base run's learning rate and weight decay before they were tuned"
     )
+    code_changes: int = setting(
+        0, "how often a changed source of the study's own classifier was accepted", ge=0
+    )
     configs: tuple[dict[str, Any], ...] | None = setting(
         None, "exactly these overrides are run instead of a search"
     )
@@ -313,9 +316,18 @@ def differences(stored: RunsConfig, wanted: RunsConfig) -> list[str]:
     Both count as they were asked for, so that the same command goes on with a tuned study.
     """
     lines: list[str] = []
-    before, now = (as_asked(config).model_dump(mode="json") for config in (stored, wanted))
+    before, now = (_comparable(config) for config in (stored, wanted))
     _compare(before, now, "", lines)
     return lines
+
+
+def _comparable(config: RunsConfig) -> dict[str, Any]:
+    """Without the source of a classifier of one's own, which is compared by module, elsewhere."""
+    values = as_asked(config).model_dump(mode="json")
+    values["train"]["model"].pop("code", None)
+    for name in ("code_changes", "codes"):
+        values.pop(name, None)
+    return values
 
 
 def _compare(stored: dict[str, Any], wanted: dict[str, Any], prefix: str, lines: list[str]) -> None:

@@ -27,6 +27,7 @@ from study.campaigns.confirm_plan import (
 )
 from study.campaigns.confirmation import Confirmation, by_verdict, first_noise
 from study.campaigns.live import Counted
+from study.campaigns.own_code import with_code
 from study.campaigns.session import Session
 from study.checks import check_study
 from study.config import StudyConfig
@@ -34,6 +35,7 @@ from study.records.events import ArtifactEvent, NoteEvent, StudyEndEvent, StudyS
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
+from study.records.own_code import is_present
 from trainables.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,12 +62,14 @@ def run_confirm(
         InterruptedStudyError: after Ctrl-C; finished and unfinished runs are kept.
         StudyFailedError: if runs could not be trained or recorded.
     """
-    study = check_study(study)
     folder = StudyFolder.of(storage_of(study), study.name)
+    study = check_study(with_code(study, folder))
     if not fetched:
         folder.fetch()
+        study = with_code(study, folder)
     study = folder.with_tuned_base(study)
     search = read_ledger(folder.ledger)
+    check_same_code(folder, study, search)
     confirm = planned_confirmation(study, search, confirm, stored_confirmation(folder))
     if confirm.fresh_seeds[-1] >= 2**63:
         raise InputError(f"seed = {confirm.fresh_seeds[-1]}: the fresh seeds end below 2**63")
@@ -87,6 +91,20 @@ def run_confirm(
             begun=Confirmation(folder, study, search, confirm, read_ledger(home.ledger)),
             before=before,
         ).to_the_end()
+
+
+def check_same_code(folder: StudyFolder, study: StudyConfig, search: LedgerState) -> None:
+    """Refuse to go on with a confirmation of what was trained with another source."""
+    stored, home = stored_confirmation(folder), confirm_folder(folder)
+    if stored is None:
+        return
+    searched = [search.trials[key] for key in stored.trials if key in search.trials]
+    begun = read_ledger(home.ledger).trials.values()
+    if not all(is_present(study, record) for record in (*searched, *begun)):
+        raise InputError(
+            f"name = {study.name!r}: its confirmation was begun before the source of "
+            f"{study.train.model.classifier} was changed; move {home.path} away to begin anew"
+        )
 
 
 def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:

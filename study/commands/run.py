@@ -19,6 +19,7 @@ from study.presets import (
     with_equal_budgets,
     with_one_cosine,
 )
+from study.records.own_code import EXCLUDED
 from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.settings import merge, nest, parse_config
@@ -157,7 +158,8 @@ def _confirm(
     from study.api import run_confirm
     from study.commands.confirm import print_verdicts
 
-    if len(summary.trials) < config.wanted or not summary.best:
+    ended = sum(trial.state != EXCLUDED for trial in summary.trials)
+    if ended < config.wanted or not summary.best:
         console.print("nothing is confirmed yet: the study lacks trials, or a complete one")
         return
     if summary.race_complete is False:
