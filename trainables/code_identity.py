@@ -119,7 +119,7 @@ def _spec(top: str) -> ModuleSpec | None:
         return None
     loaded = getattr(sys.modules.get(top), "__spec__", None)
     if loaded is not None:
-        return loaded  # type: ignore[no-any-return]
+        return loaded
     found = PathFinder.find_spec(top, search_path())
     if found is not None:
         return found

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from analysis.commands.options import PROG, StoreOptions, StudyOptions, tell
 from study.commands.dispatch import subcommand
+from study.commands.own_code import Trust
 from study.commands.settings import option, positional
 from trainables.errors import InputError
 
@@ -47,6 +48,7 @@ class ExportOptions(StudyOptions):
             default="the study's checkpoint",
         ),
     ] = ""
+    trust: Trust = ""
 
 
 @subcommand(f"{PROG} export", ExportOptions)
@@ -109,6 +111,7 @@ class ReportOptions(StudyOptions):
             "sharp their minima are",
         ),
     ] = True
+    trust: Trust = ""
 
 
 @subcommand(f"{PROG} report", ReportOptions)

@@ -29,7 +29,7 @@ from study.campaigns.confirmation import Confirmation, by_verdict, first_noise
 from study.campaigns.live import Counted
 from study.campaigns.own_code import with_code
 from study.campaigns.session import Session
-from study.checks import check_study
+from study.checks import check_runs, check_study
 from study.config import StudyConfig
 from study.records.events import ArtifactEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
@@ -62,6 +62,7 @@ def run_confirm(
         InterruptedStudyError: after Ctrl-C; finished and unfinished runs are kept.
         StudyFailedError: if runs could not be trained or recorded.
     """
+    check_runs(study)
     folder = StudyFolder.of(storage_of(study), study.name)
     study = check_study(with_code(study, folder))
     if not fetched:

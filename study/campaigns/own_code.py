@@ -14,7 +14,6 @@ from study.records.ledger_view import TrialRecord, read_ledger
 from study.records.own_code import OTHER_CODE, code_of, code_tag, is_present, later_codes
 from trainables.code_identity import CodeIdentity, changed_modules, code_identity, is_own
 from trainables.code_trust import allow, is_trusted
-from trainables.config import ModelConfig, TrainConfig
 from trainables.errors import InputError
 
 ACCEPT = "--accept-changed-code"
@@ -55,29 +54,6 @@ def refusal(study: str, name: str, recorded: CodeIdentity, now: CodeIdentity) ->
         f"name = {study!r}: the source of {', '.join(changed_modules(recorded, now))}, which "
         f"classifier = {name!r} consists of, was changed since this began: what is trained now "
         "could not be compared with what was. Restore the source, give another --name"
-    )
-
-
-def with_present_code(config: TrainConfig) -> TrainConfig:
-    """One run's configuration with the source that its classifier has."""
-    model = config.model
-    code = (code_identity(model.classifier) or None) if is_own(model.classifier) else None
-    return config.model_copy(update={"model": model.model_copy(update={"code": code})})
-
-
-def changed_since(model: ModelConfig) -> str:
-    """A sentence if the source is not what a file's configuration was recorded with; or empty."""
-    if model.code is None or not is_own(model.classifier):
-        return ""
-    module = model.classifier.partition(":")[0].partition(".")[0]
-    if not any(entry.startswith((f"{module} ", f"{module}.")) for entry in model.code):
-        return ""  # The command line names another classifier.
-    changed = changed_modules(model.code, code_identity(model.classifier))
-    if not changed:
-        return ""
-    return (
-        f"the source of {', '.join(changed)} was changed since this configuration was recorded: "
-        "its numbers will differ"
     )
 
 

@@ -25,7 +25,7 @@ from study.campaigns.search_parts import (
 )
 from study.campaigns.session import Session
 from study.campaigns.tuning import tuning_phases
-from study.checks import check_study
+from study.checks import check_runs, check_study
 from study.config import StudyConfig, as_asked
 from study.records.events import EndEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
@@ -62,6 +62,7 @@ def run_study(
         StudyFailedError: if there is no baseline to compare with.
     """
     began = time.monotonic()
+    check_runs(config)
     folder = StudyFolder.of(storage_of(config), config.name)
     # Before the code is run, as far as the records are here.
     config = with_code(config, folder, accept=accept_changed_code)

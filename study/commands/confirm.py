@@ -14,6 +14,7 @@ from study.campaigns.resume import resumed
 from study.campaigns.search_result import print_next
 from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
+from study.commands.own_code import Trust
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
@@ -52,6 +53,7 @@ class ConfirmOptions(StudyName):
             "kept by alpha spending (Lan and DeMets 1983)",
         ),
     ] = False
+    trust: Trust = ""
 
 
 def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:

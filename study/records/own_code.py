@@ -37,7 +37,9 @@ def is_present(config: RunsConfig, record: TrialRecord) -> bool:
 def present(config: RunsConfig, state: LedgerState) -> LedgerState:
     """A ledger without the runs of another source."""
     kept = {key: r for key, r in state.trials.items() if is_present(config, r)}
-    return state if len(kept) == len(state.trials) else replace(state, trials=MappingProxyType(kept))
+    return (
+        state if len(kept) == len(state.trials) else replace(state, trials=MappingProxyType(kept))
+    )
 
 
 def later_codes(state: LedgerState) -> Mapping[str, tuple[str, ...]]:
