@@ -55,8 +55,8 @@ def check_trusted(name: str) -> None:
         known = " Its source is not the one that you trusted before." if _read().get(name) else ""
         raise InputError(
             f"{named_in(name) or 'a file'} names code of its own, classifier = {name!r}. Code that "
-            f"only a file names is not run.{known} If you know what it does, allow it: "
-            f"--trust {name}"
+            f"only a file names is not run.{known} If you know what it does, allow it by "
+            f"--trust {name}, which is remembered with its source"
         )
 
 
