@@ -65,7 +65,9 @@ def code_identity(name: str) -> CodeIdentity:
     top-level package. It says nothing of the folder, of line ends, and of installed libraries.
     """
     module = name.partition(":")[0]
-    top = module.partition(".")[0]
+    top, *below = module.split(".")
+    if not all(part.isidentifier() for part in (top, *below)):
+        return ()
     roots = _Roots()
     root = roots.of(top)
     if root is None:
@@ -115,8 +117,6 @@ def _root(top: str) -> Path | None:
 
 
 def _spec(top: str) -> ModuleSpec | None:
-    if not top.isidentifier():
-        return None
     loaded = getattr(sys.modules.get(top), "__spec__", None)
     if loaded is not None:
         return loaded
@@ -170,13 +170,19 @@ def _located(root: Path, module: str) -> Iterator[tuple[str, Path]]:
     folder, parts = root, module.split(".")
     for number, part in enumerate(parts, start=1):
         key = ".".join(parts[:number])
-        package = next((f for s in _SUFFIXES if (f := folder / part / f"__init__{s}").exists()), 0)
-        file = package or next((f for s in _SUFFIXES if (f := folder / f"{part}{s}").exists()), 0)
-        if isinstance(file, Path):
+        package = _first_file(folder / part / "__init__")
+        file = package or _first_file(folder / part)
+        if file is not None:
             yield key, file
-        if not package and (file or not (folder / part).is_dir()):
+        if package is None and (file or not os.path.isdir(folder / part)):
             return
         folder = folder / part
+
+
+def _first_file(stem: Path) -> Path | None:
+    # os.path answers where a name is too long for the file system, too.
+    paths = (f"{stem}{suffix}" for suffix in _SUFFIXES)
+    return next((Path(path) for path in paths if os.path.isfile(path)), None)
 
 
 def _imports(module: str, file: Path) -> list[str]:

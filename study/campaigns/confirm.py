@@ -27,9 +27,9 @@ from study.campaigns.confirm_plan import (
 )
 from study.campaigns.confirmation import Confirmation, by_verdict, first_noise
 from study.campaigns.live import Counted
-from study.campaigns.own_code import with_code
+from study.campaigns.own_code import checked_with_code
 from study.campaigns.session import Session
-from study.checks import check_runs, check_study
+from study.checks import check_runs
 from study.config import StudyConfig
 from study.records.events import ArtifactEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
@@ -64,11 +64,7 @@ def run_confirm(
     """
     check_runs(study)
     folder = StudyFolder.of(storage_of(study), study.name)
-    study = check_study(with_code(study, folder))
-    if not fetched:
-        folder.fetch()
-        study = with_code(study, folder)
-    study = folder.with_tuned_base(study)
+    study = folder.with_tuned_base(checked_with_code(study, folder, fetched))
     search = read_ledger(folder.ledger)
     check_same_code(folder, study, search)
     confirm = planned_confirmation(study, search, confirm, stored_confirmation(folder))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from study.campaigns.session import Session
+from study.checks import check_study
 from study.config import StudyConfig
 from study.records.events import EndEvent, NoteEvent
 from study.records.folder import StudyFolder
@@ -47,6 +48,21 @@ def with_code(config: StudyConfig, folder: StudyFolder, *, accept: bool = False)
     if is_trusted(name, recorded):
         allow(name)
     return _with(config, now, stored.code_changes + 1)
+
+
+def checked_with_code(
+    config: StudyConfig, folder: StudyFolder, fetched: bool, *, accept: bool = False
+) -> StudyConfig:
+    """Check a study (``check_study``) and the source of its classifier, which that may run.
+
+    ``fetched``: what an object store has of the study is here already.
+    """
+    # Before the code is run, as far as the records are here.
+    config = check_study(with_code(config, folder, accept=accept))
+    if fetched:
+        return config
+    folder.fetch()
+    return with_code(config, folder, accept=accept)
 
 
 def refusal(study: str, name: str, recorded: CodeIdentity, now: CodeIdentity) -> str:

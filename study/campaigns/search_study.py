@@ -15,7 +15,7 @@ from search_spaces.registry import get_space
 from study.campaigns.baseline import missing_baselines, waiting_note
 from study.campaigns.campaign import Campaign, Phase, command, held, read_images
 from study.campaigns.live import Counted, best_so_far
-from study.campaigns.own_code import late_codes, leave_behind, record_late, with_code
+from study.campaigns.own_code import checked_with_code, late_codes, leave_behind, record_late
 from study.campaigns.race import is_over, most_runs, race_note, race_phase, share_of_search
 from study.campaigns.search_parts import (
     earliest_injections,
@@ -25,7 +25,7 @@ from study.campaigns.search_parts import (
 )
 from study.campaigns.session import Session
 from study.campaigns.tuning import tuning_phases
-from study.checks import check_runs, check_study
+from study.checks import check_runs
 from study.config import StudyConfig, as_asked
 from study.records.events import EndEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
@@ -64,12 +64,7 @@ def run_study(
     began = time.monotonic()
     check_runs(config)
     folder = StudyFolder.of(storage_of(config), config.name)
-    # Before the code is run, as far as the records are here.
-    config = with_code(config, folder, accept=accept_changed_code)
-    config = as_asked(check_study(config))
-    if not fetched:
-        folder.fetch()
-        config = with_code(config, folder, accept=accept_changed_code)
+    config = as_asked(checked_with_code(config, folder, fetched, accept=accept_changed_code))
     folder.check_same_study(config)
     check_stored_space(folder)
     [dataset] = read_images([("reading images", config.train.data)], console)
