@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from analysis.commands.analysis import main as noise_analysis
 from study.commands.study import main
 from trainables.config import TrainConfig
 from trainables.noise.fork import baseline_digest
@@ -51,7 +52,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_changed_source_is_refused_or_accepted_with_new_baselines(work, capfd):
+def test_a_changed_source_is_refused_or_accepted_with_new_baselines(work, capfd, monkeypatch):
     assert main(["run", *STUDY]) == 0
     first = summary(work)
     starts = {e["trial"]: e for e in events(work) if e["type"] == "start"}
@@ -102,6 +103,15 @@ def test_a_changed_source_is_refused_or_accepted_with_new_baselines(work, capfd)
     length = len([e for e in events(work) if e["type"] == "start"])
     assert main(["resume", "mine", "--storage", "studies"]) == 0
     assert len([e for e in events(work) if e["type"] == "start"]) == length
+    # Somebody else's report shows what is recorded, and runs nothing.
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(work / "elsewhere"))
+    sys.modules.pop("changing_parts", None)
+    sys.modules.pop("changing_net", None)
+    assert noise_analysis(["report", "mine", "--storage", "studies", "--no-pictures"]) == 0
+    assert "changing_net" not in sys.modules
+    page = (work / "studies/mine/report.html").read_text()
+    assert "--trust changing_net:build" in page
+    assert "2 trials were trained with another source" in page
     # The old source is the changed one now.
     (work / "changing_parts.py").write_text("DROPOUT = 0.3\n")
     assert main(["resume", "mine", "--storage", "studies"]) == 2
