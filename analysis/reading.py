@@ -14,6 +14,7 @@ from typing import Any
 from study.config import StudyConfig
 from study.records.folder import StudyFolder, open_study
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
+from study.records.own_code import present
 from study.records.storage import Where
 from study.records.summary import Summary, TrialSummary, ranked, summarise
 from trainables.config import TrainConfig
@@ -33,11 +34,15 @@ def weights_that_decide(config: StudyConfig) -> WhichWeights:
 
 @dataclass(frozen=True)
 class StudyView:
-    """A study as its files say it is, at one moment."""
+    """A study as its files say it is, at one moment.
+
+    ``left_out``: how many trials are not in ``state``, since another source was trained with.
+    """
 
     folder: StudyFolder
     config: StudyConfig
     state: LedgerState
+    left_out: int = 0
 
     @property
     def name(self) -> str:
@@ -103,6 +108,11 @@ class StudyView:
         failed = sum(t.state == "failed" for t in self.summary.trials)
         if failed:
             lines.append(f"{failed} trials failed; the table of trials gives the reasons.")
+        if self.left_out:
+            lines.append(
+                f"{self.left_out} trials were trained with another source of the classifier; they "
+                "are in the ledger, and left out here."
+            )
         if self.state.damage:
             lines.append(
                 f"{len(self.state.damage)} lines of the ledger are damaged and left out "
@@ -115,7 +125,10 @@ def load_study(storage: Where, name: str) -> StudyView:
     folder = open_study(storage, name)
     config = folder.stored_config()
     assert config is not None
-    return StudyView(folder, config, read_ledger(folder.ledger))
+    whole = read_ledger(folder.ledger)
+    state = present(config, whole)
+    left_out = len(whole.by_role("trial")) - len(state.by_role("trial"))
+    return StudyView(folder, config, state, left_out)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class TrialsTable:
 def trials_table(view: StudyView) -> TrialsTable:
     """Every run that the ledger knows, unfinished ones included, in the order of the keys."""
     ended = {trial.trial_id: trial for trial in view.summary.trials}
-    pinned = {baseline_key(b.seed): b for b in view.summary.baseline}
+    pinned = {baseline_key(b.seed, view.config.code_changes): b for b in view.summary.baseline}
     records = sorted(view.state.trials.values(), key=lambda r: (r.role != "baseline", r.key))
     found: list[dict[str, Cell]] = []
     for record in records:

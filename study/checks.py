@@ -13,7 +13,8 @@ from study.records.remote import check_remote
 from study.search.samplers import check_conditional, check_sampler
 from study.tracking.addresses import check_uri
 from study.tune.address import address_of
-from trainables.config import TrainConfig, apply_overrides
+from trainables.code_identity import changed_modules, code_identity, is_own
+from trainables.config import ModelConfig, TrainConfig, apply_overrides
 from trainables.data.image_sets import check_data
 from trainables.device import resolve_device
 from trainables.documents import read_document
@@ -32,6 +33,29 @@ def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
     check_data(config.data)
     check_layers(config.model.classifier, config.noise.layers)
     return config.model_copy(update={"device": resolve_device(config.device, elsewhere=elsewhere)})
+
+
+def with_present_code(config: TrainConfig) -> TrainConfig:
+    """One run's configuration with the source that its classifier has."""
+    model = config.model
+    code = (code_identity(model.classifier) or None) if is_own(model.classifier) else None
+    return config.model_copy(update={"model": model.model_copy(update={"code": code})})
+
+
+def changed_since(model: ModelConfig) -> str:
+    """A sentence if the source is not what a file's configuration was recorded with; or empty."""
+    if model.code is None or not is_own(model.classifier):
+        return ""
+    module = model.classifier.partition(":")[0].partition(".")[0]
+    if not any(entry.startswith((f"{module} ", f"{module}.")) for entry in model.code):
+        return ""  # The command line names another classifier.
+    changed = changed_modules(model.code, code_identity(model.classifier))
+    if not changed:
+        return ""
+    return (
+        f"the source of {', '.join(changed)} was changed since this configuration was recorded: "
+        "its numbers will differ"
+    )
 
 
 def check_study(config: StudyConfig) -> StudyConfig:

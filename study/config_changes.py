@@ -44,9 +44,18 @@ def differences(stored: RunsConfig, wanted: RunsConfig) -> list[str]:
     Both count as they were asked for, so that the same command goes on with a tuned study.
     """
     lines: list[str] = []
-    before, now = (as_asked(config).model_dump(mode="json") for config in (stored, wanted))
+    before, now = (_comparable(config) for config in (stored, wanted))
     _compare(before, now, "", lines)
     return lines
+
+
+def _comparable(config: RunsConfig) -> dict[str, Any]:
+    """Without the source of a classifier of one's own, which is compared by module, elsewhere."""
+    values = as_asked(config).model_dump(mode="json")
+    values["train"]["model"].pop("code", None)
+    for name in ("code_changes", "codes"):
+        values.pop(name, None)
+    return values
 
 
 def _compare(stored: dict[str, Any], wanted: dict[str, Any], prefix: str, lines: list[str]) -> None:

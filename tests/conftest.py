@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 
 from hypothesis import HealthCheck, settings
 
@@ -11,6 +12,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Ray reads once in a process whether to use tokens, and other processes may have left one in the
 # home folder: here every Ray, local or a cluster of several nodes, listens to nobody else.
 os.environ["RAY_AUTH_MODE"] = "disabled"
+
+# What tests trust is no business of whoever runs them.
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="noise-tests-config-")
 
 # A loaded machine is slow; that is no failure of a property.
 settings.register_profile("noise", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,9 +8,17 @@ is answered before anything heavy is loaded.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import to_jsonable_python
 
+from trainables.code_identity import is_own
 from trainables.data.registry import DATA_SETS
 from trainables.noise_config import NoiseConfig
 from trainables.settings import (
@@ -159,6 +167,17 @@ class ModelConfig(FrozenConfig):
         option="--download-weights",
         short="-w",
     )
+    code: tuple[str, ...] | None = setting(
+        None, "the identity of a classifier of one's own (code_identity), when it was trained"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_code(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What has no code of its own says nothing of it: its files and digests stay the same."""
+        values: dict[str, Any] = handler(self)
+        if self.code is None or not is_own(self.classifier):
+            values.pop("code", None)
+        return values
 
 
 class OptimizerConfig(FrozenConfig):

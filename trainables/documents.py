@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from trainables.code_identity import remember_named
 from trainables.errors import InputError
 
 MOST_BYTES = 64 * 2**20
@@ -45,8 +46,11 @@ def read_document(path: str | Path) -> Any:
     text = read_text(path)
     try:
         if Path(path).suffix.lower() in {".yaml", ".yml"}:
-            return yaml.load(text, _Loader)
-        return json.loads(text, object_pairs_hook=_unique)
+            found = yaml.load(text, _Loader)
+        else:
+            found = json.loads(text, object_pairs_hook=_unique)
+        remember_named(path, found)
+        return found
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not valid JSON or YAML: {_shortened(error)}") from None
 

@@ -30,7 +30,7 @@ from trainables.lr_schedule import set_learning_rate
 from trainables.metrics import GAP_EPOCHS, EpochMetrics, WhichWeights, is_better
 from trainables.models.registry import (
     PretrainedReport,
-    build_model,
+    build_configured,
     load_pretrained,
     to_memory_format,
 )
@@ -90,7 +90,7 @@ class Training:
         # The parameters are drawn on the CPU, so that every device starts from the same ones.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(self.config.seed, "init"))
-            model = build_model(self.config.model.classifier, len(self.data.classes))
+            model = build_configured(self.config.model, len(self.data.classes))
         if self.config.model.download_weights:
             self.pretrained = load_pretrained(model, self.config.model.classifier)
         return to_memory_format(model.to(self.device), self.device)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from analysis.commands.options import PROG, StoreOptions, StudyOptions, tell
 from study.commands.dispatch import subcommand
+from study.commands.own_code import Trust
 from study.commands.settings import option, positional
 from trainables.errors import InputError
 
@@ -48,6 +49,7 @@ class ExportOptions(StudyOptions):
             default="the study's checkpoint",
         ),
     ] = ""
+    trust: Trust = ""
 
 
 @subcommand(f"{PROG} export", ExportOptions)
@@ -110,6 +112,7 @@ class ReportOptions(StudyOptions):
             "sharp their minima are",
         ),
     ] = True
+    trust: Trust = ""
 
 
 @subcommand(f"{PROG} report", ReportOptions)

@@ -28,7 +28,7 @@ from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.errors import InputError
 from trainables.loop import weights_of
 from trainables.metrics import METRICS, EpochMetrics, WhichWeights, is_better
-from trainables.models.registry import build_model
+from trainables.models.registry import build_configured
 from trainables.object_store import Location
 from trainables.paths import given_path
 from trainables.uris import redact_uri
@@ -171,7 +171,11 @@ def winner_weights(view: StudyView, key: str, file: str = "") -> TrainedWeights:
     record = view.state.trials[key]
     if not path.exists() and record.first_injection_epoch is None:
         # It never injected: it is its baseline, bit for bit.
-        path = view.folder.checkpoints / baseline_key(record.seed) / "final.ckpt"
+        path = (
+            view.folder.checkpoints
+            / baseline_key(record.seed, view.config.code_changes)
+            / "final.ckpt"
+        )
     try:
         state = load_state(path)
     except CheckpointError as error:
@@ -196,7 +200,7 @@ def _from_file(view: StudyView, path: Path, key: str) -> TrainedWeights:
     from study.run.weights_file import read_weights
 
     found, config = read_weights(path), view.train_config(key)
-    if found.config is None or TrainConfig.model_validate(dict(found.config)) != config:
+    if found.config is None or not _same_run(TrainConfig.model_validate(found.config), config):
         raise InputError(f"--weights = {path}: not the weights of a run with {key}'s settings")
     which = weights_that_decide(view.config)
     best = _best(view.state.trials[key].history)
@@ -209,11 +213,20 @@ def _from_file(view: StudyView, path: Path, key: str) -> TrainedWeights:
     return TrainedWeights(path, found.model, found.epoch, which)
 
 
+def _same_run(one: TrainConfig, other: TrainConfig) -> bool:
+    """Whether two runs are the same; one recorded by an earlier version names no source."""
+    codes = {c.model.code for c in (one, other)} - {None}
+    left_out = {"model": {"code"}}
+    return len(codes) <= 1 and one.model_dump(exclude=left_out) == other.model_dump(
+        exclude=left_out
+    )
+
+
 def build_classifier(
     config: TrainConfig, dataset: Dataset, weights: Mapping[str, Tensor]
 ) -> PixelClassifier:
     """The network with its weights and normalisation, on the CPU, in eval mode."""
-    network = build_model(config.model.classifier, len(dataset.classes))
+    network = build_configured(config.model, len(dataset.classes))
     network.load_state_dict(dict(weights))
     return PixelClassifier(network, dataset.mean, dataset.std).eval()
 

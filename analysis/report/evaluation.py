@@ -34,7 +34,7 @@ from trainables.errors import InputError
 from trainables.evaluation import evaluate, sharpness
 from trainables.loop import weights_of
 from trainables.metrics import WhichWeights
-from trainables.models.registry import build_model, to_memory_format
+from trainables.models.registry import build_configured, to_memory_format
 from trainables.object_store import Location
 
 Part = Literal["val", "test"]
@@ -131,7 +131,7 @@ def paired_figures(view: StudyView, cache: Path, say: Say) -> PairedFigures | st
     except CheckpointError as error:
         return f"Accuracy by class and sharpness need the runs' final weights: {error}."
     except InputError as error:
-        return f"Accuracy by class and sharpness need the data set: {error}."
+        return f"Accuracy by class and sharpness are left out: {error}."
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _wanted(view: StudyView) -> _Wanted | str:
     best = view.best_noisy
     if best is None:
         return "No trial is complete yet: there is nothing to compare by class."
-    baseline = baseline_key(best.seed)
+    baseline = baseline_key(best.seed, view.config.code_changes)
     root = view.folder.checkpoints
     # What never injected keeps no checkpoint: it is its baseline.
     key = best.key if best.first_injection_epoch is not None else baseline
@@ -250,7 +250,7 @@ class _Evaluator:
             raise CheckpointError("no epoch with finite statistics was complete")
         config, data = wanted.config, self._dataset(wanted.config)
         self._register_reading(wanted)
-        model = build_model(config.model.classifier, len(data.classes))
+        model = build_configured(config.model, len(data.classes))
         model.load_state_dict(dict(weights[0]))
         model = to_memory_format(model.to(data.device), data.device)
         began = time.monotonic()

@@ -17,7 +17,7 @@ from trainables.noise.fork import baseline_digest
 
 def missing_baselines(config: StudyConfig, state: LedgerState) -> list[PlannedRun]:
     """The baseline's runs that are not complete yet, the trials' own seed first."""
-    runs = [baseline_run(seed) for seed in config.seeds]
+    runs = [baseline_run(seed, config.code_changes) for seed in config.seeds]
     return [run for run in runs if not complete_baseline(state.trials.get(run.key))]
 
 

@@ -27,11 +27,18 @@ from study.campaigns.confirm_plan import (
     with_margin,
 )
 from study.campaigns.confirm_register import register_end, register_of, register_plan
-from study.campaigns.confirmation import Confirmation, by_verdict, check_confirmed, first_noise
+from study.campaigns.confirmation import (
+    Confirmation,
+    by_verdict,
+    check_confirmed,
+    check_same_code,
+    first_noise,
+)
 from study.campaigns.contrast import why_no_placebo
 from study.campaigns.live import Counted
+from study.campaigns.own_code import checked_with_code
 from study.campaigns.session import Session, check_records
-from study.checks import check_study
+from study.checks import check_runs
 from study.config import StudyConfig
 from study.errors import StudyFailedError
 from study.records.events import ArtifactEvent, NoteEvent, StudyEndEvent, StudyState
@@ -67,13 +74,12 @@ def run_confirm(
         InterruptedStudyError: after Ctrl-C; finished and unfinished runs are kept.
         StudyFailedError: if runs could not be trained or recorded.
     """
-    study = check_study(study)
+    check_runs(study)
     folder = StudyFolder.of(storage_of(study), study.name)
-    if not fetched:
-        folder.fetch()
-    study = folder.with_tuned_base(study)
+    study = folder.with_tuned_base(checked_with_code(study, folder, fetched))
     check_records(folder, study)
     search = read_ledger(folder.ledger)
+    check_same_code(folder, study)
     confirm = planned_confirmation(study, search, confirm, stored_confirmation(folder))
     check_confirmed(folder, study, search, confirm)
     if confirm.fresh_seeds[-1] >= 2**63:

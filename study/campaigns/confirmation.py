@@ -28,6 +28,7 @@ from study.campaigns.verdicts import Judge, Judgement, judge_of
 from study.config import StudyConfig
 from study.records.folder import StudyFolder, open_study
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
+from study.records.own_code import is_present
 from study.records.planned_run import PlannedRun, Role, baseline_run
 from study.records.storage import Storage, Where
 from study.records.summary import TrialSummary
@@ -221,6 +222,7 @@ def load_confirmation(storage: Where, name: str) -> Confirmation:
     folder = open_study(where, name)
     study = folder.stored_config()
     assert study is not None
+    check_same_code(folder, study)
     found = confirmation_of(folder, study, read_ledger(folder.ledger))
     if found is None:
         command = shlex.join(["noise-study", "confirm", name, *where.words])
@@ -234,12 +236,36 @@ def load_confirmation(storage: Where, name: str) -> Confirmation:
 def confirmation_of(
     folder: StudyFolder, study: StudyConfig, search: LedgerState
 ) -> Confirmation | None:
-    """The confirmation of a study that is read already; None if it has none."""
+    """The confirmation of a study that is read already.
+
+    None if it has none, or one of trials that another source was trained with.
+    """
     config = stored_confirmation(folder)
-    if config is None:
+    if config is None or is_of_other_code(folder, study, config):
         return None
     check_confirmed(folder, study, search, config)
     return Confirmation(folder, study, search, config, read_ledger(confirm_folder(folder).ledger))
+
+
+def is_of_other_code(folder: StudyFolder, study: StudyConfig, config: ConfirmConfig) -> bool:
+    """Whether a confirmation was begun before the source of the study's classifier was changed."""
+    if not study.code_changes:
+        return False
+    searched = read_ledger(folder.ledger).trials
+    begun = read_ledger(confirm_folder(folder).ledger).trials.values()
+    records = [searched[key] for key in config.trials if key in searched]
+    return not all(is_present(study, record) for record in (*records, *begun))
+
+
+def check_same_code(folder: StudyFolder, study: StudyConfig) -> None:
+    """Refuse to go on with a confirmation of what was trained with another source."""
+    stored = stored_confirmation(folder)
+    if stored is not None and is_of_other_code(folder, study, stored):
+        raise InputError(
+            f"name = {study.name!r}: its confirmation was begun before the source of "
+            f"{study.train.model.classifier} was changed; move {confirm_folder(folder).path} away "
+            "to begin anew"
+        )
 
 
 def check_confirmed(

@@ -25,13 +25,17 @@ from study.campaigns.experiment_grid import (
 from study.campaigns.experiment_result import ExperimentResult, report
 from study.campaigns.experiment_tables import to_csv, to_markdown
 from study.campaigns.live import Counted
+from study.campaigns.own_code import record_late, refusal
 from study.campaigns.session import Session, check_records
+from study.checks import check_runs
 from study.config_changes import differences
 from study.records.events import ArtifactEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, public_values, storage_of
 from study.records.json_files import write_json
-from study.records.ledger_view import LedgerState
+from study.records.ledger_view import LedgerState, read_ledger
+from study.records.own_code import later_codes
 from study.records.planned_run import PlannedRun
+from trainables.code_identity import changed_modules, code_identity, is_own
 from trainables.config import apply_overrides
 from trainables.data.image_sets import resolve_data
 from trainables.documents import read_mapping
@@ -61,8 +65,13 @@ def run_experiment(
         InterruptedStudyError: after Ctrl-C; finished and unfinished runs are kept.
         StudyFailedError: if the records could not be written.
     """
+    check_runs(config)
+    folder = StudyFolder.of(storage_of(config), config.name)
+    folder.check_files()
+    with_codes(config, _stored(folder), folder)  # Before the code is run.
     config = check_experiment(config)
-    folder = StudyFolder.fetched(storage_of(config), config.name)
+    folder.fetch()
+    config = with_codes(config, _stored(folder), folder)
     check_same_experiment(folder, config)
     check_records(folder, config)
     points = [{"data/subset": subset} for subset in config.subsets]
@@ -101,11 +110,9 @@ def check_same_experiment(folder: StudyFolder, wanted: ExperimentConfig) -> None
         raise InputError(
             f"name = {wanted.name!r}: taken by a study in {folder.path}; give another --name"
         )
-    if not folder.experiment.exists():
+    stored = _stored(folder)
+    if stored is None:
         return
-    stored = parse_config(
-        ExperimentConfig, read_mapping(folder.experiment), where=str(folder.experiment)
-    )
     lines = differences(_comparable(stored, wanted), _comparable(wanted, wanted))
     lines += [
         f"{axis} = {list(getattr(wanted, axis))}, stored: {list(getattr(stored, axis))}; more may "
@@ -119,6 +126,30 @@ def check_same_experiment(folder: StudyFolder, wanted: ExperimentConfig) -> None
             f"{folder.path}:\n  " + "\n  ".join(lines) + "\ngive another --name, or the same "
             "settings to go on with that experiment"
         )
+
+
+def _stored(folder: StudyFolder) -> ExperimentConfig | None:
+    if not folder.experiment.exists():
+        return None
+    path = folder.experiment
+    return parse_config(ExperimentConfig, read_mapping(path), where=str(path))
+
+
+def with_codes(
+    config: ExperimentConfig, stored: ExperimentConfig | None, folder: StudyFolder
+) -> ExperimentConfig:
+    """The grid with the source of each classifier of one's own; a changed one is refused."""
+    names = [name for name in config.classifiers if is_own(name)]
+    codes = {name: code for name in names if (code := code_identity(name))}
+    before = stored or config.model_copy(update={"classifiers": ()})
+    recorded = {**later_codes(read_ledger(folder.ledger)), **before.codes} if stored else {}
+    for name, code in codes.items():
+        if name in recorded and changed_modules(recorded[name], code):
+            raise InputError(refusal(config.name, name, recorded[name], code))
+    # The runs of an earlier version do not say it: those beside them must not, either.
+    late = {name for name in before.classifiers if name not in before.codes}
+    kept = {name: code for name, code in codes.items() if name not in late}
+    return config.model_copy(update={"codes": kept})
 
 
 def _comparable(config: ExperimentConfig, wanted: ExperimentConfig) -> ExperimentConfig:
@@ -162,6 +193,12 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
             return "no group has a run with noise beside its baseline yet"
         better = sum(value > 0 for value in ahead)
         return f"noise is ahead of the baseline in {better} of {len(ahead)} comparisons so far"
+
+    def put_in_order(self) -> None:
+        config = self.config
+        late = [n for n in config.classifiers if is_own(n) and n not in config.codes]
+        record_late(self.session, {name: code_identity(name) for name in late})
+        super().put_in_order()
 
     # The training: all baselines, then all runs with noise.
 

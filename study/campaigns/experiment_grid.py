@@ -7,7 +7,7 @@ the noise on each seed. Nothing here imports Ray or torch.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Annotated, Any, Self, get_args
 
@@ -90,6 +90,9 @@ class ExperimentConfig(RunsConfig):
         get_args(Distribution),
         "distributions of the noise, each compared with the baseline",
         option="--distributions",
+    )
+    codes: dict[str, tuple[str, ...]] = setting(
+        {}, "the source of each classifier of one's own, as it was when it was recorded"
     )
     seeds: tuple[Annotated[int, _as(TrainConfig, "seed")], ...] = setting(
         (0,), "seeds on which each group runs, baseline and noise alike", option="--seeds",
@@ -175,15 +178,21 @@ def groups(config: ExperimentConfig) -> tuple[Group, ...]:
 
 def baselines(config: ExperimentConfig) -> tuple[PlannedRun, ...]:
     return tuple(
-        grid_run(group, BASELINE, seed) for group, seed in product(groups(config), config.seeds)
+        _with_code(config, group, grid_run(group, BASELINE, seed))
+        for group, seed in product(groups(config), config.seeds)
     )
 
 
 def noisy_runs(config: ExperimentConfig) -> tuple[PlannedRun, ...]:
     return tuple(
-        grid_run(group, noise, seed)
+        _with_code(config, group, grid_run(group, noise, seed))
         for group, noise, seed in product(groups(config), config.distributions, config.seeds)
     )
+
+
+def _with_code(config: ExperimentConfig, group: Group, run: PlannedRun) -> PlannedRun:
+    code = config.codes.get(group.classifier)
+    return run if not code else replace(run, changes={**run.changes, "model/code": list(code)})
 
 
 def size(config: ExperimentConfig) -> str:

@@ -7,9 +7,11 @@ from rich.table import Table
 
 from study.campaigns.confirm_plan import stored_confirmation
 from study.campaigns.race import is_over
+from study.config import StudyConfig
 from study.formats import DASH, or_dash, signed
 from study.records.folder import StudyFolder, find_studies, open_study
 from study.records.ledger_view import LedgerState, read_ledger
+from study.records.own_code import present
 from study.records.planned_run import baseline_key
 from study.records.storage import Storage, Where
 from study.records.summary import Summary
@@ -45,7 +47,7 @@ def _row(folder: StudyFolder) -> list[str]:
     except InputError as error:
         return [folder.path.name, f"damaged: {error}", "", "", "", "", ""]
     assert config is not None
-    state = read_ledger(folder.ledger)
+    state = present(config, read_ledger(folder.ledger))
     study = state.study
     ended = sum(record.finished for record in state.by_role("trial"))
     summary = _summary(folder)
@@ -87,8 +89,8 @@ def clean_study(storage: Where, name: str) -> str:
         state = read_ledger(folder.ledger)
         config = folder.stored_config()
         over = state.study is not None and state.study.state == "complete"
-        over = over and (config is None or is_over(config, state))
-        keep = _needed(folder, state, over=over)
+        over = over and (config is None or is_over(config, present(config, state)))
+        keep = _needed(folder, config, state, over=over)
         found = [path for path in folder.checkpoints.glob("*/*") if not path.is_dir()]
         removed = [path for path in found if path not in keep]
         size = sum(path.stat().st_size for path in removed)
@@ -102,11 +104,14 @@ def clean_study(storage: Where, name: str) -> str:
     )
 
 
-def _needed(folder: StudyFolder, state: LedgerState, *, over: bool) -> set[Location]:
+def _needed(
+    folder: StudyFolder, config: StudyConfig | None, state: LedgerState, *, over: bool
+) -> set[Location]:
     needed: set[Location] = set()
     best = state.study.best if state.study else None
+    changes = config.code_changes if config else 0
     winner = state.trials.get(best or "")
-    pair = {best} if winner is None else {best, baseline_key(winner.seed)}
+    pair = {best} if winner is None else {best, baseline_key(winner.seed, changes)}
     # Which of them is registered, its confirmation decides.
     confirmed = stored_confirmation(folder)
     pair |= set(confirmed.trials) if confirmed else set()

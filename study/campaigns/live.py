@@ -36,7 +36,8 @@ class Counted:
     """What the view counts, and what it says of the result so far (``standing``, in a line).
 
     ``epochs`` is every run's budget, ``trials`` are the runs besides the baselines and the
-    ``tunings``, of which ``spared`` says how many are known by now not to be trained;
+    ``tunings``, of which ``spared`` says how many are known by now not to be trained; ``of`` leaves
+    out what is not counted;
     ``time_budget`` is in seconds.
     """
 
@@ -49,6 +50,7 @@ class Counted:
     time_budget: float | None = None
     spared: Callable[[LedgerState], int] = lambda state: 0
     tunings: int = 0
+    of: Callable[[LedgerState], LedgerState] = lambda state: state
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ class _Follower(threading.Thread):
     def _terminal(self) -> None:
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
             while not self._over.wait(_REFRESH_SECONDS):
-                state = self._view.refresh()
+                state = self._counted.of(self._view.refresh())
                 live.update(render(self._counted, state, self._elapsed()), refresh=True)
 
     def _plain(self) -> None:
@@ -203,7 +205,7 @@ class _Follower(threading.Thread):
         over = False
         while not over:
             over = self._over.wait(_REFRESH_SECONDS)
-            state = self._view.refresh()
+            state = self._counted.of(self._view.refresh())
             ended = [r for r in state.trials.values() if r.state and r.key not in self._told]
             for record in ended:
                 self._told.add(record.key)

@@ -8,6 +8,7 @@ from study.campaigns.confirmation import first_noise
 from study.campaigns.session import Session
 from study.config import StudyConfig
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord, complete_baseline
+from study.records.own_code import present
 from study.records.planned_run import PlannedRun, baseline_key
 from study.records.race import planned_runs, race_of
 from study.statistics.race import Race, rungs, trainings
@@ -73,13 +74,13 @@ class _Waiting:
         self._config = config
         self._policy = policy
         self._view = LedgerView(session.folder.ledger)
-        self._state = self._view.refresh()
+        self._state = self._read_on()
         self._known = {record.key for record in self._complete_baselines()}
         self._read = -1
         self._runs: list[PlannedRun] = []
 
     def startable(self) -> Sequence[PlannedRun]:
-        self._state = self._view.refresh()
+        self._state = self._read_on()
         if self._state.offset != self._read:
             self._read = self._state.offset
             ready = {record.seed for record in self._complete_baselines()}
@@ -89,10 +90,13 @@ class _Waiting:
 
     def baseline_rows(self, run: PlannedRun) -> Sequence[Mapping[str, Any]]:
         """Those that the workers were not told when they began."""
-        key = baseline_key(run.seed)
+        key = baseline_key(run.seed, self._config.code_changes)
         if run.role == "baseline" or key in self._known:
             return ()
         return [row.to_dict() for row in self._state.trials[key].history]
+
+    def _read_on(self) -> LedgerState:
+        return present(self._config, self._view.refresh())
 
     def _complete_baselines(self) -> list[TrialRecord]:
         return [r for r in self._state.by_role("baseline") if complete_baseline(r)]

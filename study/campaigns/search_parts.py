@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from search_spaces.registry import get_space, possible_injections
+from study.campaigns.own_code import for_searcher
 from study.campaigns.session import Session
 from study.checks import checked_entry
 from study.config import StudyConfig
@@ -44,13 +45,14 @@ def searcher_that_fits(
     config: StudyConfig,
     session: Session,
     space: "CalibratedSpace",
-    records: Mapping[str, TrialRecord],
 ) -> "StudySearcher":
     """The searcher; if Optuna's journal is damaged or knows better, on a new journal."""
     from study.search.journal import replace_journal
     from study.search.searcher import StudySearcher
 
     journal = session.folder.journal
+    every = {record.key: record for record in session.whole_state().by_role("trial")}
+    records = for_searcher(config, every)
 
     def make() -> StudySearcher:
         return StudySearcher(

@@ -15,6 +15,7 @@ from search_spaces.registry import get_space
 from study.campaigns.baseline import missing_baselines, waiting_note
 from study.campaigns.campaign import Campaign, Phase, command, held, read_images
 from study.campaigns.live import Counted, best_so_far
+from study.campaigns.own_code import checked_with_code, late_codes, leave_behind, record_late
 from study.campaigns.race import is_over, most_runs, race_note, race_phase, share_of_search
 from study.campaigns.search_parts import (
     earliest_injections,
@@ -24,12 +25,13 @@ from study.campaigns.search_parts import (
 )
 from study.campaigns.session import Session, check_records
 from study.campaigns.tuning import tuning_phases
-from study.checks import check_study
+from study.checks import check_runs
 from study.config import StudyConfig
 from study.config_changes import as_asked
 from study.records.events import EndEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
+from study.records.own_code import present
 from study.records.race import race_of
 from study.records.summary import VALIDATION_IMAGES, Summary, summarise, winner_config
 from study.records.verdict import end_tags, trial_tags
@@ -42,7 +44,11 @@ if TYPE_CHECKING:
 
 
 def run_study(
-    config: StudyConfig, *, console: Console | None = None, fetched: bool = False
+    config: StudyConfig,
+    *,
+    console: Console | None = None,
+    fetched: bool = False,
+    accept_changed_code: bool = False,
 ) -> Summary:
     """Run a study, or go on with it, to its end.
 
@@ -50,16 +56,16 @@ def run_study(
         config: the study. Its pinned baseline is ``config.train`` without noise.
         console: where to show progress; None: nowhere.
         fetched: the study's records were just brought from its object store (``resumed``).
+        accept_changed_code: go on though the source of the study's own classifier was changed.
 
     Raises:
         InterruptedStudyError: after Ctrl-C; finished and unfinished trials are kept.
         StudyFailedError: if there is no baseline to compare with.
     """
     began = time.monotonic()
-    config = as_asked(check_study(config))
+    check_runs(config)
     folder = StudyFolder.of(storage_of(config), config.name)
-    if not fetched:
-        folder.fetch()
+    config = as_asked(checked_with_code(config, folder, fetched, accept=accept_changed_code))
     folder.check_same_study(config)
     check_records(folder, config)
     check_stored_space(folder)
@@ -99,7 +105,11 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
     def store(self) -> None:
         # Before MLflow is imported in its thread, as Ray.
         import study.search.searcher  # noqa: F401
+        from study.search.journal import set_aside
 
+        stored = self.folder.stored_config()
+        if stored and stored.code_changes != self.config.code_changes:
+            set_aside(self.folder.journal)
         self.folder.write_config(self.config)
 
     def counted(self) -> Counted:
@@ -113,6 +123,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             tunings=config.tune_baseline,
             standing=lambda state: best_so_far(config, state),
             time_budget=config.time_budget,
+            of=lambda state: present(config, state),
         )
 
     def put_in_order(self) -> None:
@@ -121,6 +132,8 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         for line in repair_or_replace_journal(self.folder.journal):
             self.session.note(line)
         self._record_images()
+        leave_behind(self.session, self.config)
+        record_late(self.session, late_codes(self.config))
         super().put_in_order()
 
     def _record_images(self) -> None:
@@ -132,7 +145,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             self.session.append(NoteEvent(None, tags))
 
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Summary:
-        state = self.session.state()
+        state = self.session.whole_state()
         summary = summarise(self.config, state)
         best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
         first = best if isinstance(best, str) else None
@@ -151,7 +164,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 
     def _tell_trials(self, summary: Summary) -> None:
         """Note on each trial that raced what the race shows of it, if that is new."""
-        known = self.session.state().trials
+        known = self.session.whole_state().trials
         for trial in summary.trials:
             tags = trial_tags(trial)
             if tags.items() - known[trial.trial_id].tags.items():
@@ -201,7 +214,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             )
             return
         records = {record.key: record for record in self.session.state().by_role("trial")}
-        searcher = searcher_that_fits(config, self.session, space, records)
+        searcher = searcher_that_fits(config, self.session, space)
 
         def time_is_over() -> bool:
             return self._time_left(until) == 0.0

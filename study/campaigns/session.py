@@ -14,6 +14,7 @@ from study.records.folder import StudyFolder, public_values, storage_of
 from study.records.folder_files import has_records
 from study.records.ledger import Ledger
 from study.records.ledger_view import LedgerState, read_ledger
+from study.records.own_code import present
 from study.records.remote import DATABASE
 from study.records.remote_copy import RemoteCopy
 from study.records.summary import study_notes
@@ -49,6 +50,10 @@ class Session:
                 ledger.append(event)
 
     def state(self) -> LedgerState:
+        """The ledger, without runs of another source (``present``)."""
+        return present(self.config, self.whole_state())
+
+    def whole_state(self) -> LedgerState:
         return read_ledger(self.folder.ledger)
 
     def say(self, line: str) -> None:
@@ -67,7 +72,7 @@ class Session:
         """Repair what an earlier process left, and say what is lost."""
         from study.records.recovery import damage_notes, forget_unknown, missing_epochs
 
-        forget_unknown(self.folder, self.state())
+        forget_unknown(self.folder, self.whole_state())
         self.append(*missing_epochs(self.folder, self.state()))
         for line in damage_notes(self.state()):
             self.note(line)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.campaigns.confirm_plan import confirm_folder, stored_confirmation
-from study.campaigns.confirmation import check_confirmed
+from study.campaigns.confirmation import check_confirmed, is_of_other_code
+from study.campaigns.own_code import for_searcher
 from study.campaigns.session import check_records
 from study.config import StudyConfig
 from study.records.file_lock import is_held
@@ -15,6 +16,7 @@ from study.records.findings import Finding, checkpoint_findings, differing, ledg
 from study.records.folder import StudyFolder, open_study, storage_of
 from study.records.folder_files import first_study_event
 from study.records.ledger_view import LedgerState, read_ledger
+from study.records.own_code import present
 from study.records.planned_run import baseline_key
 from study.records.storage import Storage, Where
 from study.records.summary import Summary, summarise, winner_config
@@ -101,13 +103,18 @@ class _Folder:
         stored = [self._document(path) for path in (self.folder.summary, self.folder.best_config)]
         state = self._ledger(held=held)
         over = state.study is not None and state.study.state is not None and not held
+        # A process that was killed before it said that it goes on has ended nothing.
+        if state.study and state.study.config.get("code_changes", 0) != self.config.code_changes:
+            over = False
         winner = state.trials.get(state.study.best or "") if state.study else None
-        needed = {winner.key, baseline_key(winner.seed)} if winner else set()
+        changes = self.config.code_changes
+        needed = {winner.key, baseline_key(winner.seed, changes)} if winner else set()
         self._add(checkpoint_findings(self.folder, state, needed))
         if trials is not None:
             from study.search.journal_findings import journal_findings
 
-            records = {record.key: record for record in state.by_role("trial")}
+            every = {record.key: record for record in state.by_role("trial")}
+            records = for_searcher(self.config, every)
             self._add(journal_findings(trials, records, self.config.objective, over=over))
         if over:
             self._results(state, *stored)
@@ -116,10 +123,13 @@ class _Folder:
     def verify_confirmation(self, search: StudyFolder, study: StudyConfig) -> None:
         confirm = stored_confirmation(search)
         assert confirm is not None
-        try:
-            check_confirmed(search, study, read_ledger(search.ledger), confirm)
-        except InputError as error:
-            self._add([Finding("different", str(error))])
+        if is_of_other_code(search, study, confirm):
+            self._remark("of trials that another source was trained with, which are not ranked")
+        else:
+            try:
+                check_confirmed(search, study, read_ledger(search.ledger), confirm)
+            except InputError as error:
+                self._add([Finding("different", str(error))])
         held, runs = is_held(self.folder.lock), self._runs()
         state = self._ledger(held=held)
         self._add(checkpoint_findings(self.folder, state, set()))
@@ -145,7 +155,8 @@ class _Folder:
 
     def _journal(self) -> "list[FrozenTrial] | None":
         journal = self.folder.journal
-        trials = read_ledger(self.folder.ledger).by_role("trial")
+        # A changed source has set the journal aside; it is made anew when the search goes on.
+        trials = present(self.config, read_ledger(self.folder.ledger)).by_role("trial")
         if not journal.exists():
             if trials:
                 self._add([Finding("missing", f"{journal.name}: Optuna's journal is not there")])

@@ -15,6 +15,7 @@ from study.campaigns.resume import resumed
 from study.campaigns.search_result import print_next
 from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
+from study.commands.own_code import Trust
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
@@ -75,6 +76,7 @@ class ConfirmOptions(StudyName):
             "be given later",
         ),
     ] = False
+    trust: Trust = ""
 
 
 def read_confirm(arguments: Sequence[str]) -> tuple[StudyConfig, ConfirmConfig]:

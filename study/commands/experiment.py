@@ -21,6 +21,7 @@ from study.campaigns.experiment_tables import print_experiment
 from study.campaigns.search_result import print_next
 from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
+from study.commands.own_code import Trust
 from study.commands.settings import SettingOptions, option
 from study.presets import with_one_cosine
 from study.records.folder import StudyFolder, storage_of
@@ -60,6 +61,7 @@ class ExperimentOptions:
     print_config: Annotated[
         bool, option("--print-config", help="print the resulting configuration as JSON, and end")
     ] = False
+    trust: Trust = ""
 
 
 def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, ExperimentOptions]:

@@ -26,6 +26,7 @@ import tyro
 from study.commands.settings import Option, SettingOptions, default_text
 from study.commands.tyro_parts import described
 from study.errors import InterruptedStudyError, StudyFailedError
+from trainables.code_trust import only_named
 from trainables.errors import InputError
 
 BAD_INPUT = 2
@@ -132,7 +133,8 @@ def run_command(prog: str, command: Callable[[Sequence[str]], int], arguments: A
             # A terminal that can't show a character is no reason to end.
             stream.reconfigure(errors="replace")
     try:
-        return _ended(prog, command, words)
+        with only_named(words):
+            return _ended(prog, command, words)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except OptionsListed:

@@ -9,6 +9,7 @@ from study.campaigns.resume import resumed
 from study.checks import read_configs
 from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
+from study.commands.own_code import AcceptChangedCode, Trust
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
@@ -21,6 +22,7 @@ from study.presets import (
     with_one_cosine,
 )
 from study.records.folder import StudyFolder, storage_of
+from study.records.own_code import EXCLUDED
 from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.settings import merge, nest, parse_config
@@ -63,6 +65,16 @@ class SearchOptions:
             default="none",
         ),
     ] = ""
+    trust: Trust = ""
+    accept_changed_code: AcceptChangedCode = False
+
+
+@dataclass(frozen=True)
+class ResumeOptions(StudyName):
+    """Which study, and whose code may run."""
+
+    trust: Trust = ""
+    accept_changed_code: AcceptChangedCode = False
 
 
 def study_config(arguments: Sequence[str]) -> StudyConfig:
@@ -70,6 +82,11 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
 
     Preset < configuration file < single options, wherever they stand on the line.
     """
+    return _read_run(arguments)[0]
+
+
+def _read_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
+    """The configuration, and whether a changed source is accepted."""
     line = read_command_line(
         arguments,
         STUDY_OPTIONS,
@@ -90,9 +107,10 @@ def study_config(arguments: Sequence[str]) -> StudyConfig:
     values = with_equal_budgets(values, preset, from_file, given)
     if line.extra.configs:
         values["configs"] = read_configs(line.extra.configs)
-    return parse_config(
+    config = parse_config(
         StudyConfig, values, where=line.extra.config, options=STUDY_OPTIONS.names_of(line.given)
     )
+    return config, line.extra.accept_changed_code
 
 
 RESUME_OPTIONS = SettingOptions(
@@ -102,10 +120,14 @@ RESUME_OPTIONS = SettingOptions(
 
 
 def resumed_config(arguments: Sequence[str]) -> StudyConfig:
+    return _read_resume(arguments)[0]
+
+
+def _read_resume(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     line = read_command_line(
         arguments,
         RESUME_OPTIONS,
-        StudyName,
+        ResumeOptions,
         prog=f"{NOISE_STUDY} resume",
         description="Go on with a study that was interrupted, or extend one that is finished "
         "(--trials +50). Where an option is not given, the study's own setting holds.",
@@ -116,15 +138,18 @@ def resumed_config(arguments: Sequence[str]) -> StudyConfig:
         if not text[1:].isdecimal():
             raise InputError(f"trials (--trials) = {text!r}: a whole number, or +N for N more")
         more = int(text)
-    return resumed(line.extra.where, line.extra.name, given, more_trials=more)
+    config = resumed(line.extra.where, line.extra.name, given, more_trials=more)
+    return config, line.extra.accept_changed_code
 
 
 def run(arguments: Sequence[str]) -> int:
-    return _run_to_the_end(study_config(arguments))
+    config, accept = _read_run(arguments)
+    return _run_to_the_end(config, accept=accept)
 
 
 def resume(arguments: Sequence[str]) -> int:
-    return _run_to_the_end(resumed_config(arguments), fetched=True)
+    config, accept = _read_resume(arguments)
+    return _run_to_the_end(config, accept=accept, fetched=True)
 
 
 def wanted_confirmation(config: StudyConfig) -> ConfirmConfig | None:
@@ -138,7 +163,7 @@ def wanted_confirmation(config: StudyConfig) -> ConfirmConfig | None:
         raise InputError(f"confirm (--confirm) = {config.confirm}: {error}") from None
 
 
-def _run_to_the_end(config: StudyConfig, *, fetched: bool = False) -> int:
+def _run_to_the_end(config: StudyConfig, *, accept: bool, fetched: bool = False) -> int:
     from rich.console import Console
 
     confirm = wanted_confirmation(config)
@@ -146,7 +171,7 @@ def _run_to_the_end(config: StudyConfig, *, fetched: bool = False) -> int:
     from study.campaigns.search_result import print_result
 
     console = Console()
-    summary = run_study(config, console=console, fetched=fetched)
+    summary = run_study(config, console=console, fetched=fetched, accept_changed_code=accept)
     print_result(console, config, summary)
     if confirm is not None:
         _confirm(config, confirm, summary, console)
@@ -159,7 +184,8 @@ def _confirm(
     from study.api import run_confirm
     from study.commands.confirm import print_verdicts
 
-    if len(summary.trials) < config.wanted or not summary.best:
+    ended = sum(trial.state != EXCLUDED for trial in summary.trials)
+    if ended < config.wanted or not summary.best:
         console.print("nothing is confirmed yet: the study lacks trials, or a complete one")
         return
     if summary.race_complete is False:

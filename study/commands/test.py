@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from study.commands.options import read_arguments, run_command
+from study.commands.own_code import Trust
 from study.commands.reference_options import ReferenceOptions, ResolvedRun, combine
 from study.commands.settings import option
 from trainables.errors import InputError
@@ -92,6 +93,7 @@ class TestOptions:
         bool, option("--sharpness", help="also the drop of accuracy under noise on the weights")
     ] = False
     json: Annotated[bool, option("--json", help="print one JSON object on standard output")] = False
+    trust: Trust = ""
 
     def settings(self) -> dict[str, Any]:
         named = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from study.commands.options import read_command_line, run_command
+from study.commands.own_code import Trust
 from study.commands.reference_options import (
     RUN_SETTINGS,
     ReferenceOptions,
@@ -82,6 +83,7 @@ class TrainOptions(ReferenceOptions):
             default="none",
         ),
     ] = None
+    trust: Trust = ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,8 +16,8 @@ def seeded_key(name: str, seed: int) -> str:
     return f"{name}-seed{seed}"
 
 
-def baseline_key(seed: int) -> str:
-    return seeded_key(BASELINE, seed)
+def baseline_key(seed: int, code_changes: int = 0) -> str:
+    return baseline_run(seed, code_changes).key
 
 
 @dataclass(frozen=True)
@@ -43,5 +43,7 @@ class PlannedRun:
         return {**self.changes, "seed": self.seed}
 
 
-def baseline_run(seed: int) -> PlannedRun:
-    return PlannedRun("baseline", BASELINE, seed, {"noise/policy": "off"})
+def baseline_run(seed: int, code_changes: int = 0) -> PlannedRun:
+    """``code_changes``: how often the study went on with a changed source, with new baselines."""
+    name = f"{BASELINE}-code{code_changes + 1}" if code_changes else BASELINE
+    return PlannedRun("baseline", name, seed, {"noise/policy": "off"})

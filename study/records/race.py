@@ -138,7 +138,10 @@ def planned_runs(config: StudyConfig, state: LedgerState, policy: str) -> list[P
     missing = [(name, seeds[number]) for name, number in found.missing]
     # What has lost epochs, because lines of the ledger are damaged, is trained again.
     ended = {key for key, record in state.trials.items() if recorded(record)}
-    baselines = [baseline_run(seed) for seed in dict.fromkeys(seed for _, seed in missing)]
+    baselines = [
+        baseline_run(seed, config.code_changes)
+        for seed in dict.fromkeys(seed for _, seed in missing)
+    ]
     runs = [
         PlannedRun("race", name, seed, {"noise/policy": policy, **_changes(state.trials[name])})
         for name, seed in missing

@@ -10,6 +10,7 @@ from typing import Any
 
 from study.config import StudyConfig
 from study.records.ledger_view import LedgerState, TrialRecord
+from study.records.own_code import EXCLUDED, OTHER_CODE, is_present, present
 from study.records.race import RaceEntry, RunSummary, entries, race_of
 from study.records.race_summary import YardstickSummary, raced_figures, yardstick
 from study.records.values import (
@@ -52,6 +53,7 @@ class TrialSummary(ResultPart):
         ranked_by: the mean difference that the race ranked it by, which flatters it.
         stages: how many stages of the race it entered.
         place: its place in the race, from 1.
+        state: how it ended; ``excluded`` if it was trained with another source (``present``).
     """
 
     trial_id: str
@@ -117,11 +119,12 @@ def summarise(
 ) -> Summary:
     """The summary of a ledger; ``run_ids``: MLflow's run id by trial key, as far as known."""
     runs = run_ids or {}
+    here = present(config, state)
     records = sorted(state.trials.values(), key=lambda record: record.key)
     baselines = [r for r in records if r.role == "baseline" and r.state == "complete"]
     by_digest = {r.baseline: r for r in baselines}
     ended = [r for r in records if r.role == "trial" and r.state is not None]
-    race = race_of(config, state)
+    race = race_of(config, here)
     raced = entries(config, state, race)
     trials = [
         _trial(config, r, by_digest.get(r.baseline), runs.get(r.key), raced[r.key]) for r in ended
@@ -141,7 +144,7 @@ def summarise(
                 run_id=runs.get(r.key),
             )
             for r in sorted(baselines, key=lambda r: r.seed)
-            if r.seed in config.seeds
+            if r.seed in config.seeds and r.key in here.trials
         ],
         trials=trials,
         best=best_trial(config, trials),
@@ -191,11 +194,12 @@ def _trial(
     value = value_of(config.objective, record.history)
     paired, final = differences_to_baseline(config.objective, record, baseline)
     injected = next((row.epoch for row in record.history if row.injected), None)
+    ranks = is_present(config, record)
     return TrialSummary(
         trial_id=record.key,
         run_id=run_id,
-        state=str(record.state),
-        reason=record.reason or None,
+        state=str(record.state) if ranks else EXCLUDED,
+        reason=(record.reason or None) if ranks else OTHER_CODE,
         seed=record.seed,
         value=value,
         paired_difference=paired,

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from study.checks import check_train
+from study.checks import changed_since, check_train, with_present_code
 from study.records.register import Register, new_entry, note_reading
 from study.run.results import per_class
 from study.run.weights_file import Weights, load_into
@@ -18,7 +18,7 @@ from trainables.data.device_data import EVAL_BATCH, DeviceData
 from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.device import set_up_torch
 from trainables.evaluation import EvalResult, Sharpness, evaluate, sharpness
-from trainables.models.registry import build_model, to_memory_format
+from trainables.models.registry import build_configured, to_memory_format
 
 SHARPNESS_EPSILON = 0.2
 """Size of the random steps of the weights, relative to each tensor."""
@@ -74,12 +74,15 @@ def evaluate_checkpoint(
 
     ``batch_size`` None: as in training.
     """
-    config = check_train(config)
+    notice = changed_since(config.model)
+    if notice:
+        log.print(notice, soft_wrap=True, markup=False, highlight=False)
+    config = check_train(with_present_code(config))
     dataset = load_dataset(config.data)
     config = config.model_copy(update={"data": resolve_data(config.data, dataset)})
     device = torch.device(config.device)
     set_up_torch(config.threads, config.device, config.precision, config.deterministic)
-    model = build_model(config.model.classifier, len(dataset.classes))
+    model = build_configured(config.model, len(dataset.classes))
     load_into(model, weights, path=path, classifier=config.model.classifier)
     log.print(
         f"{path.name}: {config.model.classifier} on {config.data.dataset}, {device}",

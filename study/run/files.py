@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from study.records.file_lock import LockHeldError, take
 from study.records.json_files import plain, write_json
 from study.records.named_file import NamedFile
+from trainables.code_identity import changed_modules
 from trainables.config import TrainConfig, without_later
 from trainables.documents import read_mapping
 from trainables.errors import InputError
@@ -52,6 +53,7 @@ def run_name(config: TrainConfig) -> str:
     for key in _FREE_DATA:
         del values["data"][key]
     del values["device"]
+    values["model"].pop("code", None)
     text = json.dumps(values, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:6]
     model = re.sub(r"[^A-Za-z0-9_-]+", "-", config.model.classifier)
@@ -153,6 +155,15 @@ class RunFiles:
                 f"--resume: no run {self.name} in {self.metrics.parent} ({known}); repeat the "
                 "options of the run that shall go on, --save-as included"
             )
+        before, now = stored.model.code, wanted.model.code
+        if before and now and stored.model.classifier == wanted.model.classifier:
+            changed = changed_modules(before, now)
+            if changed:
+                raise InputError(
+                    f"--resume: run {self.name} was begun with another source of "
+                    f"{', '.join(changed)}; restore it, or train anew without --resume (what there "
+                    "is of the run is kept)"
+                )
         lines = differences(stored, wanted)
         if lines:
             raise InputError(
@@ -161,6 +172,12 @@ class RunFiles:
                 + f"\nrepeat its options, or: noise-train --config {self.config} --resume"
                 + ("" if self.save_as is None else f" --save-as {self.save_as}")
             )
+
+    def as_begun(self, config: TrainConfig) -> TrainConfig:
+        """With the source that the run was begun with: none if an earlier version began it."""
+        stored = self.stored_config()
+        code = stored.model.code if stored else None
+        return config.model_copy(update={"model": config.model.model_copy(update={"code": code})})
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -250,10 +267,12 @@ def differences(stored: TrainConfig, wanted: TrainConfig) -> list[str]:
     # Where it is read from may change; what was read may not, once it is known.
     free = {"data/data_dir", "data/workers", "data/download"}
     free |= {path for path in ("data/mean", "data/std", "data/classes") if new[path] is None}
+    # Runs of earlier versions do not say it.
+    free |= {"model/code"} if None in (old.get("model/code"), new.get("model/code")) else set()
     return [
-        f"{path} = {new[path]!r}, the run has {old[path]!r}"
+        f"{path} = {new.get(path)!r}, the run has {old[path]!r}"
         for path in old
-        if old[path] != new[path] and path not in free
+        if path not in free and old[path] != new.get(path)
     ]
 
 

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from study.checks import check_train
+from study.checks import changed_since, check_train, with_present_code
 from study.records.json_files import plain, write_json
 from study.records.register import Register, new_entry, note_reading
 from study.run.dashboard import LiveView, PlainView, watching
@@ -114,9 +114,13 @@ def train_run(config: TrainConfig, options: SingleRunOptions, console: Console) 
     files = RunFiles.of(options.checkpoint_dir, config, options.save_as)
     files.check_writable()
     uri = resolve_uri(options.tracking_uri, files.folder) if options.tracking_uri else None
-    wanted, config = config.device, check_train(config)
+    notice = changed_since(config.model)
+    wanted, config = config.device, check_train(with_present_code(config))
     if options.resume:
         files.check_resumable(config)
+        config = files.as_begun(config)
+    elif notice:
+        console.print(notice, markup=False, highlight=False)
     if wanted == "auto" and config.device == "cpu":
         console.print("there is no GPU that torch can use: the run uses the CPU", highlight=False)
     run = _SingleRun(config, options, files, uri, console)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.checkpoint import CheckpointError, load_state
+from trainables.code_identity import remember_named
 from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.files import write_atomically
@@ -151,6 +152,7 @@ def _config(path: Path, text: object) -> Mapping[str, Any]:
         values = None
     if not isinstance(values, dict):
         raise InputError(f"--checkpoint = {path}: its configuration is damaged")
+    remember_named(path, values)
     return values
 
 

@@ -136,8 +136,15 @@ def repair_or_replace_journal(path: Path) -> list[str]:
         return [f"{error}".split(";", maxsplit=1)[0] + "; " + replace_journal(path)]
 
 
+def set_aside(path: Path, why: str = "before") -> Path:
+    """Give a journal, if there is one, another name; the next one begins anew."""
+    aside = path.with_name(f"{path.name}.{why}-{now_ms()}")
+    if path.exists():
+        path.replace(aside)
+    return aside
+
+
 def replace_journal(path: Path) -> str:
     """Set a journal aside, so that it is made anew from the ledger; returns a sentence."""
-    aside = path.with_name(f"{path.name}.damaged-{now_ms()}")
-    path.replace(aside)
+    aside = set_aside(path, "damaged")
     return f"it is kept as {aside.name}, and made anew from the study's ledger"

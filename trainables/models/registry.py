@@ -6,11 +6,15 @@ torchvision, so that a mistake in a configuration is answered at once.
 
 import importlib
 import os
+import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trainables.code_identity import changed_modules, code_identity, is_own, search_path
+from trainables.code_trust import check_trusted
+from trainables.config import ModelConfig
 from trainables.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,6 +93,18 @@ def build_model(name: str, num_classes: int) -> "nn.Module":
 
     check_torchvision_name(name, networks)
     return build_torchvision(name, num_classes)
+
+
+def build_configured(config: ModelConfig, num_classes: int) -> "nn.Module":
+    """As ``build_model``; code of one's own must be what it was when it was recorded."""
+    if config.code is not None and is_own(config.classifier):
+        changed = changed_modules(config.code, code_identity(config.classifier))
+        if changed:
+            raise InputError(
+                f"classifier = {config.classifier!r}: the source of {', '.join(changed)} in "
+                f"{os.getcwd()} ({platform.node()}) is not the one that was recorded"
+            )
+    return build_model(config.classifier, num_classes)
 
 
 def check_layers(name: str, layers: Sequence[str]) -> None:
@@ -222,10 +238,10 @@ def _own_function(name: str) -> Callable[[int], Any]:
     module_name, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), *attribute.split(".")]):
         raise InputError(f"{where}: write your own classifier as package.module:function")
+    check_trusted(name)
     folder = os.getcwd()
-    if folder not in sys.path and "" not in sys.path:
-        # As with ``python -m``; a command's own path begins at the folder it is installed in.
-        sys.path.insert(0, folder)
+    # As with ``python -m``; a command's own path begins at the folder it is installed in.
+    sys.path[:] = search_path()
     importlib.invalidate_caches()
     try:
         found: Any = importlib.import_module(module_name)
