@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from analysis.commands.analysis import main as noise_analysis
+from study.campaigns.confirmation import confirmation_of
 from study.commands.study import main
 from study.records.events import EndEvent, EpochsEvent, StartEvent, StudyEvent
 from study.records.folder import StudyFolder
@@ -291,6 +293,33 @@ def test_what_is_not_sent_yet_is_no_fault(
     study(storage).mlflow_offset.unlink()
     (study(storage).path / "confirm" / "mlflow.offset").unlink()
     assert verify(storage, capsys)[0] == 0
+
+
+def changed_source(storage: Path) -> None:
+    """As a process leaves it that was killed when it had just accepted a changed source."""
+
+    def change(values: dict[str, Any]) -> None:
+        values["code_changes"] = 1
+        values["train"]["model"] |= {"classifier": "mine:net", "code": ["mine 2"]}
+
+    edit_json(study(storage).config, change)
+    study(storage).journal.unlink()
+
+
+def test_an_accepted_change_of_the_source_is_no_fault(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed_source(storage)
+    code, lines = verify(storage, capsys)
+    assert code == 0, lines
+    assert any("confirm: of trials that another source was trained with" in x for x in lines)
+    # A confirmation of the earlier source is none of the present one.
+    assert noise_analysis(["confirm", "whole", "--storage", str(storage)]) == 2
+    assert "confirmation was begun before the source of mine:net" in capsys.readouterr().err
+    folder = study(storage)
+    config = folder.stored_config()
+    assert config is not None
+    assert confirmation_of(folder, config, read_ledger(folder.ledger)) is None
 
 
 def test_a_store_that_does_not_answer_is_said(
