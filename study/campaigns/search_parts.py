@@ -1,6 +1,6 @@
 """What a search is made of: its space, its searcher, its trial scheduler."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from search_spaces.registry import get_space, possible_injections
@@ -45,6 +45,7 @@ def searcher_that_fits(
     session: Session,
     space: "CalibratedSpace",
     records: Mapping[str, TrialRecord],
+    stopped: Collection[str] = (),
 ) -> "StudySearcher":
     """The searcher; if Optuna's journal is damaged or knows better, on a new journal."""
     from study.search.journal import replace_journal
@@ -65,6 +66,7 @@ def searcher_that_fits(
             seed=config.train.seed,
             given=config.configs,
             records=records,
+            stopped=stopped,
         )
 
     try:

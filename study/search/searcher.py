@@ -6,7 +6,7 @@ tells each trial's state for what it is, and goes on from the journal and the st
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from search_spaces.conditions import Conditions, build_point, from_overrides, to
 from study.records.ledger_view import TrialRecord
 from study.search.journal import BatchingJournal
 from study.search.optuna_parts import storage_id
-from study.search.outcome import Outcome, judge_failure, judge_record, judge_result
+from study.search.outcome import TEACHES_NOTHING, Outcome, judge_failure, judge_record, judge_result
 from study.search.samplers import check_sampler, make_sampler
 from study.tune.failures import failure_reason
 from study.tune.jobs import StatelessSearcher, tune_config
@@ -65,6 +65,7 @@ class StudySearcher(StatelessSearcher):
         opening: Sequence[Mapping[str, Any]] = (),
         given: Sequence[Mapping[str, Any]] | None = None,
         records: Mapping[str, TrialRecord] | None = None,
+        stopped: Collection[str] = (),
     ) -> None:
         """Open the journal, which is repaired and under the study's lock, and take stock.
 
@@ -78,6 +79,7 @@ class StudySearcher(StatelessSearcher):
             opening: points of the space that the first trials have, by their numbers.
             given: overrides of the trials to run instead of a search.
             records: what the ledger says of the study's trials, by key.
+            stopped: keys of trials that a person ends; it may grow.
         """
         check_sampler(sampler, len(objectives))
         super().__init__(list(objectives), [OBJECTIVES[name] for name in objectives])
@@ -91,6 +93,7 @@ class StudySearcher(StatelessSearcher):
         self._objectives = tuple(objectives)
         self._epochs = epochs
         self._records = dict(records or {})
+        self._stopped = stopped
         self._number_of: dict[str, int] = {}  # by Tune's trial id
         self._curves: dict[int, dict[int, float]] = {}  # by number: epochs completed -> value
         self._untold: dict[int, Outcome | None] = {}  # None: failed, the reason decides
@@ -152,6 +155,12 @@ class StudySearcher(StatelessSearcher):
             self._untold[number] = None
             return
         result = result or {}
+        if (
+            trial_key(number) in self._stopped
+            and result.get("training_iteration", 0) < self._epochs
+        ):
+            self._untold[number] = TEACHES_NOTHING
+            return
         # Tune hands the result that ends a trial over here and nowhere else.
         self._note(number, result)
         outcome = judge_result(result, self._objectives, self._epochs)
