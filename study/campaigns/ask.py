@@ -24,10 +24,11 @@ WAIT_SECONDS = 10.0
 """How long a command waits for the answer of a study on this machine."""
 
 _LOOK_SECONDS = 0.1
+_DIGITS = 18
 
 
 def set_limits(
-    storage: Where, name: str, changes: Mapping[str, str], options: Mapping[str, str] | None = None
+    storage: Where, name: str, changes: Mapping[str, Any], options: Mapping[str, str] | None = None
 ) -> str:
     """Change settings of a study that runs; returns what became of it, in a sentence.
 
@@ -38,16 +39,15 @@ def set_limits(
     folder = open_study(where, name)
     before = folder.stored_config()
     assert before is not None
-    changes = dict(changes)
     if not changes:
         raise InputError("nothing is changed; give --trials, --max-concurrent or --time-budget")
-    more = changes["trials"].startswith("+") if "trials" in changes else False
-    if more and changes["trials"][1:].isdecimal():
-        changes["trials"] = str(before.trials + int(changes["trials"][1:]))
+    if before.configs is not None and "trials" in changes:
+        raise InputError("trials (--trials): the study runs a list of given configurations")
+    changes = {**changes, **_more(before, changes)}
     values = merge(before.model_dump(mode="json"), changes)
     now = parse_config(StudyConfig, values, options=options or {})
     request = Request(changes={key: getattr(now, key) for key in changes})
-    words = [f"--{key.replace('_', '-')} {changes[key]}" for key in changes]
+    words = [f"--{key.replace('_', '-')} {_word(changes[key])}" for key in changes]
     running, box = _running(folder, f"go on with it so: {_resume(where, name)} {' '.join(words)}")
     if running == folder:
         check_trials(before, now, read_ledger(folder.ledger))
@@ -62,6 +62,18 @@ def stop(storage: Where, name: str, trial: str | None = None) -> str:
     if trial is not None and is_held(running.lock):
         check_stop(trial, read_ledger(running.ledger))
     return _asked(running, box, Request(stop=True, trial=trial))
+
+
+def _more(before: StudyConfig, changes: Mapping[str, Any]) -> dict[str, int]:
+    """``+N`` trials as their whole number."""
+    text = str(changes.get("trials", ""))
+    if not (text.startswith("+") and text[1:].isdecimal() and len(text) < _DIGITS):
+        return {}
+    return {"trials": before.trials + int(text)}
+
+
+def _word(value: Any) -> str:
+    return "none" if value is None else str(value)
 
 
 def _running(folder: StudyFolder, remedy: str) -> tuple[StudyFolder, RequestBox]:

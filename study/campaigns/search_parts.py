@@ -8,12 +8,13 @@ from study.campaigns.session import Session
 from study.checks import checked_entry
 from study.config import StudyConfig
 from study.records.ledger_view import TrialRecord
+from study.records.planned_run import baseline_key
 from study.search.space import study_space
 from trainables.errors import InputError
 
 if TYPE_CHECKING:
     from search_spaces.calibration import CalibratedSpace
-    from study.search.searcher import StudySearcher
+    from study.search.searcher import StudySearcher, WarmTrial
     from study.tune.early_stopping import ForkAwareASHA
 
 
@@ -40,6 +41,27 @@ def searched_space(config: StudyConfig, session: Session) -> "CalibratedSpace":
     return space
 
 
+def warm_trials(
+    config: StudyConfig, session: Session, space: "CalibratedSpace"
+) -> "list[WarmTrial]":
+    """What another study gives the sampler, with a note about it."""
+    from study.search.warm_start import told_values, warm_start
+
+    found = warm_start(config, session.folder, space)
+    if found is None:
+        return []
+    session.note(found.note)
+    baseline = session.state().trials[baseline_key(config.train.seed)]
+    return [
+        (
+            f"{found.study}/{point.trial}",
+            point.params,
+            told_values(point, config.objective, baseline),
+        )
+        for point in found.points
+    ]
+
+
 def searcher_that_fits(
     config: StudyConfig,
     session: Session,
@@ -52,6 +74,7 @@ def searcher_that_fits(
     from study.search.searcher import StudySearcher
 
     journal = session.folder.journal
+    warm = warm_trials(config, session, space)
 
     def make() -> StudySearcher:
         return StudySearcher(
@@ -67,6 +90,7 @@ def searcher_that_fits(
             given=config.configs,
             records=records,
             stopped=stopped,
+            warm=warm,
         )
 
     try:

@@ -33,6 +33,7 @@ from study.records.race import race_of
 from study.records.summary import VALIDATION_IMAGES, Summary, summarise, winner_config
 from study.records.verdict import end_tags, trial_tags
 from study.search.space import check_stored_space
+from study.search.warm_start import check_source
 from trainables.data.image_sets import resolve_data
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def run_study(
         folder.fetch()
     folder.check_same_study(config)
     check_stored_space(folder)
+    check_source(config, folder)
     [dataset] = read_images([("reading images", config.train.data)], console)
     train = config.train
     data = resolve_data(train.data, dataset)

@@ -20,7 +20,7 @@ def trial_spec(
     state: LedgerState,
     *,
     policy: str,
-    datasets: "Mapping[str, ray.ObjectRef]",
+    datasets: "dict[str, ray.ObjectRef]",
     own: Mapping[str, Any],
 ) -> "TrialSpec":
     """``own``: fields that the phase sets itself."""

@@ -54,6 +54,7 @@ class StudyFolder:
     summary = NamedFile("summary.json")
     best_config = NamedFile("best_config.json")  # The winner's run configuration.
     space = NamedFile("space.json")  # The search space as it was fixed when the search began.
+    warm_start = NamedFile("warm_start.json")  # What another study gave the sampler at the start.
     mlflow_offset = NamedFile("mlflow.offset")  # How much of the ledger has been sent to MLflow.
     lock = NamedFile("lock")  # Held by the process that runs the study.
 
