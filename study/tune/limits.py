@@ -30,7 +30,14 @@ class Limits:
     over: bool = False
 
 
-class LimitedSearcher(ConcurrencyLimiter):
+class _NotKept:
+    """Tune writes what it is given to a file; nobody reads it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class LimitedSearcher(_NotKept, ConcurrencyLimiter):
     """Hands out what a searcher has, within limits that may change.
 
     Tune's own number of samples is fixed when it begins. So Tune is told of no limit, and that the
@@ -57,13 +64,6 @@ class LimitedSearcher(ConcurrencyLimiter):
 
     def get_state(self) -> dict[str, Any]:
         """Nothing is kept for Tune: a study goes on by its own records."""
-        return {}
-
-
-class _NotKept:
-    """Tune writes what it is given to a file; nobody reads it."""
-
-    def __getstate__(self) -> dict[str, Any]:
         return {}
 
 

@@ -4,16 +4,27 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import study.tune.capacity
+from study.campaigns import ask
+from study.campaigns.live_requests import to_be_stopped
+from study.campaigns.search_study import _SearchCampaign
+from study.campaigns.session import Session
 from study.commands.study import main
 from study.config import StudyConfig
+from study.records.events import EndEvent, NoteEvent, StartEvent, StudyEvent, new_uid
+from study.records.file_lock import take
+from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, read_ledger
-from study.tune.connect import ray_session
+from study.records.requests import Request, RequestBox
+from study.tune.capacity import Node
+from study.tune.limits import Limits
+from tests.support.ledgers import CONFIG, DIGEST, write
 from tests.support.study_processes import (
     alive,
     family,
@@ -22,6 +33,7 @@ from tests.support.study_processes import (
     summary_of,
     wait_until,
 )
+from trainables.settings import parse_config
 
 BASE = (
     *("--dataset", "synthetic", "--synthetic-train", "2000", "--synthetic-test", "100"),
@@ -93,3 +105,221 @@ def test_a_study_does_what_it_is_asked_and_a_resume_keeps_to_it(
 
 def ended(folder: Path) -> int:
     return sum(record.finished for record in ledger(folder).by_role("trial"))
+
+
+# Without training: a campaign of which only the requests are attended to.
+
+
+def begun(storage: Path, **fields: Any) -> StudyFolder:
+    """A study of which one trial has ended, one runs, and nobody trains it."""
+    values = {"name": "s", "storage": str(storage), "trials": 8, "max_concurrent": 1}
+    config = parse_config(StudyConfig, values | fields)
+    folder = StudyFolder.of(storage, "s")
+    folder.write_config(config)
+    whole = CONFIG.model_dump(mode="json")
+    start = {
+        key: StartEvent(key, role, 0, {}, whole, DIGEST)
+        for key, role in {
+            "baseline-seed0": "baseline",
+            "baseline-seed1": "baseline",
+            "trial-0000": "trial",
+            "trial-0001": "trial",
+        }.items()
+    }
+    study_event = StudyEvent("s", new_uid(), {}, ("tail_val_loss",))
+    ended_ = [EndEvent(key, "complete") for key in ("baseline-seed0", "trial-0000")]
+    write(folder.ledger, [study_event, *start.values(), *ended_])
+    return folder
+
+
+class Attended:
+    """A campaign in this process, which is asked by commands in another thread."""
+
+    def __init__(self, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+        config = folder.stored_config()
+        assert config is not None
+        nodes = [Node("id", "host", 4.0, 0.0)]
+        monkeypatch.setattr(study.tune.capacity, "alive_nodes", lambda: nodes)
+        self.folder = folder
+        self.limits = Limits(samples=6, concurrent=1)
+        self.campaign = _SearchCampaign(
+            config=config,
+            session=Session(folder, config, None),
+            images=[],
+            objectives=config.objective,
+            asked="",
+            policy="always",
+            again="noise-study resume s",
+            began=time.monotonic(),
+        )
+        self.limits.stopped = self.campaign.stopped
+
+    def asked(self, *words: str) -> int:
+        """The exit code of ``noise-study WORDS`` while the campaign attends to requests."""
+        lock = take(self.folder.lock)
+        with ThreadPoolExecutor(1) as other, self.campaign._requests.attended():
+            place = ["s", "--storage", str(self.folder.path.parent)]
+            ending = other.submit(main, [words[0], *place, *words[1:]])
+            while not ending.done():
+                self.campaign._requests.attend(self.limits)
+                time.sleep(0.01)
+        lock.release()
+        return ending.result()
+
+
+@pytest.fixture
+def attended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Attended:
+    return Attended(begun(tmp_path), monkeypatch)
+
+
+def test_limits_are_changed_stored_and_on_record(
+    attended: Attended, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attended.campaign._phase = "search"
+    assert attended.asked("set", "--trials", "+4", "--max-concurrent", "3") == 0
+    said = "trials = 12 (it was 8); max_concurrent = 3 (it was 1)"
+    assert said in capsys.readouterr().out
+    assert attended.asked("set", "--time-budget", "1000") == 0
+    assert "time_budget = 1000 (it was none)" in capsys.readouterr().out
+    assert (attended.limits.samples, attended.limits.concurrent) == (10, 3)
+    left = attended.campaign._search_time_left()
+    assert left is not None
+    assert 0 < left < 1000  # the race has its share of it
+    stored = attended.folder.stored_config()
+    assert stored is not None
+    assert (stored.trials, stored.max_concurrent, stored.time_budget) == (12, 3, 1000)
+    info = read_ledger(attended.folder.ledger).study
+    assert info is not None
+    answers = [text for tag, text in info.tags.items() if tag.startswith("request.")]
+    assert len(answers) == 2
+    assert answers[0].startswith(f"done: {said}")
+    assert attended.asked("set", "--time-budget", "none") == 0
+    assert attended.campaign._search_time_left() is None
+
+
+def test_before_the_search_more_trials_are_for_later(attended: Attended) -> None:
+    assert attended.asked("set", "--trials", "12") == 0
+    assert attended.limits.samples == 6  # those of the baseline
+    assert attended.campaign.config.trials == 12
+
+
+@pytest.mark.parametrize(("phase", "over"), [("search", True), ("race", False)])
+def test_a_search_that_is_over_gets_no_more_trials(
+    attended: Attended, capsys: pytest.CaptureFixture[str], phase: Any, over: bool
+) -> None:
+    attended.campaign._phase = phase
+    attended.limits.over = over
+    assert attended.asked("set", "--trials", "12") == 2
+    assert "extend it: noise-study resume s --trials N" in capsys.readouterr().err
+    assert attended.campaign.config.trials == 8
+    assert attended.asked("set", "--max-concurrent", "2") == 0
+
+
+def test_a_run_is_stopped_by_hand_and_a_resume_knows_it(attended: Attended) -> None:
+    assert attended.asked("stop", "--trial", "trial-0001") == 0
+    assert attended.limits.stopped == {"trial-0001"}
+    assert to_be_stopped(read_ledger(attended.folder.ledger)) == {"trial-0001"}
+
+
+def test_a_study_inside_another_program_can_be_stopped_by_that_alone(
+    attended: Attended, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert attended.asked("stop") == 2
+    assert "inside another program" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["set"], "nothing is changed; give --trials"),
+        (["set", "--trials", "1"], "2 have begun already; give at least 2"),
+        (["set", "--trials", "0"], "trials (--trials) = "),
+        (["set", "--trials", "+x"], "trials (--trials) = "),
+        (["set", "--trials", "+" + "9" * 5000], "trials (--trials) = "),
+        (["set", "--max-concurrent", "0"], "max_concurrent (--max-concurrent) = "),
+        (["set", "--time-budget", "nan"], "time_budget (--time-budget) = "),
+        (["stop", "--trial", "trial-0009"], "no such run has begun"),
+        (["stop", "--trial", "../x"], "no such run has begun"),
+        (["stop", "--trial", "trial-0000"], "it has ended already (complete)"),
+        (["stop", "--trial", "baseline-seed1"], "others are compared with it"),
+    ],
+)
+def test_what_can_not_be_is_refused_and_nothing_is_written(
+    attended: Attended, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    before = contents(attended.folder)
+    assert attended.asked(*words) == 2
+    assert message in capsys.readouterr().err
+    assert contents(attended.folder) == before
+
+
+def contents(folder: StudyFolder) -> dict[str, bytes]:
+    files = [path for path in folder.path.rglob("*") if path.is_file() and path != folder.lock]
+    return {str(path): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["set", "--trials", "40", "--time-budget", "none"],
+         "go on with it so: noise-study resume s --storage {} --trials 40 --time-budget none"),
+        (["stop"], "not running; there is nothing to stop"),
+        (["stop", "--trial", "trial-0001"], "not running; there is nothing to stop"),
+    ],
+)  # fmt: skip
+def test_a_study_that_does_not_run_is_not_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    folder = begun(tmp_path)
+    before = contents(folder)
+    assert main([words[0], "s", "--storage", str(tmp_path), *words[1:]]) == 2
+    assert message.format(tmp_path) in capsys.readouterr().err
+    assert contents(folder) == before
+    assert main([words[0], "t", "--storage", str(tmp_path), *words[1:]]) == 2
+    assert "no such study; did you mean 's'" in capsys.readouterr().err
+
+
+def test_given_configurations_have_an_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun(tmp_path, configs=[{"noise/patience": 3}])
+    assert main(["set", "s", "--storage", str(tmp_path), "--trials", "9"]) == 2
+    assert "a list of given configurations" in capsys.readouterr().err
+
+
+def test_what_nobody_answers_is_queued_or_withdrawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ask, "WAIT_SECONDS", 0.3)
+    folder, place = begun(tmp_path), ["s", "--storage", str(tmp_path)]
+    lock = take(folder.lock)
+    assert main(["set", *place, "--trials", "9"]) == 0
+    assert "queued: no answer" in capsys.readouterr().out
+    box = RequestBox(folder.path)
+    [queued] = box.waiting()
+    assert queued.changes == {"trials": 9}
+    # It ends meanwhile.
+    with ThreadPoolExecutor(1) as other:
+        ending = other.submit(main, ["set", *place, "--trials", "10"])
+        wait_until(lambda: len(box.waiting()) == 2)
+        lock.release()
+    assert ending.result() == 2
+    assert "ended before it could act" in capsys.readouterr().err
+    assert box.waiting() == [queued]
+
+
+def test_what_a_killed_process_left_is_done_once(
+    attended: Attended, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box, session = RequestBox(attended.folder.path), attended.campaign.session
+    waiting = Request(changes={"trials": 9}, id="1-a")
+    done = Request(changes={"trials": 10}, id="1-b")
+    session.append(NoteEvent(None, {done.tag: "done: trials = 10"}))
+    for request in (waiting, done, Request(stop=True, id="1-c")):
+        box.put(request)
+    assert attended.asked("set", "--max-concurrent", "2") == 0
+    assert attended.campaign.config.trials == 9
+    assert box.waiting() == []
+    answer = box.take_answer(Request(id="1-c"))
+    assert answer is not None
+    assert answer.text == "the process that was to stop is gone"
