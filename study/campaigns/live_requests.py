@@ -41,6 +41,7 @@ class LiveRequests:
     @contextmanager
     def attended(self) -> Iterator[None]:
         """Look for requests while the body runs; what is left then is answered that it is over."""
+        self._inbox = _Inbox(self._campaign.folder)
         self._inbox.start()
         try:
             yield
@@ -83,13 +84,14 @@ class LiveRequests:
         values = parse_config(type(before), merge(before.model_dump(mode="json"), changes))
         now = before.model_copy(update={name: getattr(values, name) for name in changes})
         check_trials(before, now, campaign.session.state())
+        at_once = limits.concurrent
         campaign.reconfigure(now, limits)
         said = [
             f"{name} = {_shown(getattr(now, name))} (it was {_shown(getattr(before, name))})"
             for name in changes
         ]
-        if "max_concurrent" in changes:
-            said.append("what runs comes to its end")
+        if limits.concurrent < at_once:
+            said.append("what runs now comes to its end")
         return "; ".join(said)
 
     def _stop_run(self, key: str, limits: "Limits") -> str:

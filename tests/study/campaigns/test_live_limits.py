@@ -23,6 +23,7 @@ from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, read_ledger
 from study.records.requests import Request, RequestBox
 from study.tune.capacity import Node
+from study.tune.connect import ray_session
 from study.tune.limits import Limits
 from tests.support.ledgers import CONFIG, DIGEST, write
 from tests.support.study_processes import (
@@ -107,6 +108,38 @@ def ended(folder: Path) -> int:
     return sum(record.finished for record in ledger(folder).by_role("trial"))
 
 
+# A warm start.
+
+
+@pytest.mark.slow
+def test_a_search_begins_with_what_another_found(tmp_path: Path) -> None:
+    small = (
+        *("--dataset", "synthetic", "--synthetic-train", "200", "--synthetic-test", "40"),
+        *("--epochs", "3", "--space", "static_noise", "--max-concurrent", "2"),
+        *("--baseline-seeds", "1", "--storage", str(tmp_path), "--race-seeds", "2"),
+    )
+    warm = ["run", "--name", "b", "--warm-start", "a", "--seed", "5", "--trials", "2", *small]
+    with ray_session(StudyConfig()):
+        assert main(["run", "--name", "a", "--trials", "3", *small]) == 0
+        assert main(warm) == 0
+        told = json.loads((tmp_path / "b" / "warm_start.json").read_text())
+        complete = [
+            trial for trial in summary_of(tmp_path / "a")["trials"] if trial["state"] == "complete"
+        ]
+        assert [(p["trial"], *p["differences"]) for p in told["points"]] == [
+            (trial["trial_id"], trial["paired_difference"]) for trial in complete
+        ]
+        first = len(told["points"]) + 2
+        assert len(optuna_states(tmp_path / "b")) == first
+        # Nothing is told twice, and nothing of it is a result of this study.
+        assert main(["resume", "b", "--storage", str(tmp_path), "--trials", "+1"]) == 0
+    assert len(optuna_states(tmp_path / "b")) == first + 1
+    summary = summary_of(tmp_path / "b")
+    assert [t["trial_id"] for t in summary["trials"]] == [f"trial-000{n}" for n in range(3)]
+    assert {t["seed"] for t in summary["trials"]} == {5}
+    assert any(note.startswith("warm start: the sampler knows 3 of") for note in summary["notes"])
+
+
 # Without training: a campaign of which only the requests are attended to.
 
 
@@ -177,7 +210,7 @@ def test_limits_are_changed_stored_and_on_record(
 ) -> None:
     attended.campaign._phase = "search"
     assert attended.asked("set", "--trials", "+4", "--max-concurrent", "3") == 0
-    said = "trials = 12 (it was 8); max_concurrent = 3 (it was 1)"
+    said = "max_concurrent = 3 (it was 1); trials = 12 (it was 8)"
     assert said in capsys.readouterr().out
     assert attended.asked("set", "--time-budget", "1000") == 0
     assert "time_budget = 1000 (it was none)" in capsys.readouterr().out
@@ -192,9 +225,12 @@ def test_limits_are_changed_stored_and_on_record(
     assert info is not None
     answers = [text for tag, text in info.tags.items() if tag.startswith("request.")]
     assert len(answers) == 2
-    assert answers[0].startswith(f"done: {said}")
+    assert answers[0] == f"done: {said}"
     assert attended.asked("set", "--time-budget", "none") == 0
     assert attended.campaign._search_time_left() is None
+    capsys.readouterr()
+    assert attended.asked("set", "--max-concurrent", "2") == 0
+    assert "(it was 3); what runs now comes to its end" in capsys.readouterr().out
 
 
 def test_before_the_search_more_trials_are_for_later(attended: Attended) -> None:
@@ -276,7 +312,7 @@ def test_a_study_that_does_not_run_is_not_asked(
     assert message.format(tmp_path) in capsys.readouterr().err
     assert contents(folder) == before
     assert main([words[0], "t", "--storage", str(tmp_path), *words[1:]]) == 2
-    assert "no such study; did you mean 's'" in capsys.readouterr().err
+    assert "no such study; allowed: s" in capsys.readouterr().err
 
 
 def test_given_configurations_have_an_end(

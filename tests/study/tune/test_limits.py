@@ -1,4 +1,4 @@
-"""Limits that change while Tune runs: how many runs are handed out, how many at once, until when."""
+"""Limits that change while Tune runs: how many runs, how many at once, until when."""
 
 from types import SimpleNamespace
 from typing import Any
