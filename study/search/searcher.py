@@ -106,13 +106,7 @@ class StudySearcher(StatelessSearcher):
         self._curves: dict[int, dict[int, float]] = {}  # by number: epochs completed -> value
         self._untold: dict[int, Outcome | None] = {}  # None: failed, the reason decides
         self._reasons: dict[str, str] = {}
-        self._warm = self._add_warm(warm)
-        self._study.sampler = make_sampler(sampler, seed, len(self._trials()))
-        self._add_missing()
-        self._tell_ended(self._records)
-        # A trial that was cut off while it ran goes on before one that waits for its first epoch.
-        cut_off, waiting = self._trials(TrialState.RUNNING), self._trials(TrialState.WAITING)
-        self._unfinished = [trial.number for trial in (*cut_off, *waiting)]
+        self._take_stock(sampler, seed, warm)
 
     def contradictions(self) -> list[str]:
         """The ended trials about which the journal says something else than the ledger.
@@ -199,6 +193,15 @@ class StudySearcher(StatelessSearcher):
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
+
+    def _take_stock(self, sampler: str, seed: int, warm: Sequence[WarmTrial]) -> None:
+        self._warm = self._add_warm(warm)
+        self._study.sampler = make_sampler(sampler, seed, len(self._trials()))
+        self._add_missing()
+        self._tell_ended(self._records)
+        # A trial that was cut off while it ran goes on before one that waits for its first epoch.
+        cut_off, waiting = self._trials(TrialState.RUNNING), self._trials(TrialState.WAITING)
+        self._unfinished = [trial.number for trial in (*cut_off, *waiting)]
 
     def _key(self, number: int) -> str:
         """Our name of Optuna's trial ``number``; those of a warm start come first."""
