@@ -129,7 +129,8 @@ def _trials_of(config: StudyConfig) -> tuple[TrialRecord, ...]:
     except InputError as error:
         raise InputError(f"warm_start (--warm-start) = {name!r}: {error}") from None
     state: LedgerState = read_ledger(other.ledger)
-    return state.by_role("trial")
+    # Not by when they began, which depends on the workers.
+    return tuple(sorted(state.by_role("trial"), key=lambda record: record.key))
 
 
 def _differences(config: StudyConfig, record: TrialRecord) -> tuple[float, ...]:
