@@ -12,7 +12,7 @@ from study.config import StudyConfig
 from study.records.events import NoteEvent
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState
-from study.records.requests import STOP_TAG, Answer, Request, RequestBox, recorded_answer
+from study.records.requests import SETTABLE, STOP_TAG, Answer, Request, RequestBox, recorded_answer
 from study.tune.interrupts import interrupt
 from trainables.errors import InputError, nearest
 from trainables.settings import merge, parse_config
@@ -63,22 +63,31 @@ class LiveRequests:
     def _act(self, request: Request, limits: "Limits") -> Answer:
         try:
             if request.changes:
-                return Answer(True, self._set(request.changes, limits))
-            if request.trial is not None:
-                return Answer(True, self._stop_run(request.trial, limits))
-            if request.stop and interrupt():
-                return Answer(True, "it is stopped as by Ctrl-C; what is finished is kept")
+                text = self._set(request.changes, limits)
+            elif request.trial is not None:
+                text = self._stop_run(request.trial, limits)
+            else:
+                text = self._stop_all(request)
         except InputError as error:
             return Answer(False, str(error))
-        if request.stop:
-            return Answer(False, "it runs inside another program, which alone can stop it")
-        return Answer(False, "nothing was asked for")
+        except OSError as error:
+            return Answer(False, f"it can't be stored ({error}); nothing is changed")
+        return Answer(True, text)
+
+    def _stop_all(self, request: Request) -> str:
+        if not request.stop:
+            raise InputError("nothing was asked for")
+        if not interrupt():
+            raise InputError("it runs inside another program, which alone can stop it")
+        return "it is stopped as by Ctrl-C; what is finished is kept"
 
     def _set(self, changes: Mapping[str, Any], limits: "Limits") -> str:
         campaign = self._campaign
         before = campaign.config
         for name in changes:
-            why_not = campaign.refusal(name, limits)
+            # A request is a file that anybody may have written.
+            known = name in SETTABLE
+            why_not = campaign.refusal(name, limits) if known else "not to be changed while it runs"
             if why_not:
                 raise InputError(f"{name}: {why_not}")
         values = parse_config(type(before), merge(before.model_dump(mode="json"), changes))

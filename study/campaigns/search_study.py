@@ -256,8 +256,9 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 
     def reconfigure(self, config: StudyConfig, limits: "Limits") -> None:
         more = config.wanted - self.config.wanted
+        # First, so that a full disk changes nothing.
+        self.folder.write_config(config)
         super().reconfigure(config, limits)
-        self.store()
         if self._phase == "search":
             limits.samples += more
             self._search_end = self._search_ends()

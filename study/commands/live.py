@@ -9,11 +9,12 @@ from study.commands.options import read_command_line
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import StudyConfig
+from study.records.requests import SETTABLE
 
 SET_OPTIONS = SettingOptions(
     StudyConfig,
     THE_STUDYS,
-    only={"trials", "max_concurrent", "time_budget"},
+    only=SETTABLE,
     title="changes",
 )
 """The options of ``set``, generated from the configuration of a study."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from study.records.events import now_ms
+from study.records.events import Event, NoteEvent, now_ms
 from study.records.file_lock import is_held
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState
@@ -24,6 +24,9 @@ from trainables.object_store import Location
 log = logging.getLogger(__name__)
 
 FOLDER = "requests"
+
+SETTABLE = ("trials", "max_concurrent", "time_budget")
+"""Settings of a study that may be changed while it runs."""
 
 STOPPED_BY_HAND = "stopped by hand"
 """How the reason of a run begins that a person ended."""
@@ -67,6 +70,11 @@ class Answer:
 
     def __str__(self) -> str:
         return f"{'done' if self.done else 'refused'}: {self.text}"
+
+
+def is_answer(event: Event) -> bool:
+    """Whether an event of a ledger says what became of a request."""
+    return isinstance(event, NoteEvent) and any(tag.startswith(_TAG) for tag in event.tags)
 
 
 def recorded_answer(state: LedgerState, request: Request) -> Answer | None:

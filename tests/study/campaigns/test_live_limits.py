@@ -344,6 +344,35 @@ def test_what_nobody_answers_is_queued_or_withdrawn(
     assert box.waiting() == [queued]
 
 
+def test_a_file_that_asks_for_more_changes_nothing(attended: Attended) -> None:
+    box = RequestBox(attended.folder.path)
+    before = attended.campaign.config
+    asked = [
+        Request(changes={"tracking_uri": "http://elsewhere"}, id="1-a"),
+        Request(changes={"trials": 9, "train": {"epochs": 1}}, id="1-b"),
+        Request(changes={"trials": "many"}, id="1-c"),
+        Request(id="1-d"),
+    ]
+    for request in asked:
+        box.put(request)
+    assert attended.asked("set", "--max-concurrent", "1") == 0
+    assert attended.campaign.config == before
+    answers = [box.take_answer(request) for request in asked]
+    assert [answer is not None and answer.done for answer in answers] == [False] * 4
+
+
+def test_a_full_disk_changes_nothing(
+    attended: Attended, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(StudyFolder, "write_config", full)
+    assert attended.asked("set", "--trials", "12") == 2
+    assert "No space left on device); nothing is changed" in capsys.readouterr().err
+    assert (attended.campaign.config.trials, attended.limits.samples) == (8, 6)
+
+
 def test_what_a_killed_process_left_is_done_once(
     attended: Attended, capsys: pytest.CaptureFixture[str]
 ) -> None:

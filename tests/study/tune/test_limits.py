@@ -1,16 +1,24 @@
 """Limits that change while Tune runs: how many runs, how many at once, until when."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
+import optuna
 import pytest
+from optuna.trial import FrozenTrial
+from ray import tune
 from ray.tune.search import Searcher
 
+from study.config import StudyConfig
 from study.records.planned_run import PlannedRun
+from study.search.searcher import ReasonCallback
+from study.tune.connect import ray_session
 from study.tune.early_stopping import WarmWorkers
 from study.tune.jobs import ListSearcher
 from study.tune.limits import EachStep, LimitedSearcher, Limits, TimeIsOver
+from tests.support.tune_searches import Replay, open_search
 
 
 def limited(limits: Limits, runs: int = 9) -> LimitedSearcher:
@@ -109,3 +117,59 @@ def test_an_error_of_what_is_done_in_each_step_ends_nothing(
 
     EachStep(act).on_step_begin(0, [])
     assert "could not be acted on" in caplog.text
+
+
+def stored(folder: Path) -> list[FrozenTrial]:
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "optuna.journal"))
+    study = optuna.load_study(study_name="s", storage=optuna.storages.JournalStorage(backend))
+    return study.get_trials()
+
+
+@pytest.mark.slow
+def test_with_tune_itself(tmp_path: Path) -> None:
+    """Trials are added and stopped while Tune runs, one of them before it could begin."""
+    limits = Limits(samples=3, concurrent=1, stopped={"trial-0001"})
+    searcher = open_search(tmp_path, stopped=limits.stopped)
+    scheduler = WarmWorkers()
+    scheduler.stopping = limits.stopped
+    at_once: list[int] = []
+
+    class Watch(tune.Callback):
+        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+            at_once.append(sum(one.status == "RUNNING" for one in trials))
+            if trial.config["key"] == "trial-0000":
+                limits.samples = 8
+            if trial.config["key"] == "trial-0006":
+                limits.stopped.add("trial-0006")
+
+    with ray_session(StudyConfig()):
+        tuner = tune.Tuner(
+            Replay,
+            tune_config=tune.TuneConfig(
+                search_alg=LimitedSearcher(searcher, limits),
+                scheduler=scheduler,
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=str(tmp_path / "tune"),
+                stop=TimeIsOver(limits),
+                callbacks=[ReasonCallback(searcher), Watch()],
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    assert searcher.finalise() == 0
+    states = [trial.state.name for trial in stored(tmp_path)]
+    # Trials 2, 3 and 5 end as those of the search always do.
+    assert states == [
+        "COMPLETE",
+        "FAIL",
+        "FAIL",
+        "PRUNED",
+        "COMPLETE",
+        "PRUNED",
+        "FAIL",
+        "COMPLETE",
+    ]
+    assert set(at_once) == {1}
