@@ -92,7 +92,8 @@ class WarmWorkers(FIFOScheduler):
         """A trial that was cut off before; else the newest; None if none waits."""
         if self.stopping:
             for trial in tune_controller.get_trials():
-                if trial.config.get("key") in self.stopping and not trial.is_finished():
+                # Tune can't end in order with a trial that was stopped before it ran.
+                if trial.status == Trial.RUNNING and trial.config["key"] in self.stopping:
                     tune_controller.stop_trial(trial)
         # Tune lists trials in the order of their creation.
         waiting = [trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING]

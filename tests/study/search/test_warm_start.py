@@ -215,7 +215,7 @@ def test_the_sampler_learns_from_them(tmp_path: Path, sampler: str) -> None:
         """How far from the best the magnitudes are that are tried first, in the mean."""
         folder.mkdir()
         searcher = make(folder, warm=known, sampler=sampler, seed=4)
-        found = []
+        found: list[float] = []
         for number in range(4):
             given = searcher.suggest(str(number))
             assert isinstance(given, dict)

@@ -78,10 +78,13 @@ def test_time_ends_all_when_none_is_left() -> None:
     assert stopper.stop_all()
 
 
-@pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
-def test_a_run_that_a_person_ends_is_stopped_once(status: str) -> None:
+def test_a_run_that_a_person_ends_is_stopped_once_and_not_before_it_runs() -> None:
     stopped: list[Any] = []
-    trials = [one_of_tunes("trial-0000", "RUNNING"), one_of_tunes("trial-0001", status)]
+    trials = [
+        one_of_tunes("trial-0000", "RUNNING"),
+        one_of_tunes("trial-0001", "RUNNING"),
+        one_of_tunes("trial-0002", "PENDING"),
+    ]
 
     def stop(trial: Any) -> None:
         stopped.append(trial)
@@ -89,16 +92,14 @@ def test_a_run_that_a_person_ends_is_stopped_once(status: str) -> None:
 
     controller = SimpleNamespace(get_trials=lambda: trials, stop_trial=stop)
     scheduler = WarmWorkers()
-    scheduler.stopping = {"trial-0001", "trial-0009"}
-    assert scheduler.choose_trial_to_run(controller) is None
-    assert scheduler.choose_trial_to_run(controller) is None
-    assert stopped == trials[1:]
+    scheduler.stopping = {"trial-0001", "trial-0002", "trial-0009"}
+    for _ in range(2):
+        assert scheduler.choose_trial_to_run(controller) is trials[2]
+    assert stopped == trials[1:2]
 
 
 def one_of_tunes(key: str, status: str) -> Any:
-    trial = SimpleNamespace(config={"key": key}, status=status, last_result={})
-    trial.is_finished = lambda: trial.status in ("TERMINATED", "ERROR")
-    return trial
+    return SimpleNamespace(config={"key": key}, status=status, last_result={})
 
 
 def test_what_tune_writes_to_a_file_can_be_written() -> None:
@@ -127,7 +128,7 @@ def stored(folder: Path) -> list[FrozenTrial]:
 
 @pytest.mark.slow
 def test_with_tune_itself(tmp_path: Path) -> None:
-    """Trials are added and stopped while Tune runs, one of them before it could begin."""
+    """Trials are added and stopped while Tune runs; one was to stop before it began."""
     limits = Limits(samples=3, concurrent=1, stopped={"trial-0001"})
     searcher = open_search(tmp_path, stopped=limits.stopped)
     scheduler = WarmWorkers()
