@@ -10,7 +10,7 @@ from study.config import RunsConfig, StudyConfig
 from study.records.folder import check_secrets, storage_of
 from study.records.register import OBJECTS
 from study.records.remote import check_remote
-from study.search.samplers import check_conditional, check_sampler
+from study.search.samplers import check_conditional, check_learns, check_sampler
 from study.tracking.addresses import check_uri
 from study.tune.address import address_of
 from trainables.code_identity import changed_modules, code_identity, is_own
@@ -62,6 +62,7 @@ def check_study(config: StudyConfig) -> StudyConfig:
     """Check a study; returns it with the device resolved."""
     check_runs(config)
     check_sampler(config.sampler, len(config.objective))
+    check_warm(config)
     space = get_space(config.space)
     train = check_train(config.train, elsewhere=address_of(config) is not None)
     config = config.model_copy(update={"train": train})
@@ -74,6 +75,23 @@ def check_study(config: StudyConfig) -> StudyConfig:
         for index, overrides in enumerate(config.configs):
             checked_entry(config, index, overrides)
     return config
+
+
+def check_warm(config: StudyConfig) -> None:
+    """Refuse a warm start where nothing is searched, or by what can't use it."""
+    if config.warm_start is None:
+        return
+    check_learns(config.sampler)
+    if config.configs is not None:
+        raise InputError(
+            "warm_start (--warm-start): a list of given configurations is no search; leave one of "
+            "the two out"
+        )
+    if config.warm_start == config.name:
+        raise InputError(
+            f"warm_start (--warm-start) = {config.warm_start!r}: the study itself; to go on with "
+            "it, take noise-study resume"
+        )
 
 
 def checked_entry(config: StudyConfig, index: int, overrides: Mapping[str, Any]) -> TrainConfig:

@@ -155,6 +155,13 @@ class StudyConfig(RunsConfig):
     )
     # Which there are is known in study.search, above: the checks and the options' help ask there.
     sampler: str = setting("tpe", "Optuna's sampler", option="--sampler")
+    warm_start: str | None = setting(
+        None,
+        "another study of the same storage; the sampler begins with what it found, as differences "
+        "to its baseline (None: it begins with nothing)",
+        option="--warm-start",
+        pattern=NAME_PATTERN,
+    )
     objective: Annotated[tuple[str, ...], BeforeValidator(_objectives)] = setting(
         # Provisional: the tables recorded so far do not part the objectives (docs/controls.md).
         ("tail_val_loss",),

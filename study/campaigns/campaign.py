@@ -18,7 +18,9 @@ from rich.progress import TaskID
 
 from study.campaigns.baseline import DescribeRun, baseline_histories, baseline_tests
 from study.campaigns.live import Counted, live_view
+from study.campaigns.live_requests import LiveRequests, to_be_stopped
 from study.campaigns.session import Session, connected
+from study.campaigns.trial_spec import trial_spec
 from study.config import RunsConfig
 from study.errors import InterruptedStudyError, StudyFailedError
 from study.records.events import StudyState
@@ -33,13 +35,13 @@ from trainables.data.image_sets import load_dataset
 if TYPE_CHECKING:  # Ray, torch and MLflow are imported once all that can be refused is refused.
     import ray
     from ray import tune
-    from ray.tune.schedulers import TrialScheduler
     from ray.tune.search import Searcher
 
     from study.tracking.projector import LedgerProjector
     from study.tune.capacity import Capacity
+    from study.tune.early_stopping import WarmWorkers
     from study.tune.ledger_callback import LedgerCallback
-    from trainables.tune_trainable import TrialSpec
+    from study.tune.limits import Limits
 
 FLUSH_SECONDS = 60.0
 """How long a campaign that ends waits for MLflow; what is left is sent later."""
@@ -62,7 +64,7 @@ class Phase:
         searcher: what hands out trainings that are not; ``samples`` of them.
         spec: what the Trainable is told in this phase alone, fields of ``TrialSpec``.
         callbacks: who else than the ledger listens.
-        time_budget: seconds.
+        time_left: seconds until it is to end; None: it has no limit.
         needed: whether all of ``runs``, or any of them, must be complete to go on.
         remedy: what to do where they are not.
         at_end: done when the trainings are over, however they ended.
@@ -73,8 +75,8 @@ class Phase:
     samples: int = 0
     spec: Mapping[str, Any] = field(default_factory=dict)
     callbacks: "Sequence[tune.Callback]" = ()
-    scheduler: "TrialScheduler | None" = None
-    time_budget: float | None = None
+    scheduler: "WarmWorkers | None" = None
+    time_left: Callable[[], float | None] = lambda: None
     needed: Literal["all", "any"] | None = None
     remedy: str = ""
     at_end: Callable[[], None] = lambda: None
@@ -98,6 +100,7 @@ class Campaign(ABC, Generic[Config, Result]):
         policy: the noise policy of the runs that set none themselves.
         again: the command that goes on with it.
         sends: the command that sends to MLflow what it lacks.
+        stopped: keys of runs that a person ends.
     """
 
     config: Config
@@ -108,7 +111,12 @@ class Campaign(ABC, Generic[Config, Result]):
     policy: str
     again: str = SAME_COMMAND
     sends: str = SAME_COMMAND
+    stopped: set[str] = field(default_factory=set, init=False)
     _callbacks: "list[LedgerCallback]" = field(default_factory=list, init=False)
+    _requests: LiveRequests = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._requests = LiveRequests(self)
 
     # What each kind of campaign says.
 
@@ -142,6 +150,17 @@ class Campaign(ABC, Generic[Config, Result]):
     def closing(self) -> None:
         """Note what the reader must know once all is trained."""
 
+    def refusal(self, setting: str, limits: "Limits") -> str:
+        """Why a setting can't be changed now, while it runs; empty if it can."""
+        return "" if setting == "max_concurrent" else "it changes nothing in what runs now"
+
+    def reconfigure(self, config: Config, limits: "Limits") -> None:
+        """Go on with another configuration, in settings that can be changed now."""
+        from study.tune.capacity import capacity
+
+        limits.concurrent = capacity(config).concurrent
+        self.config = config
+
     # What every campaign does.
 
     @property
@@ -160,10 +179,11 @@ class Campaign(ABC, Generic[Config, Result]):
         self.store()
         session.begin(objectives=self.objectives, asked=self.asked)
         ended: StudyState = "failed"
-        with session.mirrored() as projector:
+        self.stopped |= to_be_stopped(session.state())
+        with session.mirrored() as projector, self._requests.attended():
             try:
                 self.put_in_order()
-                with live_view(session.console, self.counted(), self.folder.ledger):
+                with live_view(session.console, self.counted, self.folder.ledger):
                     self._train()
                 self.closing()
                 ended = "complete"
@@ -197,8 +217,10 @@ class Campaign(ABC, Generic[Config, Result]):
                 self._check_ended(phase)
 
     def _run(self, phase: Phase, datasets: "dict[str, ray.ObjectRef]") -> None:
+        from study.tune.capacity import capacity
         from study.tune.jobs import ListSearcher
         from study.tune.ledger_callback import LedgerCallback
+        from study.tune.limits import EachStep, Limits
         from study.tune.runner import run_trials
 
         state = self.session.state()
@@ -207,45 +229,33 @@ class Campaign(ABC, Generic[Config, Result]):
             DescribeRun(self.config.train, self.policy),
             baseline_histories(state),
             baseline_tests(state),
+            self.stopped,
         )
         self._callbacks.append(ledger)
+        samples = phase.samples or len(phase.runs)
+        concurrent = min(capacity(self.config).concurrent, samples)
+        limits = Limits(samples, concurrent, phase.time_left, self.stopped)
+        attend = EachStep(lambda: self._requests.attend(limits))
         try:
             run_trials(
                 self.config,
-                self._spec(phase, state, datasets),
+                trial_spec(
+                    self.config,
+                    self.folder,
+                    state,
+                    policy=self.policy,
+                    datasets=datasets,
+                    own=phase.spec,
+                ),
                 phase.searcher or ListSearcher(phase.runs),
-                samples=phase.samples or len(phase.runs),
-                callbacks=[ledger, *phase.callbacks],
+                limits=limits,
+                callbacks=[ledger, *phase.callbacks, attend],
                 scheduler=phase.scheduler,
-                time_budget=phase.time_budget,
             )
         finally:
             if ledger.removed is not None:
                 raise ledger.removed
             phase.at_end()
-
-    def _spec(
-        self, phase: Phase, state: LedgerState, datasets: "dict[str, ray.ObjectRef]"
-    ) -> "TrialSpec":
-        from study.tune.capacity import alive_nodes
-        from study.tune.runner import gpu_memory_fraction
-        from trainables.tune_trainable import TrialSpec
-
-        return TrialSpec(
-            base=self.config.train.model_dump_json(),
-            policy=self.policy,
-            checkpoint_root=self.folder.checkpoint_root,
-            datasets=datasets,
-            baselines={
-                digest: [row.to_dict() for row in history]
-                for digest, history in baseline_histories(state).items()
-            },
-            baseline_tests=baseline_tests(state),
-            fork=self.config.fork == "auto",
-            memory_fraction=gpu_memory_fraction(self.config),
-            tell_node=len(alive_nodes()) > 1,
-            **phase.spec,
-        )
 
     def _check_ended(self, phase: Phase) -> None:
         state = self.session.state()

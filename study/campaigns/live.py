@@ -172,7 +172,7 @@ def time_left(now: Progress, elapsed: float, time_budget: float | None) -> str:
 class _Follower(threading.Thread):
     """Redraws until told to stop; an error in drawing must never reach the study."""
 
-    def __init__(self, console: Console, counted: Counted, ledger: Path) -> None:
+    def __init__(self, console: Console, counted: Callable[[], Counted], ledger: Path) -> None:
         super().__init__(name="live-view", daemon=True)
         self._console = console
         self._counted = counted
@@ -197,24 +197,26 @@ class _Follower(threading.Thread):
     def _terminal(self) -> None:
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
             while not self._over.wait(_REFRESH_SECONDS):
-                state = self._counted.of(self._view.refresh())
-                live.update(render(self._counted, state, self._elapsed()), refresh=True)
+                counted = self._counted()
+                state = counted.of(self._view.refresh())
+                live.update(render(counted, state, self._elapsed()), refresh=True)
 
     def _plain(self) -> None:
         said = 0.0
         over = False
         while not over:
             over = self._over.wait(_REFRESH_SECONDS)
-            state = self._counted.of(self._view.refresh())
+            state = self._counted().of(self._view.refresh())
             ended = [r for r in state.trials.values() if r.state and r.key not in self._told]
             for record in ended:
                 self._told.add(record.key)
-                self._say(ended_line(self._counted.objective, record))
+                self._say(ended_line(self._counted().objective, record))
             if ended or self._elapsed() - said > _PLAIN_SECONDS:
                 said = self._elapsed()
-                now = progress(self._counted, state)
-                left = time_left(now, said, self._counted.time_budget)
-                self._say(f"{headline(self._counted, now)}{left}")
+                counted = self._counted()
+                now = progress(counted, state)
+                left = time_left(now, said, counted.time_budget)
+                self._say(f"{headline(counted, now)}{left}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True)
@@ -231,8 +233,13 @@ def ended_line(objective: str, record: TrialRecord) -> str:
 
 
 @contextmanager
-def live_view(console: Console | None, counted: Counted, ledger: Path) -> Iterator[None]:
-    """Show the campaign while the body runs; nothing without a console. ``render`` says what."""
+def live_view(
+    console: Console | None, counted: Callable[[], Counted], ledger: Path
+) -> Iterator[None]:
+    """Show the campaign while the body runs; nothing without a console. ``render`` says what.
+
+    ``counted`` may say something else later: limits can be changed while a campaign runs.
+    """
     if console is None:
         yield
         return

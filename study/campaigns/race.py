@@ -1,6 +1,6 @@
 """The race of a study: one phase, in which a run is known only when others have ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from study.campaigns.campaign import Phase
@@ -42,7 +42,7 @@ def is_over(config: StudyConfig, state: LedgerState) -> bool:
 
 
 def race_phase(
-    config: StudyConfig, session: Session, policy: str, time_budget: float | None
+    config: StudyConfig, session: Session, policy: str, time_left: Callable[[], float | None]
 ) -> Phase | None:
     """The whole race as one phase; None if nothing is missing.
 
@@ -63,7 +63,7 @@ def race_phase(
             "fork_first": first_noise(trials),
             "fork_disk_bytes": int(config.fork_disk_mb * 1e6 / (config.most_race_seeds - 1)),
         },
-        time_budget=time_budget,
+        time_left=time_left,
     )
 
 

@@ -1,6 +1,6 @@
 """What a search is made of: its space, its searcher, its trial scheduler."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from search_spaces.registry import get_space, possible_injections
@@ -9,12 +9,13 @@ from study.campaigns.session import Session
 from study.checks import checked_entry
 from study.config import StudyConfig
 from study.records.ledger_view import TrialRecord
+from study.records.planned_run import baseline_key
 from study.search.space import study_space
 from trainables.errors import InputError
 
 if TYPE_CHECKING:
     from search_spaces.calibration import CalibratedSpace
-    from study.search.searcher import StudySearcher
+    from study.search.searcher import StudySearcher, WarmTrial
     from study.tune.early_stopping import ForkAwareASHA
 
 
@@ -41,10 +42,32 @@ def searched_space(config: StudyConfig, session: Session) -> "CalibratedSpace":
     return space
 
 
+def warm_trials(
+    config: StudyConfig, session: Session, space: "CalibratedSpace"
+) -> "list[WarmTrial]":
+    """What another study gives the sampler, with a note about it."""
+    from study.search.warm_start import told_values, warm_start
+
+    found = warm_start(config, session.folder, space)
+    if found is None:
+        return []
+    session.note(found.note)
+    baseline = session.state().trials[baseline_key(config.train.seed, config.code_changes)]
+    return [
+        (
+            f"{found.study}/{point.trial}",
+            point.params,
+            told_values(point, config.objective, baseline),
+        )
+        for point in found.points
+    ]
+
+
 def searcher_that_fits(
     config: StudyConfig,
     session: Session,
     space: "CalibratedSpace",
+    stopped: Collection[str] = (),
 ) -> "StudySearcher":
     """The searcher; if Optuna's journal is damaged or knows better, on a new journal."""
     from study.search.journal import replace_journal
@@ -53,6 +76,7 @@ def searcher_that_fits(
     journal = session.folder.journal
     every = {record.key: record for record in session.whole_state().by_role("trial")}
     records = for_searcher(config, every)
+    warm = warm_trials(config, session, space)
 
     def make() -> StudySearcher:
         return StudySearcher(
@@ -67,6 +91,8 @@ def searcher_that_fits(
             seed=config.train.seed,
             given=config.configs,
             records=records,
+            stopped=stopped,
+            warm=warm,
         )
 
     try:

@@ -6,8 +6,8 @@ then the race. Each step skips what the ledger says is done.
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
@@ -36,11 +36,13 @@ from study.records.race import race_of
 from study.records.summary import VALIDATION_IMAGES, Summary, summarise, winner_config
 from study.records.verdict import end_tags, trial_tags
 from study.search.space import check_stored_space
+from study.search.warm_start import check_source
 from trainables.data.image_sets import resolve_data
 
 if TYPE_CHECKING:
     from study.tracking.projector import LedgerProjector
     from study.tune.capacity import Capacity
+    from study.tune.limits import Limits
 
 
 def run_study(
@@ -69,6 +71,7 @@ def run_study(
     folder.check_same_study(config)
     check_records(folder, config)
     check_stored_space(folder)
+    check_source(config, folder)
     [dataset] = read_images([("reading images", config.train.data)], console)
     train = config.train
     data = resolve_data(train.data, dataset)
@@ -99,6 +102,8 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
     """A search beside its pinned baseline; ``began`` is when the time budget did (monotonic)."""
 
     began: float
+    _search_end: float | None = field(default=None, init=False)
+    _phase: Literal["before", "search", "race"] = field(default="before", init=False)
 
     # The frame.
 
@@ -205,55 +210,74 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         missing = self._missing()
         if not missing:
             return
-        config, until = self.config, self._search_ends()
-        time_left = self._time_left(until)
-        if time_left == 0.0:  # to Tune that would mean no limit
+        config, self._search_end = self.config, self._search_ends()
+        if self._search_time_left() == 0.0:  # nothing would be run
             self.session.note(
                 f"the time budget of {config.time_budget:g} s was over before the search: no trial "
                 f"was run in it. Go on with more time: {self.again} --time-budget S"
             )
             return
         records = {record.key: record for record in self.session.state().by_role("trial")}
-        searcher = searcher_that_fits(config, self.session, space)
-
-        def time_is_over() -> bool:
-            return self._time_left(until) == 0.0
+        searcher = searcher_that_fits(config, self.session, space, self.stopped)
 
         def at_end() -> None:
-            if time_is_over():
+            if self._search_time_left() == 0.0:
                 self._end_unfinished()
             searcher.finalise(self.session.state().trials)
 
+        self._phase = "search"
         yield Phase(
             searcher=searcher,
             samples=missing,
             spec={"grace": config.grace},
             callbacks=[ReasonCallback(searcher)],
             scheduler=trial_scheduler(config, records),
-            time_budget=time_left,
+            time_left=self._search_time_left,
             at_end=at_end,
         )
         missing = self._missing()
-        if missing and not time_is_over():
+        if missing and self._search_time_left() != 0.0:
             self.fail_unrecorded(f"{missing} trials have no recorded end")
 
     def _race(self) -> Iterator[Phase]:
-        config, time_left = self.config, self._time_left()
-        phase = race_phase(config, self.session, self.policy, time_left)
+        self._phase = "race"
+        phase = race_phase(self.config, self.session, self.policy, self._time_left)
         if phase is None:
             return
-        if time_left != 0.0:  # to Tune that would mean no limit
-            self.session.say(f"{config.name}: the race, the best trials on more seeds")
+        if self._time_left() != 0.0:  # else nothing would be run
+            self.session.say(f"{self.config.name}: the race, the best trials on more seeds")
             yield phase
-        race = race_of(config, self.session.state())
+        race = race_of(self.config, self.session.state())
         if race is None or race.complete:
             return
         if self._time_left() != 0.0:
             self.fail_unrecorded(f"{len(race.missing)} runs of the race have no recorded end")
         self.session.note(
-            f"the time budget of {config.time_budget:g} s ended the race before it was over; go on "
-            f"with it: {self.again}"
+            f"the time budget of {self.config.time_budget:g} s ended the race before it was over; "
+            f"go on with it: {self.again}"
         )
+
+    # What can be changed while it runs.
+
+    def refusal(self, setting: str, limits: "Limits") -> str:
+        if setting != "trials":
+            return ""
+        if self.config.configs is not None:
+            return "the study runs a list of given configurations, which has an end"
+        if self._phase == "race" or (self._phase == "search" and limits.over):
+            return (
+                f"the search is over; when the study has ended, extend it: {self.again} --trials N"
+            )
+        return ""
+
+    def reconfigure(self, config: StudyConfig, limits: "Limits") -> None:
+        more = config.wanted - self.config.wanted
+        # First, so that a full disk changes nothing.
+        self.folder.write_config(config)
+        super().reconfigure(config, limits)
+        if self._phase == "search":
+            limits.samples += more
+            self._search_end = self._search_ends()
 
     def closing(self) -> None:
         state = self.session.state()
@@ -274,9 +298,14 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         share = share_of_search(self.config, self.session.state())
         return passed + share * max(0.0, budget - passed)
 
-    def _time_left(self, until: float | None = None) -> float | None:
-        """Seconds until the time budget is over, or until a time before; None without one."""
-        end = self.config.time_budget if until is None else until
+    def _time_left(self) -> float | None:
+        """Seconds until the time budget is over; None without one."""
+        return self._until(self.config.time_budget)
+
+    def _search_time_left(self) -> float | None:
+        return self._until(self._search_end)
+
+    def _until(self, end: float | None) -> float | None:
         return None if end is None else max(0.0, end - (time.monotonic() - self.began))
 
     def _end_unfinished(self) -> None:

@@ -21,6 +21,7 @@ from study.records.planned_run import baseline_key
 from study.records.storage import Storage, Where
 from study.records.summary import Summary, summarise, winner_config
 from study.search.space import check_stored_space
+from study.search.warm_start import read_warm_start
 from study.tracking.addresses import resolve_uri, sqlite_file
 from study.tracking.offset import load
 from study.tracking.run_findings import Mirror, StoredRun, stored_runs
@@ -76,8 +77,13 @@ def verify_study(storage: Where, name: str, tracking_uri: str | None = None) -> 
     found = Verified()
     try:
         check_stored_space(folder)
+        if folder.warm_start.exists():
+            read_warm_start(folder)
     except InputError as error:
         found.findings.append(Finding("damaged", str(error)))
+    if config.warm_start and folder.journal.exists() and not folder.warm_start.exists():
+        what = f"{folder.warm_start.name}: what the sampler was told of {config.warm_start}"
+        found.findings.append(Finding("missing", what))
     _Folder(folder, config, found).verify_search()
     if stored_confirmation(folder) is not None:
         home = confirm_folder(folder)

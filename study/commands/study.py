@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from study.commands.dispatch import NOISE_STUDY, dispatch
+from study.commands.live import set_limits, stop
 from study.commands.look_after import clean, list_studies, sync, ui, verify
 from study.commands.options import run_command
 from study.commands.run import resume, run
@@ -34,6 +35,8 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "confirm": (confirm, "the best configurations on fresh seeds, beside baseline and controls"),
     "controls": (controls, "test the instrument on trainings whose answer is known"),
     "resume": (resume, "go on with an interrupted study, or extend a finished one"),
+    "set": (set_limits, "change limits of a study while it runs"),
+    "stop": (stop, "stop a study that runs, or one of its trials"),
     "sync": (sync, "send to MLflow what it could not take while a study ran"),
     "verify": (verify, "hold a study's records against each other: is anything lost or doubled?"),
     "ui": (ui, "open MLflow on 127.0.0.1 with the studies' store"),

@@ -53,6 +53,7 @@ class StudyFolder:
     summary = NamedFile("summary.json")
     best_config = NamedFile("best_config.json")  # The winner's run configuration.
     space = NamedFile("space.json")  # The search space as it was fixed when the search began.
+    warm_start = NamedFile("warm_start.json")  # What another study gave the sampler at the start.
     mlflow_offset = NamedFile("mlflow.offset")  # How much of the ledger has been sent to MLflow.
     lock = NamedFile("lock")  # Held by the process that runs the study.
 
@@ -73,7 +74,8 @@ class StudyFolder:
         return [path.name for path in found if holds_something(path)]
 
     def _derived(self) -> tuple[Path, ...]:
-        return (self.journal, self.summary, self.best_config, self.space, self.mlflow_offset)
+        results = (self.summary, self.best_config)
+        return (self.journal, *results, self.space, self.warm_start, self.mlflow_offset)
 
     @classmethod
     def of(cls, storage: Where, name: str) -> "StudyFolder":

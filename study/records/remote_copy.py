@@ -14,6 +14,7 @@ from study.records.events import EndEvent, StudyEndEvent
 from study.records.ledger import read_chunk
 from study.records.remote import DATABASE, LEDGER, LOCK, RemoteError, asking, order, whole_lines
 from study.records.remote_lock import is_taken
+from study.records.requests import is_answer
 from trainables.object_store import ObjectPath
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,10 @@ class RemoteCopy:
         found = False
         while (chunk := read_chunk(self._local / LEDGER, self._offset)).lines:
             self._offset = chunk.offset
-            found = found or any(isinstance(e, EndEvent | StudyEndEvent) for e in chunk.events)
+            found = found or any(
+                isinstance(event, EndEvent | StudyEndEvent) or is_answer(event)
+                for event in chunk.events
+            )
         return found
 
     def _try_copy(self) -> bool:

@@ -128,6 +128,12 @@ def is_taken(remote: ObjectPath, *, held: bool) -> bool:
     return holder.token != _PROCESS
 
 
+def is_alive(remote: ObjectPath) -> bool:
+    """Whether some process holds the study in the store and gave a sign of life lately."""
+    holder = _holder(remote)
+    return holder is not None and time.time() - holder.time <= STALE_SECONDS
+
+
 def _beat(local: Path, remote: ObjectPath, stop: threading.Event) -> None:
     while not stop.wait(BEAT_SECONDS):
         try:

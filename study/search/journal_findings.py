@@ -13,7 +13,7 @@ from study.records.findings import Finding
 from study.records.ledger_view import TrialRecord
 from study.search.journal import whole_entries
 from study.search.outcome import judge_record
-from study.search.searcher import trial_key
+from study.search.searcher import WARM, trial_key
 
 
 def journal_trials(name: str, journal: Path) -> list[FrozenTrial]:
@@ -38,7 +38,10 @@ def journal_findings(
     ``records``: the study's trials, read after the journal, which is told later; ``over``: there
     is nothing left to tell.
     """
-    known = {trial_key(trial.number): trial for trial in trials}
+    # Those of a warm start come first, and are none of the study's.
+    own = [trial for trial in trials if WARM not in trial.user_attrs]
+    warm = len(trials) - len(own)
+    known = {trial_key(trial.number - warm): trial for trial in own}
     for key, record in records.items():
         trial = known.get(key)
         if trial is None:

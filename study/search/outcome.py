@@ -29,7 +29,7 @@ class Outcome:
 
 _WITHOUT_VALUE = Outcome(TrialState.PRUNED, curve=False)
 """A configuration to stay away from."""
-_TEACHES_NOTHING = Outcome(TrialState.FAIL, curve=False)
+TEACHES_NOTHING = Outcome(TrialState.FAIL, curve=False)
 
 
 def judge_result(
@@ -53,7 +53,7 @@ def judge_failure(reason: str) -> Outcome:
     """The outcome of a trial that failed: only a bug in the code teaches nothing."""
     if reason.startswith(DIVERGED) or _OUT_OF_MEMORY.search(reason):
         return _WITHOUT_VALUE
-    return _TEACHES_NOTHING
+    return TEACHES_NOTHING
 
 
 def judge_record(record: TrialRecord, objectives: Sequence[str]) -> Outcome:

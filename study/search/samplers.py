@@ -22,6 +22,7 @@ class _Sampler:
 
     ``conditional``: whether it searches dimensions that only some trials have; the others would
     draw those at random.
+    ``learns``: whether it learns from trials that it did not draw itself, those of a warm start.
     ``keeps_its_place``: the storage remembers how far it is, so that its seed must stay.
     """
 
@@ -29,14 +30,15 @@ class _Sampler:
     options: Mapping[str, Any] = field(default_factory=dict)
     several: bool = True
     conditional: bool = False
+    learns: bool = False
     keeps_its_place: bool = False
 
 
 SAMPLERS: Mapping[str, _Sampler] = {
     # The constant liar makes concurrent trials keep away from each other.
-    "tpe": _Sampler("TPESampler", {"constant_liar": True}, conditional=True),
+    "tpe": _Sampler("TPESampler", {"constant_liar": True}, conditional=True, learns=True),
     "random": _Sampler("RandomSampler", conditional=True),
-    "gp": _Sampler("GPSampler", _QUIET),
+    "gp": _Sampler("GPSampler", _QUIET, learns=True),
     # Most trials of a study with early stopping are pruned; without them it would learn little.
     "cmaes": _Sampler("CmaEsSampler", {**_QUIET, "consider_pruned_trials": True}, several=False),
     "qmc": _Sampler("QMCSampler", {**_QUIET, "scramble": True}, keeps_its_place=True),
@@ -66,6 +68,16 @@ def check_conditional(name: str, space: str) -> None:
         raise InputError(
             f"sampler (--sampler) = {name!r}: it can't search space {space!r}, whose dimensions "
             f"depend on one another; take {' or '.join(fit)}, or another space (--space)"
+        )
+
+
+def check_learns(name: str) -> None:
+    """Refuse a sampler that a warm start would tell nothing."""
+    if not SAMPLERS[name].learns:
+        fit = [other for other, sampler in SAMPLERS.items() if sampler.learns]
+        raise InputError(
+            f"sampler (--sampler) = {name!r}: it can't use a warm start (--warm-start), it learns "
+            f"nothing from other studies' trials; take {' or '.join(fit)}"
         )
 
 

@@ -6,7 +6,7 @@ tells each trial's state for what it is, and goes on from the journal and the st
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from search_spaces.conditions import Conditions, build_point, from_overrides, to
 from study.records.ledger_view import TrialRecord
 from study.search.journal import BatchingJournal
 from study.search.optuna_parts import storage_id
-from study.search.outcome import Outcome, judge_failure, judge_record, judge_result
+from study.search.outcome import TEACHES_NOTHING, Outcome, judge_failure, judge_record, judge_result
 from study.search.samplers import check_sampler, make_sampler
 from study.tune.failures import failure_reason
 from study.tune.jobs import StatelessSearcher, tune_config
@@ -35,12 +35,18 @@ from trainables.metrics import OBJECTIVES, objective_value
 CONFIG_INDEX = "config_index"
 """User attribute of a trial that runs a given configuration: its index in the list."""
 
+WARM = "warm_start"
+"""User attribute of a trial that another study had: which one. It is none of this study's."""
+
+WarmTrial = tuple[str, Mapping[str, Any], Sequence[float]]
+"""Where a trial of another study comes from, its point, and its values by objective."""
+
 _KEY_PREFIX = "trial-"
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 def trial_key(number: int) -> str:
-    """Our stable name of Optuna's trial ``number``."""
+    """Our stable name of a study's trial ``number``."""
     return f"{_KEY_PREFIX}{number:04d}"
 
 
@@ -65,6 +71,8 @@ class StudySearcher(StatelessSearcher):
         opening: Sequence[Mapping[str, Any]] = (),
         given: Sequence[Mapping[str, Any]] | None = None,
         records: Mapping[str, TrialRecord] | None = None,
+        stopped: Collection[str] = (),
+        warm: Sequence[WarmTrial] = (),
     ) -> None:
         """Open the journal, which is repaired and under the study's lock, and take stock.
 
@@ -78,6 +86,8 @@ class StudySearcher(StatelessSearcher):
             opening: points of the space that the first trials have, by their numbers.
             given: overrides of the trials to run instead of a search.
             records: what the ledger says of the study's trials, by key.
+            stopped: keys of trials that a person ends; it may grow.
+            warm: trials of another study, which stand before the study's own in the journal.
         """
         check_sampler(sampler, len(objectives))
         super().__init__(list(objectives), [OBJECTIVES[name] for name in objectives])
@@ -91,16 +101,12 @@ class StudySearcher(StatelessSearcher):
         self._objectives = tuple(objectives)
         self._epochs = epochs
         self._records = dict(records or {})
+        self._stopped = stopped
         self._number_of: dict[str, int] = {}  # by Tune's trial id
         self._curves: dict[int, dict[int, float]] = {}  # by number: epochs completed -> value
         self._untold: dict[int, Outcome | None] = {}  # None: failed, the reason decides
         self._reasons: dict[str, str] = {}
-        self._study.sampler = make_sampler(sampler, seed, len(self._trials()))
-        self._add_missing()
-        self._tell_ended(self._records)
-        # A trial that was cut off while it ran goes on before one that waits for its first epoch.
-        cut_off, waiting = self._trials(TrialState.RUNNING), self._trials(TrialState.WAITING)
-        self._unfinished = [trial.number for trial in (*cut_off, *waiting)]
+        self._take_stock(sampler, seed, warm)
 
     def contradictions(self) -> list[str]:
         """The ended trials about which the journal says something else than the ledger.
@@ -108,11 +114,11 @@ class StudySearcher(StatelessSearcher):
         The journal has no checksums, and the ledger may have lost lines.
         """
         return [
-            trial_key(trial.number)
-            for trial in self._trials(*_ENDED)
+            self._key(trial.number)
+            for trial in self._trials(*_ENDED)[self._warm :]
             # A trial that only fills a gap in the numbers has neither.
             if trial.params or trial.user_attrs
-            if not self._agrees(trial, self._records.get(trial_key(trial.number)))
+            if not self._agrees(trial, self._records.get(self._key(trial.number)))
         ]
 
     def _agrees(self, trial: FrozenTrial, record: TrialRecord | None) -> bool:
@@ -134,9 +140,9 @@ class StudySearcher(StatelessSearcher):
         else:
             return str(Searcher.FINISHED)
         self._number_of[trial_id] = trial.number
-        record = self._records.get(trial_key(trial.number))
+        record = self._records.get(self._key(trial.number))
         self._curves[trial.number] = self._recorded_curve(record)
-        return tune_config(trial_key(trial.number), "trial", self._point(trial))
+        return tune_config(self._key(trial.number), "trial", self._point(trial))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._tell_untold()
@@ -152,6 +158,12 @@ class StudySearcher(StatelessSearcher):
             self._untold[number] = None
             return
         result = result or {}
+        if (
+            self._key(number) in self._stopped
+            and result.get("training_iteration", 0) < self._epochs
+        ):
+            self._untold[number] = TEACHES_NOTHING
+            return
         # Tune hands the result that ends a trial over here and nowhere else.
         self._note(number, result)
         outcome = judge_result(result, self._objectives, self._epochs)
@@ -182,6 +194,36 @@ class StudySearcher(StatelessSearcher):
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
+    def _take_stock(self, sampler: str, seed: int, warm: Sequence[WarmTrial]) -> None:
+        self._warm = self._add_warm(warm)
+        self._study.sampler = make_sampler(sampler, seed, len(self._trials()))
+        self._add_missing()
+        self._tell_ended(self._records)
+        # A trial that was cut off while it ran goes on before one that waits for its first epoch.
+        cut_off, waiting = self._trials(TrialState.RUNNING), self._trials(TrialState.WAITING)
+        self._unfinished = [trial.number for trial in (*cut_off, *waiting)]
+
+    def _key(self, number: int) -> str:
+        """Our name of Optuna's trial ``number``; those of a warm start come first."""
+        return trial_key(number - self._warm)
+
+    def _add_warm(self, warm: Sequence[WarmTrial]) -> int:
+        """Add the trials of a warm start that the journal lacks; returns how many there are."""
+        trials = self._trials()
+        there = sum(WARM in trial.user_attrs for trial in trials)
+        # A kill may have come in their midst; they are added before the first of the study's own.
+        for name, params, values in warm[there:] if there == len(trials) else ():
+            self._study.add_trial(
+                optuna.trial.create_trial(
+                    params=dict(params),
+                    distributions={dimension: self._space[dimension] for dimension in params},
+                    values=list(values),
+                    user_attrs={WARM: name},
+                )
+            )
+            there += 1
+        return there
+
     def _add_missing(self) -> None:
         """Add the given configurations, the opening, and what the ledger has and the journal lost.
 
@@ -191,7 +233,7 @@ class StudySearcher(StatelessSearcher):
         keys = [key for key in self._records if key.startswith(_KEY_PREFIX)]
         last = max((int(key.removeprefix(_KEY_PREFIX)) for key in keys), default=-1)
         wanted = max(last + 1, len(self._opening)) if self._given is None else len(self._given)
-        for number in range(len(self._trials()), wanted):
+        for number in range(len(self._trials()) - self._warm, wanted):
             record = self._records.get(trial_key(number))
             if self._given is not None:
                 self._study.enqueue_trial({}, user_attrs={CONFIG_INDEX: number})
@@ -206,7 +248,7 @@ class StudySearcher(StatelessSearcher):
 
     def _tell_ended(self, records: Mapping[str, TrialRecord]) -> None:
         for trial in self._trials(TrialState.RUNNING, TrialState.WAITING):
-            record = records.get(trial_key(trial.number))
+            record = records.get(self._key(trial.number))
             if record is None or record.state is None:
                 continue
             self._point(self._reattach(trial.number))
@@ -258,7 +300,7 @@ class StudySearcher(StatelessSearcher):
     def _tell_untold(self) -> None:
         untold, self._untold = self._untold, {}
         for number, outcome in untold.items():
-            self._tell(number, outcome or judge_failure(self._reasons.get(trial_key(number), "")))
+            self._tell(number, outcome or judge_failure(self._reasons.get(self._key(number), "")))
 
     def _tell(self, number: int, outcome: Outcome) -> None:
         trial_id = storage_id(self._trials()[number])

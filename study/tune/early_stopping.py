@@ -8,7 +8,7 @@ ASHA: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,8 +85,16 @@ class WarmWorkers(FIFOScheduler):
     their noise never begins, only one at a time would run for the rest of the search.
     """
 
+    stopping: Collection[str] = ()
+    """Keys of trials that a person wants to end."""
+
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """A trial that was cut off before; else the newest; None if none waits."""
+        if self.stopping:
+            for trial in tune_controller.get_trials():
+                # Tune can't end in order with a trial that was stopped before it ran.
+                if trial.status == Trial.RUNNING and trial.config["key"] in self.stopping:
+                    tune_controller.stop_trial(trial)
         # Tune lists trials in the order of their creation.
         waiting = [trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING]
         # Those come first: with fewer nodes than before, no new worker may fit for them.

@@ -62,6 +62,19 @@ def interruptible(first: str) -> Iterator[None]:
         _restore(before)
 
 
+def interrupt() -> bool:
+    """End the runs as one Ctrl-C does; call it in the main thread, while Tune runs.
+
+    False where nothing here handles interrupts: the process is another program's. A second call
+    does nothing.
+    """
+    if _current is None:
+        return False
+    if not _current.received:
+        signal.raise_signal(signal.SIGINT)
+    return True
+
+
 @contextmanager
 def handed_to_tune() -> Iterator[None]:
     """Around ``Tuner.fit``: an interrupt ends it in Tune's own way; KeyboardInterrupt follows."""

@@ -7,7 +7,7 @@ into a failed one.
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -18,6 +18,7 @@ from study.errors import RecordsRemovedError
 from study.records.events import EndEvent, EpochsEvent, Event, NoteEvent, StartEvent, TrialState
 from study.records.ledger import Ledger
 from study.records.ledger_view import TrialRecord, read_ledger, same_numbers
+from study.records.requests import STOPPED_BY_HAND
 from study.statistics.paired import paired_differences
 from study.tune.failures import failure_reason
 from trainables.metrics import TEST_FIGURES, EpochMetrics, objective_values
@@ -87,11 +88,13 @@ class LedgerCallback(tune.Callback):
         describe: Describe,
         baselines: Mapping[str, Sequence[EpochMetrics]] | None = None,
         baseline_tests: Mapping[str, Mapping[str, float]] | None = None,
+        stopped: Collection[str] = (),
     ) -> None:
         """Nothing is opened before ``setup``: Tune pickles callbacks.
 
         ``baselines`` and ``baseline_tests``: digest of a baseline → its whole history, and its
-        figures on the test set, if trials are evaluated there, too.
+        figures on the test set, if trials are evaluated there, too. ``stopped``: keys of runs that
+        a person ends; it may grow.
         """
         self.path = Path(path)
         self.error: Exception | None = None
@@ -99,6 +102,7 @@ class LedgerCallback(tune.Callback):
         self._describe = describe
         self._baselines = dict(baselines or {})
         self._baseline_tests = dict(baseline_tests or {})
+        self._stopped = stopped
         self._ledger: Ledger | None = None
         self._runs: dict[str, _OpenRun] = {}
         self._ended: set[str] = set()
@@ -148,8 +152,12 @@ class LedgerCallback(tune.Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
-        """Record the end: complete, stopped early, or diverged."""
+        """Record the end: complete, stopped early or by hand, or diverged."""
         run = self._runs.get(trial.config["key"])
+        by_hand = trial.config["key"] in self._stopped
+        if run is not None and by_hand and len(run.rows) < run.budget:
+            self._end(run, "failed", f"{STOPPED_BY_HAND} after {len(run.rows)} epochs")
+            return
         if run is None or not run.rows:
             return
         last = run.history[-1]

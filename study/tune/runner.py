@@ -10,13 +10,12 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from study.config import RunsConfig
-from study.tune.capacity import capacity
 from study.tune.early_stopping import WarmWorkers
 from study.tune.interrupts import handed_to_tune
+from study.tune.limits import LimitedSearcher, Limits, TimeIsOver
 from study.tune.lost_nodes import ForgiveLostNodes
 from study.tune.ray_patches import fit
 from trainables.config import TrainConfig
@@ -39,16 +38,16 @@ def run_trials(
     spec: TrialSpec,
     searcher: Searcher,
     *,
-    samples: int,
+    limits: Limits,
     callbacks: Sequence[tune.Callback],
-    scheduler: TrialScheduler | None = None,
-    time_budget: float | None = None,
+    scheduler: WarmWorkers | None = None,
 ) -> None:
-    """Run ``samples`` trials, or until the time budget (seconds) is over.
+    """Run trials within limits, which may change meanwhile.
 
     After an interrupt KeyboardInterrupt follows, once Tune has come to its end.
     """
-    room = capacity(config)
+    scheduler = scheduler or WarmWorkers()
+    scheduler.stopping = limits.stopped
     resources = {"cpu": config.cpus_per_trial, "gpu": config.gpus_per_trial}
     trainable = tune.with_resources(tune.with_parameters(NoiseTrainable, spec=spec), resources)
     scratch = tempfile.TemporaryDirectory(prefix="noise-study-", ignore_cleanup_errors=True)
@@ -56,18 +55,17 @@ def run_trials(
         fit(
             trainable=trainable,
             tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=scheduler or WarmWorkers(),
-                num_samples=samples,
-                max_concurrent_trials=min(room.concurrent, samples),
+                search_alg=LimitedSearcher(searcher, limits),
+                scheduler=scheduler,
+                num_samples=-1,  # as many as the searcher hands out
                 reuse_actors=True,
-                time_budget_s=time_budget,
                 trial_dirname_creator=_short_name,
                 trial_name_creator=_short_name,
             ),
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=folder,
+                stop=TimeIsOver(limits),
                 callbacks=[*callbacks, ForgiveLostNodes()],
                 failure_config=tune.FailureConfig(max_failures=config.max_failures),
                 checkpoint_config=tune.CheckpointConfig(

@@ -5,7 +5,7 @@ import math
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +139,16 @@ def short_trials(folder: Path, scheduler: TrialScheduler, trials: int) -> int:
     return len([*workers.glob("[0-9]*")])
 
 
-def open_search(folder: Path) -> StudySearcher:
+def open_search(folder: Path, stopped: Collection[str] = ()) -> StudySearcher:
     """The search in ``folder``, repaired."""
     repair_journal(folder / "optuna.journal")
     return StudySearcher(
-        "s", folder / "optuna.journal", SPACE, objectives=("best_val_accuracy",), epochs=EPOCHS
+        "s",
+        folder / "optuna.journal",
+        SPACE,
+        objectives=("best_val_accuracy",),
+        epochs=EPOCHS,
+        stopped=stopped,
     )
 
 

@@ -232,16 +232,19 @@ def test_no_command_and_an_unknown_one_are_answered(capsys: pytest.CaptureFixtur
     assert main(["clean", "nothing", "--storage", "/nonexistent"]) == 2
 
 
+ON_A_STUDY = ("clean", "resume", "confirm", "sync", "set", "stop")
+
+
 @pytest.mark.parametrize("storage", ["", "~no-such-user/x", "lone\udfffsurrogate", "a" * 300])
 def test_a_storage_that_can_be_none_is_refused(
     capsys: pytest.CaptureFixture[str], storage: str
 ) -> None:
-    for command in (["run"], ["list"], ["clean", "a"], ["confirm", "a"], ["resume", "a"]):
+    for command in (["run"], ["list"], *([word, "a"] for word in ON_A_STUDY)):
         assert main([*command, "--storage", storage]) == 2
         assert "storage = " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["clean", "resume", "confirm", "sync"])
+@pytest.mark.parametrize("command", ON_A_STUDY)
 def test_no_name_leads_out_of_the_storage(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
 ) -> None:

@@ -175,6 +175,21 @@ def test_a_repeated_epoch_counts_once(tmp_path: Path) -> None:
     assert stored(tmp_path)[0].intermediate_values == {1: 0.1, 2: 0.2, 3: 0.3, 5: 0.5}
 
 
+@pytest.mark.parametrize("curve", [{}, EARLY])
+def test_what_a_person_ends_teaches_nothing(tmp_path: Path, curve: dict[int, float]) -> None:
+    stopped: set[str] = set()
+    searcher = make(tmp_path, stopped=stopped)
+    for tune_id in ("0", "1"):
+        take(searcher, tune_id)
+    stopped |= {"trial-0000", "trial-0001"}
+    last = result(*list(curve.items())[-1]) if curve else None
+    searcher.on_trial_complete("0", last)
+    # It came to its end before it was stopped.
+    searcher.on_trial_complete("1", result(EPOCHS, 0.5))
+    assert searcher.finalise() == 0
+    assert [trial.state.name for trial in stored(tmp_path)] == ["FAIL", "COMPLETE"]
+
+
 def test_two_objectives(tmp_path: Path) -> None:
     searcher = make(tmp_path, objectives=("best_val_accuracy", "generalization_gap"))
     for number, last in enumerate(

@@ -151,6 +151,25 @@ def test_a_trial_that_tune_ends_early_is_pruned(path: Path) -> None:
     assert found.paired_difference["final_val_accuracy"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("epochs", [0, 3, BUDGET])
+def test_a_trial_that_a_person_ends_is_failed_if_it_had_not_ended(path: Path, epochs: int) -> None:
+    stopped: set[str] = set()
+    tuning = Tune(LedgerCallback(path, describe, {DIGEST: BASELINE}, stopped=stopped))
+    one = trial()
+    tuning.start(one)
+    tuning.report(one, *(epoch(number, 1) for number in range(epochs)))
+    stopped.add("trial-0000")
+    tuning.complete(one)
+    found = record(path)
+    assert len(found.history) == epochs
+    if epochs == BUDGET:
+        assert (found.state, found.reason) == ("complete", "")
+    else:
+        assert found.state == "failed"
+        assert found.reason == f"stopped by hand after {epochs} epochs"
+        assert found.values == {}
+
+
 @pytest.mark.parametrize("said", ["diverged: train_loss is nan in epoch 2", ""])
 def test_a_trial_that_diverged_is_failed(path: Path, said: str) -> None:
     tuning = Tune(LedgerCallback(path, describe))
