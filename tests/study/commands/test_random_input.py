@@ -92,8 +92,8 @@ EACH = settings(
 )
 
 
-class Accepted(Exception):  # noqa: N818
-    """Raised where the study would begin."""
+class Accepted(BaseException):
+    """Raised where the study would begin; no error, so the command does not answer it."""
 
 
 def answer(words: list[str], storage: Path) -> str:
