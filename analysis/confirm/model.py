@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from study.campaigns.confirm_register import RegisterStanding
+from study.campaigns.contrast import Contrast
 from study.records.values import ResultPart
 
 
@@ -99,27 +100,14 @@ class SearchScore(ResultPart):
     lost: float | None
 
 
-class ControlDraws(ResultPart):
+class ControlDraws(Contrast):
     """A trial's controls of one role, placebos or clocks, beside its own noise.
 
     Attributes:
-        draws: controls on a seed; their mean is the seed's value.
-        dose_ratio: planned dose for each unit of the trial's, the geometric mean over all of them.
-        dose_ratio_range: the lowest and the highest.
-        realised_dose_ratio: the same once trained, relative gradient noise in units of the
-            gradients that there were; None where no control is complete.
-        overlap: the share of the trial's noisy epochs that are theirs, too: the mean.
-        without: seeds on which the trial had noise that could not lie elsewhere.
         sentence: that its timing matters, said of a trial that beats both controls; None
             where it is not shown, or can't be.
     """
 
-    draws: int
-    dose_ratio: float
-    dose_ratio_range: tuple[float, float]
-    realised_dose_ratio: float | None
-    overlap: float
-    without: tuple[int, ...]
     sentence: str | None
 
 

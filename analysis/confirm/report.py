@@ -5,7 +5,6 @@ controls, the placebo and the clock, with the baseline and with the configuratio
 on the first, in the metric that decides; what is said of timing on those with the controls.
 """
 
-import dataclasses
 import statistics as stats
 from collections.abc import Sequence
 from typing import Any
@@ -99,7 +98,7 @@ def _draws(confirmation: Confirmation, role: Role, trial: str) -> ControlDraws |
     if contrast is None:
         return None
     claim = timing_claim(trial) if timing_shown(confirmation, trial) else None
-    return ControlDraws(**dataclasses.asdict(contrast), sentence=claim)
+    return ControlDraws(**contrast.model_dump(), sentence=claim)
 
 
 _Family = dict[str, dict[str, Comparison]]

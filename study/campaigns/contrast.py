@@ -5,7 +5,6 @@ tell whether the trial's timing mattered.
 """
 
 import math
-from dataclasses import dataclass
 
 from study.campaigns.confirm_plan import CONTROLS
 from study.campaigns.confirm_runs import run_config
@@ -13,20 +12,21 @@ from study.campaigns.confirmation import Confirmation
 from study.campaigns.dose import DOSE_RATIOS, Doses, overlap, realised_ratio, worst
 from study.campaigns.placebo import own_plan
 from study.records.planned_run import Role
+from study.records.values import ResultPart
 
 MOST_OVERLAP = 0.5
 """Placebos that share more of their trial's noisy epochs, in the mean, say nothing of timing."""
 
 
-@dataclass(frozen=True)
-class Contrast:
+class Contrast(ResultPart):
     """A trial's controls of one role, over all seeds on which it had noise and they could lie.
 
     Attributes:
         draws: as many on a seed, at most.
         dose_ratio: planned dose for each unit of the trial's: the geometric mean.
         dose_ratio_range: the lowest and the highest.
-        realised_dose_ratio: the geometric mean over those that are complete; None if none is.
+        realised_dose_ratio: the geometric mean over those that are complete, relative gradient
+            noise in units of the gradients that there were; None if none is complete.
         overlap: the share of the trial's noisy epochs that are theirs, too: the mean.
         without: seeds on which the trial had noise that could not lie elsewhere.
     """

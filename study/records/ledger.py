@@ -71,10 +71,18 @@ def encode(event: Event) -> bytes:
         _JSON_NAMES.get(name, name): getattr(event, name) for name in event.__dataclass_fields__
     }
     if isinstance(event, EpochsEvent):
-        values["rows"] = [dict(zip(_FIELDS, _read_fields(row), strict=True)) for row in event.rows]
+        values["rows"] = list(map(_written, event.rows))
     text = _dumps({"type": _NAMES[type(event)], **values})
     # A reason may quote a file name that is no Unicode; its escape is JSON's, too.
     return sealed(text.encode(errors="backslashreplace"))
+
+
+def _written(row: EpochMetrics) -> dict[str, Any]:
+    values = dict(zip(_FIELDS, _read_fields(row), strict=True))
+    if row.clean_train_accuracy is None:
+        # Earlier versions go on with their studies, and refuse what they do not know.
+        del values["clean_train_accuracy"]
+    return values
 
 
 def decode(line: bytes) -> Event:

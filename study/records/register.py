@@ -24,7 +24,7 @@ from trainables.object_store import ObjectPath
 
 FILE = "register.jsonl"
 OBJECTS = "register"
-"""Names in a storage, which no new study has (``FILE``: ``study.config.TAKEN_NAMES``)."""
+"""Names in a storage, which no new study has (``FILE``: ``study.names.TAKEN_NAMES``)."""
 
 _LOCK = ".register.lock"
 _WAIT_SECONDS = 30.0

@@ -61,7 +61,7 @@ def _to_the_end(trainable: NoiseTrainable) -> list[dict[str, Any]]:
 
 def _row(result: dict[str, Any]) -> EpochMetrics:
     names = EpochMetrics.__dataclass_fields__
-    return EpochMetrics.from_dict({name: result[name] for name in names})
+    return EpochMetrics.from_dict({name: result[name] for name in names if name in result})
 
 
 @pytest.fixture
