@@ -1,0 +1,129 @@
+"""Every option of every command, with documents and files drawn at random: one message, or right.
+
+Each example is a command line, with what lies around it (tests/support/hostile_input.py). The
+command runs in this process in a folder full of traps, up to the seam where all is checked and the
+first byte would be written (tests/support/hostile_world.py); one in twenty goes on, to where training
+begins. What is refused is refused with exit code 2, in one message, and nothing is written; what is
+accepted is not refused later; nothing ends with an error that nobody foresaw, or never.
+
+    NOISE_RANDOM_EXAMPLES=5000 python -m pytest tests/test_random_input.py -s
+
+tries so many, others each time; without it they are few, and the same in each run. Counts are
+printed at the end.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.hostile_input import Example, examples, options
+from tests.support.hostile_world import World, fault
+
+ASKED = os.environ.get("NOISE_RANDOM_EXAMPLES", "")
+EXAMPLES = int(ASKED or 700)
+
+ON_WHOLE = (("whole",),)
+ON_DIGITS = (("--dataset", "digits"),)
+BASES: Mapping[str, Sequence[Sequence[str]]] = {
+    "noise-train": (*ON_DIGITS, ("-g", "cpu")),
+    "noise-test": (("-c", "weights/sound.pth"),),
+    "noise-study run": (("--preset", "quickstart"),),
+    "noise-study experiment": (*ON_DIGITS, ("--classifiers", "BabyCNN"), ("--batch-size", "32")),
+    "noise-study confirm": ON_WHOLE,
+    "noise-study controls": (("--quick",),),
+    "noise-study resume": (("whole",), ("--trials", "9")),
+    "noise-study set": (("running",), ("--trials", "9")),
+    "noise-study stop": (("running",),),
+    "noise-study sync": ON_WHOLE,
+    "noise-study verify": ON_WHOLE,
+    "noise-study ui": (),
+    "noise-study list": (),
+    "noise-study clean": ON_WHOLE,
+    "noise-analysis preview": (("whole",), ("--no-picture",)),
+    "noise-analysis report": (("whole",), ("--no-pictures",), ("--no-evaluate",)),
+    "noise-analysis confirm": ON_WHOLE,
+    "noise-analysis compare": (("whole", "other"),),
+    "noise-analysis export": ON_WHOLE,
+    "noise-analysis shares": (("whole",), ("--n", "5")),
+}
+"""Arguments with which each command is accepted; a new command needs a line here."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    before = Path.cwd()
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("hostile")
+        for name in ("HOME", "XDG_CACHE_HOME"):
+            patch.setenv(name, str(folder / "root" / "home"))
+        patch.setenv("TORCH_HOME", str(folder / "torch"))
+        patch.delenv("RAY_ADDRESS", raising=False)
+        yield World(folder)
+    os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def counts() -> Iterator[Counter[str]]:
+    found: Counter[str] = Counter()
+    yield found
+    print("\nrandom input: " + ", ".join(f"{n} {what}" for what, n in sorted(found.items())))
+
+
+def test_each_command_has_arguments_that_it_accepts() -> None:
+    assert BASES.keys() == options().keys()
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["to the seam", "on to the training"])
+@pytest.mark.parametrize("command", BASES)
+def test_what_is_right_is_accepted(command: str, goes_on: bool, world: World) -> None:
+    words = [word for group in BASES[command] for word in group]
+    example = Example(command, tuple(words), (), goes_on=goes_on)
+    answer = world.answer(example)
+    assert not fault(example, answer), answer
+    assert answer.code in ((0, 1, 130) if goes_on else (0, None)), answer
+
+
+def share(command: str) -> int:
+    """How many of the examples a command gets: by its options, and a few for what else it has."""
+    weights = {name: len(listed) + 8 for name, listed in options().items()}
+    return max(5, round(EXAMPLES * weights[command] / sum(weights.values())))
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("command", BASES)
+def test_any_input_is_answered(command: str, world: World, counts: Counter[str]) -> None:
+    tried: set[str] = set()
+
+    @settings(
+        max_examples=share(command),
+        derandomize=not ASKED,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(examples(command, BASES[command]))
+    def try_one(example: Example) -> None:
+        answer = world.answer(example)
+        tried.update(example.tried)
+        counts["tried"] += 1
+        counts["refused" if answer.code == 2 else "accepted"] += 1
+        wrong = fault(example, answer)
+        assert not wrong, f"{wrong}: {example}\n{answer}"
+
+    try_one()
+    if ASKED:
+        assert tried == {option.long for option in options()[command]}
+
+
+def test_each_option_is_drawn_with_values() -> None:
+    """So is one that is added: what it is given follows from what it calls its value."""
+    from tests.support.hostile_input import given_option
+
+    for listed in options().values():
+        for option in listed:
+            assert isinstance(given_option(option), st.SearchStrategy)
