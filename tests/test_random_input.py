@@ -2,9 +2,10 @@
 
 Each example is a command line, with what lies around it (tests/support/hostile_input.py). The
 command runs in this process in a folder full of traps, up to the seam where all is checked and the
-first byte would be written (tests/support/hostile_world.py); one in twenty goes on, to where training
-begins. What is refused is refused with exit code 2, in one message, and nothing is written; what is
-accepted is not refused later; nothing ends with an error that nobody foresaw, or never.
+first byte would be written (tests/support/hostile_world.py); one in twenty goes on, to where
+training begins. What is refused is refused with exit code 2, in one message, and nothing is
+written; what is accepted is not refused later; nothing ends with an error that nobody foresaw, and
+everything ends.
 
     NOISE_RANDOM_EXAMPLES=5000 python -m pytest tests/test_random_input.py -s
 
@@ -23,33 +24,43 @@ from hypothesis import strategies as st
 
 from tests.support.hostile_input import Example, examples, options
 from tests.support.hostile_world import World, fault
+from tests.test_recorded import ADAPTIVE
 
 ASKED = os.environ.get("NOISE_RANDOM_EXAMPLES", "")
 EXAMPLES = int(ASKED or 700)
 
-ON_WHOLE = (("whole",),)
+ON_WHOLE = ((("whole",),),)
 ON_DIGITS = (("--dataset", "digits"),)
-BASES: Mapping[str, Sequence[Sequence[str]]] = {
-    "noise-train": (*ON_DIGITS, ("-g", "cpu")),
-    "noise-test": (("-c", "weights/sound.pth"),),
-    "noise-study run": (("--preset", "quickstart"),),
-    "noise-study experiment": (*ON_DIGITS, ("--classifiers", "BabyCNN"), ("--batch-size", "32")),
-    "noise-study confirm": ON_WHOLE,
-    "noise-study controls": (("--quick",),),
-    "noise-study resume": (("whole",), ("--trials", "9")),
-    "noise-study set": (("running",), ("--trials", "9")),
-    "noise-study stop": (("running",),),
+BASES: Mapping[str, Sequence[Sequence[Sequence[str]]]] = {
+    "noise-train": ((*ON_DIGITS, ("-g", "cpu")), (ADAPTIVE, ("--resume",))),
+    "noise-test": ((("-c", "weights/sound.pth"),), (("-c", "weights/state.ckpt"),)),
+    "noise-study run": ((("--preset", "quickstart"),), (("--config", "studies/whole/study.json"),)),
+    "noise-study experiment": (
+        (*ON_DIGITS, ("--classifiers", "BabyCNN"), ("--batch-size", "32")),
+        (*ON_DIGITS, ("--batch-size", "32"), ("--print-config",)),
+    ),
+    "noise-study confirm": (*ON_WHOLE, (("whole",), ("--seeds", "20"))),
+    "noise-study controls": ((("--quick",),),),
+    "noise-study resume": ((("whole",), ("--trials", "9")), (("other",),)),
+    "noise-study set": ((("running",), ("--trials", "9")),),
+    "noise-study stop": ((("running",),),),
     "noise-study sync": ON_WHOLE,
     "noise-study verify": ON_WHOLE,
-    "noise-study ui": (),
-    "noise-study list": (),
-    "noise-study clean": ON_WHOLE,
-    "noise-analysis preview": (("whole",), ("--no-picture",)),
-    "noise-analysis report": (("whole",), ("--no-pictures",), ("--no-evaluate",)),
+    "noise-study ui": ((),),
+    "noise-study list": ((),),
+    "noise-study clean": (*ON_WHOLE, (("finished",),)),
+    "noise-analysis preview": (
+        (("whole",), ("--no-picture",)),
+        (("checkpoints/metrics/static",), ("--no-picture",)),
+    ),
+    "noise-analysis report": (
+        (("whole",), ("--no-pictures",), ("--no-evaluate",)),
+        (("other",), ("--no-pictures",)),
+    ),
     "noise-analysis confirm": ON_WHOLE,
-    "noise-analysis compare": (("whole", "other"),),
-    "noise-analysis export": ON_WHOLE,
-    "noise-analysis shares": (("whole",), ("--n", "5")),
+    "noise-analysis compare": ((("whole", "other"),),),
+    "noise-analysis export": (*ON_WHOLE, (("other",), ("--out", "new"))),
+    "noise-analysis shares": ((("whole",), ("--n", "5")),),
 }
 """Arguments with which each command is accepted; a new command needs a line here."""
 
@@ -62,6 +73,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for name in ("HOME", "XDG_CACHE_HOME"):
             patch.setenv(name, str(folder / "root" / "home"))
         patch.setenv("TORCH_HOME", str(folder / "torch"))
+        patch.setenv("MPLCONFIGDIR", str(folder / "matplotlib"))
         patch.delenv("RAY_ADDRESS", raising=False)
         yield World(folder)
     os.chdir(before)
@@ -81,11 +93,12 @@ def test_each_command_has_arguments_that_it_accepts() -> None:
 @pytest.mark.parametrize("goes_on", [False, True], ids=["to the seam", "on to the training"])
 @pytest.mark.parametrize("command", BASES)
 def test_what_is_right_is_accepted(command: str, goes_on: bool, world: World) -> None:
-    words = [word for group in BASES[command] for word in group]
-    example = Example(command, tuple(words), (), goes_on=goes_on)
-    answer = world.answer(example)
-    assert not fault(example, answer), answer
-    assert answer.code in ((0, 1, 130) if goes_on else (0, None)), answer
+    for base in BASES[command]:
+        words = tuple(word for group in base for word in group)
+        example = Example(command, words, (), goes_on=goes_on)
+        answer = world.answer(example)
+        assert not fault(example, answer), answer
+        assert answer.code in ((0, 1, 130) if goes_on else (0, None)), answer
 
 
 def share(command: str) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
-from analysis.commands.options import PROG, StoreOptions, StudyOptions, tell
+from analysis.commands.options import PROG, StoreOptions, StudyOptions, tell, writing
 from study.commands.dispatch import subcommand
 from study.commands.own_code import Trust
 from study.commands.settings import option, positional
@@ -69,7 +69,9 @@ def export(options: ExportOptions) -> int:
 
         check_winner(view, options.register, force=options.force)
     folder = options.folder(view.folder.path / "export")
-    for path in export_study(view, folder, top=options.top, pareto=options.pareto):
+    with writing():
+        paths = export_study(view, folder, top=options.top, pareto=options.pareto)
+    for path in paths:
         print(path)
     for line in view.missing():
         tell(line)
@@ -125,7 +127,10 @@ def report(options: ReportOptions) -> int:
 
     view = options.load(options.name)
     folder = options.folder(view.folder.path)
-    paths = write_report(view, folder, files=options.pictures, evaluated=options.evaluate, say=tell)
+    with writing():
+        paths = write_report(
+            view, folder, files=options.pictures, evaluated=options.evaluate, say=tell
+        )
     for path in paths:
         print(path)
     said = attach_report(view, options.tracking_uri or None, paths[0])
@@ -176,6 +181,8 @@ def confirm(options: StudyOptions) -> int:
     folder = options.folder(found.folder.path)
     report = confirm_report(found)
     print_confirm(Console(), report)
-    for path in write_confirm(report, folder):
+    with writing():
+        paths = write_confirm(report, folder)
+    for path in paths:
         print(path)
     return 0

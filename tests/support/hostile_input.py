@@ -32,20 +32,25 @@ WORDS = (
 )
 TEXT = st.one_of(st.sampled_from(WORDS), st.sampled_from(WORDS), st.text(max_size=20))
 NUMBERS = st.one_of(
-    st.sampled_from(["0", "-1", "1", "2", "3", "0.5", "1.5", "nan", "inf", "-inf", "1e39", "1e-400"]),
-    st.sampled_from(["true", "False", "", " 3 ", "1_0", "٣", "0x10", "1e3", "²", "5e-324", "1e308"]),
+    st.sampled_from(
+        ["0", "-1", "1", "2", "3", "0.5", "1.5", "nan", "inf", "-inf", "1e39", "1e-400"]
+    ),
+    st.sampled_from(
+        ["true", "False", "", " 3 ", "1_0", "٣", "0x10", "1e3", "²", "5e-324", "1e308"]
+    ),
     st.sampled_from([DIGITS, f"-{DIGITS}", f"0.{DIGITS}", "99999999", "70000", "1000000000000"]),
     st.sampled_from([2**31, 2**62, 2**63 - 1, 2**63, 2**64, -(2**63), 10**30]).map(str),
     st.integers(-5, 100).map(str),
     st.floats().map(str),
 )
 PLACES = (
-    *("", ".", "..", "new", "new/deeper", "folder", "folder/", "file.txt", "file.txt/below", "loop"),
-    *("loop/below", "pipe", "pipe/below", "/dev/null", "/dev/null/x", "/proc/nowhere", "/dev/zero"),
+    *("", ".", "..", "new", "new/deeper", "folder", "folder/", "file.txt", "file.txt/below"),
+    *("loop", "loop/below", "pipe", "pipe/below", "/dev/null", "/dev/null/x", "/proc/nowhere"),
     *("~", "~nosuchuser", "~nosuchuser/x", "a\0b", "lone\udfffsurrogate", "a" * 300, "x/" * 3000),
-    *("a\nb", "🙂", "images", "images/train", "studies", "studies/whole", "studies/other"),
-    *("checkpoints", "checkpoints/metrics/single", "studies/whole/study.json", "picture.png"),
-    *("picture.svg/below.svg", "folder/x.png", "unreadable", "[/x]", "%00", "C:\\x", "hard-to-see"),
+    *("a\nb", "🙂", "images", "images/train", "studies", "studies/whole", "studies/other", "[/x]"),
+    *("checkpoints", "checkpoints/metrics/adaptive", "checkpoints/metrics/static", "/dev/zero"),
+    *("studies/whole/study.json", "studies/trap", "trap", "trap/x.png", "picture.png", "%00"),
+    *("picture.svg/below.svg", "folder/x.png", "C:\\x"),
 )
 DOCUMENTS = ("config.json", "config.yaml", "configs.json")
 WEIGHTS = (
@@ -59,11 +64,14 @@ URIS = (
     *("http://[bad", "http://", "http://127.0.0.1:1", "https://u:p@127.0.0.1:1/x", "bogus://x"),
     *("postgresql://[", "postgresql://", "postgresql://127.0.0.1:1/x", "mysql+nosuch://x/y"),
     *("sqlite:///folder", "sqlite:///file.txt", "sqlite:///new.db", "sqlite:///nowhere/x.db"),
-    *("sqlite://", "sqlite:", "sqlite:///:memory:", "sqlite:///loop", "sqlite:///pipe", "sqlite+x:"),
+    *("sqlite://", "sqlite:", "sqlite:///:memory:", "sqlite:///loop", "sqlite:///pipe"),
     *("sqlite:///~nosuchuser/x.db", "sqlite:///studies/mlflow.db", "sqlite:///a\0b", "databricks"),
-    *("abfs://", "http://127.0.0.1:99999", "http://\udfff", "hdfs:// ", "mock://x", "local", "s3:"),
+    *("abfs://", "http://127.0.0.1:99999", "http://\udfff", "hdfs:// ", "mock://x", "local"),
     *("sqlite:////", "sqlite:///studies/mlflow.db?mode=ro", "http://127.0.0.1:port", "x" * 5000),
+    *("file://HERE/store", "file://HERE/store", "file://HERE/file.txt", "file://HERE/studies"),
 )
+"""``HERE`` is put in by the world: the folder that the commands run in."""
+
 ADDRESSES = (
     *("auto", "local", "127.0.0.1:1", "ray://127.0.0.1:1", "ray://[", "ray://", "127.0.0.1:99999"),
     *("[::1]:1", "127.0.0.1", ":1", "ray://[::1]:1", "http://127.0.0.1:1"),
@@ -104,11 +112,11 @@ def given_option(draw: Draw, option: Option) -> list[str]:
         off = option.long.replace("--", "--no-", 1)
         return [draw(st.sampled_from([option.long, option.long, off]))]
     name = option.short if option.short and draw(st.booleans()) else option.long
-    form = draw(st.integers(0, 9))
+    form = draw(st.integers(0, 19))
     if form == 0:
         return [name]
     value = draw(values_of(option))
-    return [f"{name}={value}"] if form < 6 else [name, value]
+    return [f"{name}={value}"] if form < 12 else [name, value]
 
 
 # --- documents ---------------------------------------------------------------------------------
@@ -226,7 +234,8 @@ STUDY_FILES = (
 RUN_FILES = ("config.json", "epoch_metrics.jsonl", "last.ckpt", "final_metrics.json")
 DAMAGED = (
     *(f"studies/whole/{name}" for name in STUDY_FILES),
-    *(f"checkpoints/metrics/single/{name}" for name in RUN_FILES),
+    *(f"checkpoints/metrics/{run}/{name}" for run in ("adaptive", "static") for name in RUN_FILES),
+    *("checkpoints/adaptive.pth", "checkpoints/static.pth", "checkpoints/metrics"),
     *("studies/mlflow.db", "studies/register.jsonl", "images/train/cat/0.png", "images/train"),
 )
 
@@ -256,8 +265,9 @@ def options() -> Mapping[str, Sequence[Option]]:
 
 
 @st.composite
-def examples(draw: Draw, command: str, base: Sequence[Sequence[str]]) -> Example:
-    """An example for ``command``; ``base`` are arguments with which alone it is accepted."""
+def examples(draw: Draw, command: str, bases: Sequence[Sequence[Sequence[str]]]) -> Example:
+    """An example for ``command``; each of ``bases`` are arguments with which it is accepted."""
+    base = draw(st.sampled_from(bases))
     chosen = draw(st.lists(st.sampled_from(options()[command]), max_size=4, unique=True))
     # A positional's value stands first, as the base's does.
     chosen.sort(key=lambda option: option.long.startswith("-"))

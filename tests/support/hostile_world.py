@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -74,14 +75,14 @@ FIRST_SEAMS: Mapping[str, Any] = {
     "study.run.evaluation.note_reading": _accept,
     # What has no folder of its own to be locked.
     "study.tune.connect.ray.init": _accept,
-    "study.tracking.ui.subprocess.Popen": _accept,
+    "study.tracking.ui.subprocess": SimpleNamespace(Popen=_accept),
 }
 """Where checking is over and writing begins."""
 
 SECOND_SEAMS: Mapping[str, Any] = {
     "study.tune.connect.ray.init": _begin,
     "study.run.single_run.train_epochs": _begin,
-    "study.tracking.ui.subprocess.Popen": _begin,
+    "study.tracking.ui.subprocess": SimpleNamespace(Popen=_begin),
 }
 """Where training begins: Ctrl-C is pressed there."""
 
@@ -106,14 +107,10 @@ class World:
         _furnish(self.here)
         self._kept = folder / "kept"
         shutil.copytree(self.root, self._kept, symlinks=True)
+        os.mkfifo(self.here / "pipe")  # It can't be copied.
         self._running = FileLock(self.here / "studies" / "running" / "lock")
-        self._special()
-        self._sound = self.snapshot()
-
-    def _special(self) -> None:
-        """What can't be copied."""
-        os.mkfifo(self.here / "pipe")
         self._running.acquire()
+        self._sound = self.snapshot()
 
     def snapshot(self) -> Mapping[str, tuple[int, int, int]]:
         """What lies there: kinds, sizes, and times of change in ns (of files)."""
@@ -122,20 +119,32 @@ class World:
             for name in (*folders, *files):
                 path = os.path.join(folder, name)
                 info = os.lstat(path)
-                time = 0 if stat.S_ISDIR(info.st_mode) else info.st_mtime_ns
-                found[path] = (stat.S_IFMT(info.st_mode), info.st_size * (time > 0), time)
+                kind, is_file = stat.S_IFMT(info.st_mode), stat.S_ISREG(info.st_mode)
+                found[path] = (kind, info.st_size * is_file, info.st_mtime_ns * is_file)
         return found
 
     def restore(self) -> None:
-        """Make everything as it was, if it is not."""
-        if self.snapshot() == self._sound:
-            return
-        self._running.release()
-        shutil.rmtree(self.root)
-        shutil.copytree(self._kept, self.root, symlinks=True)
-        os.chdir(self.here)
-        self._special()
-        self._sound = self.snapshot()
+        """Make everything as it was."""
+        now = self.snapshot()
+        changed = {path for path, _ in self._sound.items() ^ now.items()}
+        for path in sorted(changed & now.keys(), reverse=True):
+            if stat.S_ISDIR(now[path][0]):
+                os.rmdir(path)
+            else:
+                os.unlink(path)
+        for path in sorted(changed & self._sound.keys()):
+            kind = self._sound[path][0]
+            if stat.S_ISDIR(kind):
+                os.mkdir(path)
+            elif stat.S_ISFIFO(kind):
+                os.mkfifo(path)
+            else:
+                kept = self._kept / os.path.relpath(path, self.root)
+                shutil.copy2(kept, path, follow_symlinks=False)
+        if str(self._running.lock_file) in changed:
+            self._running.release()
+            self._running.acquire()
+            self._sound = self.snapshot()
 
     def prepare(self, example: Example) -> None:
         text = example.document.encode(errors="surrogatepass")
@@ -149,7 +158,7 @@ class World:
         os.chdir(self.here)
         self.prepare(example)
         before = self.snapshot()
-        answer = _run(example)
+        answer = _run(example, str(self.here))
         answer.written = sorted(
             path
             for path, state in (before.items() ^ self.snapshot().items())
@@ -187,9 +196,9 @@ def _ends_in_time() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _run(example: Example) -> Answer:
+def _run(example: Example, here: str) -> Answer:
     prog, _, sub = example.command.partition(" ")
-    words = [*([sub] if sub else []), *example.words]
+    words = [*([sub] if sub else []), *(word.replace("HERE", here) for word in example.words)]
     # As a terminal's: what it can't encode is not its to write.
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     code: int | None = None
@@ -233,8 +242,8 @@ def _wrong_refusal(example: Example, answer: Answer) -> str:
     if answer.written:
         return "written, then refused"
     prog = example.command.partition(" ")[0]
-    if "─ Parsing error ─" in answer.err or "─ Required options ─" in answer.err:
-        return ""  # tyro's own, which names the option.
+    if answer.err.count("╭─") == 1 and "--" in answer.err:
+        return ""  # tyro's own, in a frame, which names the option.
     refusals = [line for line in answer.err.splitlines() if line.startswith(f"{prog}: ")]
     if len(refusals) != 1:
         return f"{len(refusals)} messages"
@@ -261,6 +270,11 @@ def _furnish(here: Path) -> None:
         of_it = [m for m in archive if m.name.startswith("studies/finished/")]
         archive.extractall(here, of_it, filter="data")
     write_images(here / "images")
+    for name in ("report.html", "confirm.json", "trials.csv", "table.md", "x.png", "preview.png"):
+        (here / "trap" / name).mkdir(parents=True)
+    for name in ("report", "configs", "metrics", "controls"):
+        (here / "trap" / name).touch()
+    (studies / "trap").symlink_to("trap")
     (here / "folder").mkdir()
     (here / "folder" / "inside.txt").write_text("inside")
     (here / "file.txt").write_text("a text")
