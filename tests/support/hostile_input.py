@@ -38,7 +38,9 @@ NUMBERS = st.one_of(
     st.sampled_from(
         ["true", "False", "", " 3 ", "1_0", "٣", "0x10", "1e3", "²", "5e-324", "1e308"]
     ),
-    st.sampled_from([DIGITS, f"-{DIGITS}", f"0.{DIGITS}", "99999999", "70000", "1000000000000"]),
+    st.sampled_from(
+        [DIGITS, f"-{DIGITS}", f"0.{DIGITS}", "99999999", "70000", "1e30", "1000000000000"]
+    ),
     st.sampled_from([2**31, 2**62, 2**63 - 1, 2**63, 2**64, -(2**63), 10**30]).map(str),
     st.integers(-5, 100).map(str),
     st.floats().map(str),
@@ -95,12 +97,12 @@ BY_KIND: Mapping[str, st.SearchStrategy[str]] = {
 
 
 def values_of(option: Option) -> st.SearchStrategy[str]:
-    """What an option is given: mostly of its kind, now and then anything at all."""
+    """What an option is given: mostly of its kind, now and then its default, or anything at all."""
     if option.value.startswith("{"):
         kind: st.SearchStrategy[str] = st.sampled_from(option.value.strip("{}").split(","))
     else:
         kind = BY_KIND.get(option.value, TEXT)
-    return st.one_of(kind, kind, kind, HOSTILE)
+    return st.one_of(kind, kind, kind, st.just(option.default), HOSTILE)
 
 
 @st.composite
@@ -225,7 +227,18 @@ def texts(draw: Draw) -> str:
 
 # --- a whole example ---------------------------------------------------------------------------
 
-DAMAGES = ("missing", "empty", "{}", "[]", "half", "garbage", "a folder", "a pipe", "a loop")
+DAMAGES = (
+    "missing",
+    "empty",
+    "{}",
+    "[]",
+    "half",
+    "garbage",
+    "a folder",
+    "a pipe",
+    "a loop",
+    "bytes",
+)
 STUDY_FILES = (
     *("study.json", "space.json", "ledger.jsonl", "optuna.journal", "summary.json", "lock"),
     *("best_config.json", "mlflow.offset", "checkpoints/trial-0000/final.ckpt", "checkpoints"),
@@ -248,6 +261,7 @@ class Example:
         words: without the command itself.
         tried: the options among them, by their long names.
         goes_on: whether what is accepted goes on, to where training begins.
+        encoding: what the terminal can show.
     """
 
     command: str
@@ -256,6 +270,7 @@ class Example:
     document: str = "{}"
     damage: tuple[str, str] | None = None
     goes_on: bool = False
+    encoding: str = "utf-8"
 
 
 @cache
@@ -268,7 +283,7 @@ def options() -> Mapping[str, Sequence[Option]]:
 def examples(draw: Draw, command: str, bases: Sequence[Sequence[Sequence[str]]]) -> Example:
     """An example for ``command``; each of ``bases`` are arguments with which it is accepted."""
     base = draw(st.sampled_from(bases))
-    chosen = draw(st.lists(st.sampled_from(options()[command]), max_size=4, unique=True))
+    chosen = draw(st.lists(st.sampled_from(options()[command]), max_size=3, unique=True))
     # A positional's value stands first, as the base's does.
     chosen.sort(key=lambda option: option.long.startswith("-"))
     own = [word for option in chosen for word in draw(given_option(option))]
@@ -287,4 +302,5 @@ def examples(draw: Draw, command: str, bases: Sequence[Sequence[Sequence[str]]])
         draw(texts()) if files else "{}",
         draw(harmed) if draw(st.integers(0, 3)) == 0 else None,
         draw(st.integers(0, 19)) == 0,
+        "ascii" if draw(st.integers(0, 9)) == 0 else "utf-8",
     )
