@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.support.hostile_input import Example, examples, options
+from tests.support.hostile_input import DIGITS, Example, examples, given_option, options
 from tests.support.hostile_world import World, fault
 from tests.test_recorded import ADAPTIVE
 
@@ -114,6 +114,28 @@ def test_what_is_right_comes_to_the_seam_and_to_the_training(command: str, world
         assert gone_on.code == (130 if trains else 0), gone_on
 
 
+@pytest.mark.parametrize(
+    ("command", "words", "code", "said"),
+    [
+        ("noise-train", ("--relative-max-noise", DIGITS), 2, "at most 1e+30"),
+        ("noise-train", ("--dataset", "cifar10", "--download"), 2, "can't be read"),
+        ("noise-study controls", ("--out", "a\0b"), 2, "NUL"),
+        ("noise-study confirm", ("whole", "--storage", "s3://"), 2, "names no bucket"),
+        ("noise-analysis preview", ("~nosuchuser/x",), 2, "no such user"),
+        ("noise-analysis report", ("whole", "--out", "file.txt/below"), 2, "is a file"),
+        ("noise-analysis confirm", ("whole", "--out", "studies/whole/study.json"), 2, "is a file"),
+        ("noise-analysis confirm", ("whole", "--out", "trap"), 1, "can't be written"),
+    ],
+)
+def test_what_has_fallen_is_answered(
+    command: str, words: tuple[str, ...], code: int, said: str, world: World
+) -> None:
+    example = Example(command, words, ())
+    answer = world.answer(example)
+    assert not fault(example, answer), answer
+    assert (answer.code, said in answer.err) == (code, True), answer
+
+
 def share(command: str) -> int:
     """How many of the examples a command gets: by its options, and a few for what else it has."""
     weights = {name: len(listed) + 8 for name, listed in options().items()}
@@ -151,8 +173,6 @@ def test_any_input_is_answered(command: str, world: World, counts: Counter[str])
 
 def test_each_option_is_drawn_with_values() -> None:
     """So is one that is added: what it is given follows from what it calls its value."""
-    from tests.support.hostile_input import given_option
-
     for listed in options().values():
         for option in listed:
             assert isinstance(given_option(option), st.SearchStrategy)
