@@ -28,7 +28,7 @@ from tests.support.hostile_world import World, fault
 from tests.test_recorded import ADAPTIVE
 
 ASKED = os.environ.get("NOISE_RANDOM_EXAMPLES", "")
-EXAMPLES = int(ASKED or 300)
+EXAMPLES = int(ASKED or 200)
 
 ON_WHOLE = ((("whole",),),)
 ON_DIGITS = (("--dataset", "digits"),)
@@ -121,6 +121,13 @@ def test_what_is_right_comes_to_the_seam_and_to_the_training(command: str, world
         ("noise-train", ("--dataset", "cifar10", "--download"), 2, "can't be read"),
         ("noise-study controls", ("--out", "a\0b"), 2, "NUL"),
         ("noise-study confirm", ("whole", "--storage", "s3://"), 2, "names no bucket"),
+        (
+            "noise-study confirm",
+            ("whole", "--tracking-uri", "sqlite:///pipe"),
+            2,
+            "no regular file",
+        ),
+        ("noise-study sync", ("whole", "--tracking-uri", "sqlite:///pipe"), 2, "no regular file"),
         ("noise-analysis preview", ("~nosuchuser/x",), 2, "no such user"),
         ("noise-analysis report", ("whole", "--out", "file.txt/below"), 2, "is a file"),
         ("noise-analysis confirm", ("whole", "--out", "studies/whole/study.json"), 2, "is a file"),
@@ -147,16 +154,6 @@ def share(command: str) -> int:
 def test_any_input_is_answered(command: str, world: World, counts: Counter[str]) -> None:
     tried: set[str] = set()
 
-    @settings(
-        max_examples=share(command),
-        derandomize=not ASKED,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        # Of so many what is wrong is counted; the few are made small.
-        phases=[Phase.generate] if ASKED else list(Phase),
-    )
-    @given(examples(command, BASES[command]))
     def try_one(example: Example) -> None:
         answer = world.answer(example)
         tried.update(example.tried)
@@ -165,10 +162,25 @@ def test_any_input_is_answered(command: str, world: World, counts: Counter[str])
         wrong = fault(example, answer)
         assert not wrong, f"{wrong}: {example}\n{answer}"
 
-    try_one()
+    def try_many(number: int, strategy: st.SearchStrategy[Example]) -> None:
+        each = settings(
+            max_examples=number,
+            derandomize=not ASKED,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            # Of so many what is wrong is counted; the few are made small.
+            phases=[Phase.generate] if ASKED else list(Phase),
+        )
+        each(given(strategy)(try_one))()
+
+    try_many(share(command), examples(command, BASES[command]))
+    # Chance leaves some out.
+    for option in options()[command]:
+        if option.long not in tried:
+            try_many(2, examples(command, BASES[command], option))
     print(f"\n{command}: {dict(counts)} so far")
-    if ASKED:
-        assert tried == {option.long for option in options()[command]}
+    assert tried == {option.long for option in options()[command]}
 
 
 def test_each_option_is_drawn_with_values() -> None:

@@ -280,10 +280,20 @@ def options() -> Mapping[str, Sequence[Option]]:
 
 
 @st.composite
-def examples(draw: Draw, command: str, bases: Sequence[Sequence[Sequence[str]]]) -> Example:
-    """An example for ``command``; each of ``bases`` are arguments with which it is accepted."""
+def examples(
+    draw: Draw,
+    command: str,
+    bases: Sequence[Sequence[Sequence[str]]],
+    must: Option | None = None,
+) -> Example:
+    """An example for ``command``; each of ``bases`` are arguments with which it is accepted.
+
+    ``must``: an option that is among the words.
+    """
     base = draw(st.sampled_from(bases))
-    chosen = draw(st.lists(st.sampled_from(options()[command]), max_size=3, unique=True))
+    others = st.lists(st.sampled_from(options()[command]), max_size=3, unique=True)
+    chosen = [option for option in draw(others) if option != must]
+    chosen += [must] if must else []
     # A positional's value stands first, as the base's does.
     chosen.sort(key=lambda option: option.long.startswith("-"))
     own = [word for option in chosen for word in draw(given_option(option))]
