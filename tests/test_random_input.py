@@ -9,8 +9,8 @@ everything ends.
 
     NOISE_RANDOM_EXAMPLES=5000 python -m pytest tests/test_random_input.py -s
 
-tries so many, others each time; without it they are few, and the same in each run. Counts are
-printed at the end.
+tries so many, others each time; without it they are few, and the same in each run. Each option is
+tried at least once. Counts are printed at the end.
 """
 
 import os
@@ -126,6 +126,12 @@ def test_what_is_right_comes_to_the_seam_and_to_the_training(command: str, world
             ("whole", "--tracking-uri", "sqlite:///pipe"),
             2,
             "no regular file",
+        ),
+        (
+            "noise-study verify",
+            ("whole", "--tracking-uri", "sqlite:///folder"),
+            2,
+            "a folder; give",
         ),
         ("noise-study sync", ("whole", "--tracking-uri", "sqlite:///pipe"), 2, "no regular file"),
         ("noise-analysis preview", ("~nosuchuser/x",), 2, "no such user"),
