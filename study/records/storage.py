@@ -47,6 +47,11 @@ class Storage:
                     "records itself; leave --work-dir away, or give a URI for --storage"
                 )
             return cls(given, None, given_path(given, "storage").resolve())
+        try:
+            given.encode()
+        except UnicodeEncodeError:
+            shown = redact_uri(given)
+            raise InputError(f"storage = {shown!a}: holds what is no character") from None
         folder = default_work_dir(given) if work_dir is None else given_path(work_dir, "work_dir")
         return cls(given, work_dir, folder.resolve(), ObjectPath(given))
 
