@@ -120,6 +120,7 @@ def test_what_is_right_comes_to_the_seam_and_to_the_training(command: str, world
         ("noise-train", ("--relative-max-noise", DIGITS), 2, "at most 1e+30"),
         ("noise-train", ("--dataset", "cifar10", "--download"), 2, "can't be read"),
         ("noise-study controls", ("--out", "a\0b"), 2, "NUL"),
+        ("noise-study ui", ("--storage", "http://\udfff"), 2, "no character"),
         ("noise-study confirm", ("whole", "--storage", "s3://"), 2, "names no bucket"),
         (
             "noise-study confirm",
