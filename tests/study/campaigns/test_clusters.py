@@ -157,7 +157,9 @@ def test_a_study_uses_both_nodes_and_gives_the_numbers_of_one_machine(
         folder = tmp_path / "shared" / "two"
         # As ray job submit says where the cluster is.
         environment = {"RAY_ADDRESS": place.cluster.address}
-        with study_process(["run", "--config", str(tmp_path / "study.json")], environment) as run:
+        words = ["run", "--config", str(tmp_path / "study.json")]
+        words += ["--trust", config.train.model.classifier]
+        with study_process(words, environment) as run:
             # The baseline's process and five at once, of which four fit on one node.
             wait_until(lambda: sum(map(len, places().values())) >= 6, run)
             assert not any(trial.ended for trial in trials_in(folder))

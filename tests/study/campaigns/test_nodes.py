@@ -69,6 +69,7 @@ def test_a_node_is_removed_another_added_and_mlflow_answers_only_at_the_end(
     folder = tmp_path / "studies" / "s"
     with ray_cluster(nodes=2) as cluster:
         words = ["run", "--config", str(tmp_path / "study.json"), "--address", cluster.address]
+        words += ["--trust", study.train.model.classifier]
         with study_process(words) as process:
             with broken_server(port) as broken:
                 wait_until(lambda: _trials_with(folder, epochs=3) >= 5, process)
