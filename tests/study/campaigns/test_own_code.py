@@ -10,6 +10,7 @@ import pytest
 
 from analysis.commands.analysis import main as noise_analysis
 from study.commands.study import main
+from tests.support.study_processes import check_whole
 from trainables.config import TrainConfig
 from trainables.noise.fork import baseline_digest
 
@@ -112,6 +113,7 @@ def test_a_changed_source_is_refused_or_accepted_with_new_baselines(work, capfd,
     page = (work / "studies/mine/report.html").read_text()
     assert "--trust changing_net:build" in page
     assert "2 trials were trained with another source" in page
+    check_whole(work / "studies" / "mine")
     # The old source is the changed one now.
     (work / "changing_parts.py").write_text("DROPOUT = 0.3\n")
     assert main(["resume", "mine", "--storage", "studies"]) == 2

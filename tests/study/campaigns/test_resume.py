@@ -177,6 +177,7 @@ def test_early_stopping_goes_on_where_it_was(tmp_path: Path) -> None:
     assert "trial-0003" not in read_ledger(ledger).trials
     assert main(["resume", "killed", "--storage", str(tmp_path)]) == 0
     assert comparable(summary_of(tmp_path / "killed")) == comparable(summary_of(tmp_path / "calm"))
+    check_whole(tmp_path / "killed")
 
 
 @pytest.mark.slow
@@ -244,6 +245,7 @@ def test_a_finished_study_is_complete_and_can_be_extended(
     assert set(optuna_states(folder)) <= {"COMPLETE", "PRUNED"}
     assert len(mlflow_runs(folder)) == 1 + 1 + 5
     assert resumed(tmp_path, "grows", {}).trials == 5
+    check_whole(folder)
 
 
 def stored(storage: Path, **fields: Any) -> StudyConfig:

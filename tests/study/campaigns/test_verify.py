@@ -17,7 +17,7 @@ from study.records.events import EndEvent, EpochsEvent, StartEvent, StudyEvent
 from study.records.folder import StudyFolder
 from study.records.ledger import Ledger
 from study.records.ledger_view import read_ledger
-from tests.support.trained_studies import copied_study, write_whole_study
+from tests.support.trained_studies import copied_study, write_grid, write_whole_study
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +266,80 @@ def test_a_fault_is_named(what: str, storage: Path, capsys: pytest.CaptureFixtur
     assert lines[-1].startswith("whole: not whole: ")
     for beginning in wanted:
         assert [line for line in lines if line.startswith(beginning)], lines
+
+
+@pytest.fixture(scope="module")
+def recorded_grid(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+    storage = tmp_path_factory.mktemp("grid")
+    shutil.copy(empty_database, storage / "mlflow.db")
+    write_grid(storage, "whole")
+    return storage
+
+
+@pytest.fixture
+def grid(recorded_grid: Path, tmp_path: Path) -> Path:
+    return copied_study(recorded_grid, tmp_path / "grids")
+
+
+GRID_RUN = "BabyCNN-SGD-m0.9-lr0.02-s1-gaussian-seed0"
+GRID_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "another figure in the result": (
+        lambda s: edit_json(s / "whole/experiment.json", lambda v: v["runs"][0].update(epochs=7)),
+        "different: experiment.json: runs/0/epochs is not what the ledger gives",
+    ),
+    "half a result": (
+        lambda s: halve(s / "whole/experiment.json"),
+        "damaged: ",
+    ),
+    "no table": (
+        lambda s: (s / "whole/experiment.csv").unlink(),
+        "missing: experiment.csv: is not there",
+    ),
+    "an end lost": (
+        lambda s: drop_lines(s, f'"type":"end","trial":"{GRID_RUN}"'),
+        f"missing: {GRID_RUN}: the ledger has no end of it, though the study is over",
+    ),
+    "a step that MLflow lacks": (
+        lambda s: database(
+            s,
+            "delete from metrics where key = 'val_loss' and step = 3 and run_uuid = "
+            f"(select run_uuid from runs where name = '{GRID_RUN}')",
+        ),
+        f"missing: {GRID_RUN}: val_loss in MLflow, step 3",
+    ),
+    "another run in the result": (
+        lambda s: edit_json(
+            s / "whole/experiment.json", lambda v: v["runs"][0].update(run_id="0" * 32)
+        ),
+        "different: BabyCNN-SGD-m0.9-lr0.02-s1-baseline-seed0: the results name another run",
+    ),
+}
+
+
+def test_a_whole_grid_is_whole(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines = verify(grid, capsys)
+    assert (code, lines) == (0, ["whole: whole: 6 runs, nothing missing, doubled or different"])
+    assert main(["verify", "wole", "--storage", str(grid)]) == 2
+    assert "did you mean 'whole'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", GRID_FAULTS)
+def test_a_fault_of_a_grid_is_named(
+    what: str, grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage, wanted = GRID_FAULTS[what]
+    damage(grid)
+    code, lines = verify(grid, capsys)
+    assert code == 1
+    assert [line for line in lines if line.startswith(wanted)], lines
+
+
+def test_a_grid_that_has_just_grown_is_whole(
+    grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a process leaves it that is killed before the ledger says that more is to be trained."""
+    edit_json(grid / "whole/experiment_config.json", lambda v: v["lrs"].append(0.1))
+    assert verify(grid, capsys)[0] == 0
 
 
 def test_what_is_not_sent_yet_is_no_fault(

@@ -27,7 +27,7 @@ from study.records.remote_copy import RemoteCopy
 from study.records.storage import Storage, default_work_dir
 from tests.support.runs import device_data
 from tests.support.servers import ObjectStore, free_port, object_store
-from tests.support.study_processes import mlflow_runs, study_process, wait_until
+from tests.support.study_processes import check_whole, mlflow_runs, study_process, wait_until
 from trainables.config import apply_overrides
 from trainables.errors import InputError
 from trainables.loop import Training, train_epochs
@@ -301,6 +301,7 @@ def test_a_study_whose_machine_is_lost_goes_on_on_another(
     assert len(runs) == 1 + 1 + len(given)
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert store.secret not in output
+    check_whole(there / "s", storage=Storage.of(uri, str(there)))
 
 
 def test_secrets_are_asked_for_again_and_shown_nowhere(
