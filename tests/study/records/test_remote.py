@@ -212,6 +212,23 @@ def test_a_living_holder_elsewhere_is_named_and_a_dead_one_is_followed(
         pass
 
 
+def test_a_holder_of_which_the_last_sign_lies_in_the_future_is_watched(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock was set back by an hour: nobody waits for an hour, and no living one is followed."""
+    monkeypatch.setattr(remote_lock, "BEAT_SECONDS", 0.4)
+    folder = begun(place, tmp_path / "here")
+    holder(place, time=time.time() + 3600)
+    with folder.locked():
+        pass
+    holder(place, time=time.time() + 3600)
+    beating = threading.Timer(0.4, lambda: holder(place, time=time.time() + 3601))
+    beating.start()
+    with pytest.raises(InputError, match="process 1 on elsewhere"), folder.locked():
+        pass
+    beating.join()
+
+
 def test_a_holder_gives_signs_of_life_and_one_that_lost_the_study_stops_copying(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
