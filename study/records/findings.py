@@ -10,6 +10,7 @@ from study.records.events import EndEvent, EpochsEvent, Event, StartEvent, Study
 from study.records.folder import StudyFolder
 from study.records.ledger import read_chunk
 from study.records.ledger_view import LedgerState, TrialRecord, recorded, same_numbers
+from study.records.race import CUT_SHORT
 from study.records.recovery import damage_notes
 from study.records.summary import study_notes
 from trainables.metrics import EpochMetrics, objective_values
@@ -36,8 +37,9 @@ def ledger_findings(path: Path, state: LedgerState) -> Iterator[Finding]:
             yield Finding("damaged", f"{path.name}: {line} ({state.damage[0].reason})")
     yield from _Order().findings(path)
     over = state.study is not None and state.study.state == "complete"
+    cut = any(CUT_SHORT in line for line in study_notes(state))
     for record in state.trials.values():
-        yield from _record_findings(record, over=over)
+        yield from _record_findings(record, over=over and not (cut and record.role == "race"))
 
 
 def _record_findings(record: TrialRecord, *, over: bool) -> Iterator[Finding]:

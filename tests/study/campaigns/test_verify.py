@@ -13,10 +13,18 @@ import pytest
 from analysis.commands.analysis import main as noise_analysis
 from study.campaigns.confirmation import confirmation_of
 from study.commands.study import main
-from study.records.events import EndEvent, EpochsEvent, StartEvent, StudyEvent
+from study.records.events import (
+    EndEvent,
+    EpochsEvent,
+    NoteEvent,
+    StartEvent,
+    StudyEndEvent,
+    StudyEvent,
+)
 from study.records.folder import StudyFolder
 from study.records.ledger import Ledger
 from study.records.ledger_view import read_ledger
+from study.records.race import CUT_SHORT
 from tests.support.trained_studies import copied_study, write_grid, write_whole_study
 
 
@@ -367,6 +375,22 @@ def test_what_is_not_sent_yet_is_no_fault(
     study(storage).mlflow_offset.unlink()
     (study(storage).path / "confirm" / "mlflow.offset").unlink()
     assert verify(storage, capsys)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("note", "lost_end"), [(f"the time budget of 9 s {CUT_SHORT}", False), ("-", True)]
+)
+def test_a_race_that_the_time_budget_cut_short_is_no_fault(
+    note: str, lost_end: bool, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read_ledger(study(storage).ledger).trials["trial-0001"]
+    key = "trial-0001-seed10000000"
+    begun = StartEvent(key, "race", 10_000_000, record.overrides, record.config, record.baseline)
+    rows = EpochsEvent(key, record.history[:3])
+    add(storage, begun, rows, NoteEvent(None, {"note.1": note}), StudyEndEvent("complete"))
+    _, lines = verify(storage, capsys)
+    lost = f"missing: {key}: the ledger has no end of it, though the study is over"
+    assert (lost in lines) is lost_end
 
 
 def changed_source(storage: Path) -> None:
