@@ -521,7 +521,7 @@ def confirmed(storage: Path) -> Confirmation:
         assert f"{trial} {judged.sentence}" in out
         assert found.pairing_gain(trial).sentence() in out
     assert folder.ledger.read_bytes() == before
-    check_whole(folder.path, over=False)
+    check_whole(folder.path, confirmation_alone=True)
     return load_confirmation(storage, "small")
 
 

@@ -72,7 +72,7 @@ def test_an_extended_confirmation_that_is_killed_goes_on_where_it_was(
     assert len(notes) == 1
     register = [json.loads(line) for line in (tmp_path / "register.jsonl").read_text().splitlines()]
     assert [entry["what"] for entry in register] == ["planned", "ended", "extended", "ended"]
-    check_whole(tmp_path / "small", over=False)
+    check_whole(tmp_path / "small", confirmation_alone=True)
 
 
 @pytest.mark.slow
