@@ -1,12 +1,11 @@
 """Kills at random moments: ``python -m tests.rehearse_kills`` kills real studies until enough died.
 
 Studies of several mixes (search, race, tuned baseline, early stopping, confirmation, grid) run to
-their ends undisturbed, and again, killed (SIGKILL to all their processes) at moments that a seeded
-generator draws: when the ledgers have so many lines, or so many seconds after the start. After each
-kill the same command goes on. What the records then hold is verified after each kill and at the
-end, and at the end it is compared with the undisturbed run. It takes a quarter of an hour on two
-cores, so it is no test; its figures are in docs/faults.md. Exit code 1 if anything is lost, there
-twice, or different.
+their ends undisturbed, and again, killed at moments that a seeded generator draws: when the ledgers
+have so many lines, or so many seconds after the start. The signal is SIGKILL, to the whole process
+group. After each kill the same command goes on. The records are verified after each kill and at
+the end, where they are compared with those of the undisturbed run, too. It takes long, so it is no
+test; its figures are in docs/faults.md. Exit code 1 if anything is lost, there twice, or different.
 """
 
 import argparse
