@@ -47,6 +47,10 @@ SEARCH = (*DATA, "--lr", "0.02", "--baseline-seeds", "1", "--objective", "tail_v
 TWO = ("--max-concurrent", "2", "--no-early-stopping")
 # Which trials are stopped early depends on their order: one at a time.
 ASHA = ("--max-concurrent", "1", "--early-stopping", "--grace-epochs", "2")
+EARLY_NOISE = (
+    *("--policy", "on_stagnation", "--warmup-epochs", "2", "--window", "2"),
+    *("--trigger-epochs", "1", "--grad-plateau-threshold", "10"),
+)
 RATES = ("--lrs", "0.02,0.05", "--seeds", "0,1", "--max-concurrent", "2")
 MIXES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "search, race, confirmation": (
@@ -60,7 +64,7 @@ MIXES: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("run", *SEARCH, *ASHA, "--reduction-factor", "2", "--race-seeds", "1"),
         ("confirm", "--top", "2", "--seeds", "2"),
     ),
-    "grid": (("experiment", *DATA, *RATES, "--policy", "on_stagnation"),),
+    "grid": (("experiment", *DATA, *RATES, *EARLY_NOISE),),
 }
 """What runs, command by command; where, and under which name, is added."""
 

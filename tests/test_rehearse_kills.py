@@ -5,10 +5,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from study.campaigns.experiment_grid import check_experiment
+from study.commands.experiment import read_experiment
 from study.records.events import EndEvent, EpochsEvent
 from study.records.ledger import Ledger
 from study.records.ledger_view import read_ledger
-from tests.rehearse_kills import MIXES, MOST_SECONDS, Place, drawn, recorded_runs, unequal
+from tests.rehearse_kills import EPOCHS, MIXES, MOST_SECONDS, Place, drawn, recorded_runs, unequal
 from tests.support.trained_studies import Planned, write_study
 
 
@@ -49,3 +51,6 @@ def test_each_mix_is_a_command_line_that_says_where_it_goes(tmp_path: Path) -> N
         for words in Place(tmp_path, mix).commands():
             assert words[0] in {"run", "confirm", "experiment"}
             assert str(tmp_path) in words
+            if words[0] == "experiment":
+                config, _ = read_experiment(words[1:])
+                assert check_experiment(config).train.epochs == EPOCHS

@@ -140,10 +140,10 @@ def check_whole(
         assert (folder / "confirm" / "ledger.jsonl").exists()
         findings = [line for line in findings if ": confirm: " in line]
         remarks = [line for line in remarks if line.startswith("confirm: ")]
-    assert findings == []
+    assert not findings, "\n".join(findings)
     assert found.runs
     if over:
-        assert remarks == []
+        assert not remarks, "\n".join(remarks)
 
 
 def optuna_states(folder: Path) -> list[str]:
