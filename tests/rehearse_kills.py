@@ -47,10 +47,8 @@ SEARCH = (*DATA, "--lr", "0.02", "--baseline-seeds", "1", "--objective", "tail_v
 TWO = ("--max-concurrent", "2", "--no-early-stopping")
 # Which trials are stopped early depends on their order: one at a time.
 ASHA = ("--max-concurrent", "1", "--early-stopping", "--grace-epochs", "2")
-EARLY_NOISE = (
-    *("--policy", "on_stagnation", "--warmup-epochs", "2", "--window", "2"),
-    *("--trigger-epochs", "1", "--grad-plateau-threshold", "10"),
-)
+GRID_NOISE = {path.removeprefix("noise/"): value for path, value in EAGER.items()}
+GRID = {"train": {"noise": {**GRID_NOISE, "warmup_epochs": 2, "magnitude_min": 0.5}}}
 RATES = ("--lrs", "0.02,0.05", "--seeds", "0,1", "--max-concurrent", "2")
 MIXES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "search, race, confirmation": (
@@ -64,7 +62,7 @@ MIXES: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("run", *SEARCH, *ASHA, "--reduction-factor", "2", "--race-seeds", "1"),
         ("confirm", "--top", "2", "--seeds", "2"),
     ),
-    "grid": (("experiment", *DATA, *RATES, *EARLY_NOISE),),
+    "grid": (("experiment", *DATA, *RATES),),
 }
 """What runs, command by command; where, and under which name, is added."""
 
@@ -89,7 +87,10 @@ class Place:
             if verb == "confirm":
                 yield [verb, "s", *where, *words]
                 continue
-            given = ["--configs", str(self.storage / "configs.json")] if verb == "run" else []
+            option, file = (
+                ("--configs", "configs.json") if verb == "run" else ("--config", "grid.json")
+            )
+            given = [option, str(self.storage / file)]
             yield [verb, "--name", "s", *where, *given, *words]
 
     def ledgers(self) -> Iterator[Path]:
@@ -114,6 +115,7 @@ class Place:
 def made(folder: Path, mix: str, database: Path) -> Place:
     folder.mkdir(parents=True)
     (folder / "configs.json").write_text(json.dumps(GIVEN))
+    (folder / "config.json").write_text(json.dumps(GRID))
     (folder / "mlflow.db").write_bytes(database.read_bytes())
     return Place(folder, mix)
 

@@ -1,5 +1,6 @@
 """What the rehearsal of kills compares, draws and counts; the kills take too long here."""
 
+import json
 import random
 import shutil
 from dataclasses import replace
@@ -10,7 +11,16 @@ from study.commands.experiment import read_experiment
 from study.records.events import EndEvent, EpochsEvent
 from study.records.ledger import Ledger
 from study.records.ledger_view import read_ledger
-from tests.rehearse_kills import EPOCHS, MIXES, MOST_SECONDS, Place, drawn, recorded_runs, unequal
+from tests.rehearse_kills import (
+    EPOCHS,
+    GRID,
+    MIXES,
+    MOST_SECONDS,
+    Place,
+    drawn,
+    recorded_runs,
+    unequal,
+)
 from tests.support.trained_studies import Planned, write_study
 
 
@@ -47,6 +57,7 @@ def test_moments_come_one_after_another_within_the_study() -> None:
 
 
 def test_each_mix_is_a_command_line_that_says_where_it_goes(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(GRID))
     for mix in MIXES:
         for words in Place(tmp_path, mix).commands():
             assert words[0] in {"run", "confirm", "experiment"}
