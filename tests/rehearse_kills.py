@@ -87,10 +87,8 @@ class Place:
             if verb == "confirm":
                 yield [verb, "s", *where, *words]
                 continue
-            option, file = (
-                ("--configs", "configs.json") if verb == "run" else ("--config", "grid.json")
-            )
-            given = [option, str(self.storage / file)]
+            option = "--configs" if verb == "run" else "--config"
+            given = [option, str(self.storage / f"{option[2:]}.json")]
             yield [verb, "--name", "s", *where, *given, *words]
 
     def ledgers(self) -> Iterator[Path]:
