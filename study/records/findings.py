@@ -79,6 +79,9 @@ class _Order:
             for event in chunk.events:
                 yield from self._absorb(event)
             offset = chunk.offset
+        # One that was begun again has been trained again: nothing is missing any more.
+        for key in sorted(self.orphans - self.rows.keys()):
+            yield Finding("missing", f"{key}: the ledger has lost its beginning")
 
     def _absorb(self, event: Event) -> Iterator[Finding]:
         if isinstance(event, StudyEvent):
@@ -90,9 +93,7 @@ class _Order:
         elif isinstance(event, StartEvent):
             yield from self._began(event)
         elif event.key not in self.rows:
-            if event.key not in self.orphans:
-                self.orphans.add(event.key)
-                yield Finding("missing", f"{event.key}: the ledger has lost its beginning")
+            self.orphans.add(event.key)
         elif isinstance(event, EpochsEvent):
             yield from self._epochs(event)
         elif isinstance(event, EndEvent):

@@ -393,6 +393,20 @@ def test_a_race_that_the_time_budget_cut_short_is_no_fault(
     assert (lost in lines) is lost_end
 
 
+def test_a_run_that_lost_its_beginning_and_was_begun_again_lacks_nothing(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read_ledger(study(storage).ledger).trials["trial-0001"]
+    drop_lines(storage, '"type":"start","trial":"trial-0001"')
+    begun = StartEvent(
+        record.key, "trial", record.seed, record.overrides, record.config, record.baseline
+    )
+    end = EndEvent(record.key, "complete", values=record.values)
+    add(storage, begun, EpochsEvent(record.key, record.history), end)
+    _, lines = verify(storage, capsys)
+    assert not [line for line in lines if "beginning" in line], lines
+
+
 def changed_source(storage: Path) -> None:
     """As a process leaves it that was killed when it had just accepted a changed source."""
 
