@@ -15,6 +15,7 @@ from tests.support.faulty_models import let_go, places
 from tests.support.runs import device_data
 from tests.support.servers import broken_server, free_port, mlflow_server
 from tests.support.study_processes import (
+    check_whole,
     mlflow_runs,
     optuna_states,
     steps_in_mlflow,
@@ -133,3 +134,4 @@ def check(folder: Path, base: TrainConfig, uri: str) -> None:
     for trial in summary["trials"]:
         assert runs[trial["trial_id"]].info.run_id == trial["run_id"]
         assert steps_in_mlflow(folder, trial["run_id"], uri=uri) == list(range(EPOCHS))
+    check_whole(folder)
