@@ -22,7 +22,7 @@ from study.campaigns.live_requests import LiveRequests, to_be_stopped
 from study.campaigns.session import Session, connected
 from study.campaigns.trial_spec import trial_spec
 from study.config import RunsConfig
-from study.errors import InterruptedStudyError, StudyFailedError
+from study.errors import InterruptedStudyError, RayLostError, StudyFailedError
 from study.records.events import StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.ledger_view import LedgerState, TrialRecord, recorded
@@ -189,6 +189,9 @@ class Campaign(ABC, Generic[Config, Result]):
                 ended = "complete"
             except KeyboardInterrupt:
                 ended = "interrupted"
+            except RayLostError:
+                ended = "interrupted"
+                raise
             finally:
                 session.check_kept()
                 result = self.write_end(ended, projector)
@@ -202,13 +205,14 @@ class Campaign(ABC, Generic[Config, Result]):
     def _train(self) -> None:
         from study.tune.capacity import capacity
         from study.tune.connect import ray_session
+        from study.tune.lost_ray import lost_ray_noticed
         from study.tune.runner import put_datasets
 
         config, say = self.config, self.session.say
         if self.is_complete():
             say(f"{config.name}: complete already, nothing is left to run")
             return
-        with ray_session(config):
+        with ray_session(config), lost_ray_noticed(config, self.again):
             room = capacity(config)
             say(self.opening(room))
             datasets = put_datasets(self.images)

@@ -6,7 +6,6 @@ and from its import until a command's own handling takes over, an interrupt ends
 Nothing but the commands' entry points imports it.
 """
 
-import _thread
 import os
 import signal
 import sys
@@ -68,7 +67,7 @@ def _raised_again(problem: "sys.UnraisableHookArgs") -> None:
     """Where Python drops exceptions (``__del__``), an interrupt is not lost, and not shown."""
     if problem.exc_type is not None and issubclass(problem.exc_type, KeyboardInterrupt):
         # Here it would be dropped once more.
-        threading.Timer(_SOON, _thread.interrupt_main).start()
+        threading.Timer(_SOON, os.kill, (os.getpid(), signal.SIGINT)).start()
         return
     sys.__unraisablehook__(problem)
 
