@@ -29,6 +29,8 @@ TOUCHED = {
         "ray._private.ray_constants:PROCESS_TYPE_GCS_SERVER",
         "ray._private.ray_constants:PROCESS_TYPE_RAYLET",
         "ray._private.worker:_global_node",
+        "ray._private.worker:print_to_stdstream",
+        "ray._private.worker:listen_error_messages",
         "ray._private.node:Node.all_processes",
         "ray._private.services:ProcessInfo.process",
         "ray.train._internal.storage:_get_ray_train_session_dir",

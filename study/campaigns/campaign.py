@@ -206,13 +206,18 @@ class Campaign(ABC, Generic[Config, Result]):
         from study.tune.capacity import capacity
         from study.tune.connect import ray_session
         from study.tune.lost_ray import lost_ray_noticed
+        from study.tune.ray_words import ray_words_in
         from study.tune.runner import put_datasets
 
         config, say = self.config, self.session.say
         if self.is_complete():
             say(f"{config.name}: complete already, nothing is left to run")
             return
-        with ray_session(config), lost_ray_noticed(config, self.again):
+        with (
+            ray_session(config),
+            ray_words_in(self.folder.ray_log),
+            lost_ray_noticed(config, self.again),
+        ):
             room = capacity(config)
             say(self.opening(room))
             datasets = put_datasets(self.images)
@@ -225,6 +230,7 @@ class Campaign(ABC, Generic[Config, Result]):
         from study.tune.jobs import ListSearcher
         from study.tune.ledger_callback import LedgerCallback
         from study.tune.limits import EachStep, Limits
+        from study.tune.ray_words import SaysRetries
         from study.tune.runner import run_trials
 
         state = self.session.state()
@@ -240,6 +246,7 @@ class Campaign(ABC, Generic[Config, Result]):
         concurrent = min(capacity(self.config).concurrent, samples)
         limits = Limits(samples, concurrent, phase.time_left, self.stopped)
         attend = EachStep(lambda: self._requests.attend(limits))
+        retries = SaysRetries(self.session.say, self.folder.ray_log)
         try:
             run_trials(
                 self.config,
@@ -253,7 +260,7 @@ class Campaign(ABC, Generic[Config, Result]):
                 ),
                 phase.searcher or ListSearcher(phase.runs),
                 limits=limits,
-                callbacks=[ledger, *phase.callbacks, attend],
+                callbacks=[ledger, *phase.callbacks, attend, retries],
                 scheduler=phase.scheduler,
             )
         finally:

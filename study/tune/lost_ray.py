@@ -60,9 +60,7 @@ class _Watch(threading.Thread):
         super().__init__(name="noise-study-ray", daemon=True)
         self.lost = threading.Event()
         self.missing, what, patient = _looks(address_of(config))
-        self.message = (
-            f"{config.name}: {what}. All that is recorded is kept; go on with: {again}"
-        )
+        self.message = f"{config.name}: {what}. All that is recorded is kept; go on with: {again}"
         waits = float(os.environ.get(_RAY_WAITS, _RAY_WAITS_SECONDS))
         self._patience = waits * _PATIENCE if patient else 0.0
         self._last = max(waits - _RESERVE_SECONDS, self._patience)

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,6 +70,22 @@ def started_processes() -> dict[str, "subprocess.Popen[bytes]"]:
     started = node.all_processes if node is not None else {}
     kinds = (ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET)
     return {kind: info.process for kind in kinds for info in started.get(kind, ())}
+
+
+@contextmanager
+def messages_pass(passes: Callable[[str], bool]) -> Iterator[None]:
+    """Ask which messages of Ray's processes are printed here.
+
+    They come to the driver through the head, and are printed by a thread; there is no hook.
+    """
+    usual = ray_worker.print_to_stdstream
+
+    def printed(data: Mapping[str, Any], *arguments: Any, **named: Any) -> None:
+        if data.get("pid") != "raylet" or all(map(passes, data["lines"])):
+            usual(data, *arguments, **named)
+
+    with _replaced(ray_worker, print_to_stdstream=printed):
+        yield
 
 
 def fit(**settings: Any) -> None:
