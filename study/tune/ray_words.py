@@ -1,9 +1,10 @@
-"""What a failure that the study handles is called on the terminal; Ray's own text goes to a file."""
+"""A failure that the study handles is told in a sentence; Ray's own text goes to a file."""
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
@@ -66,9 +67,7 @@ class SaysRetries(tune.Callback):
         self._say = say
         self._file = file
 
-    def on_trial_recover(
-        self, iteration: int, trials: list[Trial], trial: Trial, **_: object
-    ) -> None:
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         reason = failure_reason(trial)
         if any(name in failure_text(trial) for name in _DIED):
             what = "its worker died; it goes on in another one from its last checkpoint"

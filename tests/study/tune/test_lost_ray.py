@@ -22,6 +22,7 @@ from tests.support.study_processes import (
 )
 from trainables.settings import parse_config
 
+CLASSIFIER = "tests.support.faulty_models:held"
 GIVEN = [
     {"noise/policy": "always", "noise/kind": "weight", "noise/magnitude": magnitude}
     for magnitude in (2.0, 2.5)
@@ -35,7 +36,7 @@ def config(storage: Path) -> StudyConfig:
     train = {
         "data": {**data, "batch_size": 32},
         "epochs": 8,
-        "model": {"classifier": "tests.support.faulty_models:held"},
+        "model": {"classifier": CLASSIFIER},
         "optimizer": {"lr": 1e-4, "lr_restart_period": 8},
     }
     values = {"name": "s", "storage": str(storage), "baseline_seeds": 1, "race_seeds": 1}
@@ -47,10 +48,20 @@ def pids() -> set[int]:
     return {pid for times in places().values() for pid in times}
 
 
-def running_trial(process: Process, known: set[int]) -> int:
-    """Wait for a worker that was not known, and for a report of what it trains."""
+def latest() -> int:
+    """The worker that trained last."""
+    last = {pid: max(times) for place in places().values() for pid, times in place.items()}
+    return max(last, key=lambda pid: last[pid])
+
+
+def trial_reports(folder: Path) -> bool:
+    trials = read_ledger(folder / "ledger.jsonl").by_role("trial")
+    return any(len(trial.history) > trial.shared_epochs for trial in trials)
+
+
+def running_trial(process: Process, known: set[int]) -> None:
+    """Wait for a worker that trains and was not known."""
     wait_until(lambda: bool(pids() - known), process)
-    return next(iter(pids() - known))
 
 
 def named(process: Process, name: str) -> int:
@@ -70,14 +81,15 @@ def test_a_worker_ray_itself_and_the_driver_are_killed(
     storage.mkdir()
     shutil.copy(empty_database, storage / "mlflow.db")
     (tmp_path / "study.json").write_text(config(storage).model_dump_json())
+    run = ["run", "--config", str(tmp_path / "study.json"), "--trust", CLASSIFIER]
     resume = ["resume", "s", "--storage", str(storage)]
 
-    with study_process(["run", "--config", str(tmp_path / "study.json")]) as process:
-        wait_until(lambda: len(read_ledger(folder / "ledger.jsonl").by_role("trial")) > 0, process)
-        trained_trial = max(pids())
-        os.kill(trained_trial, signal.SIGKILL)
+    with study_process(run) as process:
+        wait_until(lambda: trial_reports(folder), process)
+        known = pids()
+        os.kill(latest(), signal.SIGKILL)
         wait_until((folder / "ray.log").exists, process)
-        running_trial(process, {*pids()})
+        running_trial(process, known)
         processes = family(process.pid)
         os.kill(named(process, "gcs_server"), signal.SIGKILL)
         output, _ = process.communicate(timeout=240)
