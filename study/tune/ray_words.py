@@ -10,6 +10,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from study.tune.failures import failure_reason, failure_text
+from study.tune.limits import NotKept
 from study.tune.ray_patches import messages_pass
 
 _MESSAGES = (
@@ -59,7 +60,7 @@ class _TrialFailures(logging.Filter):
         return False
 
 
-class SaysRetries(tune.Callback):
+class SaysRetries(NotKept, tune.Callback):
     """Says of a trial that failed, and is not given up, what happened and what is done."""
 
     def __init__(self, say: Callable[[str], None], file: Path) -> None:
