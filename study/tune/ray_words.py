@@ -9,7 +9,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from study.tune.failures import failure_reason, failure_text
+from study.tune.failures import failure_reason
 from study.tune.limits import NotKept
 from study.tune.ray_patches import messages_pass
 
@@ -22,7 +22,8 @@ _MESSAGES = (
 
 _TUNE = "ray.tune.execution.tune_controller"
 _FAILED = "Trial task failed for trial"
-_DIED = ("ActorDiedError", "ActorUnavailableError", "WorkerCrashedError")
+_DIED = ("The actor died", "The actor is unavailable")
+"""How the text of a failure begins that is the worker's own end, or its node's."""
 
 
 @contextmanager
@@ -70,7 +71,7 @@ class SaysRetries(NotKept, tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         reason = failure_reason(trial)
-        if any(name in failure_text(trial) for name in _DIED):
+        if reason.startswith(_DIED):
             what = "its worker died; it goes on in another one from its last checkpoint"
         else:
             what = f"{reason}; it is tried again from its last checkpoint"
