@@ -204,20 +204,14 @@ class Campaign(ABC, Generic[Config, Result]):
 
     def _train(self) -> None:
         from study.tune.capacity import capacity
-        from study.tune.connect import ray_session
-        from study.tune.lost_ray import lost_ray_noticed
-        from study.tune.ray_words import ray_words_in
+        from study.tune.lost_ray import watched_ray
         from study.tune.runner import put_datasets
 
         config, say = self.config, self.session.say
         if self.is_complete():
             say(f"{config.name}: complete already, nothing is left to run")
             return
-        with (
-            ray_session(config),
-            ray_words_in(self.folder.ray_log),
-            lost_ray_noticed(config, self.again),
-        ):
+        with watched_ray(config, self.folder.ray_log, self.again):
             room = capacity(config)
             say(self.opening(room))
             datasets = put_datasets(self.images)

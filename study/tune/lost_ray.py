@@ -11,15 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import ray
 
 from study.config import RunsConfig
 from study.errors import RayLostError, StudyFailedError
 from study.tune.address import address_of
-from study.tune.connect import leave_ray
+from study.tune.connect import leave_ray, ray_session
 from study.tune.interrupts import break_off
 from study.tune.ray_patches import started_processes
+from study.tune.ray_words import ray_words_in
 
 _LOOK_SECONDS = 0.5
 _CONNECT_SECONDS = 5.0
@@ -29,6 +31,17 @@ _PATIENCE = 0.75
 """The share of the time that Ray waits, after which a head elsewhere is given up."""
 _RESERVE_SECONDS = 4.0
 """How long before Ray ends the process it is ended here, if it has not come to its end."""
+
+
+@contextmanager
+def watched_ray(config: RunsConfig, log: Path, again: str) -> Iterator[None]:
+    """A session with Ray for the runs of a study, in which nothing that Ray does is a surprise.
+
+    Ray's texts about failures go to the file ``log``. ``again`` is the command that goes on where
+    Ray is lost (``RayLostError``).
+    """
+    with ray_session(config), ray_words_in(log), lost_ray_noticed(config, again):
+        yield
 
 
 @contextmanager
