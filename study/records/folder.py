@@ -55,6 +55,7 @@ class StudyFolder:
     space = NamedFile("space.json")  # The search space as it was fixed when the search began.
     warm_start = NamedFile("warm_start.json")  # What another study gave the sampler at the start.
     mlflow_offset = NamedFile("mlflow.offset")  # How much of the ledger has been sent to MLflow.
+    ray_log = NamedFile("ray.log")  # What Ray says of trials that failed, with tracebacks.
     lock = NamedFile("lock")  # Held by the process that runs the study.
 
     def check_files(self) -> None:

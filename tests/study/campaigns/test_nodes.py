@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from study.config import StudyConfig
-from study.records.ledger_view import read_ledger
+from study.records.ledger_view import TrialRecord, read_ledger
 from tests.support.clusters import add_worker, ray_cluster
 from tests.support.faulty_models import let_go, places
 from tests.support.runs import device_data
@@ -107,6 +107,58 @@ def test_a_node_is_removed_another_added_and_mlflow_answers_only_at_the_end(
     done_on_lost = sum(len(times) for times in before[lost, "0"].values())
     # They went on from their checkpoints, and did not begin again.
     assert trained < (1 + len(GIVEN)) * EPOCHS * STEPS + done_on_lost
+
+
+@pytest.mark.slow
+def test_the_head_of_the_cluster_dies_and_the_study_goes_on_with_another(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAULTS", str(tmp_path))
+    shutil.copy(empty_database, tmp_path / "server.db")
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    study = config(tmp_path / "studies", uri)
+    (tmp_path / "study.json").write_text(study.model_dump_json())
+    folder = tmp_path / "studies" / "s"
+    trust = ["--trust", str(study.train.model.classifier)]
+    with mlflow_server(tmp_path, port):
+        with ray_cluster(nodes=1) as cluster:
+            words = ["run", "--config", str(tmp_path / "study.json"), *trust]
+            # Ray waits a minute for a head; a third of that will do here.
+            waits = {"RAY_gcs_rpc_server_reconnect_timeout_s": "20"}
+            with study_process([*words, "--address", cluster.address], waits) as process:
+                wait_until(lambda: _trials_with(folder, epochs=3) >= 4, process)
+                for kind in cluster.head_node.all_processes.values():
+                    for part in kind:
+                        os.kill(part.process.pid, signal.SIGKILL)
+                output, _ = process.communicate(timeout=240)
+        assert process.returncode == 1, output
+        assert f"the head of the cluster at {cluster.address} does not answer" in output
+        assert "go on with: noise-study resume s --storage" in output
+        assert "Failed to connect to GCS" not in output
+        assert "Traceback" not in output
+        done = sum(len(trial.history) for trial in _trials(folder))
+        before = _trained()
+        let_go()
+        with ray_cluster(nodes=1) as cluster:
+            words = ["resume", "s", "--storage", str(folder.parent), "--address", cluster.address]
+            with study_process(words) as process:
+                output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output
+        check(folder, study.train, uri)
+        check_whole(folder)
+    # What was recorded is not trained again; the epoch under way when all ended is, once a trial.
+    assert done > 0
+    assert _trained() - before <= (len(GIVEN) * EPOCHS - done + len(GIVEN)) * STEPS
+
+
+def _trials(folder: Path) -> list[TrialRecord]:
+    return read_ledger(folder / "ledger.jsonl").by_role("trial")
+
+
+def _trained() -> int:
+    """How many training steps there were."""
+    return sum(len(times) for pids in places().values() for times in pids.values())
 
 
 def _pids() -> set[int]:
