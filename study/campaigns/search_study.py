@@ -152,10 +152,9 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Summary:
         state = self.session.whole_state()
         summary = summarise(self.config, state)
-        best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
-        first = best if isinstance(best, str) else None
         self._tell_trials(summary)
-        self.session.append(StudyEndEvent(ended, best=first, tags=end_tags(self.config, summary)))
+        best = summary.first.trial_id if summary.first else None
+        self.session.append(StudyEndEvent(ended, best=best, tags=end_tags(self.config, summary)))
         winner = winner_config(summary, state)
         if winner is not None:
             write_json(self.folder.best_config, winner.model_dump(mode="json"))
