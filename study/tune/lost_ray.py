@@ -27,7 +27,7 @@ _LOOK_SECONDS = 0.5
 _CONNECT_SECONDS = 5.0
 _RAY_WAITS = "RAY_gcs_rpc_server_reconnect_timeout_s"
 _RAY_WAITS_SECONDS = 60.0
-_PATIENCE = 0.75
+_PATIENCE = 0.6
 """The share of the time that Ray waits, after which a head elsewhere is given up."""
 _RESERVE_SECONDS = 4.0
 """How long before Ray ends the process it is ended here, if it has not come to its end."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from study.config import StudyConfig
-from study.records.ledger_view import TrialRecord, read_ledger
+from study.records.ledger_view import read_ledger
 from tests.support.clusters import add_worker, ray_cluster
 from tests.support.faulty_models import let_go, places
 from tests.support.runs import device_data
@@ -124,20 +124,19 @@ def test_the_head_of_the_cluster_dies_and_the_study_goes_on_with_another(
     with mlflow_server(tmp_path, port):
         with ray_cluster(nodes=1) as cluster:
             words = ["run", "--config", str(tmp_path / "study.json"), *trust]
-            # Ray waits a minute for a head; a third of that will do here.
-            waits = {"RAY_gcs_rpc_server_reconnect_timeout_s": "20"}
-            with study_process([*words, "--address", cluster.address], waits) as process:
+            # Ray waits a minute for a head; half of that will do here.
+            waits, lost = {"RAY_gcs_rpc_server_reconnect_timeout_s": "30"}, cluster.address
+            with study_process([*words, "--address", lost], waits) as process:
                 wait_until(lambda: _trials_with(folder, epochs=3) >= 4, process)
                 for kind in cluster.head_node.all_processes.values():
                     for part in kind:
                         os.kill(part.process.pid, signal.SIGKILL)
                 output, _ = process.communicate(timeout=240)
         assert process.returncode == 1, output
-        assert f"the head of the cluster at {cluster.address} does not answer" in output
+        assert f"the head of the cluster at {lost} does not answer" in output
         assert "go on with: noise-study resume s --storage" in output
         assert "Failed to connect to GCS" not in output
         assert "Traceback" not in output
-        done = sum(len(trial.history) for trial in _trials(folder))
         before = _trained()
         let_go()
         with ray_cluster(nodes=1) as cluster:
@@ -147,13 +146,8 @@ def test_the_head_of_the_cluster_dies_and_the_study_goes_on_with_another(
         assert process.returncode == 0, output
         check(folder, study.train, uri)
         check_whole(folder)
-    # What was recorded is not trained again; the epoch under way when all ended is, once a trial.
-    assert done > 0
-    assert _trained() - before <= (len(GIVEN) * EPOCHS - done + len(GIVEN)) * STEPS
-
-
-def _trials(folder: Path) -> list[TrialRecord]:
-    return read_ledger(folder / "ledger.jsonl").by_role("trial")
+    # The baseline had ended: it is not trained again. Trials repeat what no checkpoint has.
+    assert _trained() - before <= len(GIVEN) * EPOCHS * STEPS
 
 
 def _trained() -> int:
