@@ -68,6 +68,7 @@ def model_of(config: TrainConfig, layout: torch.memory_format) -> Classifier:
 def fit(
     tmp_path: Path,
     config: TrainConfig,
+    *,
     keep: bool = False,
     resume: Any = None,
     stop: int = 0,
