@@ -20,6 +20,7 @@ from trainables.device import resolve_device
 from trainables.documents import read_document
 from trainables.errors import InputError
 from trainables.models.registry import check_classifier, check_layers, check_pretrained
+from trainables.paths import check_writable
 
 
 def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
@@ -134,7 +135,7 @@ def check_runs(config: RunsConfig) -> None:
     """Check what all kinds of runs need: secrets, storage, tracking URI, cores and GPUs."""
     check_secrets(config)
     storage = storage_of(config)
-    check_storage(storage.folder)
+    check_writable(storage.folder, "storage", "--storage")
     if storage.remote is not None:
         # A study of an earlier version may be called so.
         if config.name == OBJECTS and not (storage.folder / OBJECTS).is_dir():
@@ -145,20 +146,6 @@ def check_runs(config: RunsConfig) -> None:
         check_remote(storage.remote)
     check_uri(config.tracking_uri, storage.folder)
     _check_resources(config)
-
-
-def check_storage(folder: Path) -> None:
-    """Refuse a storage folder that can't be written, without writing to it."""
-    existing = folder.expanduser().resolve()
-    # Path.exists() raises where a folder above may not be entered.
-    while not os.path.exists(existing):
-        existing = existing.parent
-    if not existing.is_dir():
-        raise InputError(f"storage = {folder}: {existing} is a file; give a folder (--storage)")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(
-            f"storage = {folder}: {existing} can't be written; give another folder (--storage)"
-        )
 
 
 def _check_resources(config: RunsConfig) -> None:

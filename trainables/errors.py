@@ -44,7 +44,7 @@ def explain(
         elif item["type"] == "value_error" and _names_itself(message, parts, item["input"]):
             lines.append(prefix + message)
             continue
-        lines.append(f"{prefix}{path} = {_shorten(item['input'])}: {message}")
+        lines.append(f"{prefix}{path} = {shortened(item['input'])}: {message}")
     return "\n".join(lines)
 
 
@@ -55,6 +55,7 @@ def _names_itself(message: str, parts: list[str], value: object) -> bool:
     )
 
 
-def _shorten(value: object, limit: int = 80) -> str:
+def shortened(value: object, limit: int = 80) -> str:
+    """A value as messages show it."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

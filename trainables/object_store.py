@@ -168,6 +168,11 @@ def _open(root: str) -> tuple[Any, str]:
             f"storage = {scheme}://…: no place that pyarrow can open{reason}; allowed: a folder, "
             "or a URI such as s3://BUCKET/FOLDER, gs://BUCKET/FOLDER, file:///FOLDER"
         ) from None
+    if system.type_name in _WHOLE_UPLOADS and not path.strip("/"):
+        raise InputError(
+            f"storage = {redact_uri(root).partition('?')[0]}: names no bucket; give one, as in "
+            "s3://BUCKET/FOLDER"
+        )
     return system, path
 
 

@@ -42,3 +42,20 @@ def given_path(text: str | os.PathLike[str], field: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise refused(f"can't be looked up: {error}") from None
     return path
+
+
+def check_writable(folder: Path, field: str, option: str = "") -> None:
+    """Refuse a folder that can't be written, or made, without writing to it.
+
+    ``option``: how another one is given, where ``field`` does not say it.
+    """
+    existing = folder.expanduser().resolve()
+    # Path.exists() raises where a folder above may not be entered.
+    while not os.path.exists(existing):
+        existing = existing.parent
+    wrong = "" if existing.is_dir() else "is a file"
+    if not wrong and not os.access(existing, os.W_OK | os.X_OK):
+        wrong = "can't be written"
+    if wrong:
+        how = f" ({option})" if option else ""
+        raise InputError(f"{field} = {folder}: {existing} {wrong}; give another folder{how}")

@@ -1,13 +1,16 @@
 """What the subcommands of ``noise-analysis`` share: options, and how they are read."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from study.commands.places import Name, StorageOptions
 from study.commands.settings import option
-from trainables.paths import given_path
+from study.errors import StudyFailedError
+from trainables.paths import check_writable, given_path
 
 if TYPE_CHECKING:
     from analysis.reading import StudyView
@@ -58,7 +61,19 @@ class StudyOptions(StoreOptions):
     ] = ""
 
     def folder(self, default: Path) -> Path:
-        return given_path(self.out, "--out") if self.out else default
+        """Where the files go; refused where nothing can be written."""
+        path = given_path(self.out, "--out") if self.out else default
+        check_writable(path, "--out")
+        return path
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """What can't be written is told in a line, with exit code 1."""
+    try:
+        yield
+    except OSError as error:
+        raise StudyFailedError(f"can't be written: {error}") from error
 
 
 def tell(line: str) -> None:

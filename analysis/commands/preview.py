@@ -9,14 +9,14 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
-from analysis.commands.options import PROG, BaselineSeed, StoreOptions, tell
+from analysis.commands.options import PROG, BaselineSeed, StoreOptions, tell, writing
 from study.commands.dispatch import subcommand
 from study.commands.options import read_command_line
 from study.commands.places import Name
 from study.commands.settings import SettingOptions, option, positional
 from trainables.config import TrainConfig
 from trainables.errors import InputError, nearest
-from trainables.paths import given_path
+from trainables.paths import check_writable, given_path
 
 if TYPE_CHECKING:
     from analysis.reading import BaselineHistory, StudyView
@@ -116,7 +116,7 @@ def preview(arguments: Sequence[str]) -> int:
 def _history(options: PreviewOptions) -> "tuple[StudyView | None, BaselineHistory]":
     from analysis.reading import METRICS_FILE, run_baseline, study_baseline
 
-    folder = Path(options.name).expanduser()
+    folder = given_path(options.name or ".", "name")
     if options.name and (folder / METRICS_FILE).is_file():
         for name, value in (("--trial", options.trial), ("--baseline-seed", options.baseline_seed)):
             if value not in ("", None):
@@ -147,8 +147,9 @@ def _preview_path(options: PreviewOptions, view: "StudyView | None") -> Path:
         path = given_path(options.out, "--out")
         if path.suffix.lower() not in {".png", ".svg"}:
             raise InputError(f"--out = {options.out!r}: give a file that ends in .png or .svg")
+        check_writable(path.parent, "--out")
         return path
-    folder = Path(options.name).expanduser() if view is None else view.folder.path
+    folder = given_path(options.name, "name") if view is None else view.folder.path
     return folder / "preview.png"
 
 
@@ -166,7 +167,8 @@ def _show_preview(found: Any, path: Path | None) -> None:
     if path is not None:
         from analysis.charts.draw_static import save_figure
 
-        save_figure(preview_chart(found), path)
+        with writing():
+            save_figure(preview_chart(found), path)
         console.print(f"picture: {path}", highlight=False, soft_wrap=True)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
-from analysis.commands.options import PROG, StoreOptions, StudyOptions, tell
+from analysis.commands.options import PROG, StoreOptions, StudyOptions, tell, writing
 from study.commands.dispatch import subcommand
 from study.commands.own_code import Trust
 from study.commands.settings import option, positional
@@ -71,7 +71,9 @@ def export(options: ExportOptions) -> int:
         winner = check_winner(view, options.register, force=options.force)
         winner_weights(view, winner.key, options.weights)
     folder = options.folder(view.folder.path / "export")
-    for path in export_study(view, folder, top=options.top, pareto=options.pareto):
+    with writing():
+        paths = export_study(view, folder, top=options.top, pareto=options.pareto)
+    for path in paths:
         print(path)
     for line in view.missing():
         tell(line)
@@ -127,7 +129,10 @@ def report(options: ReportOptions) -> int:
 
     view = options.load(options.name)
     folder = options.folder(view.folder.path)
-    paths = write_report(view, folder, files=options.pictures, evaluated=options.evaluate, say=tell)
+    with writing():
+        paths = write_report(
+            view, folder, files=options.pictures, evaluated=options.evaluate, say=tell
+        )
     for path in paths:
         print(path)
     said = attach_report(view, options.tracking_uri or None, paths[0])
@@ -178,6 +183,8 @@ def confirm(options: StudyOptions) -> int:
     folder = options.folder(found.folder.path)
     report = confirm_report(found)
     print_confirm(Console(), report)
-    for path in write_confirm(report, folder):
+    with writing():
+        paths = write_confirm(report, folder)
+    for path in paths:
         print(path)
     return 0

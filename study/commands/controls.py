@@ -1,12 +1,12 @@
 """``noise-study controls``: is the instrument right where the answer is known?"""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from study.commands.dispatch import NOISE_STUDY, subcommand
 from study.commands.settings import option
 from trainables.errors import InputError, nearest
+from trainables.paths import check_writable, given_path
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,6 @@ def controls(options: ControlsOptions) -> int:
 
     from study.campaigns.controls import Room, results_table, run_controls
     from study.campaigns.known_answers import CONTROLS
-    from study.checks import check_storage
     from study.config import StudyConfig
     from study.tune.connect import ray_session
 
@@ -49,7 +48,8 @@ def controls(options: ControlsOptions) -> int:
         raise InputError(f"--only = {options.only!r}: {nearest(options.only, CONTROLS)}")
     if not 0 <= options.seed < 2**63:
         raise InputError(f"--seed = {options.seed}: from 0 to 2**63 − 1")
-    check_storage(Path(options.out))
+    out = given_path(options.out, "--out")
+    check_writable(out, "--out")
     console = Console()
     if options.only:
         chosen = [CONTROLS[options.only]]
@@ -60,7 +60,7 @@ def controls(options: ControlsOptions) -> int:
             console.print(f"left out with --quick: {', '.join(left_out)}")
     live = console if console.is_terminal else None
     with ray_session(StudyConfig()):
-        room = Room(Path(options.out), options.seed, options.quick, live)
+        room = Room(out, options.seed, options.quick, live)
         outcomes = run_controls(room, chosen, console)
     console.print(results_table(outcomes))
     return 0 if all(outcome.passed for outcome in outcomes) else 1

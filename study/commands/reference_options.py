@@ -15,10 +15,10 @@ from typing import Annotated, Any
 from study.commands.settings import SettingOptions, option
 from trainables.config import TrainConfig
 from trainables.documents import read_mapping
-from trainables.errors import InputError, nearest
+from trainables.errors import InputError, nearest, shortened
 from trainables.noise.kinds import NOISE_KINDS
 from trainables.presets import readme, run_preset
-from trainables.settings import merge, nest, parse_config
+from trainables.settings import LARGEST, merge, nest, parse_config
 
 NOISE_TYPES = ("none", *NOISE_KINDS)
 
@@ -243,7 +243,10 @@ def _derive_extra(
         given = _decimal(maximum)
         if given is None or (span.whole and given % 1):
             needed = "a whole number" if span.whole else "a number"
-            raise InputError(f"{span.maximum_option} = {maximum!r}: {needed} is needed")
+            raise InputError(
+                f"{span.maximum_option} = {shortened(maximum)}: {needed} is needed, of at most "
+                f"{LARGEST:g}"
+            )
         high = given
     if high < low:
         raise InputError(
@@ -259,7 +262,8 @@ def _decimal(text: str) -> Decimal | None:
         number = Decimal(text)
     except InvalidOperation:
         return None
-    return number if number.is_finite() else None
+    # What lies beyond has too many digits to reckon with.
+    return number if number.is_finite() and abs(number) <= LARGEST else None
 
 
 def _derive_policy(

@@ -135,16 +135,6 @@ class RunFiles:
             return None
         return parse_config(TrainConfig, read_mapping(self.config), where=str(self.config))
 
-    def check_writable(self) -> None:
-        existing = self.folder.resolve()
-        while not existing.exists():
-            existing = existing.parent
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-            reason = "can't be written" if existing.is_dir() else "is a file"
-            raise InputError(
-                f"--checkpoint-dir = {self.folder}: {existing} {reason}; give another folder"
-            )
-
     def check_resumable(self, wanted: TrainConfig) -> None:
         """Refuse to go on with a run that does not exist, or has other settings."""
         stored = self.stored_config()

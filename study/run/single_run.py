@@ -42,6 +42,7 @@ from trainables.errors import InputError
 from trainables.evaluation import EvalResult, figures_on_test
 from trainables.loop import Training, train_epochs
 from trainables.metrics import EpochMetrics
+from trainables.paths import check_writable
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def train_run(config: TrainConfig, options: SingleRunOptions, console: Console) 
     what was written before is whole.
     """
     files = RunFiles.of(options.checkpoint_dir, config, options.save_as)
-    files.check_writable()
+    check_writable(files.folder, "--checkpoint-dir")
     uri = resolve_uri(options.tracking_uri, files.folder) if options.tracking_uri else None
     notice = changed_since(config.model)
     wanted, config = config.device, check_train(with_present_code(config))

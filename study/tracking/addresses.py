@@ -39,20 +39,30 @@ def resolve_uri(given: str | None, storage: Path) -> str:
     absolute here.
     """
     if given is None:
-        return f"sqlite:///{Path(storage).expanduser().resolve() / 'mlflow.db'}"
+        return _file_uri("sqlite", Path(storage).expanduser().resolve() / "mlflow.db")
     try:
         parts = urlsplit(given)
     except ValueError as error:
         raise InputError(f"tracking_uri = {redact_uri(given)!a}: {error}") from None
     if parts.scheme.partition("+")[0] == "sqlite":
         file = given_path(given.partition(":///")[2], "tracking_uri")
-        return f"{parts.scheme}:///{file.resolve()}"
+        return _file_uri(parts.scheme, file.resolve())
     if parts.scheme.partition("+")[0] in _SCHEMES or given == "databricks":
         return given
     raise InputError(
         f"tracking_uri = {redact_uri(given)!r}: not a store that MLflow writes to (plain folders "
         "are none any more); give http://HOST:PORT, sqlite:///FILE, or a database's URI"
     )
+
+
+def _file_uri(scheme: str, file: Path) -> str:
+    """The URI of a database in a file; refused where something else lies, as a pipe, that waits."""
+    uri = f"{scheme}:///{file}"
+    if file.is_dir():
+        raise InputError(f"tracking_uri = {uri!a}: a folder; give a file")
+    if file.exists() and not file.is_file():
+        raise InputError(f"tracking_uri = {uri!a}: no regular file")
+    return uri
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -66,8 +76,6 @@ def check_uri(given: str | None, storage: Path) -> None:
     path = sqlite_file(uri)
     if path is None:
         return
-    if path.is_dir():
-        raise InputError(f"tracking_uri = {uri!a}: a folder; give a file")
     if path.exists():
         with path.open("rb") as file:
             beginning = file.read(len(_SQLITE))

@@ -1,5 +1,6 @@
 """CIFAR-10 from the files of its authors."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,10 +72,15 @@ def read(config: DataConfig, progress: Progress | None) -> Source:
     _check(config)
     kind = datasets.CIFAR10 if config.dataset == "cifar10" else datasets.CIFAR100
     root = _cifar_root(config)
+    made = [path for path in (root, *root.parents) if not path.exists()]
     try:
         train = kind(str(root), train=True, download=config.download)
         test = kind(str(root), train=False)
     except (OSError, RuntimeError) as error:
+        for path in made:
+            # What is not empty has some of it.
+            with suppress(OSError):
+                path.rmdir()
         # A failed download, or torchvision's "not found or corrupted" (by its checksums).
         raise InputError(
             f"data.data_dir = {str(root)!r}: {config.dataset} can't be read ({error}); remove "
