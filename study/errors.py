@@ -20,6 +20,10 @@ class RecordsRemovedError(StudyFailedError):
         )
 
 
+class RayLostError(StudyFailedError):
+    """Ray died under the study: it goes on, as after a kill, once there is one again."""
+
+
 class InterruptedStudyError(RuntimeError):
     """The study was interrupted; the message says how to go on.
 

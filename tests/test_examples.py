@@ -1,6 +1,7 @@
 """The scripts of ``examples/`` run as they stand."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.support.trained_studies import write_study
 
 ROOT = Path(__file__).parents[1]
+_ADDED = re.compile(r"noise|callback|e\.(forward|before_step|validated)|settings", re.I).search
 
 
 def output(script: str, folder: Path) -> list[str]:
@@ -57,6 +59,21 @@ def test_a_single_run(tmp_path: Path) -> None:
     assert any("injecting" in line for line in epochs)
     assert last.startswith("best epoch ")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["own_loop.py", "own_loop_lightning.py", "own_loop_trainer.py"])
+def test_a_loop_of_ones_own_is_freed_by_noise(script: str, tmp_path: Path) -> None:
+    found = re.fullmatch(
+        r"without noise (0\.\d+), with adaptive noise (0\.\d+)", output(script, tmp_path)[-1]
+    )
+    assert found is not None
+    without, with_noise = map(float, found.groups())
+    assert without < 0.15
+    assert with_noise > 2 * without
+    # What the noise adds to a loop that is there.
+    added = [line for line in (ROOT / "examples" / script).read_text().splitlines() if _ADDED(line)]
+    assert len(added) <= 25
 
 
 @pytest.mark.slow

@@ -103,3 +103,17 @@ def test_every_option_that_a_document_types_exists(document: str) -> None:
 def test_commands_are_found_in_the_documents() -> None:
     assert len(list(typed(text_of("README.md")))) > 10
     assert len(list(typed(text_of("docs/guide.md")))) > 10
+
+
+def test_each_fault_names_the_tests_that_rehearse_it() -> None:
+    rows = [line for line in text_of("docs/faults.md").splitlines() if line.startswith("| ")]
+    (_, *cells), *faults = [[cell.strip() for cell in row.split(" | ")] for row in rows]
+    assert cells[-1] == "rehearsed by |"
+    assert len(faults) > 50
+    without = set()
+    for fault, *_, tests in faults:
+        named = re.findall(r"`(tests/[\w/]+\.py)`", tests)
+        assert all((ROOT / path).exists() for path in named), named
+        if not named:
+            without.add(fault.removeprefix("| "))
+    assert not without

@@ -17,6 +17,8 @@ from trainables.object_store import Location
 
 _MAGIC = b"noise-checkpoint-1\n"
 _DIGEST_BYTES = 32
+_OF_A_RUN = ("config", "history", "model", "optimizer", "best_epoch", "best_weights")
+"""What the checkpoint of a run has in every version (``Training.state_dict``)."""
 
 
 class CheckpointError(RuntimeError):
@@ -45,7 +47,21 @@ def payload_of(content: bytes, *, where: str = "checkpoint") -> bytes:
 def decode(content: bytes, *, where: str = "checkpoint") -> dict[str, Any]:
     """The inverse of ``encode``, on the CPU; a ``CheckpointError`` if damaged or something else."""
     payload = payload_of(content, where=where)
-    state: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
+    try:
+        state = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
+    except Exception as error:  # Unpickling what is foreign may raise anything.
+        raise CheckpointError(f"{where}: can't be read ({type(error).__name__})") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{where}: holds a {type(state).__name__}, no state of a run")
+    return state
+
+
+def decode_run(content: bytes, *, where: str = "checkpoint") -> dict[str, Any]:
+    """The same for the checkpoint of a run; a ``CheckpointError`` if it lacks a part of one."""
+    state = decode(content, where=where)
+    lacking = [name for name in _OF_A_RUN if name not in state]
+    if lacking:
+        raise CheckpointError(f"{where}: not the checkpoint of a run, lacks {', '.join(lacking)}")
     return state
 
 
@@ -58,8 +74,16 @@ def save_state(path: Location, state: dict[str, Any]) -> int:
 
 def load_state(path: Location) -> dict[str, Any]:
     """Read a checkpoint; a ``CheckpointError`` if it is missing, damaged or something else."""
+    return decode(_read(path), where=str(path))
+
+
+def load_run(path: Location) -> dict[str, Any]:
+    """Read the checkpoint of a run; a ``CheckpointError`` also if it lacks a part of one."""
+    return decode_run(_read(path), where=str(path))
+
+
+def _read(path: Location) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read: {error}") from None
-    return decode(content, where=str(path))

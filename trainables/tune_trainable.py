@@ -16,7 +16,7 @@ import ray
 import torch
 from ray import tune
 
-from trainables.checkpoint import CheckpointError, load_state, save_state
+from trainables.checkpoint import CheckpointError, load_run, save_state
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import DeviceData
@@ -182,7 +182,7 @@ class NoiseTrainable(tune.Trainable):
 
     def _try_load(self, path: Location) -> dict[str, Any] | None:
         try:
-            return load_state(path)
+            return load_run(path)
         except CheckpointError as error:
             self._note = f"{error}; an earlier one is used"
             log.warning("%s: %s", self._key, self._note)
@@ -248,7 +248,7 @@ class NoiseTrainable(tune.Trainable):
         path = Path(checkpoint) / "trial.ckpt"
         if not path.exists():
             return
-        state = load_state(path)
+        state = load_run(path)
         config = self._config()
         self._training = Training(config, self._data(config))
         self._training.load_state_dict(state)

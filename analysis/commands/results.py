@@ -65,9 +65,11 @@ def export(options: ExportOptions) -> int:
 
     view = options.load(options.name)
     if options.register:
-        from analysis.export.register import check_winner
+        from analysis.export.register import check_winner, winner_weights
 
-        check_winner(view, options.register, force=options.force)
+        # What is refused is refused before anything is written.
+        winner = check_winner(view, options.register, force=options.force)
+        winner_weights(view, winner.key, options.weights)
     folder = options.folder(view.folder.path / "export")
     with writing():
         paths = export_study(view, folder, top=options.top, pareto=options.pareto)

@@ -21,7 +21,7 @@ from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.records.folder import storage_of
 from study.records.planned_run import baseline_key
 from study.statistics.answers import Answer
-from trainables.checkpoint import CheckpointError, load_state
+from trainables.checkpoint import CheckpointError, load_run
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
 from trainables.data.image_sets import load_dataset, resolve_data
@@ -177,7 +177,7 @@ def winner_weights(view: StudyView, key: str, file: str = "") -> TrainedWeights:
             / "final.ckpt"
         )
     try:
-        state = load_state(path)
+        state = load_run(path)
     except CheckpointError as error:
         raise InputError(_how_to_train(view, key, str(error))) from None
     found = weights_of(state, which)

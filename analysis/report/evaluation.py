@@ -25,7 +25,7 @@ from study.records.planned_run import baseline_key
 from study.records.register import new_entry, note_reading
 from study.run.evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
 from study.statistics.paired import paired_differences
-from trainables.checkpoint import CheckpointError, decode
+from trainables.checkpoint import CheckpointError, decode_run
 from trainables.config import TrainConfig
 from trainables.data.dataset import KnownImages
 from trainables.data.device_data import DeviceData
@@ -239,7 +239,7 @@ class _Evaluator:
         key = f"{which}{wanted.part}-{hashlib.sha256(content).hexdigest()[:16]}"
         if key not in self._known:
             self._say(f"evaluating {path} ({'test' if wanted.part == 'test' else 'validation'})")
-            self._known[key] = self._evaluate(decode(content, where=str(path)), wanted)
+            self._known[key] = self._evaluate(decode_run(content, where=str(path)), wanted)
             write_json(self._path, self._known)
         values = self._known[key]
         return RunFigures(tuple(values["per_class"]), values["sharpness"])

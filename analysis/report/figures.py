@@ -113,7 +113,7 @@ def verdict(view: StudyView) -> list[str]:
     if best is None or band is None:
         return ["There is no verdict yet."]
     if view.config.multi_objective:
-        front = view.summary.best if isinstance(view.summary.best, list) else []
+        front = view.summary.best_ids
         return [f"{len(front)} trials lie on the Pareto front: {', '.join(front)}.", _LUCK]
     if better_by(view, best) is None:
         return ["The best trial can't be compared with the baseline of its seed."]

@@ -22,7 +22,7 @@ from study.campaigns.live_requests import LiveRequests, to_be_stopped
 from study.campaigns.session import Session, connected
 from study.campaigns.trial_spec import trial_spec
 from study.config import RunsConfig
-from study.errors import InterruptedStudyError, StudyFailedError
+from study.errors import InterruptedStudyError, RayLostError, StudyFailedError
 from study.records.events import StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.ledger_view import LedgerState, TrialRecord, recorded
@@ -189,6 +189,9 @@ class Campaign(ABC, Generic[Config, Result]):
                 ended = "complete"
             except KeyboardInterrupt:
                 ended = "interrupted"
+            except RayLostError:
+                ended = "interrupted"
+                raise
             finally:
                 session.check_kept()
                 result = self.write_end(ended, projector)
@@ -201,14 +204,14 @@ class Campaign(ABC, Generic[Config, Result]):
 
     def _train(self) -> None:
         from study.tune.capacity import capacity
-        from study.tune.connect import ray_session
+        from study.tune.lost_ray import watched_ray
         from study.tune.runner import put_datasets
 
         config, say = self.config, self.session.say
         if self.is_complete():
             say(f"{config.name}: complete already, nothing is left to run")
             return
-        with ray_session(config):
+        with watched_ray(config, self.folder.ray_log, self.again):
             room = capacity(config)
             say(self.opening(room))
             datasets = put_datasets(self.images)
@@ -221,6 +224,7 @@ class Campaign(ABC, Generic[Config, Result]):
         from study.tune.jobs import ListSearcher
         from study.tune.ledger_callback import LedgerCallback
         from study.tune.limits import EachStep, Limits
+        from study.tune.ray_words import SaysRetries
         from study.tune.runner import run_trials
 
         state = self.session.state()
@@ -236,6 +240,7 @@ class Campaign(ABC, Generic[Config, Result]):
         concurrent = min(capacity(self.config).concurrent, samples)
         limits = Limits(samples, concurrent, phase.time_left, self.stopped)
         attend = EachStep(lambda: self._requests.attend(limits))
+        retries = SaysRetries(self.session.say, self.folder.ray_log)
         try:
             run_trials(
                 self.config,
@@ -249,7 +254,7 @@ class Campaign(ABC, Generic[Config, Result]):
                 ),
                 phase.searcher or ListSearcher(phase.runs),
                 limits=limits,
-                callbacks=[ledger, *phase.callbacks, attend],
+                callbacks=[ledger, *phase.callbacks, attend, retries],
                 scheduler=phase.scheduler,
             )
         finally:

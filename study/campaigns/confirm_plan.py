@@ -198,7 +198,13 @@ def stored_confirmation(folder: StudyFolder) -> ConfirmConfig | None:
         "judged": "as_before",
     }
     values = {**before, **read_mapping(path)}
-    return parse_config(ConfirmConfig, values, where=str(path))
+    stored = parse_config(ConfirmConfig, values, where=str(path))
+    if not stored.trials:
+        raise InputError(
+            f"{path}: trials = (): it names none that are confirmed, so it is damaged; take it "
+            f"from a copy, or begin anew without {path.parent}"
+        )
+    return stored
 
 
 _FIXED = (

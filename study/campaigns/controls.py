@@ -100,6 +100,11 @@ class Studied:
         return run_confirm(self.config, ConfirmConfig(top=1, seeds=seeds), console=self.console)
 
     @property
+    def winner(self) -> str:
+        """The best trial's id."""
+        return self.summary.first.trial_id if self.summary.first else "no trial"
+
+    @property
     def claimed(self) -> bool:
         return claims_gain(self.config, self.summary)
 

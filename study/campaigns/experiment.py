@@ -7,7 +7,6 @@ interrupted. A run that fails stops nothing.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -21,8 +20,9 @@ from study.campaigns.experiment_grid import (
     check_experiment,
     groups,
     noisy_runs,
+    stored_experiment,
 )
-from study.campaigns.experiment_result import ExperimentResult, report
+from study.campaigns.experiment_result import ExperimentResult, report, result_files
 from study.campaigns.experiment_tables import to_csv, to_markdown
 from study.campaigns.live import Counted
 from study.campaigns.own_code import record_late, refusal
@@ -38,10 +38,8 @@ from study.records.planned_run import PlannedRun
 from trainables.code_identity import changed_modules, code_identity, is_own
 from trainables.config import apply_overrides
 from trainables.data.image_sets import resolve_data
-from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.files import write_atomically
-from trainables.settings import parse_config
 
 if TYPE_CHECKING:
     from study.tracking.projector import LedgerProjector
@@ -68,10 +66,10 @@ def run_experiment(
     check_runs(config)
     folder = StudyFolder.of(storage_of(config), config.name)
     folder.check_files()
-    with_codes(config, _stored(folder), folder)  # Before the code is run.
+    with_codes(config, stored_experiment(folder), folder)  # Before the code is run.
     config = check_experiment(config)
     folder.fetch()
-    config = with_codes(config, _stored(folder), folder)
+    config = with_codes(config, stored_experiment(folder), folder)
     check_same_experiment(folder, config)
     check_records(folder, config)
     points = [{"data/subset": subset} for subset in config.subsets]
@@ -110,7 +108,7 @@ def check_same_experiment(folder: StudyFolder, wanted: ExperimentConfig) -> None
         raise InputError(
             f"name = {wanted.name!r}: taken by a study in {folder.path}; give another --name"
         )
-    stored = _stored(folder)
+    stored = stored_experiment(folder)
     if stored is None:
         return
     lines = differences(_comparable(stored, wanted), _comparable(wanted, wanted))
@@ -126,13 +124,6 @@ def check_same_experiment(folder: StudyFolder, wanted: ExperimentConfig) -> None
             f"{folder.path}:\n  " + "\n  ".join(lines) + "\ngive another --name, or the same "
             "settings to go on with that experiment"
         )
-
-
-def _stored(folder: StudyFolder) -> ExperimentConfig | None:
-    if not folder.experiment.exists():
-        return None
-    path = folder.experiment
-    return parse_config(ExperimentConfig, read_mapping(path), where=str(path))
 
 
 def with_codes(
@@ -267,9 +258,3 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
         write_atomically(markdown, to_markdown(result).encode())
         write_atomically(table, to_csv(result).encode())
         write_json(values, result.model_dump(mode="json"))
-
-
-def result_files(folder: StudyFolder) -> tuple[Path, Path, Path]:
-    """Where the result is: for people, as a table, and with every run."""
-    path = folder.path / "experiment"
-    return path.with_suffix(".md"), path.with_suffix(".csv"), path.with_suffix(".json")

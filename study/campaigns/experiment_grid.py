@@ -18,6 +18,7 @@ from study.config import RunsConfig
 from study.formats import exact
 from study.names import NAME_PATTERN
 from study.presets import standard
+from study.records.folder import StudyFolder
 from study.records.planned_run import BASELINE, PlannedRun
 from study.tune.address import address_of
 from trainables.config import (
@@ -28,11 +29,12 @@ from trainables.config import (
     TrainConfig,
     apply_overrides,
 )
+from trainables.documents import read_mapping
 from trainables.errors import InputError, nearest
 from trainables.noise.kinds import NOISE_KINDS
 from trainables.noise_config import Distribution, NoiseConfig
 from trainables.presets import paper as paper_run
-from trainables.settings import FrozenConfig, setting
+from trainables.settings import FrozenConfig, parse_config, setting
 
 AXES: Mapping[str, str] = {
     "classifiers": "model/classifier",
@@ -193,6 +195,14 @@ def noisy_runs(config: ExperimentConfig) -> tuple[PlannedRun, ...]:
 def _with_code(config: ExperimentConfig, group: Group, run: PlannedRun) -> PlannedRun:
     code = config.codes.get(group.classifier)
     return run if not code else replace(run, changes={**run.changes, "model/code": list(code)})
+
+
+def stored_experiment(folder: StudyFolder) -> ExperimentConfig | None:
+    """The grid that a folder holds; None if there is none."""
+    path = folder.experiment
+    if not path.exists():
+        return None
+    return parse_config(ExperimentConfig, read_mapping(path), where=str(path))
 
 
 def size(config: ExperimentConfig) -> str:

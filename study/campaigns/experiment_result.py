@@ -9,9 +9,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
+from pathlib import Path
 from statistics import fmean, stdev
 
 from study.campaigns.experiment_grid import ExperimentConfig, Group, asked, grid_run, groups
+from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import BASELINE
 from study.records.summary import CostSummary, cost_of, study_notes
@@ -210,3 +212,9 @@ def spread(values: Sequence[float | None]) -> Spread:
         sd=stdev(known) if len(known) > 1 else None,
         n=len(known),
     )
+
+
+def result_files(folder: StudyFolder) -> tuple[Path, Path, Path]:
+    """Where the result is: for people, as a table, and with every run."""
+    path = folder.path / "experiment"
+    return path.with_suffix(".md"), path.with_suffix(".csv"), path.with_suffix(".json")

@@ -49,7 +49,7 @@ def _stuck(name: str, train: TrainConfig, room: Room) -> Finding:
     differences = studied.fresh_differences(FINAL)
     mean = _mean(differences)
     return Finding(
-        f"{_best(studied)}: {FINAL} {signed(mean)} on {len(differences)} seeds after its selection",
+        f"{studied.winner}: {FINAL} {signed(mean)} on {len(differences)} seeds after its selection",
         passed=mean is not None and mean >= HUGE,
     )
 
@@ -73,7 +73,7 @@ def few_images(room: Room) -> Finding:
     [sample] = confirmed.samples(FINAL).values()
     mean = _mean(sample.complete)
     return Finding(
-        f"{_best(studied)}: {FINAL} {signed(mean)} on {len(sample.complete)} fresh seeds",
+        f"{studied.winner}: {FINAL} {signed(mean)} on {len(sample.complete)} fresh seeds",
         passed=mean is not None and mean >= WORTH_HAVING,
     )
 
@@ -158,13 +158,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _best(studied: Studied) -> str:
-    best = studied.summary.best
-    return str(best[0] if isinstance(best, list) and best else best)
-
-
 def _claim(studied: Studied) -> str:
-    best = next((t for t in studied.summary.trials if t.trial_id == _best(studied)), None)
+    best = studied.summary.first
     if best is None or not isinstance(best.mean_difference, float):
         return "no trial is complete"
     how = "a gain is claimed" if studied.claimed else "no gain is claimed"

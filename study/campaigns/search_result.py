@@ -119,15 +119,11 @@ def _print_baseline(console: Console, config: StudyConfig, summary: Summary) -> 
 
 
 def _print_verdict(console: Console, config: StudyConfig, summary: Summary) -> None:
-    best = next((t for t in summary.trials if t.trial_id in _names(summary.best)), None)
+    best = summary.first
     if best is None:
         return
     for sentence in verdict(config, summary, best):
         console.print(f"[bold]{escape(sentence)}[/]", highlight=False)
-
-
-def _names(best: str | list[str] | None) -> list[str]:
-    return [best] if isinstance(best, str) else best or []
 
 
 def _print_cost(console: Console, summary: Summary) -> None:

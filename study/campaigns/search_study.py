@@ -32,7 +32,7 @@ from study.records.events import EndEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
 from study.records.own_code import present
-from study.records.race import race_of
+from study.records.race import CUT_SHORT, race_of
 from study.records.summary import VALIDATION_IMAGES, Summary, summarise, winner_config
 from study.records.verdict import end_tags, trial_tags
 from study.search.space import check_stored_space
@@ -152,10 +152,9 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Summary:
         state = self.session.whole_state()
         summary = summarise(self.config, state)
-        best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
-        first = best if isinstance(best, str) else None
         self._tell_trials(summary)
-        self.session.append(StudyEndEvent(ended, best=first, tags=end_tags(self.config, summary)))
+        best = summary.first.trial_id if summary.first else None
+        self.session.append(StudyEndEvent(ended, best=best, tags=end_tags(self.config, summary)))
         winner = winner_config(summary, state)
         if winner is not None:
             write_json(self.folder.best_config, winner.model_dump(mode="json"))
@@ -253,7 +252,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         if self._time_left() != 0.0:
             self.fail_unrecorded(f"{len(race.missing)} runs of the race have no recorded end")
         self.session.note(
-            f"the time budget of {self.config.time_budget:g} s ended the race before it was over; "
+            f"the time budget of {self.config.time_budget:g} s {CUT_SHORT}; "
             f"go on with it: {self.again}"
         )
 

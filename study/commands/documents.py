@@ -39,7 +39,9 @@ def commands() -> dict[str, OptionsListed]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = {}
     for command, place in project["scripts"].items():
-        module = importlib.import_module(place.split(":")[0])
+        # What the entry point imports lies beside it: train.py is noise-train.
+        package = place.split(":")[0].rpartition(".")[0]
+        module = importlib.import_module(f"{package}.{command.removeprefix('noise-')}")
         for name in getattr(module, "COMMANDS", [""]):
             words = [name] if name else []
             found[" ".join([command, *words])] = _listed(module.main, words)

@@ -8,7 +8,6 @@ from typing import Annotated
 from rich.console import Console
 
 from study.api import run_experiment
-from study.campaigns.experiment import result_files
 from study.campaigns.experiment_grid import (
     AXES,
     PRESETS,
@@ -17,6 +16,7 @@ from study.campaigns.experiment_grid import (
     size,
     small,
 )
+from study.campaigns.experiment_result import result_files
 from study.campaigns.experiment_tables import print_experiment
 from study.campaigns.search_result import print_next
 from study.commands.dispatch import NOISE_STUDY

@@ -52,8 +52,8 @@ class VerifyOptions(SyncOptions):
 @subcommand(f"{NOISE_STUDY} verify", VerifyOptions)
 def verify(options: VerifyOptions) -> int:
     """Hold a study's ledger, checkpoints, Optuna's journal, results and MLflow against each other,
-    and its confirmation's: say what is missing, doubled, different or damaged (exit code 1).
-    Nothing is changed.
+    and its confirmation's, or a grid's: say what is missing, doubled, different or damaged (exit
+    code 1). Nothing is changed.
     """
     from study.campaigns.verify import verify_study
 

@@ -23,6 +23,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 
 import tyro
 
+from study.commands import INTERRUPTED
 from study.commands.settings import Option, SettingOptions, default_text
 from study.commands.tyro_parts import described
 from study.errors import InterruptedStudyError, StudyFailedError
@@ -31,9 +32,6 @@ from trainables.errors import InputError
 
 BAD_INPUT = 2
 """Exit code of a user's mistake."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 LIST_OPTIONS = ("--list-options",)
 """The words that docs/options.md is made with: a command answers with ``OptionsListed``."""
@@ -140,6 +138,9 @@ def run_command(prog: str, command: Callable[[Sequence[str]], int], arguments: A
     except OptionsListed:
         raise
     except Exception as error:
+        if _came_of_an_interrupt(error):
+            print(f"{prog}: interrupted", file=sys.stderr)
+            return INTERRUPTED
         print(f"{prog}: {_unexpected(error)}", file=sys.stderr)
         return 1
 
@@ -161,6 +162,15 @@ def _ended(prog: str, command: Callable[[Sequence[str]], int], words: Sequence[s
         # Whoever read the output (``| head``) has enough; Python shall not try to flush the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _came_of_an_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C led to the error: a module that is being imported makes another of it."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _unexpected(error: Exception) -> str:

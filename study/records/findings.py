@@ -10,6 +10,7 @@ from study.records.events import EndEvent, EpochsEvent, Event, StartEvent, Study
 from study.records.folder import StudyFolder
 from study.records.ledger import read_chunk
 from study.records.ledger_view import LedgerState, TrialRecord, recorded, same_numbers
+from study.records.race import CUT_SHORT
 from study.records.recovery import damage_notes
 from study.records.summary import study_notes
 from trainables.metrics import EpochMetrics, objective_values
@@ -36,8 +37,9 @@ def ledger_findings(path: Path, state: LedgerState) -> Iterator[Finding]:
             yield Finding("damaged", f"{path.name}: {line} ({state.damage[0].reason})")
     yield from _Order().findings(path)
     over = state.study is not None and state.study.state == "complete"
+    cut = any(CUT_SHORT in line for line in study_notes(state))
     for record in state.trials.values():
-        yield from _record_findings(record, over=over)
+        yield from _record_findings(record, over=over and not (cut and record.role == "race"))
 
 
 def _record_findings(record: TrialRecord, *, over: bool) -> Iterator[Finding]:
@@ -77,6 +79,9 @@ class _Order:
             for event in chunk.events:
                 yield from self._absorb(event)
             offset = chunk.offset
+        # One that was begun again has been trained again: nothing is missing any more.
+        for key in sorted(self.orphans - self.rows.keys()):
+            yield Finding("missing", f"{key}: the ledger has lost its beginning")
 
     def _absorb(self, event: Event) -> Iterator[Finding]:
         if isinstance(event, StudyEvent):
@@ -88,9 +93,7 @@ class _Order:
         elif isinstance(event, StartEvent):
             yield from self._began(event)
         elif event.key not in self.rows:
-            if event.key not in self.orphans:
-                self.orphans.add(event.key)
-                yield Finding("missing", f"{event.key}: the ledger has lost its beginning")
+            self.orphans.add(event.key)
         elif isinstance(event, EpochsEvent):
             yield from self._epochs(event)
         elif isinstance(event, EndEvent):

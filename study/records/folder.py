@@ -55,6 +55,7 @@ class StudyFolder:
     space = NamedFile("space.json")  # The search space as it was fixed when the search began.
     warm_start = NamedFile("warm_start.json")  # What another study gave the sampler at the start.
     mlflow_offset = NamedFile("mlflow.offset")  # How much of the ledger has been sent to MLflow.
+    ray_log = NamedFile("ray.log")  # What Ray says of trials that failed, with tracebacks.
     lock = NamedFile("lock")  # Held by the process that runs the study.
 
     def check_files(self) -> None:
@@ -225,12 +226,16 @@ def _without_found(config: StudyConfig, wanted: StudyConfig) -> StudyConfig:
 
 
 def find_studies(storage: Where) -> list[StudyFolder]:
+    return _find(storage, "study.json")
+
+
+def _find(storage: Where, *files: str) -> list[StudyFolder]:
     where = Storage.of(storage)
     if where.remote is not None:
         for name in folders(where.remote):
             StudyFolder.fetched(where, name)
-    found = sorted(where.folder.glob("*/study.json"))
-    return [StudyFolder.of(where, path.parent.name) for path in found]
+    found = sorted({path.parent for file in files for path in where.folder.glob(f"*/{file}")})
+    return [StudyFolder.of(where, path.name) for path in found]
 
 
 def storage_of(config: RunsConfig) -> Storage:
@@ -239,12 +244,21 @@ def storage_of(config: RunsConfig) -> Storage:
 
 def open_study(storage: Where, name: str) -> StudyFolder:
     """The folder of a study that exists, with what an object store has of it."""
+    return _open(storage, name, "study.json")
+
+
+def open_records(storage: Where, name: str) -> StudyFolder:
+    """The same of a study or a grid."""
+    return _open(storage, name, "study.json", "experiment_config.json")
+
+
+def _open(storage: Where, name: str, *files: str) -> StudyFolder:
     where = Storage.of(storage)
     if name:
         check_name(name)
     folder = StudyFolder.fetched(where, name) if name else StudyFolder.of(where, name)
-    if not name or not folder.config.exists():
-        names = [study.path.name for study in find_studies(where)]
+    if not name or not any((folder.path / file).exists() for file in files):
+        names = [study.path.name for study in _find(where, *files)]
         known = nearest(name, names) if names else f"there is none in {where.shown} (--storage)"
         raise InputError(f"name = {name!r}: no such study; {known}")
     folder.check_files()

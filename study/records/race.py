@@ -14,6 +14,9 @@ from study.statistics.pareto import front
 from study.statistics.race import Gain, Race, Results, by_gain, race, rungs
 from trainables.metrics import DIVERGED, OBJECTIVES, guessing
 
+CUT_SHORT = "ended the race before it was over"
+"""How the time budget's note says it: the runs that it stopped have no end."""
+
 _TIE_BREAK = "tail_val_loss"
 
 

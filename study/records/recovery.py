@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from study.records.events import EpochsEvent, Event
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, TrialRecord
-from trainables.checkpoint import CheckpointError, load_state
+from trainables.checkpoint import CheckpointError, load_run
 from trainables.metrics import EpochMetrics
 from trainables.trial_checkpoints import TrialCheckpoints
 
@@ -70,9 +70,11 @@ def _lost(record: TrialRecord) -> list[int]:
 def _stored_history(folder: StudyFolder, record: TrialRecord) -> tuple[list[EpochMetrics], int]:
     for path in TrialCheckpoints(folder.checkpoints, record.key).own():
         try:
-            state = load_state(path)
+            state = load_run(path)
         except CheckpointError as error:
             log.warning("%s", error)
             continue
-        return [EpochMetrics.from_dict(row) for row in state["history"]], int(state["start_epoch"])
+        return [EpochMetrics.from_dict(row) for row in state["history"]], int(
+            state.get("start_epoch", 0)
+        )
     return [], 0

@@ -38,9 +38,14 @@ class _Holder:
     folder: str
     time: float
 
+    @property
+    def age(self) -> float:
+        """Seconds since its last sign of life; negative if its clock is ahead of this one's."""
+        return time.time() - self.time
+
     def is_dead(self, folder: Path) -> bool:
         """Whether it can be known to be gone; the caller holds the local lock of ``folder``."""
-        if time.time() - self.time > STALE_SECONDS:
+        if self.age > STALE_SECONDS:
             return True
         if self.host != socket.gethostname():
             return False
@@ -94,7 +99,7 @@ def remote_lock(local: Path, remote: ObjectPath) -> Iterator[None]:
 
 def _take(local: Path, remote: ObjectPath) -> None:
     holder = _holder(remote)
-    if holder is not None and holder.token != _PROCESS and not holder.is_dead(local):
+    if holder is not None and holder.token != _PROCESS and _lives(remote, holder, local):
         raise InputError(_refusal(local, holder))
     _sign(local, remote)
     time.sleep(_SETTLE_SECONDS)
@@ -103,8 +108,27 @@ def _take(local: Path, remote: ObjectPath) -> None:
         raise InputError(_refusal(local, holder))
 
 
+def _lives(remote: ObjectPath, holder: _Holder, local: Path) -> bool:
+    """Whether a holder is to be taken for alive.
+
+    One whose last sign of life lies in the future is watched: its clock, or this one, was set
+    back, and a dead one would count as alive until that time has come.
+    """
+    if holder.is_dead(local):
+        return False
+    if holder.age > -STALE_SECONDS:
+        return True
+    log.warning("%s: the clocks differ; looking whether its holder is alive", remote)
+    until = time.monotonic() + 2 * BEAT_SECONDS
+    while time.monotonic() < until:
+        time.sleep(_SETTLE_SECONDS)
+        if _holder(remote) != holder:
+            return True
+    return False
+
+
 def _refusal(local: Path, holder: _Holder) -> str:
-    seen = max(0.0, time.time() - holder.time)
+    seen = max(0.0, holder.age)
     return (
         f"name = {local.name!r}: the study is being run by process {holder.pid} on {holder.host}, "
         f"last seen {seen:.0f} s ago; wait for it, or stop it (one that gives no sign of life for "
@@ -131,7 +155,7 @@ def is_taken(remote: ObjectPath, *, held: bool) -> bool:
 def is_alive(remote: ObjectPath) -> bool:
     """Whether some process holds the study in the store and gave a sign of life lately."""
     holder = _holder(remote)
-    return holder is not None and time.time() - holder.time <= STALE_SECONDS
+    return holder is not None and holder.age <= STALE_SECONDS
 
 
 def _beat(local: Path, remote: ObjectPath, stop: threading.Event) -> None:

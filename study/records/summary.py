@@ -111,6 +111,17 @@ class Summary(ResultPart):
     yardstick: YardstickSummary | None = None
     validation_images: int | None = None
 
+    @property
+    def best_ids(self) -> list[str]:
+        """The best trial's id, or those of the Pareto front, in order."""
+        return [self.best] if isinstance(self.best, str) else self.best or []
+
+    @property
+    def first(self) -> TrialSummary | None:
+        """The best trial; of a Pareto front its first."""
+        by_id = {trial.trial_id: trial for trial in self.trials}
+        return next((by_id[name] for name in self.best_ids), None)
+
 
 def summarise(
     config: StudyConfig,
@@ -291,10 +302,10 @@ def pareto_front(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[Tr
 
 def winner_config(summary: Summary, state: LedgerState) -> TrainConfig | None:
     """The run configuration of the best trial (of a Pareto front: its first)."""
-    best = summary.best[0] if isinstance(summary.best, list) and summary.best else summary.best
-    if not isinstance(best, str):
+    best = summary.first
+    if best is None:
         return None
-    return TrainConfig.model_validate(state.trials[best].config)
+    return TrainConfig.model_validate(state.trials[best.trial_id].config)
 
 
 def cost_of(records: Collection[TrialRecord]) -> CostSummary:

@@ -35,15 +35,12 @@ def claims_gain(config: StudyConfig, summary: Summary) -> bool:
     Only by the seeds after its last selection, and only if their 95 % interval lies above zero: a
     claim without any effect is then as rare as one in forty.
     """
-    best = next((t for t in summary.trials if t.place == 1 and t.trial_id in _best(summary)), None)
+    named = [trial for trial in summary.trials if trial.trial_id in summary.best_ids]
+    best = next((trial for trial in named if trial.place == 1), None)
     interval = _first(best.interval) if best else None
     if interval is None or not summary.race_complete:
         return False
     return min(interval) > 0 if config.modes[0] == "max" else max(interval) < 0
-
-
-def _best(summary: Summary) -> list[str]:
-    return [summary.best] if isinstance(summary.best, str) else summary.best or []
 
 
 def no_yardstick(config: StudyConfig, summary: Summary, best: TrialSummary) -> str:

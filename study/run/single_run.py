@@ -31,7 +31,7 @@ from study.run.tracking import Tracking, tracking
 from study.run.watched import Watched
 from study.run.weights_file import write_weights
 from study.tracking.addresses import resolve_uri
-from trainables.checkpoint import CheckpointError, load_state, save_state
+from trainables.checkpoint import CheckpointError, load_run, save_state
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import DeviceData
@@ -186,14 +186,14 @@ class _SingleRun:
             self._say(f"run {self.files.name} has no complete epoch yet: it starts from the first")
             return
         try:
-            state = load_state(self.files.state)
+            state = load_run(self.files.state)
         except CheckpointError as error:
             raise InputError(
                 f"--resume: {error}; without --resume the run starts afresh, and what is there is "
                 "kept under another name"
             ) from None
         self.training.load_state_dict(state)
-        self.seconds_before = float(state["seconds"])
+        self.seconds_before = float(state.get("seconds", 0.0))
         self._say(f"run {self.files.name} goes on after epoch {len(self.training.history)}")
 
     def _train(self, tracked: Tracking) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,8 +72,13 @@ class Reader:
         self.study_files: dict[str, None] = {}
         self.runs: dict[str, KnownRun] = {}
         self._deltas: dict[str, Delta] = {}
+        self._latest = 0
 
     def absorb(self, event: events.Event) -> None:
+        # A clock may be set back while a study runs; in MLflow no run ends before it began.
+        self._latest = max(self._latest, event.time)
+        if event.time < self._latest:
+            event = replace(event, time=self._latest)
         if isinstance(event, events.StudyEvent):
             self._study_began(event)
         elif isinstance(event, events.StudyEndEvent):

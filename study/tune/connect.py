@@ -13,7 +13,14 @@ import ray
 
 from study.config import RunsConfig
 from study.tune.address import address_of
-from study.tune.ray_patches import GRPC_OPTIONS, environment, on_loopback, without_servers
+from study.tune.left_processes import ended_with_this_process
+from study.tune.ray_patches import (
+    GRPC_OPTIONS,
+    environment,
+    on_loopback,
+    started_processes,
+    without_servers,
+)
 from trainables.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -49,13 +56,15 @@ _CLIENT_TRIES = 3
 def ray_session(config: RunsConfig) -> Iterator[None]:
     """Connect to Ray, or start it on this machine; a Ray that was there before stays."""
     os.environ.update({key: os.environ.get(key, value) for key, value in _QUIET.items()})
-    started = not ray.is_initialized()
-    if started:
-        _connect(address_of(config))
-    try:
+    if ray.is_initialized():
         yield
-    finally:
-        if started:
+        return
+    _connect(address_of(config))
+    raylet = started_processes().get("raylet")
+    with ended_with_this_process(raylet.pid if raylet else None):
+        try:
+            yield
+        finally:
             leave_ray()
 
 

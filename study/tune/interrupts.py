@@ -22,12 +22,16 @@ class _Interrupts:
     def __init__(self, first: str) -> None:
         self.received = False
         self.tune_runs = False
+        self.broken_off = False
         self._first = first
 
     def take_over(self) -> dict[int, Any]:
         return {number: signal.signal(number, self._handle) for number in _SIGNALS}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.broken_off:
+            self.broken_off = False
+            raise KeyboardInterrupt
         if self.received:
             _end_at_once()
         self.received = True
@@ -73,6 +77,16 @@ def interrupt() -> bool:
     if not _current.received:
         signal.raise_signal(signal.SIGINT)
     return True
+
+
+def break_off() -> None:
+    """Raise KeyboardInterrupt in the main thread, whatever it does, Tune included.
+
+    For other threads. It does nothing where nothing here handles interrupts.
+    """
+    if _current is not None:
+        _current.broken_off = True
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 @contextmanager

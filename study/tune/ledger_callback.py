@@ -191,7 +191,7 @@ class LedgerCallback(tune.Callback):
                 where,
                 type(error).__name__,
                 error,
-                exc_info=error,
+                exc_info=None if isinstance(error, OSError) else error,
             )
 
     def _run(self, trial: Trial) -> _OpenRun:

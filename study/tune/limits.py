@@ -30,14 +30,14 @@ class Limits:
     over: bool = False
 
 
-class _NotKept:
+class NotKept:
     """Tune writes what it is given to a file; nobody reads it."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-class LimitedSearcher(_NotKept, ConcurrencyLimiter):
+class LimitedSearcher(NotKept, ConcurrencyLimiter):
     """Hands out what a searcher has, within limits that may change.
 
     Tune's own number of samples is fixed when it begins. So Tune is told of no limit, and that the
@@ -67,7 +67,7 @@ class LimitedSearcher(_NotKept, ConcurrencyLimiter):
         return {}
 
 
-class TimeIsOver(_NotKept, tune.Stopper):
+class TimeIsOver(NotKept, tune.Stopper):
     """Ends everything when no time is left."""
 
     def __init__(self, limits: Limits) -> None:
@@ -80,7 +80,7 @@ class TimeIsOver(_NotKept, tune.Stopper):
         return self._limits.time_left() == 0.0
 
 
-class EachStep(_NotKept, tune.Callback):
+class EachStep(NotKept, tune.Callback):
     """Calls a function about ten times a second, in the driver's loop; its errors end nothing."""
 
     def __init__(self, act: Callable[[], None]) -> None:

@@ -1,12 +1,14 @@
 """Everything that touches Ray's private parts, each with its reason."""
 
 import os
+import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import ray
+import ray._private.worker as ray_worker
 import ray.train._internal.storage as tune_storage
 from ray import tune
 from ray._private import ray_constants
@@ -60,6 +62,30 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def started_processes() -> dict[str, "subprocess.Popen[bytes]"]:
+    """The processes without which a Ray that this process started can't go on; else none."""
+    node = ray_worker._global_node
+    started = node.all_processes if node is not None else {}
+    kinds = (ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET)
+    return {kind: info.process for kind in kinds for info in started.get(kind, ())}
+
+
+@contextmanager
+def messages_pass(passes: Callable[[str], bool]) -> Iterator[None]:
+    """Ask which messages of Ray's processes are printed here.
+
+    They come to the driver through the head, and are printed by a thread; there is no hook.
+    """
+    usual = ray_worker.print_to_stdstream
+
+    def printed(data: Mapping[str, Any], *arguments: Any, **named: Any) -> None:
+        if data.get("pid") != "raylet" or all(map(passes, data["lines"])):
+            usual(data, *arguments, **named)
+
+    with _replaced(ray_worker, print_to_stdstream=printed):
+        yield
 
 
 def fit(**settings: Any) -> None:

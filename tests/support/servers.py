@@ -1,5 +1,6 @@
 """What studies write to, for tests: MLflow servers, real and broken; a locked database; a disk."""
 
+import http.client
 import logging
 import os
 import signal
@@ -194,6 +195,90 @@ class ObjectStore(NamedTuple):
         """The URI of a bucket's folder, with the secrets."""
         query = f"scheme=http&endpoint_override={self.endpoint}&region=us-east-1"
         return f"s3://{self.user}:{self.secret}@{path}?{query}"
+
+
+class _Relay(BaseHTTPRequestHandler):
+    """Hands each request on to a store; while ``server.due()``, one that writes goes wrong.
+
+    By turns it is answered by 500, the connection breaks in the middle of its body, or what it
+    asks is done and its answer is lost.
+    """
+
+    protocol_version = "HTTP/1.1"
+
+    def _relay(self) -> None:
+        server: Any = self.server
+        writes = self.command in {"PUT", "POST", "DELETE"}
+        turn = server.broken % 3 if writes and server.due() else None
+        if turn is not None:
+            server.broken += 1
+        if turn == 1:
+            if self.command == "PUT":
+                self.rfile.read(1)
+            self.close_connection = True
+            return
+        body = self._body()
+        if turn == 0:
+            self._answer(500, {}, b"")
+            return
+        connection = http.client.HTTPConnection(server.upstream)
+        left_out = {"transfer-encoding", "content-length", "expect"}
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in left_out}
+        connection.request(self.command, self.path, body, headers)
+        found = connection.getresponse()
+        content = found.read()
+        connection.close()
+        if turn == 2:
+            self.close_connection = True
+            return
+        self._answer(found.status, dict(found.getheaders()), content)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b""
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        return body
+
+    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in {"transfer-encoding", "connection", "content-length"}:
+                self.send_header(name, value)
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else len(content)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _relay  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def failing_store(
+    store: ObjectStore, due: Callable[[], bool]
+) -> Iterator[tuple[ObjectStore, Callable[[], int]]]:
+    """A store through a server that breaks what writes to it, whenever ``due()``.
+
+    The second value says how many requests were broken.
+    """
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Relay)
+    server.upstream, server.due, server.broken = store.endpoint, due, 0
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield store._replace(endpoint=f"127.0.0.1:{server.server_port}"), lambda: server.broken
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @contextmanager

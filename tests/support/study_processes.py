@@ -17,6 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from study.campaigns.verify import verify_study
+from study.records.storage import Storage
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 240.0
@@ -116,10 +117,33 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return found
 
 
-def check_whole(folder: Path) -> None:
-    """Nothing of a study is missing, doubled or different, wherever it is recorded."""
-    found = verify_study(folder.parent, folder.name)
-    assert not found.findings, "\n".join(map(str, found.findings))
+def check_whole(
+    folder: Path,
+    uri: str = "",
+    *,
+    over: bool = True,
+    storage: Storage | None = None,
+    confirmation_alone: bool = False,
+) -> None:
+    """Nothing of a study, or a grid, is missing, doubled or different, wherever it is recorded.
+
+    Args:
+        folder: its own.
+        uri: MLflow's, if it is not the study's own.
+        over: whether it has come to its end, with all of it in MLflow.
+        storage: where it is kept, if that is an object store.
+        confirmation_alone: its search was not trained, but written by a test.
+    """
+    found = verify_study(storage or folder.parent, folder.name, uri or None)
+    findings, remarks = list(map(str, found.findings)), found.remarks
+    if confirmation_alone:
+        assert (folder / "confirm" / "ledger.jsonl").exists()
+        findings = [line for line in findings if ": confirm: " in line]
+        remarks = [line for line in remarks if line.startswith("confirm: ")]
+    assert not findings, "\n".join(findings)
+    assert found.runs
+    if over:
+        assert not remarks, "\n".join(remarks)
 
 
 def optuna_states(folder: Path) -> list[str]:

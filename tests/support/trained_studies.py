@@ -10,6 +10,9 @@ from typing import Any
 from search_spaces.calibration import as_written
 from search_spaces.registry import get_space
 from study.campaigns.confirm_plan import ConfirmConfig, config_file, confirm_folder, run_key
+from study.campaigns.experiment_grid import ExperimentConfig, baselines, noisy_runs
+from study.campaigns.experiment_result import report, result_files
+from study.campaigns.experiment_tables import to_csv, to_markdown
 from study.config import StudyConfig
 from study.records.events import EndEvent, EpochsEvent, StartEvent, StudyEndEvent, StudyEvent
 from study.records.folder import StudyFolder
@@ -271,6 +274,41 @@ def write_whole_study(storage: Path, name: str, **settings: Any) -> StudyConfig:
     winner = winner_config(summary, state)
     assert winner is not None
     write_json(folder.best_config, winner.model_dump(mode="json"))
+    return config
+
+
+def write_grid(storage: Path, name: str) -> ExperimentConfig:
+    """A grid with all that belongs to it: two rates, a baseline and two noises each; MLflow."""
+    from study.tracking.addresses import artifact_root, resolve_uri
+    from study.tracking.store import MlflowStore
+    from study.tracking.sync import sync
+
+    noise = BASE.noise.model_copy(update={"policy": "on_stagnation", "warmup_epochs": 3})
+    train = BASE.model_copy(update={"noise": noise})
+    config = ExperimentConfig(name=name, storage=str(storage), train=train, lrs=(0.02, 0.05))
+    folder = StudyFolder.of(storage, name)
+    write_json(folder.experiment, config.model_dump(mode="json"))
+    values = config.model_dump(mode="json")
+    with Ledger(folder.ledger) as ledger:
+        ledger.append(StudyEvent(name, name, values, ("final_val_accuracy",), "?", time=TIME))
+        for planned in (*baselines(config), *noisy_runs(config)):
+            run = apply_overrides(train, planned.overrides)
+            rows, digest = history(run), baseline_digest(run)
+            as_json = run.model_dump(mode="json")
+            start = (planned.key, planned.role, planned.seed, planned.overrides, as_json, digest)
+            ledger.append(StartEvent(*start, time=TIME))
+            ledger.append(EpochsEvent(planned.key, rows, time=TIME))
+            ended = objective_values(rows)
+            ledger.append(EndEvent(planned.key, "complete", values=ended, time=TIME))
+        ledger.append(StudyEndEvent("complete", time=TIME + 10**6))
+    uri = resolve_uri(None, storage)
+    store = MlflowStore(uri, artifact_root(uri, storage))
+    run_ids = sync(folder.ledger, folder.mlflow_offset, store).run_ids
+    result = report(config, read_ledger(folder.ledger), run_ids)
+    markdown, table, stored = result_files(folder)
+    markdown.write_text(to_markdown(result))
+    table.write_text(to_csv(result))
+    write_json(stored, result.model_dump(mode="json"))
     return config
 
 

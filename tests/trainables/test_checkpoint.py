@@ -1,5 +1,6 @@
 """Checkpoint files: whole or not at all, and damage is noticed."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -9,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables import checkpoint
-from trainables.checkpoint import CheckpointError, decode, encode, load_state, save_state
+from trainables.checkpoint import (
+    CheckpointError,
+    decode,
+    encode,
+    load_run,
+    load_state,
+    save_state,
+)
 from trainables.trial_checkpoints import TrialCheckpoints, baseline_folder
 
 STATE = {"epoch": 3, "weights": {"w": torch.arange(12.0)}, "rows": [{"loss": 0.1}], "none": None}
@@ -45,6 +53,30 @@ def test_a_changed_byte_anywhere_is_noticed(position: int, change: int) -> None:
 def test_a_missing_file_is_a_checkpoint_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="can't be read"):
         load_state(tmp_path / "none.ckpt")
+
+
+PARTS = ("config", "history", "model", "optimizer", "best_epoch", "best_weights")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_checkpoint_that_lacks_a_part_of_a_run_is_named(part: str, tmp_path: Path) -> None:
+    path, whole = tmp_path / "x.ckpt", dict.fromkeys(PARTS)
+    save_state(path, whole)
+    assert load_run(path) == whole
+    del whole[part]
+    save_state(path, whole)
+    with pytest.raises(CheckpointError, match=f"x.ckpt: .*lacks {part}$"):
+        load_run(path)
+
+
+def test_a_right_checksum_over_something_else_is_a_checkpoint_error(tmp_path: Path) -> None:
+    save_state(tmp_path / "list.ckpt", [1, 2])  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="holds a list"):
+        load_state(tmp_path / "list.ckpt")
+    payload = b"not what torch writes"
+    magic = CONTENT.partition(b"\n")[0] + b"\n"
+    with pytest.raises(CheckpointError, match="can't be read"):
+        decode(magic + hashlib.sha256(payload).digest() + payload)
 
 
 def test_a_full_disk_leaves_the_old_file_whole(

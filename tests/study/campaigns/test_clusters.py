@@ -18,12 +18,14 @@ from study.api import run_study
 from study.commands.study import main
 from study.config import StudyConfig
 from study.records.ledger_view import TrialRecord, read_ledger
+from study.records.storage import Storage
 from study.tune.connect import WORKER_ENVIRONMENT, ray_session
 from tests.support.clusters import ray_cluster
 from tests.support.faulty_models import let_go, places
 from tests.support.runs import EAGER, device_data
 from tests.support.servers import ObjectStore, free_port, mlflow_server, object_store
 from tests.support.study_processes import (
+    check_whole,
     mlflow_runs,
     steps_in_mlflow,
     study_process,
@@ -157,7 +159,9 @@ def test_a_study_uses_both_nodes_and_gives_the_numbers_of_one_machine(
         folder = tmp_path / "shared" / "two"
         # As ray job submit says where the cluster is.
         environment = {"RAY_ADDRESS": place.cluster.address}
-        with study_process(["run", "--config", str(tmp_path / "study.json")], environment) as run:
+        words = ["run", "--config", str(tmp_path / "study.json")]
+        words += ["--trust", config.train.model.classifier]
+        with study_process(words, environment) as run:
             # The baseline's process and five at once, of which four fit on one node.
             wait_until(lambda: sum(map(len, places().values())) >= 6, run)
             assert not any(trial.ended for trial in trials_in(folder))
@@ -199,6 +203,7 @@ def check_values(folder: Path, config: StudyConfig, uri: str) -> None:
         assert found.data.tags["node"]
         assert found.data.metrics["val_loss"] == alone[-1].val_loss
         assert steps_in_mlflow(folder, trial["run_id"], uri=uri) == list(range(EPOCHS))
+    check_whole(folder)
 
 
 def test_a_study_through_the_client_lives_in_an_object_store(
@@ -233,6 +238,7 @@ def test_a_study_through_the_client_lives_in_an_object_store(
     assert {trial.trial_id: trial.value for trial in summary.trials} == values
     assert len(read_ledger(there / "far" / "ledger.jsonl").trials) == 3
     assert len(mlflow_runs(there / "far")) == 1 + 1 + len(trials)
+    check_whole(there / "far", storage=Storage.of(uri, str(there)))
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     contents = [path.read_bytes() for path in kept]
     contents += [path.read_bytes() for path in remote.files()] + [output.encode()]

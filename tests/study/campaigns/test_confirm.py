@@ -32,7 +32,7 @@ from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, read_ledger
 from tests.support.confirmations import STUDY, confirmation, runs, search
 from tests.support.runs import device_data
-from tests.support.study_processes import count, study_process, wait_until
+from tests.support.study_processes import check_whole, count, study_process, wait_until
 from tests.support.trained_studies import ADAPTIVE, BASE, Planned, write_confirmation, write_study
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
@@ -521,6 +521,7 @@ def confirmed(storage: Path) -> Confirmation:
         assert f"{trial} {judged.sentence}" in out
         assert found.pairing_gain(trial).sentence() in out
     assert folder.ledger.read_bytes() == before
+    check_whole(folder.path, confirmation_alone=True)
     return load_confirmation(storage, "small")
 
 

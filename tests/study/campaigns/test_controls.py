@@ -17,7 +17,7 @@ from study.commands.study import main
 from study.config import StudyConfig
 from study.errors import StudyFailedError
 from study.tune.connect import ray_session
-from tests.support.study_processes import count, study_process, wait_until
+from tests.support.study_processes import check_whole, count, study_process, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,7 @@ def test_a_control_that_is_killed_goes_on(tmp_path: Path) -> None:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         ends = Counter(line["trial"] for line in lines if line["type"] == "end")
         assert set(ends.values()) == {1}
+    check_whole(ledger.parent, over=False)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import pytest
 from analysis.commands.analysis import main as analysis
 from study.commands.study import main as study
 from tests.support.trained_studies import copied_study, write_whole_study
+from trainables.checkpoint import load_state, save_state
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,34 @@ def _no_training(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("study.tune.connect.ray_session", train)
+
+
+@pytest.mark.parametrize("part", ["best_weights", "model"])
+def test_a_checkpoint_that_lacks_a_part_is_one_message(
+    part: str,
+    recorded: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    storage = copied_study(recorded, tmp_path / "studies")
+    monkeypatch.chdir(storage)
+    shutil.rmtree("whole/confirm")
+    shutil.copytree("whole/checkpoints/trial-0000", "whole/checkpoints/trial-0001")
+    for path in Path("whole/checkpoints").glob("*/final.ckpt"):
+        state = load_state(path)
+        del state[part]
+        save_state(path, state)
+    assert analysis(["report", *NAMED, "--no-pictures"]) == 0
+    page = Path("whole/report.html").read_text()
+    assert f"not the checkpoint of a run, lacks {part}" in page
+    capsys.readouterr()
+    register = ["--register", "winner", "--force"]
+    assert analysis(["export", *NAMED, "--out", "exported", *register]) == 2
+    # The line before it says that a trial failed.
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert f"not the checkpoint of a run, lacks {part}" in told
+    assert not Path("exported").exists()
 
 
 _QUICK = {

@@ -31,6 +31,7 @@ from study.commands.experiment import read_experiment
 from study.commands.study import main
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from study.records.planned_run import BASELINE, PlannedRun
+from tests.support.study_processes import check_whole
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
@@ -318,6 +319,7 @@ def test_killed_in_the_middle_and_started_again_every_run_is_there_once(tmp_path
     names = {f.path for f in MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").list_artifacts(
         parent.info.run_id)}  # fmt: skip
     assert {"experiment.md", "experiment.csv", "experiment.json"} <= names
+    check_whole(tmp_path / "grid")
 
 
 @pytest.mark.slow
@@ -358,3 +360,4 @@ def test_a_failing_group_stops_nothing_and_a_grid_may_grow(tmp_path: Path) -> No
     assert all(old.get(run.key, run).figures == run.figures for run in grown.runs)
     new = [run for run in grown.runs if run.noise == "uniform" and run.lr == 0.02]
     assert all(run.state == "complete" and run.epochs_trained < run.epochs for run in new)
+    check_whole(folder)

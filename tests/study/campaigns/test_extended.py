@@ -13,7 +13,7 @@ from study.records.folder import StudyFolder
 from study.records.ledger import read_chunk
 from study.records.ledger_view import read_ledger
 from study.records.summary import study_notes
-from tests.support.study_processes import count, study_process, wait_until
+from tests.support.study_processes import check_whole, count, study_process, wait_until
 from tests.support.trained_studies import ADAPTIVE, Planned, write_study
 
 NOISY = Planned({**ADAPTIVE, "noise/signals": "grad_norm_plateau", "noise/magnitude_min": 2.0})
@@ -72,6 +72,7 @@ def test_an_extended_confirmation_that_is_killed_goes_on_where_it_was(
     assert len(notes) == 1
     register = [json.loads(line) for line in (tmp_path / "register.jsonl").read_text().splitlines()]
     assert [entry["what"] for entry in register] == ["planned", "ended", "extended", "ended"]
+    check_whole(tmp_path / "small", confirmation_alone=True)
 
 
 @pytest.mark.slow

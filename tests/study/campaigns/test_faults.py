@@ -22,6 +22,7 @@ from tests.support.faulty_models import (
 )
 from tests.support.servers import free_port, full_disk, locked_database, small_disk
 from tests.support.study_processes import (
+    check_whole,
     count,
     mlflow_runs,
     optuna_states,
@@ -113,6 +114,7 @@ def test_workers_that_die_and_bugs_and_a_locked_database(
     assert statuses == ["FINISHED", "FINISHED", "FAILED", "FAILED", "FINISHED"]
     assert runs["trial-0002"].data.tags["reason"] == bug.reason
     assert steps_in_mlflow(folder, runs["trial-0001"].info.run_id) == list(range(EPOCHS))
+    check_whole(folder)
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +151,7 @@ def test_a_study_without_its_server_is_whole_and_is_sent_later(
         for trial in summary_of(storage / "s")["trials"]:
             assert trial["run_id"] == runs[trial["trial_id"]].info.run_id
             assert steps_in_mlflow(storage / "s", trial["run_id"], uri=uri) == list(range(EPOCHS))
+        check_whole(storage / "s", uri)
 
 
 @pytest.mark.slow
@@ -168,6 +171,7 @@ def test_a_baseline_that_fails_ends_the_study(
     [baseline] = state.trials.values()
     assert (baseline.role, baseline.state) == ("baseline", "failed")
     assert mlflow_runs(tmp_path / "s")[baseline.key].info.status == "FAILED"
+    check_whole(tmp_path / "s", over=False)
 
 
 @pytest.mark.slow
@@ -187,6 +191,7 @@ def test_no_trial_is_added_to_a_space_that_is_damaged(
     space.write_bytes(whole)
     assert main(resume) == 0
     assert len(summary_of(tmp_path / "s")["trials"]) == 2
+    check_whole(tmp_path / "s")
 
 
 def damage(path: Path, at: float = 0.5) -> None:
@@ -247,6 +252,7 @@ def test_damaged_files_are_noticed_and_made_good(
         assert steps == list(range(EPOCHS))
     state = read_ledger(folder.ledger)
     assert not any(record.lost_epochs for record in state.trials.values())
+    check_whole(folder.path, f"sqlite:///{tmp_path}/later.db")
 
 
 @pytest.mark.slow
@@ -262,6 +268,8 @@ def test_checkpoints_that_find_no_room_are_done_without(untracked: Path, tmp_pat
             for path in folder.checkpoints.rglob("*.ckpt"):
                 load_state(path)
             assert not [*folder.checkpoints.rglob(".*")]
+        # MLflow was away, too.
+        check_whole(folder.path, over=False)
     calm = summary_of(untracked / "s")["trials"]
     assert [trial.value for trial in summary.trials] == [trial["value"] for trial in calm]
     notes = [trial.tags.get("note", "") for trial in read_ledger(folder.ledger).by_role("trial")]
@@ -300,3 +308,4 @@ def test_a_full_disk_costs_what_was_not_written_and_nothing_else(
         assert {run.info.status for run in runs.values()} == {"FINISHED"}
         for trial in summary["trials"]:
             assert steps_in_mlflow(folder.path, trial["run_id"]) == list(range(EPOCHS))
+        check_whole(folder.path)

@@ -31,6 +31,7 @@ from study.tune.limits import Limits
 from tests.support.ledgers import CONFIG, DIGEST, write
 from tests.support.study_processes import (
     alive,
+    check_whole,
     family,
     optuna_states,
     study_process,
@@ -104,6 +105,7 @@ def test_a_study_does_what_it_is_asked_and_a_resume_keeps_to_it(
     study = ledger(folder).study
     assert study is not None
     assert len([tag for tag in study.tags if tag.startswith("request.")]) == 3
+    check_whole(folder)
 
 
 def ended(folder: Path) -> int:
@@ -140,6 +142,7 @@ def test_a_search_begins_with_what_another_found(tmp_path: Path) -> None:
     assert [t["trial_id"] for t in summary["trials"]] == [f"trial-000{n}" for n in range(3)]
     assert {t["seed"] for t in summary["trials"]} == {5}
     assert any(note.startswith("warm start: the sampler knows 3 of") for note in summary["notes"])
+    check_whole(tmp_path / "b")
 
 
 # Without training: a campaign of which only the requests are attended to.

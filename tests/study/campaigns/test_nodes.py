@@ -15,6 +15,7 @@ from tests.support.faulty_models import let_go, places
 from tests.support.runs import device_data
 from tests.support.servers import broken_server, free_port, mlflow_server
 from tests.support.study_processes import (
+    check_whole,
     mlflow_runs,
     optuna_states,
     steps_in_mlflow,
@@ -69,6 +70,7 @@ def test_a_node_is_removed_another_added_and_mlflow_answers_only_at_the_end(
     folder = tmp_path / "studies" / "s"
     with ray_cluster(nodes=2) as cluster:
         words = ["run", "--config", str(tmp_path / "study.json"), "--address", cluster.address]
+        words += ["--trust", study.train.model.classifier]
         with study_process(words) as process:
             with broken_server(port) as broken:
                 wait_until(lambda: _trials_with(folder, epochs=3) >= 5, process)
@@ -107,6 +109,52 @@ def test_a_node_is_removed_another_added_and_mlflow_answers_only_at_the_end(
     assert trained < (1 + len(GIVEN)) * EPOCHS * STEPS + done_on_lost
 
 
+@pytest.mark.slow
+def test_the_head_of_the_cluster_dies_and_the_study_goes_on_with_another(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAULTS", str(tmp_path))
+    shutil.copy(empty_database, tmp_path / "server.db")
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    study = config(tmp_path / "studies", uri)
+    (tmp_path / "study.json").write_text(study.model_dump_json())
+    folder = tmp_path / "studies" / "s"
+    trust = ["--trust", str(study.train.model.classifier)]
+    with mlflow_server(tmp_path, port):
+        with ray_cluster(nodes=1) as cluster:
+            words = ["run", "--config", str(tmp_path / "study.json"), *trust]
+            # Ray waits a minute for a head; half of that will do here.
+            waits, lost = {"RAY_gcs_rpc_server_reconnect_timeout_s": "30"}, cluster.address
+            with study_process([*words, "--address", lost], waits) as process:
+                wait_until(lambda: _trials_with(folder, epochs=3) >= 4, process)
+                for kind in cluster.head_node.all_processes.values():
+                    for part in kind:
+                        os.kill(part.process.pid, signal.SIGKILL)
+                output, _ = process.communicate(timeout=240)
+        assert process.returncode == 1, output
+        assert f"the head of the cluster at {lost} does not answer" in output
+        assert "go on with: noise-study resume s --storage" in output
+        assert "Failed to connect to GCS" not in output
+        assert "Traceback" not in output
+        before = _trained()
+        let_go()
+        with ray_cluster(nodes=1) as cluster:
+            words = ["resume", "s", "--storage", str(folder.parent), "--address", cluster.address]
+            with study_process(words) as process:
+                output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output
+        check(folder, study.train, uri)
+        check_whole(folder)
+    # The baseline had ended: it is not trained again. Trials repeat what no checkpoint has.
+    assert _trained() - before <= len(GIVEN) * EPOCHS * STEPS
+
+
+def _trained() -> int:
+    """How many training steps there were."""
+    return sum(len(times) for pids in places().values() for times in pids.values())
+
+
 def _pids() -> set[int]:
     return {pid for pids in places().values() for pid in pids}
 
@@ -132,3 +180,4 @@ def check(folder: Path, base: TrainConfig, uri: str) -> None:
     for trial in summary["trials"]:
         assert runs[trial["trial_id"]].info.run_id == trial["run_id"]
         assert steps_in_mlflow(folder, trial["run_id"], uri=uri) == list(range(EPOCHS))
+    check_whole(folder)

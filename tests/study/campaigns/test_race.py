@@ -20,7 +20,13 @@ from study.records.ledger_view import LedgerState, read_ledger
 from study.records.race import race_of, seed_numbers
 from study.records.summary import Summary
 from study.tune.connect import ray_session
-from tests.support.study_processes import count, mlflow_runs, study_process, wait_until
+from tests.support.study_processes import (
+    check_whole,
+    count,
+    mlflow_runs,
+    study_process,
+    wait_until,
+)
 from trainables.noise.fork import baseline_digest
 from trainables.settings import parse_config
 
@@ -181,6 +187,7 @@ def test_killed_in_the_race_it_ends_as_if_nothing_had_happened(
     runs = mlflow_runs(folder.path)
     assert set(runs) == {"", *ends}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    check_whole(folder.path)
 
 
 @pytest.mark.slow
@@ -215,6 +222,7 @@ def test_an_extended_search_repeats_no_run_of_the_race(tmp_path: Path) -> None:
     assert race is not None
     assert race.complete
     assert len(race.field) == 5
+    check_whole(folder.path)
 
 
 @pytest.mark.slow
@@ -233,6 +241,7 @@ def test_with_two_objectives_the_front_races(tmp_path: Path) -> None:
     assert isinstance(winner.mean_difference, list)
     assert len(winner.mean_difference) == 2
     assert summary.yardstick is None
+    check_whole(tmp_path / "front")
 
 
 @pytest.mark.slow
@@ -246,6 +255,7 @@ def test_the_time_budget_keeps_the_races_share(tmp_path: Path) -> None:
     state = read_ledger(StudyFolder.of(tmp_path, "hurried").ledger)
     assert state.by_role("race")
     assert any("the time budget of 40 s ended the search" in note for note in summary.notes)
+    check_whole(tmp_path / "hurried")
 
 
 def test_the_search_has_its_share_of_the_trainings() -> None:

@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from study.records.folder import StudyFolder
 from study.records.ledger_view import read_ledger
 from study.tune.connect import ray_session
 from tests.support.study_processes import (
+    PATIENCE,
+    ROOT,
     alive,
     check_whole,
     count,
@@ -177,6 +180,43 @@ def test_early_stopping_goes_on_where_it_was(tmp_path: Path) -> None:
     assert "trial-0003" not in read_ledger(ledger).trials
     assert main(["resume", "killed", "--storage", str(tmp_path)]) == 0
     assert comparable(summary_of(tmp_path / "killed")) == comparable(summary_of(tmp_path / "calm"))
+    check_whole(tmp_path / "killed")
+
+
+TURNED = """
+import os, time
+
+real, real_ns = time.time, time.time_ns
+
+def back():
+    return 3600 if os.path.exists(os.environ["CLOCK_IS_BACK"]) else 0
+
+time.time = lambda: real() - back()
+time.time_ns = lambda: real_ns() - back() * 10**9
+"""
+"""Each Python process imports it as it starts: from a moment on its clock is an hour slow."""
+
+
+@pytest.mark.slow
+def test_a_clock_that_is_set_back_by_an_hour_changes_nothing(
+    tmp_path: Path, undisturbed: list[dict[str, Any]]
+) -> None:
+    words, folder, turned = run_words(tmp_path, "turned"), tmp_path / "turned", tmp_path / "back"
+    (tmp_path / "sitecustomize.py").write_text(TURNED)
+    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "CLOCK_IS_BACK": str(turned)}
+    with study_process(words, environment) as process:
+        wait_until(
+            lambda: count(folder / "ledger.jsonl", '"trial":"trial-0000","rows"') >= 3, process
+        )
+        turned.touch()
+        output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+    times = [json.loads(x)["time"] for x in (folder / "ledger.jsonl").read_text().splitlines()]
+    assert min(b - a for a, b in pairwise(times)) < -3_000_000
+    check_consistent(folder, undisturbed)
+    assert all(r.info.start_time <= r.info.end_time for r in mlflow_runs(folder).values())
+    with StudyFolder.of(tmp_path, "turned").locked():
+        pass
 
 
 @pytest.mark.slow
@@ -244,6 +284,7 @@ def test_a_finished_study_is_complete_and_can_be_extended(
     assert set(optuna_states(folder)) <= {"COMPLETE", "PRUNED"}
     assert len(mlflow_runs(folder)) == 1 + 1 + 5
     assert resumed(tmp_path, "grows", {}).trials == 5
+    check_whole(folder)
 
 
 def stored(storage: Path, **fields: Any) -> StudyConfig:

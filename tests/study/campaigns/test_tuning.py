@@ -32,6 +32,7 @@ from study.tune.connect import ray_session
 from tests.support.ledgers import epoch
 from tests.support.study_processes import (
     alive,
+    check_whole,
     count,
     family,
     mlflow_runs,
@@ -420,6 +421,7 @@ def test_the_choice_is_found_again_in_the_ledger(tuned: Path, tmp_path: Path, lo
     assert ends(state, "baseline") == ends(
         read_ledger(StudyFolder.of(tuned, "s").ledger), "baseline"
     )
+    check_whole(folder.path, f"sqlite:///{tmp_path}/new.db")
 
 
 @pytest.mark.slow
@@ -453,6 +455,7 @@ def test_killed_while_it_tunes_it_chooses_the_same_and_trains_no_run_twice(
     assert then is not None
     assert (now.train, now.untuned) == (then.train, then.untuned)
     assert sorted(mlflow_runs(folder.path)) == sorted(mlflow_runs(tuned / "s"))
+    check_whole(folder.path)
 
 
 @pytest.mark.slow
@@ -467,3 +470,4 @@ def test_where_no_setting_can_be_trained_the_study_ends_in_one_message(
     state = read_ledger(StudyFolder.of(tmp_path, "s").ledger)
     assert {run.role for run in state.trials.values()} == {"tuning"}
     assert len(state.trials) == 4
+    check_whole(tmp_path / "s", over=False)

@@ -13,11 +13,19 @@ import pytest
 from analysis.commands.analysis import main as noise_analysis
 from study.campaigns.confirmation import confirmation_of
 from study.commands.study import main
-from study.records.events import EndEvent, EpochsEvent, StartEvent, StudyEvent
+from study.records.events import (
+    EndEvent,
+    EpochsEvent,
+    NoteEvent,
+    StartEvent,
+    StudyEndEvent,
+    StudyEvent,
+)
 from study.records.folder import StudyFolder
 from study.records.ledger import Ledger
 from study.records.ledger_view import read_ledger
-from tests.support.trained_studies import copied_study, write_whole_study
+from study.records.race import CUT_SHORT
+from tests.support.trained_studies import copied_study, write_grid, write_whole_study
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +276,80 @@ def test_a_fault_is_named(what: str, storage: Path, capsys: pytest.CaptureFixtur
         assert [line for line in lines if line.startswith(beginning)], lines
 
 
+@pytest.fixture(scope="module")
+def recorded_grid(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+    storage = tmp_path_factory.mktemp("grid")
+    shutil.copy(empty_database, storage / "mlflow.db")
+    write_grid(storage, "whole")
+    return storage
+
+
+@pytest.fixture
+def grid(recorded_grid: Path, tmp_path: Path) -> Path:
+    return copied_study(recorded_grid, tmp_path / "grids")
+
+
+GRID_RUN = "BabyCNN-SGD-m0.9-lr0.02-s1-gaussian-seed0"
+GRID_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "another figure in the result": (
+        lambda s: edit_json(s / "whole/experiment.json", lambda v: v["runs"][0].update(epochs=7)),
+        "different: experiment.json: runs/0/epochs is not what the ledger gives",
+    ),
+    "half a result": (
+        lambda s: halve(s / "whole/experiment.json"),
+        "damaged: ",
+    ),
+    "no table": (
+        lambda s: (s / "whole/experiment.csv").unlink(),
+        "missing: experiment.csv: is not there",
+    ),
+    "an end lost": (
+        lambda s: drop_lines(s, f'"type":"end","trial":"{GRID_RUN}"'),
+        f"missing: {GRID_RUN}: the ledger has no end of it, though the study is over",
+    ),
+    "a step that MLflow lacks": (
+        lambda s: database(
+            s,
+            "delete from metrics where key = 'val_loss' and step = 3 and run_uuid = "
+            f"(select run_uuid from runs where name = '{GRID_RUN}')",
+        ),
+        f"missing: {GRID_RUN}: val_loss in MLflow, step 3",
+    ),
+    "another run in the result": (
+        lambda s: edit_json(
+            s / "whole/experiment.json", lambda v: v["runs"][0].update(run_id="0" * 32)
+        ),
+        "different: BabyCNN-SGD-m0.9-lr0.02-s1-baseline-seed0: the results name another run",
+    ),
+}
+
+
+def test_a_whole_grid_is_whole(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines = verify(grid, capsys)
+    assert (code, lines) == (0, ["whole: whole: 6 runs, nothing missing, doubled or different"])
+    assert main(["verify", "wole", "--storage", str(grid)]) == 2
+    assert "did you mean 'whole'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", GRID_FAULTS)
+def test_a_fault_of_a_grid_is_named(
+    what: str, grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage, wanted = GRID_FAULTS[what]
+    damage(grid)
+    code, lines = verify(grid, capsys)
+    assert code == 1
+    assert [line for line in lines if line.startswith(wanted)], lines
+
+
+def test_a_grid_that_has_just_grown_is_whole(
+    grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a process leaves it that is killed before the ledger says that more is to be trained."""
+    edit_json(grid / "whole/experiment_config.json", lambda v: v["lrs"].append(0.1))
+    assert verify(grid, capsys)[0] == 0
+
+
 def test_what_is_not_sent_yet_is_no_fault(
     storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -293,6 +375,36 @@ def test_what_is_not_sent_yet_is_no_fault(
     study(storage).mlflow_offset.unlink()
     (study(storage).path / "confirm" / "mlflow.offset").unlink()
     assert verify(storage, capsys)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("note", "lost_end"), [(f"the time budget of 9 s {CUT_SHORT}", False), ("-", True)]
+)
+def test_a_race_that_the_time_budget_cut_short_is_no_fault(
+    note: str, lost_end: bool, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read_ledger(study(storage).ledger).trials["trial-0001"]
+    key = "trial-0001-seed10000000"
+    begun = StartEvent(key, "race", 10_000_000, record.overrides, record.config, record.baseline)
+    rows = EpochsEvent(key, record.history[:3])
+    add(storage, begun, rows, NoteEvent(None, {"note.1": note}), StudyEndEvent("complete"))
+    _, lines = verify(storage, capsys)
+    lost = f"missing: {key}: the ledger has no end of it, though the study is over"
+    assert (lost in lines) is lost_end
+
+
+def test_a_run_that_lost_its_beginning_and_was_begun_again_lacks_nothing(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read_ledger(study(storage).ledger).trials["trial-0001"]
+    drop_lines(storage, '"type":"start","trial":"trial-0001"')
+    begun = StartEvent(
+        record.key, "trial", record.seed, record.overrides, record.config, record.baseline
+    )
+    end = EndEvent(record.key, "complete", values=record.values)
+    add(storage, begun, EpochsEvent(record.key, record.history), end)
+    _, lines = verify(storage, capsys)
+    assert not [line for line in lines if "beginning" in line], lines
 
 
 def changed_source(storage: Path) -> None:

@@ -26,8 +26,8 @@ from study.records.remote import LOCK, RemoteError, check_remote
 from study.records.remote_copy import RemoteCopy
 from study.records.storage import Storage, default_work_dir
 from tests.support.runs import device_data
-from tests.support.servers import ObjectStore, free_port, object_store
-from tests.support.study_processes import mlflow_runs, study_process, wait_until
+from tests.support.servers import ObjectStore, failing_store, free_port, object_store
+from tests.support.study_processes import check_whole, mlflow_runs, study_process, wait_until
 from trainables.config import apply_overrides
 from trainables.errors import InputError
 from trainables.loop import Training, train_epochs
@@ -142,6 +142,44 @@ def test_a_store_that_is_away_costs_nothing_but_a_sentence(tmp_path: Path) -> No
     assert "again" in said[1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("done", [2, 4])
+def test_a_store_that_fails_half_way_has_whole_records_and_gets_the_rest(
+    done: int, store: ObjectStore, tmp_path: Path
+) -> None:
+    """``done``: requests that write which come through: the summary's upload breaks before its
+    end, or the ledger's in its midst."""
+    asked, failing = [0], [False]
+
+    def due() -> bool:
+        asked[0] += failing[0]
+        return asked[0] > done
+
+    with failing_store(store, due) as (broken, count):
+        place = broken.uri(f"bucket/half-{done}")
+        folder = begun(place, tmp_path / "here", ended=2)
+        copy = copy_of(folder)
+        copy.copy()
+        before = folder.ledger.read_bytes()
+        failing[0] = True
+        with Ledger(folder.ledger) as ledger:
+            ledger.append(EndEvent("trial-0002", "complete", time=3))
+        folder.summary.write_text("{}" * 100_000)
+        with pytest.raises(RemoteError):
+            copy.copy()
+        assert count()
+        # Whoever takes the records over now has some whole state of them.
+        direct = store.uri(f"bucket/half-{done}")
+        other = StudyFolder.fetched(Storage.of(direct, str(tmp_path / "there")), "s")
+        assert other.ledger.read_bytes() == before
+        assert other.stored_config() is not None
+        failing[0], asked[0] = False, -(10**9)
+        copy.copy()
+        for name in ("ledger.jsonl", "summary.json", "study.json"):
+            stored = (ObjectPath(direct) / "s" / name).read_bytes()
+            assert stored == (folder.path / name).read_bytes()
+
+
 def test_another_machine_fetches_the_records_and_what_it_adds_wins(
     place: str, tmp_path: Path
 ) -> None:
@@ -212,6 +250,23 @@ def test_a_living_holder_elsewhere_is_named_and_a_dead_one_is_followed(
         pass
 
 
+def test_a_holder_of_which_the_last_sign_lies_in_the_future_is_watched(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock was set back by an hour: nobody waits for an hour, and no living one is followed."""
+    monkeypatch.setattr(remote_lock, "BEAT_SECONDS", 0.4)
+    folder = begun(place, tmp_path / "here")
+    holder(place, time=time.time() + 3600)
+    with folder.locked():
+        pass
+    holder(place, time=time.time() + 3600)
+    beating = threading.Timer(0.4, lambda: holder(place, time=time.time() + 3601))
+    beating.start()
+    with pytest.raises(InputError, match="process 1 on elsewhere"), folder.locked():
+        pass
+    beating.join()
+
+
 def test_a_holder_gives_signs_of_life_and_one_that_lost_the_study_stops_copying(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,10 +333,27 @@ def test_a_study_whose_machine_is_lost_goes_on_on_another(
     (tmp_path / "study.json").write_text(config.model_dump_json())
     uri = store.uri("bucket/lost")
     remote = ObjectPath(uri) / "s"
-    words = ["run", "--config", str(tmp_path / "study.json"), "--storage", uri]
-    with study_process([*words, "--work-dir", str(tmp_path / "here")]) as process:
+    words = ["run", "--config", str(tmp_path / "study.json"), "--work-dir", str(tmp_path / "here")]
+    breaks: list[int] = []
+
+    def due() -> bool:
+        """Once a trial has ended, requests fail: checkpoints, records, whatever comes.
+
+        The client tries each some fifty times.
+        """
+        ended = read_ledger(tmp_path / "here" / "s" / "ledger.jsonl").by_role("trial")
+        if len(breaks) < 80 and any(record.finished for record in ended):
+            breaks.append(1)
+            return True
+        return False
+
+    with (
+        failing_store(store, due) as (failing, _),
+        study_process([*words, "--storage", failing.uri("bucket/lost")]) as process,
+    ):
         wait_until(lambda: _content(remote).count(b'"type":"end"') >= 3, process)
         os.killpg(process.pid, signal.SIGKILL)
+    assert len(breaks) == 80
     assert (remote / LOCK).exists()
     done = _content(remote)
     there = tmp_path / "there"
@@ -301,6 +373,7 @@ def test_a_study_whose_machine_is_lost_goes_on_on_another(
     assert len(runs) == 1 + 1 + len(given)
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert store.secret not in output
+    check_whole(there / "s", storage=Storage.of(uri, str(there)))
 
 
 def test_secrets_are_asked_for_again_and_shown_nowhere(

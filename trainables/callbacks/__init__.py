@@ -1,0 +1,1 @@
+"""The noise as a callback of other libraries' training loops; each needs its library installed."""

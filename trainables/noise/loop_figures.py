@@ -1,0 +1,54 @@
+"""The figures of a loop of one's own: a number a step, and rows that may lack some."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainables.metrics import EpochMetrics
+
+
+class Series:
+    """A number for each step, kept on its device until the end of the epoch."""
+
+    def __init__(self) -> None:
+        self._values: Tensor | None = None
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, value: float | Tensor) -> None:
+        """``value``: a number or a tensor of one element."""
+        found = value.detach() if isinstance(value, Tensor) else torch.tensor(value)
+        if self._values is None:
+            self._values = torch.zeros(256, device=found.device)
+        elif self._length == len(self._values):
+            self._values = torch.cat([self._values, torch.zeros_like(self._values)])
+        self._values[self._length] = found
+        self._length += 1
+
+    def mean(self, *, finite_only: bool) -> float:
+        assert self._values is not None
+        values = self._values[: self._length].double()
+        if finite_only:
+            values = values[values.isfinite()]
+        return float(values.mean()) if len(values) else math.nan
+
+
+def plain(row: EpochMetrics) -> dict[str, Any]:
+    # Some that keep states, as JSON does, have no NaN.
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in row.to_dict().items()
+    }
+
+
+def row_of(row: Mapping[str, Any]) -> EpochMetrics:
+    numbers = {field.name for field in dataclasses.fields(EpochMetrics) if field.type is float}
+    return EpochMetrics.from_dict(
+        {k: math.nan if v is None and k in numbers else v for k, v in row.items()}
+    )
