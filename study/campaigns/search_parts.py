@@ -1,6 +1,6 @@
 """What a search is made of: its space, its searcher, its trial scheduler."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from search_spaces.registry import get_space, possible_injections
@@ -109,7 +109,18 @@ def searcher_that_fits(
     if not about:
         return searcher
     session.note(f"{journal.name} {about}; {replace_journal(journal)}")
-    return make()
+    return _on_new_journal(make, session)
+
+
+def _on_new_journal(make: "Callable[[], StudySearcher]", session: Session) -> "StudySearcher":
+    try:
+        return make()
+    except ValueError as error:
+        # What does not fit now is held against the space.
+        raise InputError(
+            f"{session.folder.space}: a recorded trial lies outside of it ({error}); it is not the "
+            "space that the study began with, take it from a copy"
+        ) from None
 
 
 def trial_scheduler(

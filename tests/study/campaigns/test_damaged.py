@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.distributions import CategoricalDistribution
 
 from analysis.commands.analysis import main as analysis
+from search_spaces.calibration import CalibratedSpace
+from study.campaigns.search_parts import searcher_that_fits
+from study.campaigns.session import Session
 from study.commands.study import main as study
+from study.records.folder import StudyFolder
 from tests.support.trained_studies import copied_study, write_whole_study
 from trainables.checkpoint import load_state, save_state
+from trainables.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +98,7 @@ def _no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def train(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("study.tune.connect.ray_session", train)
+    monkeypatch.setattr("study.tune.lost_ray.watched_ray", train)
 
 
 @pytest.mark.parametrize("part", ["best_weights", "model"])
@@ -170,3 +176,14 @@ def test_no_command_falls_over_a_damaged_file(
             named = (Path(file).name, file.split("/", maxsplit=1)[0], "whole")
             assert any(name in told.err for name in named), said
         shutil.rmtree(storage)
+
+
+def test_a_space_that_lacks_what_was_tried_is_one_message(recorded: Path, tmp_path: Path) -> None:
+    folder = StudyFolder.of(copied_study(recorded, tmp_path / "studies"), "whole")
+    config = folder.stored_config()
+    assert config is not None
+    # As if it were another study's: no trial of this one was drawn from it.
+    space = CalibratedSpace({"noise/signals": CategoricalDistribution(("overfitting",))})
+    folder.journal.unlink()
+    with pytest.raises(InputError, match=r"space.json: a recorded trial lies outside"):
+        searcher_that_fits(config, Session(folder, config, None), space)
