@@ -3,8 +3,14 @@
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.support.servers import ObjectStore
 
 # One thread a test: sums differ between thread counts, and two test processes share two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,3 +28,12 @@ settings.load_profile("noise")
 
 # A shell's background job ignores Ctrl-C, and what it starts inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module")
+def store() -> "Iterator[ObjectStore]":
+    # Only now: what is set above holds for all that it imports.
+    from tests.support.servers import object_store
+
+    with object_store("bucket") as found:
+        yield found

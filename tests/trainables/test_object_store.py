@@ -1,23 +1,16 @@
 """Paths in an object store behave like a folder's; a trial's checkpoints lie in either."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.servers import ObjectStore, object_store
+from tests.support.servers import ObjectStore
 from trainables.checkpoint import CheckpointError, load_state
 from trainables.files import write_atomically
 from trainables.object_store import Location, ObjectPath, location
 from trainables.trial_checkpoints import TrialCheckpoints
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[ObjectStore]:
-    with object_store("bucket") as found:
-        yield found
 
 
 @pytest.fixture(params=["folder", "file", "s3"])

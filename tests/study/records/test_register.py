@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from study.records.register import (
     note_reading,
 )
 from study.records.storage import Storage
-from tests.support.servers import ObjectStore, object_store
+from tests.support.servers import ObjectStore
 from trainables.data.dataset import KnownImages
 from trainables.object_store import ObjectPath
 
@@ -33,12 +32,6 @@ def read_by(name: str, *same: object, **values: Any) -> RegisterEntry:
 
 def names(register: Register) -> list[str]:
     return [entry.name for entry in register.read().entries]
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[ObjectStore]:
-    with object_store("bucket") as found:
-        yield found
 
 
 @pytest.fixture(params=["folder", "file", "s3"])

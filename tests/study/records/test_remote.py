@@ -6,7 +6,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +25,13 @@ from study.records.remote import LOCK, RemoteError, check_remote
 from study.records.remote_copy import RemoteCopy
 from study.records.storage import Storage, default_work_dir
 from tests.support.runs import device_data
-from tests.support.servers import ObjectStore, failing_store, free_port, object_store
+from tests.support.servers import ObjectStore, failing_store, free_port
 from tests.support.study_processes import check_whole, mlflow_runs, study_process, wait_until
 from trainables.config import apply_overrides
 from trainables.errors import InputError
 from trainables.loop import Training, train_epochs
 from trainables.object_store import ObjectPath
 from trainables.settings import parse_config
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[ObjectStore]:
-    with object_store("bucket") as found:
-        yield found
 
 
 @pytest.fixture(params=["file", "s3"])
