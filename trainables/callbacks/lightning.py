@@ -45,6 +45,7 @@ class NoiseCallback(Callback):
         self._classes = classes
         self._loss: Tensor | float = 0.0
         self._kept: dict[str, Any] | None = None
+        self._clip: int | float | None = None
         self._steps: Steps | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,9 +66,8 @@ class NoiseCallback(Callback):
         )
         if self._kept is not None:
             self.noise.load_state_dict(self._kept)
-        clip = trainer.gradient_clip_val
-        trainer.gradient_clip_val = None
-        self._steps = Steps(self.noise, float(clip) if clip else None)
+        self._clip, trainer.gradient_clip_val = trainer.gradient_clip_val, None
+        self._steps = Steps(self.noise, float(self._clip) if self._clip else None)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._under_way.begin_epoch()
@@ -76,6 +76,9 @@ class NoiseCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Put the noisy inputs and labels into the batch."""
+        if not self._under_way.open:
+            # Lightning goes on in the midst of an epoch without telling that it begins.
+            self._under_way.begin_epoch()
         x, y = self._keys
         inputs, labels = _at(batch, x), _at(batch, y)
         noisy = self._under_way.perturb(inputs, labels)
@@ -111,11 +114,15 @@ class NoiseCallback(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close(trainer)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.gradient_clip_val = self._clip
+
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         if self._steps is not None:
             self._steps.abandon(exception)
+            trainer.gradient_clip_val = self._clip
 
     def state_dict(self) -> dict[str, Any]:
         """The noise's state as of the last whole epoch."""

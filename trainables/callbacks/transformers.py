@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -11,6 +12,9 @@ from trainables.adaptive_noise import AdaptiveNoise
 from trainables.callbacks.steps import Steps, metric
 from trainables.errors import InputError
 from trainables.noise.loop_checks import Configuration, settings_of
+
+_AT_WORK: "WeakKeyDictionary[nn.Module, NoiseCallback]" = WeakKeyDictionary()
+"""Whose hooks a model has: the trainer tells its callbacks nothing of an exception."""
 
 
 class NoiseCallback(TrainerCallback, ExportableState):
@@ -70,6 +74,9 @@ class NoiseCallback(TrainerCallback, ExportableState):
                 "TrainingArguments(restore_callback_states_from_checkpoint=True)"
             )
         model, optimizer = kwargs["model"], kwargs["optimizer"]
+        earlier = _AT_WORK.get(model)
+        if earlier is not None:
+            earlier._abandon(model, goes_on=state.global_step > 0)
         self.noise = AdaptiveNoise(
             model,
             self._config,
@@ -78,14 +85,20 @@ class NoiseCallback(TrainerCallback, ExportableState):
             optimizer=getattr(optimizer, "optimizer", optimizer),
             classes=self._given["classes"],
         )
-        if self.kept is not None:
+        # A callback made anew from a checkpoint is told the noise's settings alone.
+        self._given["classes"] = self.noise.classes
+        if self.kept is not None and state.global_step:
             self.noise.load_state_dict(self.kept)
-        self._clip, args.max_grad_norm = args.max_grad_norm or 0.0, 0.0
+        else:
+            self.kept = None
+        self._args, self._clip = args, args.max_grad_norm or 0.0
+        args.max_grad_norm = 0.0
         self._steps = Steps(self.noise, self._clip)
         self._hooks = [
             model.register_forward_pre_hook(self._before_forward, with_kwargs=True),
             model.register_forward_hook(self._after_forward, with_kwargs=True),
         ]
+        _AT_WORK[model] = self
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -126,13 +139,28 @@ class NoiseCallback(TrainerCallback, ExportableState):
     ) -> None:
         if self._ended:
             self._close(args)
-        for hook in self._hooks:
-            hook.remove()
-        args.max_grad_norm = self._clip
+        self._leave(kwargs["model"])
 
     def state(self) -> dict[str, Any]:
         """What the trainer keeps of it in ``trainer_state.json``."""
         return {"args": self._given, "attributes": {"kept": self.kept}}
+
+    def _abandon(self, model: nn.Module, *, goes_on: bool) -> None:
+        """Leave a training that an exception ended.
+
+        ``goes_on``: the weights are a checkpoint's by now, and stay as they are.
+        """
+        weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        self._under_way.restore()
+        if goes_on:
+            model.load_state_dict(weights)
+        self._leave(model)
+
+    def _leave(self, model: nn.Module) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._args.max_grad_norm = self._clip
+        _AT_WORK.pop(model, None)
 
     @property
     def _under_way(self) -> Steps:

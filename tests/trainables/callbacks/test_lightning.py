@@ -174,6 +174,24 @@ def test_clipping_comes_before_the_noise(tmp_path: Path) -> None:
     assert callback.noise.history[0].grad_norm > 0.001
 
 
+def test_the_trainer_has_its_clipping_again(tmp_path: Path) -> None:
+    clipped = trainer(tmp_path, NoiseCallback(GRADIENT), gradient_clip_val=0.5, **QUIET)
+    clipped.fit(Line(), _loader())
+    assert clipped.gradient_clip_val == 0.5
+
+
+def test_an_epoch_that_goes_on_in_its_midst_has_its_noise(tmp_path: Path) -> None:
+    keep = lightning.callbacks.ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=3)
+    callback = NoiseCallback(GRADIENT)
+    trainer(tmp_path, callback, callbacks=[callback, keep], max_epochs=2).fit(Line(), _loader())
+    again = NoiseCallback(GRADIENT)
+    trainer(tmp_path, again, max_epochs=2, enable_checkpointing=False).fit(
+        Line(), _loader(), ckpt_path=tmp_path / "step=3.ckpt"
+    )
+    assert len(again.noise.history) == 2
+    assert again.noise.history[0] == callback.noise.history[0]
+
+
 def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
     callback, module = NoiseCallback({"policy": "off"}), Line()
     trainer(tmp_path, callback, accumulate_grad_batches=2, **QUIET).fit(module, _loader())

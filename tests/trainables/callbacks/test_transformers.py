@@ -171,7 +171,7 @@ class Line(nn.Module):
         return {"loss": F.mse_loss(self.net(x), labels)}
 
 
-def _train(tmp_path: Path, model: nn.Module, callback: Any, **options: Any) -> None:
+def _trainer(tmp_path: Path, model: nn.Module, *callbacks: Any, **options: Any) -> Any:
     torch.manual_seed(1)
     data = [{"x": torch.randn(4), "labels": torch.randn(1)} for _ in range(16)]
     args = transformers.TrainingArguments(
@@ -186,10 +186,13 @@ def _train(tmp_path: Path, model: nn.Module, callback: Any, **options: Any) -> N
         logging_strategy="no",
         **options,
     )
-    trainer = transformers.Trainer(
-        model, args, train_dataset=data, eval_dataset=data, callbacks=[callback]
+    return transformers.Trainer(
+        model, args, train_dataset=data, eval_dataset=data, callbacks=list(callbacks)
     )
-    trainer.train()
+
+
+def _train(tmp_path: Path, model: nn.Module, callback: Any, **options: Any) -> None:
+    _trainer(tmp_path, model, callback, **options).train()
 
 
 def test_clipping_comes_before_the_noise_and_accumulated_batches_are_one_step(
@@ -210,6 +213,36 @@ def test_clipping_comes_before_the_noise_and_accumulated_batches_are_one_step(
     assert fresh.net.weight.grad is not None
     assert row.grad_norm == pytest.approx(float(fresh.net.weight.grad.norm()), rel=1e-4)
     assert model.net.weight.grad is None or float(model.net.weight.grad.norm()) == 0.0
+
+
+def test_a_training_after_one_that_an_exception_ended_is_a_new_one(tmp_path: Path) -> None:
+    class Breaks(Line):
+        broken = True
+
+        def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+            if self.broken:
+                raise OSError("no more data")
+            return super().forward(x, labels)
+
+    class Looks(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.weight = kwargs["model"].net.weight.detach().clone()
+
+    callback = NoiseCallback({"policy": "always", "kind": "weight", "magnitude": 5.0}, x="x")
+    model, looks = Breaks(), Looks()
+    before = model.net.weight.detach().clone()
+    trainer = _trainer(tmp_path, model, callback, looks, max_grad_norm=0.5)
+    with pytest.raises(OSError, match="no more data"):
+        trainer.train()
+    assert not torch.equal(model.net.weight, before)
+    model.broken = False
+    for _ in range(2):
+        trainer.train()
+        assert len(callback.noise.history) == 1
+        assert (len(model._forward_hooks), trainer.args.max_grad_norm) == (0, 0.5)
+        assert not torch.equal(looks.weight, model.net.weight)
+        before, first = model.net.weight.detach().clone(), before
+        assert torch.equal(looks.weight, first)
 
 
 def test_what_cant_be_right_is_refused(tmp_path: Path) -> None:
