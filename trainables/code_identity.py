@@ -87,7 +87,9 @@ def identity_digest(identity: Sequence[str]) -> str:
 
 def changed_modules(before: Sequence[str], now: Sequence[str]) -> list[str]:
     """The modules in which two identities differ, in order of their names."""
-    old, new = (dict(entry.rsplit(" ", 1) for entry in entries) for entries in (before, now))
+    # A file may hold anything as an identity, also entries without a digest.
+    parts = ([entry.partition(" ") for entry in entries] for entries in (before, now))
+    old, new = ({module: digest for module, _, digest in entries} for entries in parts)
     return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
 
 

@@ -84,6 +84,10 @@ def test_a_change_is_named(tmp_path, monkeypatch, changed):
     assert identity_digest(before) != identity_digest(now)
 
 
+def test_what_a_file_says_that_is_no_identity_is_another_one():
+    assert changed_modules(["mine", ""], ["mine 0123"]) == ["", "mine"]
+
+
 def test_what_is_not_imported_does_not_matter(tmp_path, monkeypatch):
     before = identity(write(tmp_path, LONE), "lonely_net:net", monkeypatch)
     (tmp_path / "lonely_other.py").write_text("y = 2\n")
