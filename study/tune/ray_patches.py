@@ -81,7 +81,9 @@ def messages_pass(passes: Callable[[str], bool]) -> Iterator[None]:
     usual = ray_worker.print_to_stdstream
 
     def printed(data: Mapping[str, Any], *arguments: Any, **named: Any) -> None:
-        if data.get("pid") != "raylet" or all(map(passes, data["lines"])):
+        if data.get("pid") == "raylet":
+            data = {**data, "lines": [line for line in data["lines"] if passes(line)]}
+        if data["lines"]:
             usual(data, *arguments, **named)
 
     with _replaced(ray_worker, print_to_stdstream=printed):
