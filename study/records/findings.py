@@ -9,7 +9,13 @@ from typing import Any, Literal
 from study.records.events import EndEvent, EpochsEvent, Event, StartEvent, StudyEndEvent, StudyEvent
 from study.records.folder import StudyFolder
 from study.records.ledger import read_chunk
-from study.records.ledger_view import LedgerState, TrialRecord, recorded, same_numbers
+from study.records.ledger_view import (
+    LedgerState,
+    TrialRecord,
+    read_ledger,
+    recorded,
+    same_numbers,
+)
 from study.records.race import CUT_SHORT
 from study.records.recovery import damage_notes
 from study.records.summary import study_notes
@@ -125,10 +131,11 @@ def checkpoint_findings(
     from trainables.checkpoint import CheckpointError, payload_of
 
     found: set[str] = set()
+    unknown: set[str] = set()
     for path in folder.checkpoints.glob("*/*.ckpt"):
         key = path.parent.name
         if key not in state.trials and not key.startswith("baseline-"):
-            yield Finding("different", f"{key}: has checkpoints, and the ledger knows no such run")
+            unknown.add(key)
         try:
             payload_of(path.read_bytes(), where=f"checkpoints/{key}/{path.name}")
         except OSError as error:
@@ -138,6 +145,10 @@ def checkpoint_findings(
             yield Finding("damaged", str(error))
         if path.name == "final.ckpt":
             found.add(key)
+    # A run that began meanwhile is in the ledger by now.
+    known = read_ledger(folder.ledger).trials if unknown else {}
+    for key in sorted(unknown - known.keys()):
+        yield Finding("different", f"{key}: has checkpoints, and the ledger knows no such run")
     for key in sorted(needed - found):
         record = state.trials.get(key)
         # What never injects is its baseline, and trains nothing; a full disk has been noted.

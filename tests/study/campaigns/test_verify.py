@@ -21,6 +21,7 @@ from study.records.events import (
     StudyEndEvent,
     StudyEvent,
 )
+from study.records.findings import checkpoint_findings
 from study.records.folder import StudyFolder
 from study.records.ledger import Ledger
 from study.records.ledger_view import read_ledger
@@ -65,6 +66,12 @@ def test_a_whole_study_is_whole_and_stays_as_it_is(
 
 def study(storage: Path) -> StudyFolder:
     return StudyFolder.of(storage, "whole")
+
+
+def test_a_run_that_began_after_the_ledger_was_read_is_known(storage: Path) -> None:
+    before = read_ledger(study(storage).ledger, 0)
+    assert before.trials == {}
+    assert list(checkpoint_findings(study(storage), before, set())) == []
 
 
 def database(storage: Path, text: str) -> None:
