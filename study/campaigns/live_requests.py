@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from study.config import StudyConfig
-from study.records.events import NoteEvent
+from study.records.events import NoteEvent, now_ms
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState
 from study.records.requests import SETTABLE, STOP_TAG, Answer, Request, RequestBox, recorded_answer
@@ -36,12 +36,13 @@ class LiveRequests:
 
     def __init__(self, campaign: "Campaign[Any, Any]") -> None:
         self._campaign = campaign
-        self._inbox = _Inbox(campaign.folder)
+        self._since = now_ms()
+        self._inbox = _Inbox(campaign.folder, self._since)
 
     @contextmanager
     def attended(self) -> Iterator[None]:
         """Look for requests while the body runs; what is left then is answered that it is over."""
-        self._inbox = _Inbox(self._campaign.folder)
+        self._inbox = _Inbox(self._campaign.folder, self._since)
         self._inbox.start()
         try:
             yield
@@ -152,7 +153,9 @@ def _shown(value: Any) -> str:
 class _Inbox:
     """Reads requests and writes answers in a thread: a folder or a store may be slow, or away."""
 
-    def __init__(self, folder: StudyFolder) -> None:
+    def __init__(self, folder: StudyFolder, since: int) -> None:
+        """``since``: when the process took the study over, in ms."""
+        self._since = since
         self._boxes = [(RequestBox(folder.path), LOCAL_SECONDS)]
         if folder.remote is not None:
             self._boxes.append((RequestBox(folder.remote), REMOTE_SECONDS))
@@ -194,7 +197,7 @@ class _Inbox:
             self._write(request, Answer(False, "the study ended before it could act on this"))
 
     def _look(self, *, left_over: bool = False) -> None:
-        """``left_over``: what is there was asked of a process that is gone."""
+        """``left_over``: what is there may have been asked of a process that is gone."""
         for box, seconds in self._boxes:
             if time.monotonic() < self._looked.get(box, -seconds) + seconds:
                 continue
@@ -211,7 +214,8 @@ class _Inbox:
         if request.id in self._from:
             return
         self._from[request.id] = box
-        if left_over and request.stop and request.trial is None:
+        earlier = left_over and request.is_older(self._since)
+        if earlier and request.stop and request.trial is None:
             # Who goes on with a study does not want it stopped.
             self._write(request, Answer(False, "the process that was to stop is gone"))
         else:

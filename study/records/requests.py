@@ -55,6 +55,11 @@ class Request:
     trial: str | None = None
     id: str = field(default_factory=lambda: f"{now_ms()}-{uuid.uuid4().hex[:8]}")
 
+    def is_older(self, time: int) -> bool:
+        """Whether it was made before a time (ms); so is a request that does not say when."""
+        made = self.id.partition("-")[0]
+        return not made.isdecimal() or int(made) < time
+
     @property
     def tag(self) -> str:
         """The tag under which the ledger has the answer."""

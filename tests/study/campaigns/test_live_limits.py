@@ -411,7 +411,9 @@ def test_what_a_killed_process_left_is_done_once(
     waiting = Request(changes={"trials": 9}, id="1-a")
     done = Request(changes={"trials": 10}, id="1-b")
     session.append(NoteEvent(None, {done.tag: "done: trials = 10"}))
-    for request in (waiting, done, Request(stop=True, id="1-c")):
+    # This one was asked of the process that goes on, before it looked for the first time.
+    stop = Request(stop=True)
+    for request in (waiting, done, Request(stop=True, id="1-c"), stop):
         box.put(request)
     assert attended.asked("set", "--max-concurrent", "2") == 0
     assert attended.campaign.config.trials == 9
@@ -419,3 +421,6 @@ def test_what_a_killed_process_left_is_done_once(
     answer = box.take_answer(Request(id="1-c"))
     assert answer is not None
     assert answer.text == "the process that was to stop is gone"
+    answer = box.take_answer(stop)
+    assert answer is not None
+    assert answer.text == "it runs inside another program, which alone can stop it"
