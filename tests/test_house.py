@@ -25,6 +25,20 @@ def test_no_product_file_is_too_long() -> None:
     assert {path: count for path, count in lines.items() if count > LONGEST_FILE} == {}
 
 
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    product = (path for path in FILES if path.relative_to(ROOT).parts[0] != "benchmarks")
+    for path in product:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    doubles = {name: found for name, found in places.items() if len(found) > 1}
+    # The same idea in two libraries, of which a program has one.
+    callbacks = doubles.pop("NoiseCallback")
+    assert {str(Path(path).parent) for path in callbacks} == {"trainables/callbacks"}
+    assert doubles == {}
+
+
 def functions(path: Path) -> Iterator[tuple[str, int]]:
     """The functions of a file, each with its length in lines."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -16,7 +16,7 @@ from study.records.file_lock import is_held
 from study.records.folder import StudyFolder, open_study
 from study.records.ledger_view import read_ledger
 from study.records.own_code import present
-from study.records.requests import Answer, Request, RequestBox, box_of_running
+from study.records.requests import Reply, Request, RequestBox, box_of_running
 from study.records.storage import Storage, Where
 from trainables.errors import InputError
 from trainables.settings import merge, parse_config
@@ -114,7 +114,7 @@ def _asked(running: StudyFolder, box: RequestBox, request: Request) -> str:
     return answer.text
 
 
-def _awaited(box: RequestBox, request: Request, patience: float) -> Answer | None:
+def _awaited(box: RequestBox, request: Request, patience: float) -> Reply | None:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         answer = box.take_answer(request)

@@ -34,7 +34,7 @@ RESULTS = "controls.json"
 
 
 @dataclass(frozen=True)
-class Finding:
+class ControlFinding:
     """What a control found, in a sentence, and whether that is what is known."""
 
     found: str
@@ -42,7 +42,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ControlOutcome:
     """An entry of ``controls.json``; ``seconds``: of this process."""
 
     name: str
@@ -136,29 +136,31 @@ class Control:
 
     name: str
     known: str
-    judge: Callable[[Room], Finding]
+    judge: Callable[[Room], ControlFinding]
     quick: bool = True
 
 
-def run_controls(room: Room, controls: Sequence[Control], console: Console) -> list[Outcome]:
+def run_controls(room: Room, controls: Sequence[Control], console: Console) -> list[ControlOutcome]:
     """Run controls one after the other; what has ended is written as it ends."""
-    outcomes: list[Outcome] = []
+    outcomes: list[ControlOutcome] = []
     for number, control in enumerate(controls, start=1):
         console.print(f"[bold]{number}/{len(controls)} {control.name}[/]: {escape(control.known)}")
         began = time.monotonic()
         try:
             finding = control.judge(room)
         except (StudyFailedError, InputError) as error:
-            finding = Finding(f"its study failed: {error}", passed=False)
+            finding = ControlFinding(f"its study failed: {error}", passed=False)
         seconds = round(time.monotonic() - began, 1)
-        outcome = Outcome(control.name, control.known, finding.found, finding.passed, seconds)
+        outcome = ControlOutcome(
+            control.name, control.known, finding.found, finding.passed, seconds
+        )
         console.print(f"   {_word(outcome)}, {seconds:.0f} s: {escape(outcome.found)}")
         outcomes.append(outcome)
         _write(room.folder / RESULTS, outcomes)
     return outcomes
 
 
-def _write(path: Path, outcomes: Sequence[Outcome]) -> None:
+def _write(path: Path, outcomes: Sequence[ControlOutcome]) -> None:
     """Renew the entries of these controls; others, of earlier calls, stay."""
     new = {outcome.name: asdict(outcome) for outcome in outcomes}
     try:
@@ -168,7 +170,7 @@ def _write(path: Path, outcomes: Sequence[Outcome]) -> None:
     write_json(path, list({**known, **new}.values()))
 
 
-def results_table(outcomes: Sequence[Outcome]) -> Table:
+def results_table(outcomes: Sequence[ControlOutcome]) -> Table:
     table = Table(title="controls", show_lines=True)
     for name in ("control", "known", "found", "passed", "s"):
         table.add_column(name, justify="right" if name == "s" else "left")
@@ -183,5 +185,5 @@ def results_table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-def _word(outcome: Outcome) -> str:
+def _word(outcome: ControlOutcome) -> str:
     return "[green]passed[/]" if outcome.passed else "[red]failed[/]"

@@ -10,7 +10,7 @@ from typing import Any
 
 from study.campaigns.confirmation import Confirmation
 from study.campaigns.contrast import timing_shown
-from study.campaigns.controls import Control, Finding, Room, Studied
+from study.campaigns.controls import Control, ControlFinding, Room, Studied
 from study.formats import signed
 from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 
@@ -43,26 +43,26 @@ HEALTHY = training("BabyCNN", 12, lr=0.01, momentum=0.9, batch_size=64)
 TRAPPED = training("trainables.models.control_networks:short_mlp", 60, lr=0.02)
 
 
-def _stuck(name: str, train: TrainConfig, room: Room) -> Finding:
+def _stuck(name: str, train: TrainConfig, room: Room) -> ControlFinding:
     """With everything as shipped: space, objective, sampler, race."""
     studied = room.study(name, train, trials=room.pick(16, 24), race_seeds=room.pick(4, None))
     differences = studied.fresh_differences(FINAL)
     mean = _mean(differences)
-    return Finding(
+    return ControlFinding(
         f"{studied.winner}: {FINAL} {signed(mean)} on {len(differences)} seeds after its selection",
         passed=mean is not None and mean >= HUGE,
     )
 
 
-def stuck_mlp(room: Room) -> Finding:
+def stuck_mlp(room: Room) -> ControlFinding:
     return _stuck("stuck-mlp", STUCK_MLP, room)
 
 
-def stuck_cnn(room: Room) -> Finding:
+def stuck_cnn(room: Room) -> ControlFinding:
     return _stuck("stuck-cnn", STUCK_CNN, room)
 
 
-def few_images(room: Room) -> Finding:
+def few_images(room: Room) -> ControlFinding:
     studied = room.study(
         "few-images",
         FEW_IMAGES,
@@ -72,13 +72,13 @@ def few_images(room: Room) -> Finding:
     confirmed = studied.confirmed(10)
     [sample] = confirmed.samples(FINAL).values()
     mean = _mean(sample.complete)
-    return Finding(
+    return ControlFinding(
         f"{studied.winner}: {FINAL} {signed(mean)} on {len(sample.complete)} fresh seeds",
         passed=mean is not None and mean >= WORTH_HAVING,
     )
 
 
-def nothing(room: Room) -> Finding:
+def nothing(room: Room) -> ControlFinding:
     off = [
         {"noise/policy": "always", "noise/kind": kind, "noise/magnitude": 0.0}
         for kind in ("gradient", "weight", "input", "label")
@@ -90,35 +90,35 @@ def nothing(room: Room) -> Finding:
     zero = room.study("nothing-zero", HEALTHY, configs=off, race_seeds=3)
     faint = room.study("nothing-weak", HEALTHY, configs=weak, race_seeds=room.pick(4, 15))
     different = [value for value in zero.differences() if value != 0]
-    return Finding(
+    return ControlFinding(
         f"magnitude 0: {len(different)} of {len(zero.differences())} differences are not exactly "
         f"zero; far too weak: {_claim(faint)}",
         passed=bool(zero.differences()) and not different and not faint.claimed,
     )
 
 
-def harm(room: Room) -> Finding:
+def harm(room: Room) -> ControlFinding:
     destroying = [{"noise/policy": "always", "noise/kind": "input", "noise/magnitude": 4.0}]
     studied = room.study("harm", HEALTHY, configs=destroying)
     confirmed = studied.confirmed(5)
     [(trial, judged)] = confirmed.verdicts().items()
-    return Finding(f"{trial}: {judged.sentence}", passed=judged.worse)
+    return ControlFinding(f"{trial}: {judged.sentence}", passed=judged.worse)
 
 
-def trap(room: Room) -> Finding:
+def trap(room: Room) -> ControlFinding:
     budget = room.pick(6, 16)
     settings: Mapping[str, Any] = {"trials": budget, "race_seeds": room.pick(4, None)}
     untuned = room.study("trap", TRAPPED, **settings)
     tuned = room.study("trap-tuned", TRAPPED, tune_baseline=budget, **settings)
     lr = tuned.config.train.optimizer.lr
-    return Finding(
+    return ControlFinding(
         f"untuned: {_claim(untuned)}; beside the baseline tuned to learning rate {lr:g}: "
         f"{_claim(tuned)}",
         passed=not tuned.claimed,
     )
 
 
-def clock(room: Room) -> Finding:
+def clock(room: Room) -> ControlFinding:
     adaptive = {
         "noise/policy": "on_stagnation",
         "noise/scaling": "step",
@@ -141,7 +141,7 @@ def clock(room: Room) -> Finding:
     [trial] = confirmed.config.trials
     beside = {role: _beside(confirmed, role) for role in ("placebo", "clock")}
     claimed = timing_shown(confirmed, trial)
-    return Finding(
+    return ControlFinding(
         f"{confirmed.decide_by}: {beside['placebo']} beside its placebo, {beside['clock']} beside "
         f"its clock; "
         f"its timing is {'' if claimed else 'not '}claimed to matter",

@@ -12,7 +12,7 @@ from study.config import StudyConfig
 from study.records.events import NoteEvent, now_ms
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState
-from study.records.requests import SETTABLE, STOP_TAG, Answer, Request, RequestBox, recorded_answer
+from study.records.requests import SETTABLE, STOP_TAG, Reply, Request, RequestBox, recorded_answer
 from study.tune.interrupts import interrupt
 from trainables.errors import InputError, nearest
 from trainables.settings import merge, parse_config
@@ -63,7 +63,7 @@ class LiveRequests:
                 session.say(f"{self._campaign.config.name}: {answer.text}")
             self._inbox.answer(request, answer)
 
-    def _act(self, request: Request, limits: "Limits") -> Answer:
+    def _act(self, request: Request, limits: "Limits") -> Reply:
         try:
             if request.changes:
                 text = self._set(request.changes, limits)
@@ -72,10 +72,10 @@ class LiveRequests:
             else:
                 text = self._stop_all(request)
         except InputError as error:
-            return Answer(False, str(error))
+            return Reply(False, str(error))
         except OSError as error:
-            return Answer(False, f"it can't be stored ({error}); nothing is changed")
-        return Answer(True, text)
+            return Reply(False, f"it can't be stored ({error}); nothing is changed")
+        return Reply(True, text)
 
     def _stop_all(self, request: Request) -> str:
         if not request.stop:
@@ -162,7 +162,7 @@ class _Inbox:
         self._looked: dict[RequestBox, float] = {}
         self._from: dict[str, RequestBox] = {}  # by the request's id
         self._arrived: queue.SimpleQueue[Request] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[tuple[Request, Answer] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[Request, Reply] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._follow, name="requests", daemon=True)
 
     def start(self) -> None:
@@ -172,7 +172,7 @@ class _Inbox:
         while not self._arrived.empty():
             yield self._arrived.get_nowait()
 
-    def answer(self, request: Request, answer: Answer) -> None:
+    def answer(self, request: Request, answer: Reply) -> None:
         self._answers.put((request, answer))
 
     def finish(self) -> None:
@@ -194,7 +194,7 @@ class _Inbox:
         self._looked.clear()
         self._look()
         for request in self.arrived():
-            self._write(request, Answer(False, "the study ended before it could act on this"))
+            self._write(request, Reply(False, "the study ended before it could act on this"))
 
     def _look(self, *, left_over: bool = False) -> None:
         """``left_over``: what is there may have been asked of a process that is gone."""
@@ -217,11 +217,11 @@ class _Inbox:
         earlier = left_over and request.is_older(self._since)
         if earlier and request.stop and request.trial is None:
             # Who goes on with a study does not want it stopped.
-            self._write(request, Answer(False, "the process that was to stop is gone"))
+            self._write(request, Reply(False, "the process that was to stop is gone"))
         else:
             self._arrived.put(request)
 
-    def _write(self, request: Request, answer: Answer) -> None:
+    def _write(self, request: Request, answer: Reply) -> None:
         try:
             self._from[request.id].answer(request, answer)
         except OSError as error:

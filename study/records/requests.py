@@ -67,7 +67,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """What became of a request, in a sentence; ``done``: it was not refused."""
 
     done: bool
@@ -82,13 +82,13 @@ def is_answer(event: Event) -> bool:
     return isinstance(event, NoteEvent) and any(tag.startswith(_TAG) for tag in event.tags)
 
 
-def recorded_answer(state: LedgerState, request: Request) -> Answer | None:
+def recorded_answer(state: LedgerState, request: Request) -> Reply | None:
     """The answer that the ledger has; None if the request was not acted on yet."""
     text = state.study.tags.get(request.tag) if state.study else None
     if text is None:
         return None
     word, _, sentence = text.partition(": ")
-    return Answer(word == "done", sentence)
+    return Reply(word == "done", sentence)
 
 
 class RequestBox:
@@ -112,21 +112,21 @@ class RequestBox:
                     found.append(request)
         return found
 
-    def answer(self, request: Request, answer: Answer) -> None:
+    def answer(self, request: Request, answer: Reply) -> None:
         content = json.dumps(asdict(answer), ensure_ascii=False)
         write_atomically(self._folder / f"{request.id}{_ANSWER}", content.encode())
         self.withdraw(request)
 
-    def take_answer(self, request: Request) -> Answer | None:
+    def take_answer(self, request: Request) -> Reply | None:
         """The answer, which is removed; None while there is none."""
         path = self._folder / f"{request.id}{_ANSWER}"
         try:
             values = json.loads(path.read_bytes())
-            answer = Answer(bool(values["done"]), str(values["text"]))
+            answer = Reply(bool(values["done"]), str(values["text"]))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError):
-            answer = Answer(False, f"{path}: the answer is damaged; the study's ledger has it")
+            answer = Reply(False, f"{path}: the answer is damaged; the study's ledger has it")
         with suppress(OSError):
             path.unlink(missing_ok=True)
         return answer

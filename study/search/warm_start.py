@@ -87,12 +87,12 @@ def warm_start(
         return None
     if folder.warm_start.exists():
         return read_warm_start(folder)
-    begun = read_warm(config, _trials_of(config), space)
+    begun = translated(config, _trials_of(config), space)
     write_json(folder.warm_start, asdict(begun))
     return begun
 
 
-def read_warm(
+def translated(
     config: StudyConfig, records: Sequence[TrialRecord], space: CalibratedSpace
 ) -> WarmStart:
     """The other study's trials as points of this one's space.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from study.campaigns.controls import Control, Finding, Room, results_table, run_controls
+from study.campaigns.controls import Control, ControlFinding, Room, results_table, run_controls
 from study.campaigns.known_answers import CONTROLS, STUCK_CNN, STUCK_MLP
 from study.commands.study import main
 from study.config import StudyConfig
@@ -26,13 +26,13 @@ def _ray() -> Iterator[None]:
         yield
 
 
-def _fails(room: Room) -> Finding:
+def _fails(room: Room) -> ControlFinding:
     raise StudyFailedError("no baseline")
 
 
 MADE_UP = [
-    Control("right", "it is so", lambda room: Finding(f"seed {room.seed}", passed=True)),
-    Control("wrong", "it is so", lambda room: Finding("it is [not] so", passed=False)),
+    Control("right", "it is so", lambda room: ControlFinding(f"seed {room.seed}", passed=True)),
+    Control("wrong", "it is so", lambda room: ControlFinding("it is [not] so", passed=False)),
     Control("broken", "it is so", _fails),
 ]
 

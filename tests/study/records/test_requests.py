@@ -9,7 +9,7 @@ from study.records.events import NoteEvent
 from study.records.file_lock import take
 from study.records.folder import StudyFolder
 from study.records.ledger_view import read_ledger
-from study.records.requests import Answer, Request, RequestBox, box_of_running, recorded_answer
+from study.records.requests import Reply, Request, RequestBox, box_of_running, recorded_answer
 from tests.support.ledgers import study_event, write
 from trainables.object_store import ObjectPath
 
@@ -27,18 +27,18 @@ def test_a_request_is_there_until_it_is_answered(place: Any) -> None:
     later = Request(stop=True, trial="trial-0007", id=f"{asked.id}z")
     box.put(later)
     assert RequestBox(place).waiting() == [asked, later]
-    box.answer(asked, Answer(True, "trials = 40"))
+    box.answer(asked, Reply(True, "trials = 40"))
     assert box.waiting() == [later]
     box.withdraw(later)
     box.withdraw(later)
     assert box.waiting() == []
-    assert box.take_answer(asked) == Answer(True, "trials = 40")
+    assert box.take_answer(asked) == Reply(True, "trials = 40")
     assert box.take_answer(asked) is None
 
 
 def test_answers_that_nobody_took_are_tidied_away(place: Any) -> None:
     box, asked = RequestBox(place), Request(stop=True)
-    box.answer(asked, Answer(False, "no"))
+    box.answer(asked, Reply(False, "no"))
     box.tidy()
     assert box.take_answer(asked) is None
 
@@ -61,7 +61,7 @@ def test_what_was_done_is_read_from_the_ledger(tmp_path: Path) -> None:
     path, asked = tmp_path / "ledger.jsonl", Request(changes={"trials": 9})
     write(path, [study_event()])
     assert recorded_answer(read_ledger(path), asked) is None
-    answer = Answer(True, "trials = 9: it was 8")
+    answer = Reply(True, "trials = 9: it was 8")
     write(path, [NoteEvent(None, {asked.tag: str(answer)})])
     assert recorded_answer(read_ledger(path), asked) == answer
     assert recorded_answer(read_ledger(path), Request()) is None

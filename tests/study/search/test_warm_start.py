@@ -16,7 +16,7 @@ from study.records.folder import StudyFolder
 from study.records.ledger_view import TrialRecord, read_ledger
 from study.search.journal_findings import journal_findings, journal_trials
 from study.search.searcher import WARM, StudySearcher, WarmTrial, trial_key
-from study.search.warm_start import check_source, read_warm, told_values, warm_start
+from study.search.warm_start import check_source, told_values, translated, warm_start
 from tests.support.ledgers import write
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
@@ -108,7 +108,7 @@ def test_a_dimension_that_the_other_did_not_search_has_the_value_it_trained_with
     [*names] = small.distributions
     other(tmp_path, [complete(0.1)], [{"noise/policy": "always", "noise/magnitude": 0.02}])
     records = read_ledger(tmp_path / "other" / "ledger.jsonl").by_role("trial")
-    found = read_warm(config(tmp_path), records, small)
+    found = translated(config(tmp_path), records, small)
     [point] = found.points
     assert list(point.params) == names
     assert point.params["noise/magnitude"] == 0.02
