@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.campaigns.confirm_plan import confirm_folder, stored_confirmation
+from study.campaigns.confirm_plan import ConfirmConfig, confirm_folder, stored_confirmation
 from study.campaigns.confirmation import check_confirmed, is_of_other_code
 from study.campaigns.experiment_grid import AXES, ExperimentConfig, stored_experiment
 from study.campaigns.experiment_result import ExperimentResult, report, result_files
@@ -57,10 +57,15 @@ def verify_study(storage: Where, name: str, tracking_uri: str | None = None) -> 
     check_records(folder, config)
     _check_given(folder, config, found)
     _Search(folder, config, found).verify()
-    if stored_confirmation(folder) is not None:
+    try:
+        confirm = stored_confirmation(folder)
+    except InputError as error:
+        found.findings.append(Finding("damaged", str(error)))
+        return found
+    if confirm is not None:
         home = confirm_folder(folder)
         named = config.model_copy(update={"name": f"{config.name}-confirm"})
-        _Confirmation(home, named, found, "confirm: ").verify(folder, config)
+        _Confirmation(home, named, found, "confirm: ").verify(folder, config, confirm)
     return found
 
 
@@ -130,9 +135,7 @@ class _Search(Records[StudyConfig]):
 
 @dataclass
 class _Confirmation(Records[StudyConfig]):
-    def verify(self, search: StudyFolder, study: StudyConfig) -> None:
-        confirm = stored_confirmation(search)
-        assert confirm is not None
+    def verify(self, search: StudyFolder, study: StudyConfig, confirm: ConfirmConfig) -> None:
         if is_of_other_code(search, study, confirm):
             self.remark("of trials that another source was trained with, which are not ranked")
         else:

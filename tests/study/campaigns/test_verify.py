@@ -68,6 +68,18 @@ def study(storage: Path) -> StudyFolder:
     return StudyFolder.of(storage, "whole")
 
 
+def test_damaged_settings_of_a_confirmation_hide_nothing_else(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (study(storage).path / "confirm" / "confirm_config.json").write_text("{")
+    study(storage).best_config.unlink()
+    code, lines = verify(storage, capsys)
+    assert code == 1
+    assert lines[0] == "missing: best_config.json: is not there"
+    assert lines[1].startswith("damaged: ")
+    assert "confirm_config.json" in lines[1]
+
+
 def test_a_run_that_began_after_the_ledger_was_read_is_known(storage: Path) -> None:
     before = read_ledger(study(storage).ledger, 0)
     assert before.trials == {}
