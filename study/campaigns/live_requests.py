@@ -59,7 +59,10 @@ class LiveRequests:
             if answer is None:
                 answer = self._act(request, limits)
                 # Before the answer: who was told that it is done can rely on it.
-                session.append(NoteEvent(None, {request.tag: str(answer)}))
+                try:
+                    session.append(NoteEvent(None, {request.tag: str(answer)}))
+                except OSError as error:
+                    log.warning("what became of a request can't be recorded: %s", error)
                 session.say(f"{self._campaign.config.name}: {answer.text}")
             self._inbox.answer(request, answer)
 

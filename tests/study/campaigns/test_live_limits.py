@@ -404,6 +404,17 @@ def test_a_full_disk_changes_nothing(
     assert (attended.campaign.config.trials, attended.limits.samples) == (8, 6)
 
 
+def test_what_cant_be_recorded_is_answered_all_the_same(
+    attended: Attended, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Session, "append", full)
+    assert attended.asked("set", "--max-concurrent", "2") == 0
+    assert "max_concurrent = 2" in capsys.readouterr().out
+
+
 def test_what_a_killed_process_left_is_done_once(
     attended: Attended, capsys: pytest.CaptureFixture[str]
 ) -> None:
