@@ -64,8 +64,10 @@ class NoiseCallback(Callback):
             optimizer=trainer.optimizers,
             classes=self._classes,
         )
-        if self._kept is not None:
+        if self._kept is not None and trainer.global_step:
             self.noise.load_state_dict(self._kept)
+        else:
+            self._kept = None
         self._clip, trainer.gradient_clip_val = trainer.gradient_clip_val, None
         self._steps = Steps(self.noise, float(self._clip) if self._clip else None)
 

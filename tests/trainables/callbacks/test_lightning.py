@@ -174,10 +174,13 @@ def test_clipping_comes_before_the_noise(tmp_path: Path) -> None:
     assert callback.noise.history[0].grad_norm > 0.001
 
 
-def test_the_trainer_has_its_clipping_again(tmp_path: Path) -> None:
-    clipped = trainer(tmp_path, NoiseCallback(GRADIENT), gradient_clip_val=0.5, **QUIET)
-    clipped.fit(Line(), _loader())
-    assert clipped.gradient_clip_val == 0.5
+def test_a_callback_can_be_used_again_and_the_trainer_has_its_clipping(tmp_path: Path) -> None:
+    callback = NoiseCallback(GRADIENT)
+    for _ in range(2):
+        clipped = trainer(tmp_path, callback, gradient_clip_val=0.5, **QUIET)
+        clipped.fit(Line(), _loader())
+        assert clipped.gradient_clip_val == 0.5
+        assert len(callback.noise.history) == 1
 
 
 def test_an_epoch_that_goes_on_in_its_midst_has_its_noise(tmp_path: Path) -> None:
