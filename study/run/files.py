@@ -129,6 +129,16 @@ class RunFiles:
             return [path] if path.exists() else []
         return sorted(self.folder.glob(f"{glob.escape(self.name)}_epoch*_acc*.pth"))
 
+    def result(self) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+        """Of a finished run: its weights file, its metrics, and those by class."""
+        weights = self.weights_files()
+        if not weights:
+            raise InputError(
+                f"{self.metrics}: the run is finished, but its weights are not in {self.folder}; "
+                "put them back, or train anew without --resume"
+            )
+        return weights[0], read_mapping(self.final), read_mapping(self.per_class)
+
     def stored_config(self) -> TrainConfig | None:
         """The configuration that the run was started with; None if it was not."""
         if not self.config.exists():
@@ -162,6 +172,8 @@ class RunFiles:
                 + f"\nrepeat its options, or: noise-train --config {self.config} --resume"
                 + ("" if self.save_as is None else f" --save-as {self.save_as}")
             )
+        if self.finished:
+            self.result()
 
     def as_begun(self, config: TrainConfig) -> TrainConfig:
         """With the source that the run was begun with: none if an earlier version began it."""

@@ -36,7 +36,6 @@ from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset, resolve_data
-from trainables.documents import read_mapping
 from trainables.epoch_details import Detail
 from trainables.errors import InputError
 from trainables.evaluation import EvalResult, figures_on_test
@@ -299,14 +298,13 @@ class _SingleRun:
         return evaluate_test_set(training.model, training.data, self.config)
 
     def _result(self) -> RunResult:
-        metrics = read_mapping(self.files.final)
-        (weights, *_) = self.files.weights_files()
+        weights, metrics, by_class = self.files.result()
         return RunResult(
             config=self.config,
             files=self.files,
             weights=weights,
             metrics=metrics,
-            per_class=read_mapping(self.files.per_class),
+            per_class=by_class,
             diverged=metrics.get("diverged_epoch"),
         )
 

@@ -1,6 +1,7 @@
 """A single run: its files, its result, and going on with it under its name."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -99,6 +100,27 @@ def test_a_stored_configuration_finds_its_run_again(
     words = ["--config", str(plain.files.config), "--resume"]
     assert main([*words, "--checkpoint-dir", str(plain.files.folder)]) == 0
     assert "test set, best weights" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["metrics", "weights"])
+def test_a_finished_run_that_is_damaged_is_refused_before_anything_is_written(
+    damage: str, plain: Artefacts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "copied"
+    shutil.copytree(plain.files.folder, folder)
+    for lock in (folder / "metrics").glob(".*.lock"):
+        lock.unlink()
+    if damage == "metrics":
+        (folder / "metrics" / plain.files.name / "final_metrics.json").write_text("[]")
+    else:
+        for path in folder.glob("*.pth"):
+            path.unlink()
+    before = sorted(folder.rglob("*"))
+    words = ["--config", str(plain.files.config), "--resume", "--checkpoint-dir", str(folder)]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "final_metrics.json" in said if damage == "metrics" else "weights are not in" in said
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_a_damaged_checkpoint_is_said_and_costs_nobody_their_run(
