@@ -103,8 +103,8 @@ class NoiseCallback(TrainerCallback, ExportableState):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._close(args)
-        self._ended = False
+        self._close()
+        self._ended, self._metrics = False, {}
         self._under_way.begin_epoch()
 
     def on_pre_optimizer_step(
@@ -120,8 +120,9 @@ class NoiseCallback(TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._ended = True
-        if args.eval_strategy != "epoch":
-            self._close(args)
+        # Else the evaluation that follows closes the epoch.
+        if not control.should_evaluate:
+            self._close()
 
     def on_evaluate(
         self,
@@ -132,13 +133,13 @@ class NoiseCallback(TrainerCallback, ExportableState):
     ) -> None:
         self._metrics = dict(kwargs["metrics"])
         if self._ended:
-            self._close(args)
+            self._close()
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if self._ended:
-            self._close(args)
+            self._close()
         self._leave(kwargs["model"])
 
     def state(self) -> dict[str, Any]:
@@ -189,11 +190,10 @@ class NoiseCallback(TrainerCallback, ExportableState):
             raise InputError("the model's output has no loss, which the signals read")
         self._losses.append(loss.detach().mean())
 
-    def _close(self, args: TrainingArguments) -> None:
+    def _close(self) -> None:
         if not self._under_way.open:
             return
-        evaluated = args.eval_strategy != "no"
         names = (self._given["val_loss"], self._given["val_accuracy"])
-        loss, accuracy = (metric(self._metrics, name, evaluated) for name in names)
+        loss, accuracy = (metric(self._metrics, name, bool(self._metrics)) for name in names)
         self._under_way.end_epoch(loss, accuracy)
         self.kept = self.noise.state_dict()

@@ -1,5 +1,6 @@
 """The callback of Hugging Face's Trainer: decisions and weights are those of ``noise-train``."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -177,14 +178,13 @@ def _trainer(tmp_path: Path, model: nn.Module, *callbacks: Any, **options: Any) 
     args = transformers.TrainingArguments(
         str(tmp_path),
         per_device_train_batch_size=8,
-        num_train_epochs=1,
         save_strategy="no",
         use_cpu=True,
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
         logging_strategy="no",
-        **options,
+        **{"num_train_epochs": 1, **options},
     )
     return transformers.Trainer(
         model, args, train_dataset=data, eval_dataset=data, callbacks=list(callbacks)
@@ -255,3 +255,10 @@ def test_what_cant_be_right_is_refused(tmp_path: Path) -> None:
     named = NoiseCallback({"policy": "off"}, x="x", val_accuracy="eval_accuracy")
     with pytest.raises(InputError, match="eval_accuracy"):
         _train(tmp_path, Line(), named, eval_strategy="epoch")
+
+
+def test_an_epoch_without_an_evaluation_has_no_validation_loss(tmp_path: Path) -> None:
+    callback = NoiseCallback({"policy": "off"}, x="x")
+    options = {"num_train_epochs": 3, "eval_strategy": "epoch", "eval_delay": 2}
+    _train(tmp_path, Line(), callback, **options)
+    assert [math.isnan(row.val_loss) for row in callback.noise.history] == [True, False, False]
