@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -336,8 +337,6 @@ def test_without_accuracy_the_table_has_gaps_and_decisions_are_explained() -> No
 
 
 def _rank(rank: int, folder: str, noise: dict[str, Any]) -> None:
-    import os
-
     os.environ.update(GLOO_SOCKET_IFNAME="lo")
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
@@ -364,7 +363,10 @@ def _rank(rank: int, folder: str, noise: dict[str, Any]) -> None:
         {"weights": net.state_dict(), "rows": adaptive.state_dict()["history"], "seen": seen},
         f"{folder}/rank{rank}.pt",
     )
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
+    # An interpreter that ends may find a thread of gloo's still there, and abort.
+    os._exit(0)
 
 
 @pytest.mark.parametrize("kind", ["gradient", "weight", "input", "label"])
