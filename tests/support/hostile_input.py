@@ -144,7 +144,8 @@ def _paths(kind: type[Any]) -> list[str]:
     return sorted(setting_paths(kind))
 
 
-def _put(values: dict[str, Any], path: str, value: Any) -> None:
+def put(values: dict[str, Any], path: str, value: Any) -> None:
+    """Set what ``path`` names, whatever stands there or above it."""
     *parents, last = path.split("/")
     for parent in parents:
         if not isinstance(values.get(parent), dict):
@@ -161,7 +162,7 @@ def configurations(draw: Draw) -> dict[str, Any]:
     values = dict(whole["train"]) if whole and kind is TrainConfig else whole
     path = st.one_of(st.sampled_from(_paths(kind)), st.sampled_from(GROUPS), TEXT)
     for each, value in draw(st.lists(st.tuples(path, TREES), max_size=3)):
-        _put(values, each, value)
+        put(values, each, value)
     return values
 
 

@@ -29,6 +29,14 @@ EAGER: dict[str, Any] = {
 }
 """Adaptive noise that begins as early as it can, whatever training does."""
 
+NOISES: dict[str, dict[str, Any]] = {
+    "adaptive": EAGER,
+    "weight": {"policy": "always", "kind": "weight", "magnitude": 0.1},
+    "input": {"policy": "always", "kind": "input", "magnitude": 0.5},
+    "label": {"policy": "always", "kind": "label", "magnitude": 0.3},
+}
+"""One noise for each place in which it enters a step."""
+
 
 def net_with_state(num_classes: int) -> nn.Module:
     """A classifier that has all that a checkpoint or a fork could forget: buffers and dropout."""

@@ -91,15 +91,19 @@ sys.exit(started("made"))
 """
 
 
-def test_ctrl_c_where_python_drops_exceptions_is_not_lost() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", DROPPED],
+def run_code(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_ctrl_c_where_python_drops_exceptions_is_not_lost() -> None:
+    ended = run_code(DROPPED)
     assert (ended.returncode, ended.stdout) == (130, "")
     assert ended.stderr == "prog: interrupted\n"
 
@@ -119,12 +123,5 @@ sys.exit(run_command("prog", command, []))
 
 
 def test_ctrl_c_that_became_another_error_is_still_one() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", TURNED],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = run_code(TURNED)
     assert (ended.returncode, ended.stderr) == (130, "prog: interrupted\n")

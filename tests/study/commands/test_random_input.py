@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from study.commands.study import main
 from study.config import StudyConfig
 from study.presets import quickstart
+from tests.support.hostile_input import put
 from trainables.config import setting_paths
 
 PATHS = sorted(setting_paths(StudyConfig))
@@ -41,21 +42,12 @@ VALUES = st.recursive(
 PATH = st.one_of(st.sampled_from(PATHS), st.sampled_from(GROUPS), WORDS)
 
 
-def _put(values: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split("/")
-    for parent in parents:
-        if not isinstance(values.get(parent), dict):
-            values[parent] = {}
-        values = values[parent]
-    values[last] = value
-
-
 @st.composite
 def changed_files(draw: Callable[[st.SearchStrategy[Any]], Any]) -> str:
     """A whole configuration in which some settings are something else, or a part of one."""
     values = quickstart().model_dump(mode="json") if draw(st.booleans()) else {}
     for path, value in draw(st.lists(st.tuples(PATH, VALUES), max_size=4)):
-        _put(values, path, value)
+        put(values, path, value)
     return json.dumps(values)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.support.runs import EAGER, device_data, run, small_config
+from tests.support.runs import EAGER, NOISES, device_data, run, small_config
 from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.lr_schedule import learning_rate
@@ -91,13 +91,8 @@ def fit(tmp_path: Path, config: TrainConfig, first: int = 0, **options: Any) -> 
 
 @pytest.mark.parametrize(
     "noise",
-    [
-        EAGER,
-        {"policy": "always", "kind": "weight", "magnitude": 0.1},
-        {"policy": "always", "kind": "input", "magnitude": 0.5},
-        {"policy": "always", "kind": "label", "magnitude": 0.3},
-    ],
-    ids=["adaptive", "weight", "input", "label"],
+    NOISES.values(),
+    ids=NOISES,
 )
 def test_decisions_and_weights_are_those_of_noise_train(
     tmp_path: Path, noise: dict[str, Any]
