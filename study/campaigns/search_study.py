@@ -40,6 +40,7 @@ from study.search.warm_start import check_source
 from trainables.data.image_sets import resolve_data
 
 if TYPE_CHECKING:
+    from study.search.searcher import StudySearcher
     from study.tracking.projector import LedgerProjector
     from study.tune.capacity import Capacity
     from study.tune.limits import Limits
@@ -140,6 +141,9 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         leave_behind(self.session, self.config)
         record_late(self.session, late_codes(self.config))
         super().put_in_order()
+        if self.is_complete():
+            # A kill may have left the last ends in the ledger alone: the searcher tells Optuna.
+            self._searcher()
 
     def _record_images(self) -> None:
         """Record once what one validation image is worth in an accuracy."""
@@ -205,7 +209,8 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
     def _search(self) -> Iterator[Phase]:
         from study.search.searcher import ReasonCallback
 
-        space = searched_space(self.config, self.session)
+        # Also where nothing is missing: it tells Optuna what a kill left in the ledger alone.
+        searcher = self._searcher()
         missing = self._missing()
         if not missing:
             return
@@ -217,7 +222,6 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             )
             return
         records = {record.key: record for record in self.session.state().by_role("trial")}
-        searcher = searcher_that_fits(config, self.session, space, self.stopped)
 
         def at_end() -> None:
             if self._search_time_left() == 0.0:
@@ -237,6 +241,10 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         missing = self._missing()
         if missing and self._search_time_left() != 0.0:
             self.fail_unrecorded(f"{missing} trials have no recorded end")
+
+    def _searcher(self) -> "StudySearcher":
+        space = searched_space(self.config, self.session)
+        return searcher_that_fits(self.config, self.session, space, self.stopped)
 
     def _race(self) -> Iterator[Phase]:
         self._phase = "race"

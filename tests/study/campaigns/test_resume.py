@@ -37,6 +37,7 @@ from trainables.errors import InputError
 from trainables.settings import parse_config
 
 EPOCHS = 10
+TELL = 6  # Optuna's journal: a trial's state and values are set
 BASE = (
     *("--dataset", "synthetic", "--synthetic-train", "2000", "--synthetic-test", "100"),
     *("--synthetic-noise", "8", "--batch-size", "32", "--lr", "0.02", "--epochs", str(EPOCHS)),
@@ -274,6 +275,18 @@ def test_a_finished_study_is_complete_and_can_be_extended(
     assert main(["resume", "grows", "--storage", str(tmp_path)]) == 0
     assert "complete already" in capsys.readouterr().out
     assert summary_of(folder)["trials"] == first
+
+    # Killed between the ledger's last line of a trial and Optuna: a resume tells it, and trains
+    # nothing.
+    journal = folder / "optuna.journal"
+    before = journal.read_bytes().splitlines(keepends=True)
+    told = [number for number, line in enumerate(before) if json.loads(line)["op_code"] == TELL]
+    journal.write_bytes(b"".join(before[: told[-1]]))
+    assert "RUNNING" in optuna_states(folder)
+    assert main(["resume", "grows", "--storage", str(tmp_path)]) == 0
+    assert "complete already" in capsys.readouterr().out
+    assert "RUNNING" not in optuna_states(folder)
+    check_whole(folder)
 
     assert main(["resume", "grows", "--storage", str(tmp_path), "--trials", "+2"]) == 0
     assert main([*words, "--trials", "5"]) == 0
