@@ -9,8 +9,10 @@ import copy
 import json
 import lzma
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +80,10 @@ def networks(images: str) -> dict[str, Recorded]:
 class Recorder:
     """Trains what a table lacks, on one thread; a seed's settings fork from its baseline."""
 
-    def __init__(self, name: str, recorded: Recorded) -> None:
-        self.path = HERE / f"{name}.json.xz"
+    def __init__(self, name: str, recorded: Recorded, folder: Path = HERE) -> None:
+        self.path = folder / f"{name}.json.xz"
         self.recorded = recorded
-        self.data = DeviceData(load_dataset(recorded.train.data), "cpu")
+        self.data = DeviceData(load_dataset(recorded.train.data), recorded.train.device)
         self.table = read_table(self.path) if self.path.exists() else self._begin()
 
     def _begin(self) -> dict[str, Any]:
@@ -119,18 +121,34 @@ class Recorder:
         ]
         return begins[:wanted]
 
-    def record(self, seeds: int) -> None:
+    def record(self, seeds: int, jobs: int = 1) -> None:
+        """Train seeds 1 to ``seeds``, each written as it ends; ``jobs`` of them side by side."""
         done = {(run["setting"], run["seed"]) for run in self.table["runs"]}
-        for seed in range(1, seeds + 1):
-            wanted = [None, *range(len(self.table["settings"]))]
-            if all((setting, seed) in done for setting in wanted):
-                continue
-            runs = self._seed(seed)
+        wanted = [None, *range(len(self.table["settings"]))]
+        open_seeds = [
+            seed
+            for seed in range(1, seeds + 1)
+            if not all((setting, seed) in done for setting in wanted)
+        ]
+        for runs in self._recorded(open_seeds, jobs):
+            seed = runs[0]["seed"]
             self.table["runs"] = [r for r in self.table["runs"] if r["seed"] != seed] + runs
+            self.table["runs"].sort(key=lambda run: run["seed"])
             write_table(self.path, self.table)
             print(f"{self.path.name}: seed {seed} of {seeds}", flush=True)
 
-    def _seed(self, seed: int) -> list[dict[str, Any]]:
+    def _recorded(self, seeds: list[int], jobs: int) -> Iterable[list[dict[str, Any]]]:
+        if jobs == 1:
+            yield from map(self.seed, seeds)
+            return
+        # The first table is written, so that each process finds the same settings.
+        write_table(self.path, self.table)
+        given = (self.path.name.split(".")[0], self.recorded, self.path.parent)
+        with ProcessPoolExecutor(jobs, get_context("spawn"), _begin_in_process, given) as pool:
+            for each in as_completed([pool.submit(_seed_in_process, seed) for seed in seeds]):
+                yield each.result()
+
+    def seed(self, seed: int) -> list[dict[str, Any]]:
         train = self.recorded.train.model_copy(update={"seed": seed})
         baseline = Training(train, self.data)
         states = []
@@ -167,6 +185,17 @@ class Recorder:
             "best_test": [best.accuracy, best.loss] if best else None,
         }
         return dict(plain(figures))
+
+
+_here: list[Recorder] = []
+
+
+def _begin_in_process(name: str, recorded: Recorded, folder: Path) -> None:
+    _here.append(Recorder(name, recorded, folder))
+
+
+def _seed_in_process(seed: int) -> list[dict[str, Any]]:
+    return _here[0].seed(seed)
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -210,8 +239,13 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--images", default="data/cifar10-images")
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--jobs", type=int, default=1, help="seeds side by side")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--folder", type=Path, default=HERE, help="where the table lies")
     given = parser.parse_args()
-    Recorder(given.name, networks(given.images)[given.name]).record(given.seeds)
+    recorded = networks(given.images)[given.name]
+    recorded = replace(recorded, train=recorded.train.model_copy(update={"device": given.device}))
+    Recorder(given.name, recorded, given.folder).record(given.seeds, given.jobs)
 
 
 if __name__ == "__main__":
