@@ -101,8 +101,8 @@ def _line(view: StudyView) -> StudyLine:
     values = [value for value in pinned if value is not None]
     return StudyLine(
         name=view.name,
-        model=train.model.classifier,
-        dataset=train.data.dataset,
+        model=train.task.name or train.model.classifier,
+        dataset=train.data.dataset if train.task.name is None else "",
         space="given configurations" if view.config.configs is not None else view.config.space,
         objective=name,
         epochs=train.epochs,

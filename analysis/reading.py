@@ -20,7 +20,7 @@ from study.records.summary import Summary, TrialSummary, ranked, summarise
 from trainables.config import TrainConfig
 from trainables.documents import read_mapping
 from trainables.errors import InputError
-from trainables.metrics import METRICS, EpochMetrics, WhichWeights
+from trainables.metrics import EpochMetrics, WhichWeights
 from trainables.settings import parse_config
 
 METRICS_FILE = "epoch_metrics.jsonl"
@@ -29,7 +29,7 @@ METRICS_FILE = "epoch_metrics.jsonl"
 
 def weights_that_decide(config: StudyConfig) -> WhichWeights:
     """Whose figures a confirmation of the study decides by."""
-    return METRICS[config.decide_by].weights or "final"
+    return config.train.metrics[config.decide_by].weights or "final"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from analysis.reading import StudyView
 from study.records.planned_run import baseline_key
 from study.records.summary import TrialSummary
 from study.records.values import by_objective, final_metrics
-from trainables.metrics import OBJECTIVES, STATISTICS
+from trainables.metrics import STATISTICS
 
 Cell = str | float | int | bool | None
 
@@ -61,7 +61,8 @@ def trials_table(view: StudyView) -> TrialsTable:
             pairs = zip(view.config.objective, by_objective(trial.paired_difference), strict=False)
             row |= {f"difference_{name}": value for name, value in pairs}
             row |= _raced(view, trial)
-            row["difference_final_val_accuracy"] = trial.final_val_accuracy_difference
+            if trial.final_val_accuracy_difference is not None:
+                row["difference_final_val_accuracy"] = trial.final_val_accuracy_difference
         summarised = trial or pinned.get(record.key)
         if summarised is not None:
             row |= summarised.metrics
@@ -108,9 +109,15 @@ _FIXED: dict[str, type] = {
 
 def _columns(view: StudyView, rows: Sequence[Mapping[str, Cell]]) -> dict[str, type]:
     """The same columns whatever has happened so far; then the settings that trials change."""
-    differences = [f"difference_{name}" for name in (*view.config.objective, "final_val_accuracy")]
+    task = view.config.train.task
+    of = {"accuracy"} if task.name is None else set(task.metrics)
+    compared = [*view.config.objective, *(["final_val_accuracy"] if "accuracy" in of else [])]
+    differences = [f"difference_{name}" for name in compared]
     differences += [f"race_difference_{name}" for name in view.config.objective]
-    columns = _FIXED | dict.fromkeys([*differences, *OBJECTIVES, *STATISTICS], float)
+    known = view.config.train.metrics
+    objectives = [name for name, metric in known.items() if metric.of is not None]
+    statistics = [name for name in STATISTICS if "accuracy" not in name or "accuracy" in of]
+    columns = _FIXED | dict.fromkeys([*differences, *objectives, *statistics], float)
     for path in sorted({name for row in rows for name in row} - set(columns)):
         columns[path] = _common({type(row[path]) for row in rows if row.get(path) is not None})
     return columns

@@ -12,13 +12,13 @@ from benchmarks.loop_rows import BATCH, make_config
 from benchmarks.rows import Benchmark, Measured, Options
 from trainables.data.device_data import DeviceData
 from trainables.device import autocast
-from trainables.loop import Training
+from trainables.tasks.image_task import ImageTraining
 
 
-def _training(classifier: str, train: int) -> Training:
+def _training(classifier: str, train: int) -> ImageTraining:
     on_gpu = {"device": "cuda", "precision": "bf16", "deterministic": False}
     data = DeviceData(dataset(train, train // 10), "cuda")
-    return Training(make_config(classifier, **on_gpu), data)
+    return ImageTraining(make_config(classifier, **on_gpu), data)
 
 
 def _seconds(epoch: Callable[[], object], epochs: int) -> float:

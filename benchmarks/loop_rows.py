@@ -14,7 +14,7 @@ from benchmarks.rows import Benchmark, Goal, Measured, Options, Pair, cores
 from trainables.config import TrainConfig
 from trainables.data.device_data import DeviceData
 from trainables.device import autocast
-from trainables.loop import Training
+from trainables.tasks.image_task import ImageTraining
 
 BATCH = 256
 
@@ -33,8 +33,8 @@ def make_config(classifier: str, **fields: Any) -> TrainConfig:
 
 def our_throughput(classifier: str, train: int, val: int, epochs: int) -> float:
     """Train some epochs, validation included; returns the seconds they took."""
-    training = Training(make_config(classifier), DeviceData(dataset(train, val), "cpu"))
-    warm = Training(make_config(classifier), DeviceData(dataset(3 * BATCH, BATCH), "cpu"))
+    training = ImageTraining(make_config(classifier), DeviceData(dataset(train, val), "cpu"))
+    warm = ImageTraining(make_config(classifier), DeviceData(dataset(3 * BATCH, BATCH), "cpu"))
     warm.run_epoch()
     wait_for_start()
     began = time.perf_counter()
@@ -43,7 +43,9 @@ def our_throughput(classifier: str, train: int, val: int, epochs: int) -> float:
     return time.perf_counter() - began
 
 
-def bare_epoch(training: Training, images: torch.Tensor, labels: torch.Tensor, steps: int) -> None:
+def bare_epoch(
+    training: ImageTraining, images: torch.Tensor, labels: torch.Tensor, steps: int
+) -> None:
     """Nothing but forward, backward and the optimiser's step on one fixed batch."""
     model, optimizer = training.model, training.optimizer
     model.train()
@@ -58,7 +60,10 @@ def bare_epoch(training: Training, images: torch.Tensor, labels: torch.Tensor, s
 def against_bare(classifier: str, steps: int, rounds: int) -> list[Pair]:
     """(images a second of our training, of bare steps), by rounds, in this process."""
     data = DeviceData(dataset(steps * BATCH, 10), "cpu")
-    ours, bare = Training(make_config(classifier), data), Training(make_config(classifier), data)
+    ours, bare = (
+        ImageTraining(make_config(classifier), data),
+        ImageTraining(make_config(classifier), data),
+    )
     images, labels = next(iter(data.train_batches(0, 0, BATCH)))
     seconds = _interleaved(
         [ours.run_epoch, lambda: bare_epoch(bare, images, labels, steps)], rounds
@@ -70,8 +75,8 @@ def against_off(classifier: str, fields: dict[str, Any], steps: int, rounds: int
     """(seconds of an epoch with ``fields`` set, of one without), by rounds, in this process."""
     data = DeviceData(dataset(steps * BATCH, 10), "cpu")
     ours, other = (
-        Training(make_config(classifier, **fields), data),
-        Training(make_config(classifier), data),
+        ImageTraining(make_config(classifier, **fields), data),
+        ImageTraining(make_config(classifier), data),
     )
     return _interleaved([ours.run_epoch, other.run_epoch], rounds)
 

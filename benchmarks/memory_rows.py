@@ -98,10 +98,10 @@ def private_copy(*, quick: bool) -> float:
     from ray import tune  # noqa: F401
 
     from trainables.data.device_data import DeviceData
-    from trainables.loop import Training
+    from trainables.tasks.image_task import ImageTraining
 
     without = proportional_set_size(os.getpid())
-    training = Training(_config(quick), DeviceData(dataset(*_sizes(quick)), "cpu"))
+    training = ImageTraining(_config(quick), DeviceData(dataset(*_sizes(quick)), "cpu"))
     training.run_epoch()
     return proportional_set_size(os.getpid()) - without
 

@@ -24,9 +24,9 @@ from study.records.json_files import plain
 from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig, apply_overrides
 from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset
-from trainables.loop import Training
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import fork_epoch
+from trainables.tasks.image_task import ImageTraining
 
 HERE = Path(__file__).parent / "tables"
 SETTINGS = 24
@@ -88,7 +88,7 @@ class Recorder:
 
     def _begin(self) -> dict[str, Any]:
         train = self.recorded.train
-        base = Training(train, self.data)
+        base = ImageTraining(train, self.data)
         while not base.finished:
             base.run_epoch()
         settings = []
@@ -150,7 +150,7 @@ class Recorder:
 
     def seed(self, seed: int) -> list[dict[str, Any]]:
         train = self.recorded.train.model_copy(update={"seed": seed})
-        baseline = Training(train, self.data)
+        baseline = ImageTraining(train, self.data)
         states = []
         while not baseline.finished:
             # A copy does not change when training goes on.
@@ -163,14 +163,14 @@ class Recorder:
             if begins is None:
                 runs.append({**runs[0], "setting": index})
                 continue
-            run = Training(config, self.data)
+            run = ImageTraining(config, self.data)
             run.load_state_dict(states[begins])
             while not run.finished and (not run.history or run.history[-1].finite):
                 run.run_epoch()
             runs.append(self._row(index, run))
         return runs
 
-    def _row(self, setting: int | None, run: Training) -> dict[str, Any]:
+    def _row(self, setting: int | None, run: ImageTraining) -> dict[str, Any]:
         final = run.evaluate("test", per_class=False)
         best = run.evaluate_best("test") if run.best else None
         figures = {

@@ -3,8 +3,9 @@
 from trainables.config import DataConfig, OptimizerConfig, TrainConfig
 from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset
-from trainables.loop import Training, train_epochs
+from trainables.loop import train_epochs
 from trainables.noise_config import NoiseConfig
+from trainables.tasks.image_task import ImageTraining
 
 config = TrainConfig(
     data=DataConfig(dataset="digits", batch_size=64),
@@ -12,7 +13,7 @@ config = TrainConfig(
     noise=NoiseConfig(policy="on_stagnation", warmup_epochs=2, window=2, trigger_epochs=1),
     epochs=8,
 )
-training = Training(config, DeviceData(load_dataset(config.data), config.device))
+training = ImageTraining(config, DeviceData(load_dataset(config.data), config.device))
 for row in train_epochs(training):
     print(row.epoch, row.noise_phase, row.noise_kind, round(row.val_accuracy, 4), *row.signals)
 test = training.evaluate_best("test")

@@ -19,21 +19,49 @@ from trainables.data.image_sets import check_data
 from trainables.device import resolve_device
 from trainables.documents import read_document
 from trainables.errors import InputError
+from trainables.margin import effective_margin
+from trainables.metrics import check_deciding, check_objectives
 from trainables.models.registry import check_classifier, check_layers, check_pretrained
 from trainables.paths import check_writable
 
 
 def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
-    """Check one run's configuration against this machine; returns it with its device resolved.
+    """Check a classifier's configuration against this machine; returns it with a device resolved.
 
     ``elsewhere``: it is trained on a cluster, whose GPUs this machine need not have.
     """
+    if config.task.name is not None:
+        raise InputError(
+            f"task = {config.task.name!r}: single runs, grids and noise-test are for classifiers, "
+            "whose models they build; a task is trained by noise-study run --task, and "
+            "AdaptiveNoise (docs/own-loop.md) brings what a study found into its own loop"
+        )
     check_classifier(config.model.classifier)
     if config.model.download_weights:
         check_pretrained(config.model.classifier)
     check_data(config.data)
     check_layers(config.model.classifier, config.noise.layers)
     return config.model_copy(update={"device": resolve_device(config.device, elsewhere=elsewhere)})
+
+
+def _check_task(config: StudyConfig, *, elsewhere: bool) -> StudyConfig:
+    """Check a study of a task of one's own; returns it with what the task says of itself."""
+    from trainables.tasks.own_task import described
+
+    if config.tune_baseline:
+        raise InputError(
+            f"tune_baseline (--tune-baseline) = {config.tune_baseline}: it tunes the learning rate "
+            "of classifiers; a task has its own, tune it by --task-option"
+        )
+    train = config.train
+    device = resolve_device(train.device, elsewhere=elsewhere)
+    train = train.model_copy(update={"task": described(train.task), "device": device})
+    check_objectives(config.objective, train.metrics)
+    check_deciding(config.decide_by, train.metrics)
+    if config.confirm is not None:
+        # Else it would be told once all is trained.
+        effective_margin(config.decide_by, config.margin, None, train.metrics)
+    return config.model_copy(update={"train": train})
 
 
 def with_present_code(config: TrainConfig) -> TrainConfig:
@@ -65,8 +93,13 @@ def check_study(config: StudyConfig) -> StudyConfig:
     check_sampler(config.sampler, len(config.objective))
     check_warm(config)
     space = get_space(config.space)
-    train = check_train(config.train, elsewhere=address_of(config) is not None)
-    config = config.model_copy(update={"train": train})
+    elsewhere = address_of(config) is not None
+    if config.train.task.name is not None:
+        config = _check_task(config, elsewhere=elsewhere)
+    else:
+        train = check_train(config.train, elsewhere=elsewhere)
+        config = config.model_copy(update={"train": train})
+    train = config.train
     if config.configs is None:
         if space.conditions(space.distributions(train)):
             check_conditional(config.sampler, config.space)
@@ -101,7 +134,8 @@ def checked_entry(config: StudyConfig, index: int, overrides: Mapping[str, Any])
         # The space sets the policy, unless the entry does so itself.
         own = {"noise/policy": get_space(config.space).policy, **overrides}
         trial = apply_overrides(config.train, own)
-        check_layers(trial.model.classifier, trial.noise.layers)
+        if trial.task.name is None:
+            check_layers(trial.model.classifier, trial.noise.layers)
     except InputError as error:
         raise InputError(f"configs entry {index}: {error}") from None
     baseline = config.train.model_dump(exclude={"noise"})

@@ -1,8 +1,9 @@
 """The typed configuration of a study: the base run, the search over it, and the resources."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, field_validator, model_validator
+from pydantic import BeforeValidator, ValidationInfo, field_validator, model_validator
 
 from search_spaces.registry import SPACES
 from study.names import NAME_PATTERN, TAKEN_NAMES, is_address
@@ -12,7 +13,9 @@ from trainables.metrics import (
     ACCURACY_MARGIN,
     LOSS_MARGIN,
     OBJECTIVES,
-    DecidingMetric,
+    Metric,
+    Mode,
+    check_deciding,
     check_objectives,
 )
 from trainables.settings import FrozenConfig, setting
@@ -55,6 +58,14 @@ def _known_space(value: object) -> object:
     if isinstance(value, str) and value not in SPACES:
         raise ValueError(f"unknown space; {nearest(value, SPACES)}")
     return value
+
+
+def _known_metrics(info: ValidationInfo) -> Mapping[str, Metric] | None:
+    """The figures that there are; None while it is not known: a task's are read off it later."""
+    train = info.data.get("train")
+    if not isinstance(train, TrainConfig) or (train.task.name and not train.task.metrics):
+        return None
+    return train.metrics
 
 
 class RunsConfig(FrozenConfig):
@@ -225,12 +236,13 @@ class StudyConfig(RunsConfig):
         option="--confirm",
         pattern=r"^\d{1,4}(\.\.\d{1,4})?$",
     )
-    decide_by: DecidingMetric = setting(
+    decide_by: str = setting(
         # That of the best-validation weights varies 2.4 to 9.8 times as much between seeds
         # (docs/method.md, section 11).
         "final_test_accuracy",
-        "what a confirmation decides by: a figure on the test set, of the final weights or of "
-        "those best in validation",
+        "what a confirmation decides by, a figure on the test set: final_test_accuracy, "
+        "final_test_loss, of the final weights, or test_accuracy, test_loss, of those best in "
+        "validation; with --task final_test_METRIC or test_METRIC (default final_test_loss)",
         option="--decide-by",
     )
     margin: float | None = setting(
@@ -251,8 +263,18 @@ class StudyConfig(RunsConfig):
 
     @field_validator("objective")
     @classmethod
-    def _objectives_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        check_objectives(value)
+    def _objectives_known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        metrics = _known_metrics(info)
+        if metrics is not None:
+            check_objectives(value, metrics)
+        return value
+
+    @field_validator("decide_by")
+    @classmethod
+    def _deciding_known(cls, value: str, info: ValidationInfo) -> str:
+        metrics = _known_metrics(info)
+        if metrics is not None:
+            check_deciding(value, metrics)
         return value
 
     @field_validator("tune_baseline")
@@ -272,9 +294,9 @@ class StudyConfig(RunsConfig):
         return len(self.objective) > 1
 
     @property
-    def modes(self) -> tuple[str, ...]:
+    def modes(self) -> tuple[Mode, ...]:
         """``max`` or ``min`` for each objective."""
-        return tuple(OBJECTIVES[name] for name in self.objective)
+        return tuple(self.train.metrics[name].mode for name in self.objective)
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -50,9 +50,12 @@ def differences(stored: RunsConfig, wanted: RunsConfig) -> list[str]:
 
 
 def _comparable(config: RunsConfig) -> dict[str, Any]:
-    """Without the source of a classifier of one's own, which is compared by module, elsewhere."""
+    """Without the source of code of one's own, which is compared by module, elsewhere."""
     values = as_asked(config).model_dump(mode="json")
     values["train"]["model"].pop("code", None)
+    task = values["train"].setdefault("task", None)
+    if task is not None:
+        task.pop("code", None)
     for name in ("code_changes", "codes"):
         values.pop(name, None)
     return values

@@ -5,8 +5,7 @@ inputs, labels, weights or gradients in the loop's steps. docs/own-loop.md leads
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,20 +16,20 @@ from torch.optim import Optimizer
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import Injection, NoiseController
+from trainables.noise.epoch_noise import EpochNoise
 from trainables.noise.explain import explanation
 from trainables.noise.loop_checks import (
     Configuration,
-    check_batch,
     check_model,
     possible_kinds,
     rate_of,
     reads_validation,
     settings_of,
 )
-from trainables.noise.loop_figures import Series, plain, row_of
+from trainables.noise.loop_figures import plain, row_of
 from trainables.noise.perturbations import global_norm
 from trainables.noise.ranks import generator_of_rank, over_ranks
-from trainables.noise.step_noise import STEP_NOISE, Perturbed
+from trainables.noise.step_noise import Perturbed
 from trainables.torch_parts import subtract_
 
 if TYPE_CHECKING:
@@ -97,7 +96,6 @@ class AdaptiveNoise:
         self._controller = NoiseController(self.noise, epochs)
         self._history: list[EpochMetrics] = []
         self._under_way: Epoch | None = None
-        self._batch_checked = False
 
     @property
     def history(self) -> tuple[EpochMetrics, ...]:
@@ -158,22 +156,16 @@ class AdaptiveNoise:
         self._perturbed.parameters.gradient_unit = state["gradient_unit"]
 
 
-class Epoch:
+class Epoch(EpochNoise):
     """One epoch: what the loop calls in its steps. Made by ``AdaptiveNoise.epoch``."""
 
     def __init__(self, owner: AdaptiveNoise, injection: Injection) -> None:
-        self.injection = injection
+        number, parameters = len(owner._history), owner._parameters
+        random = generator_of_rank(owner.seed, number, parameters[0].device, injection.kind)
+        super().__init__(owner.noise, injection, owner._perturbed, parameters, random)
         self._owner = owner
-        number = len(owner._history)
-        device = owner._parameters[0].device
-        self._random = generator_of_rank(owner.seed, number, device, injection.kind)
-        self._step_noise = STEP_NOISE[injection.kind](
-            owner._perturbed, injection.magnitude, self._random, norms=False
-        )
-        self._losses, self._norms = Series(), Series()
         self._finite_only = False
         self._weights_before: list[Tensor] = []
-        self._first_draw: Tensor | None = None
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -190,65 +182,6 @@ class Epoch:
         self._owner._under_way = None
         if kind is None and not self._closed:
             raise InputError("the epoch was not closed: call validated(val_loss) at its end")
-
-    @contextmanager
-    def forward(self, x: Any, y: Any = None) -> Iterator[tuple[Any, Any]]:
-        """What the model sees and its loss is taken against; forward and backward belong inside.
-
-        Call it once for each micro-batch. Inputs are perturbed anew each time; weights get the same
-        noise in all micro-batches of a step, and are restored, bit for bit, at the end.
-
-        Args:
-            x: floating-point inputs (B, …) where noise on inputs is possible, else anything.
-            y: int64 classes (B,) where noise on labels is possible, else anything.
-        """
-        owner = self._owner
-        if not owner._batch_checked:
-            check_batch(owner.kinds, x, y, owner.classes)
-            owner._batch_checked = True
-        x, y = self._step_noise.on_batch(x, y)
-        if self.injection.kind != "weight":
-            yield x, y
-            return
-        if self._first_draw is None:
-            self._first_draw = self._random.get_state()
-        elif self._owner.noise.permanent:
-            yield x, y
-            return
-        else:
-            self._random.set_state(self._first_draw)
-        # Autocast keeps the weights that it has cast, and would not see that they change.
-        torch.clear_autocast_cache()
-        try:
-            with self._step_noise.around_passes():
-                yield x, y
-        finally:
-            torch.clear_autocast_cache()
-
-    def before_step(
-        self,
-        loss: float | Tensor,
-        *,
-        grad_norm: float | Tensor | None = None,
-        scaler: torch.amp.GradScaler | None = None,
-    ) -> None:
-        """Measure the gradients, then perturb them; call it after ``backward``, before the step.
-
-        Args:
-            loss: of the step, as a mean over its samples; over all its micro-batches.
-            grad_norm: the global norm before clipping, which ``clip_grad_norm_`` returns; without
-                it the gradients are taken to be unclipped.
-            scaler: what the loss was scaled by; the gradients are unscaled where they are not yet.
-        """
-        if scaler is not None and scaler.is_enabled():
-            self._unscale(scaler)
-        gradients = [p.grad for p in self._owner._parameters if p.grad is not None]
-        if not gradients:
-            raise InputError("no parameter has a gradient: call before_step after loss.backward()")
-        self._losses.append(loss)
-        self._norms.append(global_norm(gradients) if grad_norm is None else grad_norm)
-        self._step_noise.on_gradients()
-        self._first_draw = None
 
     def _unscale(self, scaler: torch.amp.GradScaler) -> None:
         optimizers = self._owner.optimizers
@@ -277,14 +210,14 @@ class Epoch:
         owner = self._owner
         if self._closed:
             raise InputError("validated was called already in this epoch")
-        if not len(self._losses):
+        if not len(self.losses):
             raise InputError("no step was made in this epoch: call before_step in each of them")
         told = over_ranks(
-            train_loss=self._losses.mean(finite_only=self._finite_only),
+            train_loss=self.losses.mean(finite_only=self._finite_only),
             train_accuracy=_number(train_accuracy),
             val_loss=_number(val_loss),
             val_accuracy=_number(val_accuracy),
-            grad_norm=self._norms.mean(finite_only=self._finite_only),
+            grad_norm=self.norms.mean(finite_only=self._finite_only),
         )
         if val_loss is None and math.isnan(told["val_loss"]) and reads_validation(owner.noise):
             raise InputError(

@@ -19,6 +19,8 @@ _MAGIC = b"noise-checkpoint-1\n"
 _DIGEST_BYTES = 32
 _OF_A_RUN = ("config", "history", "model", "optimizer", "best_epoch", "best_weights")
 """What the checkpoint of a run has in every version (``Training.state_dict``)."""
+_OF_A_TASK = ("config", "history", "task", "best_epoch", "best_weights")
+"""The same of a task of one's own."""
 
 
 class CheckpointError(RuntimeError):
@@ -59,7 +61,8 @@ def decode(content: bytes, *, where: str = "checkpoint") -> dict[str, Any]:
 def decode_run(content: bytes, *, where: str = "checkpoint") -> dict[str, Any]:
     """The same for the checkpoint of a run; a ``CheckpointError`` if it lacks a part of one."""
     state = decode(content, where=where)
-    lacking = [name for name in _OF_A_RUN if name not in state]
+    of_it = _OF_A_TASK if "task" in state else _OF_A_RUN
+    lacking = [name for name in of_it if name not in state]
     if lacking:
         raise CheckpointError(f"{where}: not the checkpoint of a run, lacks {', '.join(lacking)}")
     return state

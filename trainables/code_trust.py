@@ -44,7 +44,7 @@ def allow(name: str) -> None:
         _allowed.add(name)
 
 
-def check_trusted(name: str) -> None:
+def check_trusted(name: str, setting: str = "classifier") -> None:
     """Refuse to run code that only a file names, unless the user has trusted its source before."""
     if _allowed is None or _WITH_THE_PRODUCT.fullmatch(name):
         return
@@ -54,7 +54,7 @@ def check_trusted(name: str) -> None:
     elif not is_trusted(name, identity):
         known = " Its source is not the one that you trusted before." if _read().get(name) else ""
         raise InputError(
-            f"{named_in(name) or 'a file'} names code of its own, classifier = {name!r}. Code that "
+            f"{named_in(name) or 'a file'} names code of its own, {setting} = {name!r}. Code that "
             f"only a file names is not run.{known} If you know what it does, allow it by "
             f"--trust {name}, which is remembered with its source"
         )

@@ -20,6 +20,7 @@ from pydantic_core import to_jsonable_python
 
 from trainables.code_identity import is_own
 from trainables.data.registry import DATA_SETS
+from trainables.metrics import Metric, metrics_of
 from trainables.noise_config import NoiseConfig
 from trainables.settings import (
     LARGEST,
@@ -31,6 +32,7 @@ from trainables.settings import (
     parse_config,
     setting,
 )
+from trainables.task_config import TaskConfig
 
 OptimizerName = Literal["SGD", "Adam"]
 Split = Literal["holdout", "reference", "pooled"]
@@ -212,6 +214,7 @@ class TrainConfig(FrozenConfig):
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     noise: NoiseConfig = NoiseConfig()
+    task: TaskConfig = TaskConfig()
     epochs: int = setting(
         100, "the epoch budget", option="--epochs", short="-e", ge=1, le=1_000_000
     )
@@ -242,6 +245,40 @@ class TrainConfig(FrozenConfig):
         option="--clean-gap",
         later=True,
     )
+
+    @model_serializer(mode="wrap")
+    def _without_task(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What trains images says nothing of tasks: its files and digests stay the same."""
+        values: dict[str, Any] = handler(self)
+        if self.task.name is None:
+            values.pop("task", None)
+        return values
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """The figures that its runs are compared by."""
+        return metrics_of(self.task.metrics)
+
+    @property
+    def what(self) -> str:
+        """What is trained, in a few words."""
+        return self.task.name or f"{self.model.classifier} on {self.data.dataset}"
+
+    @property
+    def own_name(self) -> str | None:
+        """The code of one's own that it trains, as ``package.module:name``; None: none."""
+        classifier = self.model.classifier
+        return self.task.name or (classifier if is_own(classifier) else None)
+
+    @property
+    def code(self) -> tuple[str, ...] | None:
+        """The identity of that code, as it was recorded."""
+        return self.model.code if self.task.name is None else self.task.code
+
+    def with_code(self, code: tuple[str, ...] | None) -> Self:
+        group = "model" if self.task.name is None else "task"
+        changed = getattr(self, group).model_copy(update={"code": code})
+        return self.model_copy(update={group: changed})
 
     @model_validator(mode="after")
     def _scaling_fits(self) -> Self:

@@ -20,12 +20,13 @@ from trainables.checkpoint import CheckpointError, load_run, save_state
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import DeviceData
-from trainables.evaluation import figures_on_test
 from trainables.loop import Training
 from trainables.metrics import NEVER_INFINITE, EpochMetrics, objective_values
 from trainables.noise.controller import fork_epoch
 from trainables.noise.fork import annotate, baseline_digest
 from trainables.object_store import Location, location
+from trainables.tasks.image_task import ImageTraining
+from trainables.tasks.own_task import own_task
 from trainables.trial_checkpoints import TrialCheckpoints
 
 log = logging.getLogger(__name__)
@@ -128,12 +129,17 @@ class NoiseTrainable(tune.Trainable):
         config = self._config()
         if config.device.startswith("cuda") and self._spec.memory_fraction is not None:
             torch.cuda.set_per_process_memory_fraction(self._spec.memory_fraction)
-        training = Training(config, self._data(config))
+        training = self._fresh(config)
         if self._resume(training):
             return training
         if self._role not in _NOISELESS and self._spec.fork:
             self._fork(training)
         return training
+
+    def _fresh(self, config: TrainConfig) -> Training:
+        if config.task.name is not None:
+            return Training(config, own_task(config))
+        return ImageTraining(config, self._data(config))
 
     def _config(self) -> TrainConfig:
         base = TrainConfig.model_validate_json(self._spec.base)
@@ -235,9 +241,7 @@ class NoiseTrainable(tune.Trainable):
         if training.best is None:
             # Nothing was trained or loaded: it is its baseline.
             return self._spec.baseline_tests.get(baseline_digest(training.config), {})
-        return figures_on_test(
-            training.evaluate_best("test"), training.evaluate("test", per_class=False)
-        )
+        return training.test_figures()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
         if self._training is not None:
@@ -249,8 +253,7 @@ class NoiseTrainable(tune.Trainable):
         if not path.exists():
             return
         state = load_run(path)
-        config = self._config()
-        self._training = Training(config, self._data(config))
+        self._training = self._fresh(self._config())
         self._training.load_state_dict(state)
         self._start_epoch = int(state["start_epoch"])
 

@@ -29,7 +29,6 @@ from study.records.values import by_objective
 from study.statistics.answers import collapse_bound, worst_seed
 from study.statistics.comparison import Comparison, WinnersCurse, winners_curse
 from study.statistics.estimate import ALPHA, Interval, estimate
-from trainables.metrics import METRICS
 
 _COMPARED: dict[str, tuple[Role, Role]] = {
     "against_baseline": ("confirm", "baseline"),
@@ -113,7 +112,7 @@ def _answer(confirmation: Confirmation, trial: str, said: Judgement) -> dict[str
     """The fields of ``ConfirmedTrial`` that say how it stands beside its baseline."""
     evidence, ruling = confirmation.evidence(trial), said.ruling
     found = estimate(evidence.sample.complete, resamples=0)
-    higher = METRICS[confirmation.decide_by].mode == "max"
+    higher = confirmation.deciding.mode == "max"
     worst = worst_seed(evidence, higher)
     by_seed = dict(zip(evidence.sample.seeds, evidence.sample.differences, strict=True))
     more = None if ruling is None else ruling.more_seeds
@@ -165,7 +164,7 @@ def _row(
     by_seed = zip(sample.seeds, sample.differences, strict=True)
     return MetricComparison(
         metric=metric,
-        better="higher" if METRICS[metric].mode == "max" else "lower",
+        better="higher" if confirmation.study.train.metrics[metric].mode == "max" else "lower",
         n=estimate.n,
         mean_difference=estimate.mean,
         std=estimate.std,
@@ -212,7 +211,7 @@ def _search_score(
     confirmed = against_baseline[metric][trial].estimate
     curse = None
     if score is not None and difference is not None:
-        higher = METRICS[metric].mode == "max"
+        higher = confirmation.study.train.metrics[metric].mode == "max"
         curse = winners_curse(score, difference, confirmed, higher_is_better=higher)
     row = SearchScore(
         metric=metric,

@@ -21,7 +21,6 @@ from analysis.confirm.columns import (
 )
 from analysis.confirm.model import ConfirmedTrial, ConfirmReport
 from study.statistics.estimate import ALPHA
-from trainables.metrics import METRICS
 
 _SHORT = {
     "final_test_accuracy": "final test acc.",
@@ -58,13 +57,13 @@ def _by_metric(
 ) -> Table:
     table = _table(f"{trial.trial} − baseline: {what}", "metric", columns)
     for metric, row in trial.against_baseline.items():
-        name = _SHORT.get(metric, METRICS[metric].words)
+        name = _SHORT.get(metric, metric.replace("_", " "))
         table.add_row(*cells(name, columns, row), style="bold" if metric == decide_by else "")
     return table
 
 
 def _each_way(trial: ConfirmedTrial, decide_by: str) -> Table:
-    title = f"{trial.trial}: {METRICS[decide_by].words}, each way"
+    title = f"{trial.trial}: {decide_by.replace('_', ' ')}, each way"
     table = _table(title, "difference", EACH_WAY)
     # In 80 columns the words give way, not the figures.
     table.columns[-1].no_wrap = False

@@ -10,7 +10,6 @@ from study.campaigns.verdicts import Judgement
 from study.records.planned_run import Role
 from study.records.summary import study_notes
 from study.statistics.comparison import WinnersCurse
-from trainables.metrics import METRICS
 
 _NOISE_OF: dict[Role, str] = {
     "placebo": "the same noise at random epochs",
@@ -27,7 +26,7 @@ def answer_sentences(
     curse: WinnersCurse | None,
 ) -> Iterator[str]:
     """``said``: the fields of ``ConfirmedTrial`` that compare → what is said of the trial there."""
-    metric = METRICS[confirmation.decide_by].words
+    metric = confirmation.deciding.words
     yield f"{trial}, {metric} beside the baseline: {said['against_baseline'].sentence}."
     yield f"{trial} and its baseline: {confirmation.pairing_gain(trial).sentence()}."
     yield from _no_placebo(trial, confirmation)
@@ -178,14 +177,14 @@ def footnotes(confirmation: Confirmation) -> Iterator[str]:
         yield "This confirmation was begun by an earlier version: it is judged as it was begun."
     if config.looks is not None:
         yield (
-            f"The number of seeds was decided by the {METRICS[confirmation.decide_by].words} "
+            f"The number of seeds was decided by the {confirmation.deciding.words} "
             "beside the baseline (sequential design, alpha spending after Lan and DeMets 1983); "
             "the error level holds for that comparison, and only roughly for other metrics and for "
             "the controls."
         )
-    if METRICS[confirmation.decide_by].weights == "best":
+    if confirmation.deciding.weights == "best":
         yield (
-            f"Decided by the {METRICS[confirmation.decide_by].words} of the weights with the best "
+            f"Decided by the {confirmation.deciding.words} of the weights with the best "
             "validation accuracy, as every study that was begun before --decide-by: it varies more "
             "between seeds than that of the final weights."
         )

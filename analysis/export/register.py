@@ -27,7 +27,7 @@ from trainables.data.dataset import Dataset
 from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.errors import InputError
 from trainables.loop import weights_of
-from trainables.metrics import METRICS, EpochMetrics, WhichWeights, is_better
+from trainables.metrics import EpochMetrics, WhichWeights, is_better
 from trainables.models.registry import build_configured
 from trainables.object_store import Location
 from trainables.paths import given_path
@@ -74,7 +74,7 @@ def _confirmed(found: Confirmation) -> Winner | None:
         return None
     samples = found.samples(found.decide_by)
     gains = {trial: stats.fmean(samples[trial].complete) for trial, _ in judged}
-    sign = 1 if METRICS[found.decide_by].mode == "max" else -1
+    sign = 1 if found.deciding.mode == "max" else -1
     key, best = min(judged, key=lambda item: (item[1].place, -sign * gains[item[0]]))
     tests = [found.value("confirm", key, s, found.decide_by) for s in found.config.fresh_seeds]
     values = [value for value in tests if value is not None]
@@ -83,7 +83,7 @@ def _confirmed(found: Confirmation) -> Winner | None:
         f"confirmed_{found.decide_by}_difference": gains[key],
         "confirmed_seeds": float(best.n),
     }
-    words = METRICS[found.decide_by].words
+    words = found.deciding.words
     reason = f"confirmed on fresh seeds, {words} beside the baseline: {best.sentence}"
     return Winner(key, best.word, reason, metrics)
 
@@ -112,6 +112,13 @@ def _searched(view: StudyView) -> Winner:
 def check_winner(view: StudyView, name: str, *, force: bool) -> Winner:
     if not name.strip() or set(name) & set("/:"):
         raise InputError(f"--register = {name!r}: give a name without / and :")
+    task = view.config.train.task.name
+    if task is not None:
+        raise InputError(
+            f"--register = {name!r}: the registry needs a model that it can build, and a task of "
+            f"your own ({task}) does not say how; leave it out, export without it, and register "
+            "your model from your own code"
+        )
     winner = find_winner(view)
     if not winner.beats and not force:
         again = shlex.join(["noise-study", "confirm", view.name, *storage_of(view.config).words])

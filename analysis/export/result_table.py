@@ -39,7 +39,7 @@ def result_table(view: StudyView, shown: int = 10) -> ResultTable:
     raced = any(trial.place is not None for trial in view.complete)
     race = ", in the race the mean over the seeds after the last selection" if raced else ""
     caption = (
-        f"Study {view.name}: {train.model.classifier} on {train.data.dataset}, {train.epochs} "
+        f"Study {view.name}: {train.what}, {train.epochs} "
         f"epochs, the best {min(shown, len(view.complete))} of {len(view.summary.trials)} trials, "
         "on validation data. Baseline: mean ± standard deviation over its seeds; differences are "
         f"to the baseline of the same seed{race}. The best of many trials is partly luck."

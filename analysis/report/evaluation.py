@@ -123,6 +123,10 @@ def paired_figures(view: StudyView, cache: Path, say: Say) -> PairedFigures | st
 
     ``cache``: the file that keeps what was computed; ``say`` is told what takes time.
     """
+    if view.config.train.task.name is not None:
+        return (
+            "Accuracy by class and sharpness are those of classifiers; this is a task of its own."
+        )
     wanted = _wanted(view)
     if isinstance(wanted, str):
         return wanted

@@ -90,10 +90,17 @@ def sections(view: StudyView, figures: PairedFigures | str = NOT_EVALUATED) -> l
             setting_pictures.slices_chart(view, found[0].order),
             "There is nothing to compare: no searched setting with complete trials.",
         ),
-        _section("gap", "Accuracy and generalisation", pictures.gap_chart(view), none),
-        _classes(figures),
+        *_of_classifiers(view, figures, none),
         Section("cost", "Cost", tuple(cost(view).sentences())),
     ]
+
+
+def _of_classifiers(view: StudyView, figures: PairedFigures | str, none: str) -> list[Section]:
+    """What only a training has that has an accuracy, or classes."""
+    gap = _section("gap", "Accuracy and generalisation", pictures.gap_chart(view), none)
+    train = view.config.train
+    found = [gap] if "best_val_accuracy" in train.metrics else []
+    return [*found, _classes(figures)] if train.task.name is None else found
 
 
 def _section(

@@ -89,15 +89,20 @@ def curves_chart(view: StudyView) -> Chart | None:
         return None
     shade = _shading(best) if best else ()
     panels = []
+    rows = (*baseline, *(best.history if best else ()))
+    measured = rows[0].statistics()
     for name, axis in (
         ("val_accuracy", "validation accuracy"),
         ("val_loss", "validation loss"),
         ("train_loss", "training loss"),
+        *((name, name.replace("_", " ")) for name in rows[0].own if name.startswith("val_")),
     ):
+        if name not in measured:
+            continue
         marks: list[Mark] = [*shade, Line(*_curve(baseline, name), "baseline", GREY, "dash")]
         if best:
             marks.append(Line(*_curve(best.history, name), best.key, BLUE))
-        both = [getattr(row, name) for row in (*baseline, *(best.history if best else ()))]
+        both = [row.statistics().get(name, math.nan) for row in rows]
         panels.append(
             Panel(tuple(marks), y=axis, y_log=_is_steep(both) and "loss" in name, height=0.8)
         )
@@ -113,7 +118,7 @@ def curves_chart(view: StudyView) -> Chart | None:
 
 def _curve(rows: Sequence[EpochMetrics], name: str) -> tuple[list[float], list[float | None]]:
     """Epochs and values; None, a gap, for what is not finite."""
-    values = (getattr(row, name) for row in rows)
+    values = (row.statistics().get(name, math.nan) for row in rows)
     return [row.epoch for row in rows], [v if math.isfinite(v) else None for v in values]
 
 

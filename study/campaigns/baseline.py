@@ -11,7 +11,7 @@ from study.records.ledger_view import LedgerState, complete_baseline
 from study.records.planned_run import PlannedRun, baseline_run
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
-from trainables.metrics import TEST_FIGURES, EpochMetrics
+from trainables.metrics import EpochMetrics, test_figures
 from trainables.noise.fork import baseline_digest
 
 
@@ -32,7 +32,7 @@ def baseline_tests(state: LedgerState) -> dict[str, dict[str, float]]:
     Baselines that were recorded before there were figures of the final weights lack these.
     """
     found = {
-        record.baseline: {n: record.values[n] for n in TEST_FIGURES if n in record.values}
+        record.baseline: test_figures(record.values)
         for record in state.by_role("baseline")
         if record.state == "complete"
     }

@@ -12,10 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 
-from rich.console import Console
-from rich.progress import Progress as ProgressBars
-from rich.progress import TaskID
-
 from study.campaigns.baseline import DescribeRun, baseline_histories, baseline_tests
 from study.campaigns.live import Counted, live_view
 from study.campaigns.live_requests import LiveRequests, to_be_stopped
@@ -28,9 +24,8 @@ from study.records.folder import StudyFolder, storage_of
 from study.records.ledger_view import LedgerState, TrialRecord, recorded
 from study.records.planned_run import PlannedRun
 from study.tune.interrupts import interruptible
-from trainables.config import DataConfig, TrainConfig
+from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
-from trainables.data.image_sets import load_dataset
 
 if TYPE_CHECKING:  # Ray, torch and MLflow are imported once all that can be refused is refused.
     import ray
@@ -94,7 +89,7 @@ class Campaign(ABC, Generic[Config, Result]):
     """One process's part of a campaign, from the lock to the result.
 
     Attributes:
-        images: each data set, with a run that trains on it.
+        images: each data set, with a run that trains on it; a task of one's own has none.
         objectives: what its tables show first.
         asked: what it asks, in a sentence.
         policy: the noise policy of the runs that set none themselves.
@@ -327,22 +322,3 @@ def _no_space_left(config: RunsConfig, again: str) -> Iterator[None]:
 
 def command(verb: str, config: RunsConfig) -> str:
     return shlex.join(["noise-study", verb, config.name, *storage_of(config).words])
-
-
-def read_images(wanted: Sequence[tuple[str, DataConfig]], console: Console | None) -> list[Dataset]:
-    """Read data sets, each with a bar of its title where there is a console."""
-    if console is None:
-        return [load_dataset(data) for _, data in wanted]
-    with ProgressBars(console=console, transient=True) as bars:
-        return [load_dataset(data, _bar(bars, title)) for title, data in wanted]
-
-
-def _bar(bars: ProgressBars, title: str) -> Callable[[int, int], None]:
-    tasks: list[TaskID] = []
-
-    def progress(done: int, total: int) -> None:
-        if not tasks:
-            tasks.append(bars.add_task(title, total=total))
-        bars.update(tasks[0], completed=done)
-
-    return progress

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from search_spaces.registry import get_space
-from study.campaigns.campaign import Campaign, Phase, held, read_images
+from study.campaigns.campaign import Campaign, Phase, held
 from study.campaigns.confirm_plan import (
     STEPS,
     TEST_IMAGES,
@@ -26,7 +26,12 @@ from study.campaigns.confirm_plan import (
     stored_confirmation,
     with_margin,
 )
-from study.campaigns.confirm_register import register_end, register_of, register_plan
+from study.campaigns.confirm_register import (
+    register_end,
+    register_of,
+    register_plan,
+    test_set_of,
+)
 from study.campaigns.confirmation import (
     Confirmation,
     by_verdict,
@@ -35,6 +40,7 @@ from study.campaigns.confirmation import (
     first_noise,
 )
 from study.campaigns.contrast import why_no_placebo
+from study.campaigns.images import study_images
 from study.campaigns.live import Counted
 from study.campaigns.own_code import checked_with_code
 from study.campaigns.session import Session, check_records
@@ -47,8 +53,8 @@ from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
 from study.records.register import RegisterError
 from study.records.summary import VALIDATION_IMAGES
+from trainables.data.dataset import KnownImages
 from trainables.errors import InputError
-from trainables.metrics import METRICS
 
 if TYPE_CHECKING:
     from study.tracking.projector import LedgerProjector
@@ -85,7 +91,7 @@ def run_confirm(
     if confirm.fresh_seeds[-1] >= 2**63:
         raise InputError(f"seed = {confirm.fresh_seeds[-1]}: the fresh seeds end below 2**63")
     _check_register(folder)
-    [dataset] = read_images([("reading images", study.train.data)], console)
+    _, images = study_images(study.train, console)
     home = confirm_folder(folder)
     # In MLflow it stands beside the search, not among its trials.
     settings = study.model_copy(update={"name": f"{study.name}-confirm"})
@@ -94,11 +100,11 @@ def run_confirm(
         # Another process may have begun, or extended, the confirmation while the images were read.
         before = stored_confirmation(folder)
         confirm = planned_confirmation(study, search, confirm, before)
-        confirm = with_margin(confirm, study, len(dataset.test_labels))
+        confirm = with_margin(confirm, study, test_set_of(study.train, images).images or None)
         return _ConfirmCampaign(
             config=settings,
             session=Session(home, settings, console),
-            images=[(study.train, dataset)],
+            images=images,
             objectives=(confirm.decide_by or study.decide_by,),
             asked=asked(study, confirm),
             policy=get_space(study.space).policy,
@@ -123,7 +129,8 @@ def asked(study: StudyConfig, confirm: ConfirmConfig) -> str:
     clocks = " and their clocks, which have it from the warm-up's end on" if confirm.clock else ""
     return (
         f"Do {', '.join(confirm.trials)}, the best of {study.name}, beat their baseline "
-        f"in {METRICS[study.decide_by].words}, on fresh seeds ({how}{seeds[0]} to {seeds[-1]})? "
+        f"in {study.train.metrics[study.decide_by].words}, on fresh seeds "
+        f"({how}{seeds[0]} to {seeds[-1]})? "
         f"And do they beat their placebos, which have the same noise at random epochs{clocks}?"
     )
 
@@ -165,7 +172,7 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         confirm = self.begun.config
         return Counted(
             name=self.config.name,
-            objective="best_val_accuracy",
+            objective=self._shown(),
             epochs=self.config.train.epochs,
             trials=confirm.runs_a_seed * len(confirm.trials) * confirm.seeds,
             baselines=confirm.seeds,
@@ -173,6 +180,11 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
             time_budget=self.config.time_budget,
             spared=lambda state: replace(self.begun, state=state).spared(),
         )
+
+    def _shown(self) -> str:
+        """The objective of the live view."""
+        task = self.begun.study.train.task.name is not None
+        return self.begun.study.objective[0] if task else "best_val_accuracy"
 
     def _standing(self, state: LedgerState) -> str:
         words = []
@@ -184,7 +196,7 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
                 words.append(f"{trial} {mean:+.4f} (n = {len(known)})")
         if not words:
             return "no configuration has a finished run beside its baseline yet"
-        return f"{METRICS[now.decide_by].words} beside the baseline: " + ", ".join(words)
+        return f"{now.deciding.words} beside the baseline: " + ", ".join(words)
 
     def _now(self) -> Confirmation:
         return replace(self.begun, state=self.session.state())
@@ -194,10 +206,10 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         self._register_plan()
         begun, known = self.begun, self.begun.search.study
         origin = {"confirms": begun.study.name, "confirms_id": known.uid if known else ""}
-        [(_, dataset)] = self.images
-        origin[TEST_IMAGES] = str(len(dataset.test_labels))
-        # What a search of an earlier version does not say.
-        origin[VALIDATION_IMAGES] = str(len(dataset.val_labels))
+        for _, dataset in self.images:
+            origin[TEST_IMAGES] = str(len(dataset.test_labels))
+            # What a search of an earlier version does not say.
+            origin[VALIDATION_IMAGES] = str(len(dataset.val_labels))
         self.session.append(
             NoteEvent(None, origin), ArtifactEvent(None, config_file(begun.folder).name)
         )
@@ -213,9 +225,13 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         if new:
             self.session.note(f"added after the first start: {', '.join(new)}")
 
+    @property
+    def _test_set(self) -> KnownImages:
+        return test_set_of(self.begun.study.train, self.images)
+
     def _register_plan(self) -> None:
         try:
-            register_plan(self._now(), self.images[0][1].test_set, self.before)
+            register_plan(self._now(), self._test_set, self.before)
         except RegisterError as error:
             raise StudyFailedError(
                 f"{self.config.name}: {error}. Nothing is trained: what reads a test set is "
@@ -292,7 +308,7 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
 
     def _register_end(self, now: Confirmation, verdicts: dict[str, str]) -> None:
         try:
-            register_end(now, self.images[0][1].test_set, verdicts)
+            register_end(now, self._test_set, verdicts)
         except RegisterError as error:
             self.session.say(
                 f"the end of {self.config.name} is not registered: {error}. The same command "

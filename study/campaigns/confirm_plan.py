@@ -15,7 +15,7 @@ from study.statistics.design import SET_ASIDE, ConfirmationDesign
 from study.statistics.sequential import SequentialDesign, look_schedule
 from trainables.documents import read_mapping
 from trainables.errors import InputError
-from trainables.metrics import effective_margin
+from trainables.margin import effective_margin
 from trainables.settings import FrozenConfig, parse_config
 
 TEST_IMAGES = "test_images"
@@ -237,11 +237,13 @@ def planned_confirmation(
     return wanted.model_copy(update={"trials": tuple(trials), **kept})
 
 
-def with_margin(confirm: ConfirmConfig, study: StudyConfig, test_images: int) -> ConfirmConfig:
+def with_margin(
+    confirm: ConfirmConfig, study: StudyConfig, test_images: int | None
+) -> ConfirmConfig:
     """The margin and the metric that decides, fixed at the first start."""
     if confirm.judged == "as_before" or confirm.margin is not None:
         return confirm
-    margin = effective_margin(study.decide_by, study.margin, test_images)
+    margin = effective_margin(study.decide_by, study.margin, test_images, study.train.metrics)
     return confirm.model_copy(update={"decide_by": study.decide_by, "margin": margin.value})
 
 

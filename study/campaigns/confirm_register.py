@@ -1,11 +1,15 @@
 """A confirmation in the register: what it adds, and the how manieth on its test images it is."""
 
+import hashlib
+from collections.abc import Sequence
+
 from study.campaigns.confirm_plan import ConfirmConfig
 from study.campaigns.confirmation import Confirmation
 from study.records.folder import StudyFolder
 from study.records.register import Register, RegisterEntry, RegisterError, new_entry
 from study.records.values import ResultPart
-from trainables.data.dataset import KnownImages
+from trainables.config import TrainConfig
+from trainables.data.dataset import Dataset, KnownImages
 
 _BY = "noise-study confirm"
 _ORDINALS = (
@@ -33,6 +37,14 @@ class RegisterStanding(ResultPart):
 def register_of(folder: StudyFolder) -> Register:
     """The register of the storage that a study lies in."""
     return Register(folder.path.parent, None if folder.remote is None else folder.remote.parent)
+
+
+def test_set_of(train: TrainConfig, images: Sequence[tuple[TrainConfig, Dataset]]) -> KnownImages:
+    """By what a test set is known: of a task of one's own, by its name, options and version."""
+    for _, dataset in images:
+        return dataset.test_set
+    task = train.task.model_dump_json(include={"name", "options", "version"})
+    return KnownImages(hashlib.blake2b(task.encode(), digest_size=16).hexdigest(), 0)
 
 
 def _uid(confirmation: Confirmation) -> str:
@@ -117,9 +129,10 @@ def standing(confirmation: Confirmation) -> tuple[RegisterStanding | None, str]:
 def _sentence(place: RegisterStanding, register: Register, damage: tuple[str, ...]) -> str:
     later = place.confirmations - place.ordinal
     more = f", {later} {'was' if later == 1 else 'were'} planned after it" if later else ""
+    on = f"these {place.images} test images" if place.images else "this task's test data"
     times = {0: "not read", 1: "read once"}.get(place.readings, f"read {place.readings} times")
     text = (
-        f"This is the {ordinal(place.ordinal)} confirmation on these {place.images} test images"
+        f"This is the {ordinal(place.ordinal)} confirmation on {on}"
         f"{more}; besides, they were {times} ({register})."
     )
     if damage:

@@ -38,7 +38,8 @@ from study.statistics.paired import Paired
 from study.statistics.pairing_gain import PairingGain, pairing_gain
 from trainables.config import TrainConfig
 from trainables.errors import InputError
-from trainables.metrics import METRICS, Margin, effective_margin
+from trainables.margin import Margin, effective_margin
+from trainables.metrics import Metric
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,18 @@ class Confirmation(ConfirmedRuns):
         return self.config.decide_by or self.study.decide_by
 
     @property
+    def deciding(self) -> Metric:
+        return self.study.train.metrics[self.decide_by]
+
+    @property
     def margin(self) -> Margin:
         """The smallest difference worth having in it."""
         known = self.state.study
         images = known.tags.get(TEST_IMAGES) if known else None
         wanted = self.study.margin if self.config.margin is None else self.config.margin
-        return effective_margin(self.decide_by, wanted, int(images) if images else None)
+        return effective_margin(
+            self.decide_by, wanted, int(images) if images else None, self.study.train.metrics
+        )
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -64,7 +71,7 @@ class Confirmation(ConfirmedRuns):
         recorded = {name for record in self.state.trials.values() for name in record.values}
         return tuple(
             name
-            for name, metric in METRICS.items()
+            for name, metric in self.study.train.metrics.items()
             if metric.weights is None or name in recorded or name == self.decide_by
         )
 
@@ -136,7 +143,7 @@ class Confirmation(ConfirmedRuns):
 
     @property
     def judge(self) -> Judge:
-        higher = METRICS[self.decide_by].mode == "max"
+        higher = self.deciding.mode == "max"
         return judge_of(self.config, margin=self.margin.value, higher_is_better=higher)
 
     def verdicts(self) -> dict[str, Judgement]:
@@ -178,7 +185,7 @@ class Confirmation(ConfirmedRuns):
         deciding = (metric, of, against) == (self.decide_by, "confirm", "baseline")
         return compare(
             self.comparable(metric, of, against),
-            higher_is_better=METRICS[metric].mode == "max",
+            higher_is_better=self.study.train.metrics[metric].mode == "max",
             design=self.config.earlier_design if deciding else None,
         )
 
@@ -263,7 +270,7 @@ def check_same_code(folder: StudyFolder, study: StudyConfig) -> None:
     if stored is not None and is_of_other_code(folder, study, stored):
         raise InputError(
             f"name = {study.name!r}: its confirmation was begun before the source of "
-            f"{study.train.model.classifier} was changed; move {confirm_folder(folder).path} away "
+            f"{study.train.own_name} was changed; move {confirm_folder(folder).path} away "
             "to begin anew"
         )
 

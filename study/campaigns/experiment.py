@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from study.campaigns.campaign import Campaign, Phase, held, read_images
+from study.campaigns.campaign import Campaign, Phase, held
 from study.campaigns.experiment_grid import (
     AXES,
     ExperimentConfig,
@@ -24,6 +24,7 @@ from study.campaigns.experiment_grid import (
 )
 from study.campaigns.experiment_result import ExperimentResult, report, result_files
 from study.campaigns.experiment_tables import to_csv, to_markdown
+from study.campaigns.images import read_images
 from study.campaigns.live import Counted
 from study.campaigns.own_code import record_late, refusal
 from study.campaigns.session import Session, check_records

@@ -57,7 +57,7 @@ def _row(folder: StudyFolder) -> list[str]:
     return [
         config.name,
         (study.state or "running or interrupted") if study else "empty",
-        f"{config.train.model.classifier}, {config.train.data.dataset}",
+        config.train.task.name or f"{config.train.model.classifier}, {config.train.data.dataset}",
         f"{ended}/{config.wanted}",
         or_dash(best and best.trial_id),
         signed(paired if isinstance(paired, float) else None),

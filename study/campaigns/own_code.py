@@ -13,34 +13,35 @@ from study.records.events import EndEvent, NoteEvent
 from study.records.folder import StudyFolder
 from study.records.ledger_view import TrialRecord, read_ledger
 from study.records.own_code import OTHER_CODE, code_of, code_tag, is_present, later_codes
-from trainables.code_identity import CodeIdentity, changed_modules, code_identity, is_own
+from trainables.code_identity import CodeIdentity, changed_modules, code_identity
 from trainables.code_trust import allow, is_trusted
+from trainables.config import TrainConfig
 from trainables.errors import InputError
 
 ACCEPT = "--accept-changed-code"
 
 
 def with_code(config: StudyConfig, folder: StudyFolder, *, accept: bool = False) -> StudyConfig:
-    """The configuration with the source of its classifier, as it is, or as the study recorded it.
+    """The configuration with the source of its own code, as it is, or as the study recorded it.
 
     ``accept``: whether a changed source is accepted; else it is refused.
     """
-    name = config.train.model.classifier
-    if not is_own(name):
+    name = config.train.own_name
+    if name is None:
         return config
     now = code_identity(name) or None
     stored = folder.stored_config()
     if stored is None:
         return _with(config, now, 0)
-    if stored.train.model.classifier != name:
+    if stored.train.own_name != name:
         return config  # Another study, which is refused as such.
-    kept = _with(config, stored.train.model.code, stored.code_changes)
-    recorded = stored.train.model.code or later_codes(read_ledger(folder.ledger)).get(name)
+    kept = _with(config, stored.train.code, stored.code_changes)
+    recorded = stored.train.code or later_codes(read_ledger(folder.ledger)).get(name)
     if now is None or recorded is None or not changed_modules(recorded, now):
         return kept
     if not accept:
         raise InputError(
-            refusal(config.name, name, recorded, now)
+            refusal(config.name, name, recorded, now, setting_of(config.train))
             + f", or go on with the changed source by {ACCEPT} (with new baselines; what was "
             "trained before is kept, and not ranked)"
         )
@@ -53,7 +54,7 @@ def with_code(config: StudyConfig, folder: StudyFolder, *, accept: bool = False)
 def checked_with_code(
     config: StudyConfig, folder: StudyFolder, fetched: bool, *, accept: bool = False
 ) -> StudyConfig:
-    """Check a study (``check_study``) and the source of its classifier, which that may run.
+    """Check a study (``check_study``) and the source of its own code, which that may run.
 
     ``fetched``: what an object store has of the study is here already.
     """
@@ -66,17 +67,27 @@ def checked_with_code(
     return with_code(config, folder, accept=accept)
 
 
-def refusal(study: str, name: str, recorded: CodeIdentity, now: CodeIdentity) -> str:
+def setting_of(train: TrainConfig) -> str:
+    """The setting that names the code of one's own."""
+    return "classifier" if train.task.name is None else "task"
+
+
+def refusal(
+    study: str,
+    name: str,
+    recorded: CodeIdentity,
+    now: CodeIdentity,
+    setting: str = "classifier",
+) -> str:
     return (
         f"name = {study!r}: the source of {', '.join(changed_modules(recorded, now))}, which "
-        f"classifier = {name!r} consists of, was changed since this began: what is trained now "
+        f"{setting} = {name!r} consists of, was changed since this began: what is trained now "
         "could not be compared with what was. Restore the source, give another --name"
     )
 
 
 def _with(config: StudyConfig, code: CodeIdentity | None, changes: int) -> StudyConfig:
-    model = config.train.model.model_copy(update={"code": code})
-    train = config.train.model_copy(update={"model": model})
+    train = config.train.with_code(code)
     return config.model_copy(update={"train": train, "code_changes": changes})
 
 
@@ -102,7 +113,7 @@ def leave_behind(session: Session, config: StudyConfig) -> None:
         if record.tags.get("excluded") != OTHER_CODE:
             session.append(NoteEvent(record.key, {"excluded": OTHER_CODE}))
     if others:
-        changed = changed_modules(code_of(others[-1]) or (), config.train.model.code or ())
+        changed = changed_modules(code_of(others[-1]) or (), config.train.code or ())
         session.note(
             f"the source of {', '.join(changed)} was changed, and that was accepted "
             f"({config.code_changes}): {others[-1].key} and what began before it is not ranked"
@@ -123,9 +134,9 @@ def record_late(session: Session, codes: Mapping[str, CodeIdentity]) -> None:
 
 def late_codes(config: StudyConfig) -> dict[str, CodeIdentity]:
     """What ``record_late`` is to record of a study: nothing, if its runs say it."""
-    model = config.train.model
-    late = is_own(model.classifier) and model.code is None
-    return {model.classifier: code_identity(model.classifier)} if late else {}
+    name = config.train.own_name
+    late = name is not None and config.train.code is None
+    return {name: code_identity(name)} if name and late else {}
 
 
 def for_searcher(config: StudyConfig, records: Mapping[str, TrialRecord]) -> dict[str, TrialRecord]:

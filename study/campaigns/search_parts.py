@@ -85,7 +85,7 @@ def searcher_that_fits(
             space.distributions,
             conditions=space.conditions,
             opening=space.opening,
-            objectives=config.objective,
+            objectives=dict(zip(config.objective, config.modes, strict=True)),
             epochs=config.train.epochs,
             sampler=config.sampler,
             seed=config.train.seed,
@@ -136,6 +136,21 @@ def trial_scheduler(
         epochs=config.train.epochs,
         grace_period=first + 1 + config.grace,
         reduction_factor=config.reduction_factor,
+        mode=config.modes[0],
     )
     scheduler.replay(records, config.grace)
     return scheduler
+
+
+def asked(config: StudyConfig) -> str:
+    """What a study asks, in a sentence."""
+    train = config.train
+    what = get_space(config.space).description
+    tuned = ", tuned first" if config.tune_baseline else ""
+    optimizer = train.optimizer
+    how = f" ({optimizer.optimizer}, learning rate {optimizer.lr:g}{tuned})"
+    how = how if train.task.name is None else ""
+    return (
+        f"Does noise help {train.what} within {train.epochs} epochs{how}? "
+        f"Searched for {' and '.join(config.objective)}; space {config.space}: {what}."
+    )

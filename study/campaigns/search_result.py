@@ -34,6 +34,14 @@ def print_result(console: Console, config: StudyConfig, summary: Summary) -> Non
     _print_next(console, config, summary)
 
 
+_ABOUT_ACCURACY = {True: " accuracy: difference of the last validation accuracy;", False: ""}
+
+
+def has_accuracy(config: StudyConfig) -> bool:
+    """Whether its runs have a validation accuracy; a task of one's own need not."""
+    return "final_val_accuracy" in config.train.metrics
+
+
 def result_table(config: StudyConfig, summary: Summary, shown: int = _SHOWN) -> Table:
     """The best trials: value, paired difference, epochs, where their noise began."""
     complete = [t for t in summary.trials if t.state == "complete"]
@@ -41,15 +49,18 @@ def result_table(config: StudyConfig, summary: Summary, shown: int = _SHOWN) -> 
     table = Table(
         title=f"{config.name}: trials, best first ({_states(summary)})",
         caption="difference: trial − baseline of the same seed; mean: the same on the seeds (so\n"
-        "many) after its last selection; accuracy: difference of the last validation accuracy;\n"
+        "many) after its last selection;" + _ABOUT_ACCURACY[has_accuracy(config)] + "\n"
         "trained: epochs not shared with the baseline; from: first noisy epoch",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
     table.add_column("trial", no_wrap=True)
+    columns = ["difference", "mean", "accuracy", "trained", "from"]
+    if not has_accuracy(config):
+        columns.remove("accuracy")
     for name in config.objective:
         table.add_column(name.replace("_", " "), justify="right", min_width=9)
-    for name in ("difference", "mean", "accuracy", "trained", "from"):
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for trial in (ranked(config, complete) + ranked(config, rest))[:shown]:
         table.add_row(*_row(config, trial), style="" if trial.state == "complete" else "dim")
@@ -64,7 +75,7 @@ def _row(config: StudyConfig, trial: TrialSummary) -> list[str]:
         *(number(value) for value in values),
         ", ".join(signed(v) for v in by_objective(trial.paired_difference)),
         _later(trial),
-        signed(trial.final_val_accuracy_difference),
+        *([signed(trial.final_val_accuracy_difference)] if has_accuracy(config) else []),
         f"{trial.epochs_trained}/{trial.epochs}",
         begins if trial.state == "complete" else trial.state,
     ]
@@ -144,7 +155,12 @@ def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None
     if summary.best:
         best = StudyFolder(given / config.name).best_config
         which = "first" if sharing_best(config, summary.trials) else "best"
-        _print_command(console, f"{which} configuration:", ["noise-train", "--config", str(best)])
+        if config.train.task.name is None:
+            again = ["noise-train", "--config", str(best)]
+            _print_command(console, f"{which} configuration:", again)
+        else:
+            # For AdaptiveNoise, in the loop that the task was made of.
+            _print_command(console, f"{which} configuration:", [str(best)])
         if config.confirm is None:
             commands.append(["noise-study", "confirm", *name])
     elif config.configs is None:

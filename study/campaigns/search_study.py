@@ -13,16 +13,19 @@ from rich.console import Console
 
 from search_spaces.registry import get_space
 from study.campaigns.baseline import missing_baselines, waiting_note
-from study.campaigns.campaign import Campaign, Phase, command, held, read_images
+from study.campaigns.campaign import Campaign, Phase, command, held
+from study.campaigns.images import study_images
 from study.campaigns.live import Counted, best_so_far
 from study.campaigns.own_code import checked_with_code, late_codes, leave_behind, record_late
 from study.campaigns.race import is_over, most_runs, race_note, race_phase, share_of_search
 from study.campaigns.search_parts import (
+    asked,
     earliest_injections,
     searched_space,
     searcher_that_fits,
     trial_scheduler,
 )
+from study.campaigns.self_tested import tested
 from study.campaigns.session import Session, check_records
 from study.campaigns.tuning import tuning_phases
 from study.checks import check_runs
@@ -37,7 +40,6 @@ from study.records.summary import VALIDATION_IMAGES, Summary, summarise, winner_
 from study.records.verdict import end_tags, trial_tags
 from study.search.space import check_stored_space
 from study.search.warm_start import check_source
-from trainables.data.image_sets import resolve_data
 
 if TYPE_CHECKING:
     from study.search.searcher import StudySearcher
@@ -73,11 +75,10 @@ def run_study(
     check_records(folder, config)
     check_stored_space(folder)
     check_source(config, folder)
-    [dataset] = read_images([("reading images", config.train.data)], console)
-    train = config.train
-    data = resolve_data(train.data, dataset)
+    config, remark = tested(config, folder, console)
+    train, images = study_images(config.train, console)
     asked_for = config
-    config = config.model_copy(update={"train": train.model_copy(update={"data": data})})
+    config = config.model_copy(update={"train": train})
     again = command("resume", config)
     with held(config, folder, again):
         # Another process may have run a study of this name while the images were read.
@@ -88,7 +89,8 @@ def run_study(
         return _SearchCampaign(
             config=config,
             session=Session(folder, config, console),
-            images=[(config.train, dataset)],
+            images=[(config.train, dataset) for _, dataset in images],
+            remark=remark,
             objectives=config.objective,
             asked=question,
             policy=get_space(config.space).policy,
@@ -100,9 +102,13 @@ def run_study(
 
 @dataclass(kw_only=True)
 class _SearchCampaign(Campaign[StudyConfig, Summary]):
-    """A search beside its pinned baseline; ``began`` is when the time budget did (monotonic)."""
+    """A search beside its pinned baseline.
+
+    ``began`` is when the time budget did (monotonic); ``remark`` is noted at the beginning.
+    """
 
     began: float
+    remark: str = ""
     _search_end: float | None = field(default=None, init=False)
     _phase: Literal["before", "search", "race"] = field(default="before", init=False)
 
@@ -137,6 +143,8 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 
         for line in repair_or_replace_journal(self.folder.journal):
             self.session.note(line)
+        if self.remark:
+            self.session.note(self.remark)
         self._record_images()
         leave_behind(self.session, self.config)
         record_late(self.session, late_codes(self.config))
@@ -147,9 +155,10 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 
     def _record_images(self) -> None:
         """Record once what one validation image is worth in an accuracy."""
-        [(_, dataset)] = self.images
         study = self.session.state().study
-        if study is None or VALIDATION_IMAGES not in study.tags:
+        for _, dataset in self.images:
+            if study is not None and VALIDATION_IMAGES in study.tags:
+                continue
             tags = {VALIDATION_IMAGES: str(len(dataset.val_labels))}
             self.session.append(NoteEvent(None, tags))
 
@@ -335,14 +344,3 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
                 f"the time budget of {self.config.time_budget:g} s ended the search after {ended} "
                 f"of {self.config.wanted} trials; {len(open_trials)} of them were stopped by it"
             )
-
-
-def asked(config: StudyConfig) -> str:
-    train = config.train
-    what = get_space(config.space).description
-    tuned = ", tuned first" if config.tune_baseline else ""
-    return (
-        f"Does noise help {train.model.classifier} on {train.data.dataset} within {train.epochs} "
-        f"epochs ({train.optimizer.optimizer}, learning rate {train.optimizer.lr:g}{tuned})? "
-        f"Searched for {' and '.join(config.objective)}; space {config.space}: {what}."
-    )

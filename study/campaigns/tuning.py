@@ -20,7 +20,6 @@ from study.formats import number
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import PlannedRun, seeded_key
 from study.records.seeds import tuning_seeds
-from trainables.metrics import OBJECTIVES
 from trainables.settings import LARGEST
 
 _STREAM = "noise-study/tuning/1"
@@ -166,7 +165,7 @@ def _ranked(
     Ties: the configured setting comes first, then the lower validation loss.
     """
     name = asked.objective[0]
-    sign = -1.0 if OBJECTIVES[name] == "max" else 1.0
+    sign = -1.0 if asked.modes[0] == "max" else 1.0
     known: list[tuple[float, bool, float, int, Setting]] = []
     for setting in tried:
         figures = [_figures(state, setting, seed) for seed in seeds]

@@ -22,7 +22,6 @@ from study.config import MAY_CHANGE, StudyConfig
 from study.records.folder import StudyFolder, storage_of
 from study.records.summary import study_notes
 from trainables.errors import InputError
-from trainables.metrics import METRICS
 from trainables.settings import parse_config
 
 SEEDS = "6"
@@ -126,7 +125,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def print_verdicts(console: Console, found: Confirmation) -> None:
-    words = METRICS[found.decide_by].words
+    words = found.deciding.words
     console.print(f"[bold]{words}, beside the baseline of the same seed:[/]")
     for trial, judged in by_verdict(found).items():
         for line in (f"{trial} {judged.sentence}", f"  {found.pairing_gain(trial).sentence()}"):

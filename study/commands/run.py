@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
+import tyro
+
 from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds, stored_confirmation
 from study.campaigns.resume import resumed
 from study.checks import read_configs
@@ -12,6 +14,7 @@ from study.commands.options import read_command_line
 from study.commands.own_code import AcceptChangedCode, Trust
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
+from study.commands.task_options import with_task
 from study.config import MAY_CHANGE, StudyConfig
 from study.config_changes import asked_values
 from study.presets import (
@@ -65,6 +68,24 @@ class SearchOptions:
             default="none",
         ),
     ] = ""
+    task: Annotated[
+        str,
+        option(
+            "--task",
+            help="a training of your own, as package.module:Class (docs/own-task.md)",
+            value="TASK",
+            default="classifying images",
+        ),
+    ] = ""
+    task_option: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]],
+        option(
+            "--task-option",
+            help="settings of your own task, as NAME=VALUE (JSON, or a text)",
+            value="NAME=VALUE",
+            default="none",
+        ),
+    ] = ()
     trust: Trust = ""
     accept_changed_code: AcceptChangedCode = False
 
@@ -105,6 +126,9 @@ def _read_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     given = nest(line.given)
     values = with_one_cosine(merge(merge(preset, from_file), given), from_file, given)
     values = with_equal_budgets(values, preset, from_file, given)
+    values = with_task(
+        values, line.extra.task, line.extra.task_option, line.given, merge(from_file, given)
+    )
     if line.extra.configs:
         values["configs"] = read_configs(line.extra.configs)
     config = parse_config(

@@ -82,6 +82,8 @@ def _written(row: EpochMetrics) -> dict[str, Any]:
     if row.clean_train_accuracy is None:
         # Earlier versions go on with their studies, and refuse what they do not know.
         del values["clean_train_accuracy"]
+    if not row.own:
+        del values["own"]
     return values
 
 

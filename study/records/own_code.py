@@ -1,6 +1,6 @@
 """Which runs of a study were trained with the source that its own classifier has by now.
 
-A run's configuration says which source it had (``ModelConfig.code``). A study whose source was
+A run's configuration says which source it had (``TrainConfig.code``). A study whose source was
 changed, with the user's consent, goes on with new baselines; what was trained before stays in the
 ledger, and is neither ranked nor forked from.
 """
@@ -23,7 +23,7 @@ _TAG = "code"
 
 
 def code_of(record: TrialRecord) -> tuple[str, ...] | None:
-    code = record.config["model"].get("code")
+    code = (record.config.get("task") or record.config["model"]).get("code")
     return None if code is None else tuple(code)
 
 
@@ -31,7 +31,7 @@ def is_present(config: RunsConfig, record: TrialRecord) -> bool:
     """Whether a run has the source that the study has by now."""
     if not isinstance(config, StudyConfig) or not config.code_changes:
         return True
-    return code_of(record) == config.train.model.code
+    return code_of(record) == config.train.code
 
 
 def present(config: RunsConfig, state: LedgerState) -> LedgerState:

@@ -12,7 +12,8 @@ from study.records.seeds import race_seeds
 from study.records.values import ResultPart, Value, by_objective, differences_to_baseline, value_of
 from study.statistics.pareto import front
 from study.statistics.race import Gain, Race, Results, by_gain, race, rungs
-from trainables.metrics import DIVERGED, OBJECTIVES, guessing
+from trainables.metrics import DIVERGED, guessing, metrics_of
+from trainables.task_config import TaskConfig
 
 CUT_SHORT = "ended the race before it was over"
 """How the time budget's note says it: the runs that it stopped have no end."""
@@ -88,7 +89,7 @@ def _gain(config: StudyConfig, record: TrialRecord, baseline: TrialRecord | None
     for name, difference in zip(names, differences, strict=True):
         if difference is None:
             return None
-        gains.append(difference if OBJECTIVES[name] == "max" else -difference)
+        gains.append(difference if config.train.metrics[name].mode == "max" else -difference)
     return tuple(gains)
 
 
@@ -102,17 +103,26 @@ def raced_difference(
     """
     if record.state != "failed":
         return differences_to_baseline(objectives, record, baseline)[0]
-    classes = record.config["data"].get("classes")
-    if not record.reason.startswith(DIVERGED) or baseline is None or not classes:
+    if not record.reason.startswith(DIVERGED) or baseline is None:
         return None
     known = by_objective(value_of(objectives, baseline.history), len(objectives))
     found = []
     for name, beside in zip(objectives, known, strict=True):
-        guess = guessing(name, len(classes))
+        guess = _knowing_nothing(record, name)
         if guess is None or beside is None:
             return None
         found.append(guess - beside)
     return found if len(found) > 1 else found[0]
+
+
+def _knowing_nothing(record: TrialRecord, objective: str) -> float | None:
+    """An objective's value for a model that knows nothing: of a task, what the task says."""
+    task = record.config.get("task")
+    if task:
+        declared = TaskConfig.model_validate(task).metrics
+        return metrics_of(declared)[objective].worst
+    classes = record.config["data"].get("classes")
+    return guessing(objective, len(classes)) if classes else None
 
 
 def _front(gains: Mapping[str, Gain], names: Sequence[str]) -> list[str]:

@@ -8,7 +8,6 @@ from study.config import StudyConfig
 from study.records.race import RaceEntry
 from study.records.values import ResultPart
 from study.statistics.race import Race, paired_spread, without_effect
-from trainables.metrics import OBJECTIVES
 
 
 class YardstickSummary(ResultPart):
@@ -67,7 +66,7 @@ def yardstick(
     observed = raced[race.winner].ranked_by
     if spread is None or not isinstance(observed, float):
         return None
-    sign = 1 if OBJECTIVES[config.objective[0]] == "max" else -1
+    sign = 1 if config.modes[0] == "max" else -1
     luck = without_effect(len(race.field), race.stages)
     share = luck.share_above(sign * observed / spread) if spread else float(sign * observed <= 0)
     expected = sign * luck.mean * spread

@@ -23,7 +23,6 @@ from study.records.values import (
 )
 from study.statistics.pareto import front
 from trainables.config import TrainConfig
-from trainables.metrics import OBJECTIVES
 
 VALIDATION_IMAGES = "validation_images"
 """The tag by which a study records how many images its accuracies are counted on."""
@@ -247,7 +246,7 @@ def ranked(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSum
 
     Those that raced come first, in the race's order, then the others by the first objective.
     """
-    sign = -1.0 if OBJECTIVES[config.objective[0]] == "max" else 1.0
+    sign = -1.0 if config.modes[0] == "max" else 1.0
 
     def key(trial: TrialSummary) -> tuple[float, float, float, str]:
         value = _rounded(trial.value)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from study.records.ledger_view import TrialRecord
 from study.statistics.paired import paired_differences
-from trainables.metrics import STATISTICS, EpochMetrics, objective_values
+from trainables.metrics import EpochMetrics, objective_values
 
 Value = float | list[float] | None
 
@@ -39,7 +39,7 @@ def differences_to_baseline(
     if len(same) < len(record.history):
         return None, None
     found = paired_differences(objective_values(record.history), objective_values(same))
-    return _searched(objectives, found), finite(found["final_val_accuracy"])
+    return _searched(objectives, found), finite(found.get("final_val_accuracy", math.nan))
 
 
 def value_of(objectives: Sequence[str], history: Sequence[EpochMetrics]) -> Value:
@@ -48,7 +48,7 @@ def value_of(objectives: Sequence[str], history: Sequence[EpochMetrics]) -> Valu
 
 
 def _searched(objectives: Sequence[str], figures: Mapping[str, float]) -> Value:
-    known = [figures[name] for name in objectives]
+    known = [figures.get(name, math.nan) for name in objectives]
     if not all(map(math.isfinite, known)):
         return None
     return known if len(objectives) > 1 else known[0]
@@ -59,7 +59,7 @@ def final_metrics(history: Sequence[EpochMetrics]) -> dict[str, float | None]:
     if not history:
         return {}
     last = history[-1]
-    row: dict[str, float | None] = {name: finite(getattr(last, name)) for name in STATISTICS}
+    row = {name: finite(value) for name, value in last.statistics().items()}
     return row | {name: finite(value) for name, value in objective_values(history).items()}
 
 

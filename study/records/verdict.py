@@ -5,14 +5,13 @@ from study.records.events import TIE
 from study.records.indistinct import indistinct, tie_sentence
 from study.records.summary import Summary, TrialSummary
 from study.records.values import by_objective
-from trainables.metrics import OBJECTIVES
 
 
 def verdict(config: StudyConfig, summary: Summary, best: TrialSummary) -> list[str]:
     """What the study's end says of its best trial, and why it does not say more."""
     raced = race_sentence(best, config.objective[0])
     difference = by_objective(best.ranked_by if raced else best.paired_difference)[0]
-    sign = 1 if OBJECTIVES[config.objective[0]] == "max" else -1
+    sign = 1 if config.modes[0] == "max" else -1
     if difference is None:
         return []
     lines = [] if sign * difference > 0 else ["no trial beats the baseline"]

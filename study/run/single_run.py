@@ -39,9 +39,10 @@ from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.epoch_details import Detail
 from trainables.errors import InputError
 from trainables.evaluation import EvalResult, figures_on_test
-from trainables.loop import Training, train_epochs
+from trainables.loop import train_epochs
 from trainables.metrics import EpochMetrics
 from trainables.paths import check_writable
+from trainables.tasks.image_task import ImageTraining
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class _SingleRun:
         self.classes = dataset.classes
         self.test_set = dataset.test_set
         data = DeviceData(dataset, torch.device(self.config.device))
-        self.training = Training(
+        self.training = ImageTraining(
             self.config,
             data,
             Detail(

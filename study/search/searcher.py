@@ -30,7 +30,7 @@ from study.search.outcome import TEACHES_NOTHING, Outcome, judge_failure, judge_
 from study.search.samplers import check_sampler, make_sampler
 from study.tune.failures import failure_reason
 from study.tune.jobs import StatelessSearcher, tune_config
-from trainables.metrics import OBJECTIVES, objective_value
+from trainables.metrics import Mode, modes_of, objective_value
 
 CONFIG_INDEX = "config_index"
 """User attribute of a trial that runs a given configuration: its index in the list."""
@@ -63,7 +63,7 @@ class StudySearcher(StatelessSearcher):
         journal: str | Path,
         distributions: Mapping[str, BaseDistribution],
         *,
-        objectives: Sequence[str],
+        objectives: Sequence[str] | Mapping[str, Mode],
         epochs: int,
         sampler: str = "tpe",
         seed: int = 0,
@@ -79,7 +79,7 @@ class StudySearcher(StatelessSearcher):
         Args:
             journal: path of Optuna's journal; it is made if it does not exist.
             distributions: the search space, keyed by dimension; ignored with ``given``.
-            objectives: one or two of ``OBJECTIVES``.
+            objectives: one or two; with their modes where they are not ``OBJECTIVES``.
             sampler: one of ``SAMPLERS``.
             seed: the sampler's.
             conditions: where the space's dimensions are there; None: everywhere.
@@ -90,10 +90,10 @@ class StudySearcher(StatelessSearcher):
             warm: trials of another study, which stand before the study's own in the journal.
         """
         check_sampler(sampler, len(objectives))
-        super().__init__(list(objectives), [OBJECTIVES[name] for name in objectives])
+        super().__init__(list(objectives), modes_of(objectives))
         self._backend = BatchingJournal(journal)
         self._storage = JournalStorage(self._backend)
-        self._study = _open_study(name, self._storage, objectives)
+        self._study = _open_study(name, self._storage, modes_of(objectives))
         self._space = dict(distributions)
         self._conditions = conditions or {}
         self._opening = tuple(opening)
@@ -319,7 +319,7 @@ class ReasonCallback(tune.Callback):
         self._searcher.note_error(trial.config["key"], failure_reason(trial))
 
 
-def _open_study(name: str, storage: JournalStorage, objectives: Sequence[str]) -> optuna.Study:
+def _open_study(name: str, storage: JournalStorage, modes: Sequence[str]) -> optuna.Study:
     before = optuna.logging.get_verbosity()
     # Its line about a new study would stand in the live view.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -328,10 +328,7 @@ def _open_study(name: str, storage: JournalStorage, objectives: Sequence[str]) -
             storage=storage,
             pruner=optuna.pruners.NopPruner(),  # Tune's trial scheduler stops trials
             study_name=name,
-            directions=[
-                "maximize" if OBJECTIVES[objective] == "max" else "minimize"
-                for objective in objectives
-            ],
+            directions=["maximize" if mode == "max" else "minimize" for mode in modes],
             load_if_exists=True,
         )
     finally:

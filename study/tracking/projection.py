@@ -283,7 +283,7 @@ class Projection:
             self._stored.sent(run_id, delta.metrics)
         config = delta.config or {}
         data = config.get("data") or config.get("train", {}).get("data")
-        if data:
+        if data and not (config.get("task") or config.get("train", {}).get("task")):
             self.store.log_dataset(run_id, str(data.get("dataset")), redacted(data))
         if delta.key == STUDY_RUN and config:
             self._share_view()

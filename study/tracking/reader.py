@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from study.records import events
 from study.records.ledger_view import TrialRecord
 from study.tracking.types import STUDY_RUN, MetricPoint, RunStatus
-from trainables.metrics import STATISTICS, EpochMetrics
+from trainables.metrics import EpochMetrics
 from trainables.uris import redact_uri
 
 ENDED: dict[str, RunStatus] = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
@@ -222,7 +222,7 @@ def metric_points(row: EpochMetrics, signals: tuple[str, ...], time: int) -> lis
 
     ``signals``, which the run listens to, are given as 0 or 1; ``time`` is in ms since 1970.
     """
-    values: dict[str, float] = {name: getattr(row, name) for name in STATISTICS}
+    values = row.statistics()
     if row.clean_train_accuracy is not None:
         values["clean_train_accuracy"] = row.clean_train_accuracy
     values["noise_magnitude"] = row.noise_magnitude

@@ -110,16 +110,23 @@ class ForkAwareASHA(WarmWorkers):
     """
 
     def __init__(
-        self, objective: str, *, epochs: int, grace_period: int, reduction_factor: float
+        self,
+        objective: str,
+        *,
+        epochs: int,
+        grace_period: int,
+        reduction_factor: float,
+        mode: str | None = None,
     ) -> None:
         """The rungs begin empty. While epochs grow by ``reduction_factor``, one in so many remains.
 
         Before ``grace_period`` epochs are completed no trial is stopped: it ends past the earliest
-        epoch at which the search space lets noise begin.
+        epoch at which the search space lets noise begin. ``mode``: of an objective that only a
+        task of one's own has.
         """
         super().__init__()
         self._metric = objective
-        self._sign = 1.0 if OBJECTIVES[objective] == "max" else -1.0
+        self._sign = 1.0 if (mode or OBJECTIVES[objective]) == "max" else -1.0
         self.stopped = 0
         self.rungs = Rungs(milestones(grace_period, epochs, reduction_factor), epochs)
 

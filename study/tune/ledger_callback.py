@@ -21,7 +21,7 @@ from study.records.ledger_view import TrialRecord, read_ledger, same_numbers
 from study.records.requests import STOPPED_BY_HAND
 from study.statistics.paired import paired_differences
 from study.tune.failures import failure_reason
-from trainables.metrics import TEST_FIGURES, EpochMetrics, objective_values
+from trainables.metrics import EpochMetrics, objective_values, test_figures
 from trainables.noise.controller import fork_epoch
 from trainables.noise.fork import annotate
 from trainables.noise_config import NoiseConfig
@@ -139,7 +139,7 @@ class LedgerCallback(tune.Callback):
         start_epoch = int(result.get("start_epoch", 0))
         run.diverged = str(result.get("diverged", ""))
         run.seconds = result.get("time_total_s", run.seconds)
-        run.test = {name: result[name] for name in TEST_FIGURES if name in result}
+        run.test = test_figures(result)
         self._share(run, upto=min(row.epoch, start_epoch))
         self._add(run, row, shared=row.epoch < start_epoch)
         for tag in ("node", "note"):

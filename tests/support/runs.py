@@ -10,10 +10,11 @@ from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset
-from trainables.loop import Training, train_epochs
+from trainables.loop import train_epochs
 from trainables.metrics import EpochMetrics
 from trainables.noise_config import NoiseConfig
 from trainables.settings import parse_config
+from trainables.tasks.image_task import ImageTraining
 
 EAGER: dict[str, Any] = {
     "policy": "on_stagnation",
@@ -74,18 +75,18 @@ def device_data(config: TrainConfig) -> DeviceData:
     return DeviceData(_dataset(bare.model_dump_json()), torch.device(config.device))
 
 
-def training(config: TrainConfig, **options: Any) -> Training:
+def training(config: TrainConfig, **options: Any) -> ImageTraining:
     """A fresh run of ``config``."""
-    return Training(config, device_data(config), **options)
+    return ImageTraining(config, device_data(config), **options)
 
 
-def run(config: TrainConfig) -> tuple[list[EpochMetrics], Training]:
+def run(config: TrainConfig) -> tuple[list[EpochMetrics], ImageTraining]:
     """The whole run: its history and its end."""
     under_way = training(config)
     return list(train_epochs(under_way)), under_way
 
 
-def same_weights(one: Training, other: Training) -> bool:
+def same_weights(one: ImageTraining, other: ImageTraining) -> bool:
     """Whether two runs' parameters and buffers are equal bit for bit."""
     mine, theirs = one.model.state_dict(), other.model.state_dict()
     return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)

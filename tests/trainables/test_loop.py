@@ -13,12 +13,13 @@ from trainables.checkpoint import load_state, save_state
 from trainables.config import OptimizerConfig
 from trainables.data.image_sets import load_dataset
 from trainables.epoch_details import Detail
-from trainables.loop import Training, clean_images, train_epochs
+from trainables.loop import train_epochs
 from trainables.lr_schedule import learning_rate
 from trainables.metrics import objective_value
 from trainables.models.registry import build_model
 from trainables.noise.fork import annotate
 from trainables.random_streams import generator, stream_seed
+from trainables.tasks.image_task import ImageTraining, clean_images
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
@@ -330,7 +331,7 @@ def test_bf16_runs_and_differs() -> None:
 
 def test_training_reports_progress_by_step() -> None:
     seen: list[tuple[int, int]] = []
-    under_way: Training = training(small_config(epochs=1))
+    under_way: ImageTraining = training(small_config(epochs=1))
     under_way.run_epoch(lambda done, steps: seen.append((done, steps)))
     steps = under_way.steps_per_epoch
     assert seen == [(done, steps) for done in range(1, steps + 1)]

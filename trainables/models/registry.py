@@ -4,18 +4,14 @@ Importing this file, and checking one of the four built-in names, imports neithe
 torchvision, so that a mistake in a configuration is answered at once.
 """
 
-import importlib
-import os
-import platform
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from trainables.code_identity import changed_modules, code_identity, is_own, search_path
-from trainables.code_trust import check_trusted
+from trainables.code_identity import is_own
 from trainables.config import ModelConfig
 from trainables.errors import InputError
+from trainables.own_import import check_unchanged, import_own
 
 if TYPE_CHECKING:
     import torch
@@ -97,13 +93,8 @@ def build_model(name: str, num_classes: int) -> "nn.Module":
 
 def build_configured(config: ModelConfig, num_classes: int) -> "nn.Module":
     """As ``build_model``; code of one's own must be what it was when it was recorded."""
-    if config.code is not None and is_own(config.classifier):
-        changed = changed_modules(config.code, code_identity(config.classifier))
-        if changed:
-            raise InputError(
-                f"classifier = {config.classifier!r}: the source of {', '.join(changed)} in "
-                f"{os.getcwd()} ({platform.node()}) is not the one that was recorded"
-            )
+    if is_own(config.classifier):
+        check_unchanged("classifier", config.classifier, config.code)
     return build_model(config.classifier, num_classes)
 
 
@@ -192,7 +183,11 @@ def _shape(tensor: "torch.Tensor") -> str:
 
 
 def _build_own(name: str, num_classes: int) -> "nn.Module":
-    function = _own_function(name)
+    function = import_own(
+        "classifier",
+        name,
+        "a function or class that takes num_classes and returns a torch.nn.Module",
+    )
     import torch
     from torch import nn
 
@@ -230,50 +225,3 @@ def _build_own(name: str, num_classes: int) -> "nn.Module":
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(f"{where}: the model has no parameters to train")
     return model.train()
-
-
-def _own_function(name: str) -> Callable[[int], Any]:
-    """Import what ``package.module:function`` names; the working directory is importable."""
-    where = f"classifier = {name!r}"
-    module_name, _, attribute = name.partition(":")
-    if not all(part.isidentifier() for part in [*module_name.split("."), *attribute.split(".")]):
-        raise InputError(f"{where}: write your own classifier as package.module:function")
-    check_trusted(name)
-    folder = os.getcwd()
-    # As with ``python -m``; a command's own path begins at the folder it is installed in.
-    sys.path[:] = search_path()
-    importlib.invalidate_caches()
-    try:
-        found: Any = importlib.import_module(module_name)
-    except Exception as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name is not None
-        if missing and f"{module_name}.".startswith(f"{error.name}."):  # type: ignore[attr-defined]
-            raise InputError(
-                f"{where}: there is no module {error.name!r}, neither in {folder} "  # type: ignore[attr-defined]
-                "nor installed"
-            ) from None
-        raise InputError(
-            f"{where}: importing {module_name} raised {type(error).__name__}: {error}"
-        ) from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            public = [
-                key
-                for key, value in getattr(found, "__dict__", {}).items()
-                if _is_candidate(key, value)
-            ]
-            raise InputError(
-                f"{where}: {module_name} has no {attribute!r}; "
-                f"it has: {', '.join(public) or 'nothing that can be called'}"
-            )
-        found = getattr(found, part)
-    if not callable(found):
-        raise InputError(
-            f"{where}: {attribute} is of type {type(found).__name__}; give a function or class "
-            "that takes num_classes and returns a torch.nn.Module"
-        )
-    return found
-
-
-def _is_candidate(key: str, value: object) -> bool:
-    return not key.startswith("_") and callable(value)

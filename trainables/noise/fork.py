@@ -16,9 +16,13 @@ from trainables.metrics import EpochMetrics
 from trainables.noise.controller import replay
 from trainables.noise_config import NoiseConfig
 
-_NOT_NUMBERS: dict[str, Any] = {"data": {"workers", "download", "data_dir"}, "noise": True}
-"""Settings that say where data come from and how they are read, not what they are; and the noise,
-which no baseline has."""
+_NOT_NUMBERS: dict[str, Any] = {
+    "data": {"workers", "download", "data_dir"},
+    "noise": True,
+    "task": {"metrics"},
+}
+"""Settings that say where data come from and how they are read, not what they are; the noise, which
+no baseline has; and what a task says of its metrics."""
 
 _NO_NOISE = {
     "policy": "off",

@@ -33,10 +33,11 @@ from tests.support.study_processes import (
     wait_until,
 )
 from trainables.config import apply_overrides
-from trainables.loop import Training, train_epochs
+from trainables.loop import train_epochs
 from trainables.metrics import objective_values
 from trainables.object_store import ObjectPath
 from trainables.settings import parse_config
+from trainables.tasks.image_task import ImageTraining
 
 EPOCHS = 6
 GIVEN: list[dict[str, Any]] = [
@@ -194,7 +195,7 @@ def check_values(folder: Path, config: StudyConfig, uri: str) -> None:
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     for trial, overrides in zip(summary["trials"], config.configs or (), strict=True):
         run = apply_overrides(config.train, {"noise/policy": "on_stagnation", **overrides})
-        alone = list(train_epochs(Training(run, device_data(run))))
+        alone = list(train_epochs(ImageTraining(run, device_data(run))))
         assert trial["state"] == "complete"
         assert trial["value"] == objective_values(alone)["best_val_accuracy"]
         assert trial["metrics"]["val_loss"] == alone[-1].val_loss

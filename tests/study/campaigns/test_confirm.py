@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -36,9 +36,10 @@ from tests.support.study_processes import check_whole, count, study_process, wai
 from tests.support.trained_studies import ADAPTIVE, BASE, Planned, write_confirmation, write_study
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
-from trainables.loop import Training, train_epochs
-from trainables.metrics import METRICS, OBJECTIVES, TEST_FIGURES, DecidingMetric, EpochMetrics
+from trainables.loop import train_epochs
+from trainables.metrics import METRICS, OBJECTIVES, TEST_FIGURES, EpochMetrics
 from trainables.noise_config import NoiseConfig
+from trainables.tasks.image_task import ImageTraining
 
 # --- the plan --------------------------------------------------------------------------------
 
@@ -306,7 +307,7 @@ def test_noise_that_has_its_dose_nowhere_else_has_a_clock_but_no_placebo() -> No
 # --- pairing and deciding --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("decide_by", [*get_args(DecidingMetric)])
+@pytest.mark.parametrize("decide_by", [*TEST_FIGURES])
 def test_what_decides_is_chosen_and_has_the_only_verdict(decide_by: str) -> None:
     seeds = range(5, 11)
     records = runs("", "baseline", dict.fromkeys(seeds, 0.5))
@@ -527,7 +528,7 @@ def confirmed(storage: Path) -> Confirmation:
 
 def alone(config: TrainConfig) -> tuple[list[EpochMetrics], dict[str, float]]:
     """The same run trained by the loop alone, and its figures on the test set."""
-    training = Training(config, device_data(config))
+    training = ImageTraining(config, device_data(config))
     history = list(train_epochs(training))
     found = training.evaluate_best("test")
     final = training.evaluate("test", per_class=False)

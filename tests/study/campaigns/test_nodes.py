@@ -24,9 +24,10 @@ from tests.support.study_processes import (
     wait_until,
 )
 from trainables.config import TrainConfig, apply_overrides
-from trainables.loop import Training, train_epochs
+from trainables.loop import train_epochs
 from trainables.metrics import objective_values
 from trainables.settings import parse_config
+from trainables.tasks.image_task import ImageTraining
 
 EPOCHS, STEPS = 8, 11
 GIVEN: list[dict[str, Any]] = [
@@ -170,7 +171,7 @@ def check(folder: Path, base: TrainConfig, uri: str) -> None:
     assert [trial["state"] for trial in summary["trials"]] == ["complete"] * len(GIVEN)
     for trial, overrides in zip(summary["trials"], GIVEN, strict=True):
         run = apply_overrides(base, overrides)
-        alone = list(train_epochs(Training(run, device_data(run))))
+        alone = list(train_epochs(ImageTraining(run, device_data(run))))
         assert trial["value"] == objective_values(alone)["best_val_accuracy"]
         assert trial["metrics"]["val_loss"] == alone[-1].val_loss
     assert optuna_states(folder) == ["COMPLETE"] * len(GIVEN)

@@ -26,8 +26,9 @@ from tests.support.study_processes import (
 )
 from tests.support.trained_studies import copied_study
 from trainables.config import TrainConfig
-from trainables.loop import Training, train_epochs
+from trainables.loop import train_epochs
 from trainables.noise.fork import baseline_digest
+from trainables.tasks.image_task import ImageTraining
 
 NET = """
 from torch import nn
@@ -181,7 +182,7 @@ def test_killed_while_a_changed_source_is_taken_on_it_goes_on_with_that(work: Pa
     # With the numbers that they have when nothing happens.
     for key in new:
         run = TrainConfig.model_validate(state.trials[key].config)
-        alone = train_epochs(Training(run, device_data(run)))
+        alone = train_epochs(ImageTraining(run, device_data(run)))
         assert state.trials[key].history == tuple(alone)
 
 

@@ -29,9 +29,10 @@ from tests.support.servers import ObjectStore, failing_store, free_port
 from tests.support.study_processes import check_whole, mlflow_runs, study_process, wait_until
 from trainables.config import apply_overrides
 from trainables.errors import InputError
-from trainables.loop import Training, train_epochs
+from trainables.loop import train_epochs
 from trainables.object_store import ObjectPath
 from trainables.settings import parse_config
+from trainables.tasks.image_task import ImageTraining
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -360,7 +361,7 @@ def test_a_study_whose_machine_is_lost_goes_on_on_another(
     assert [record.state for record in records] == ["complete"] * len(given)
     for record, overrides in zip(records, given, strict=True):
         run = apply_overrides(config.train, overrides)
-        assert list(record.history) == list(train_epochs(Training(run, device_data(run))))
+        assert list(record.history) == list(train_epochs(ImageTraining(run, device_data(run))))
     # What was recorded on the lost machine is in MLflow, too, once.
     runs = mlflow_runs(there / "s")
     assert len(runs) == 1 + 1 + len(given)

@@ -18,7 +18,8 @@ from tests.support.single_runs import EAGER, OFF, SMALL, Artefacts, Run, artefac
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset, resolve_data
-from trainables.loop import Training, train_epochs
+from trainables.loop import train_epochs
+from trainables.tasks.image_task import ImageTraining
 
 pytestmark = pytest.mark.usefixtures("few_threads")
 
@@ -85,7 +86,7 @@ def test_a_configuration_reproduces_a_trials_metrics_bit_for_bit(tmp_path: Path,
     )
     dataset = load_dataset(config.data)
     config = config.model_copy(update={"data": resolve_data(config.data, dataset)})
-    training = Training(config, DeviceData(dataset, torch.device("cpu")))
+    training = ImageTraining(config, DeviceData(dataset, torch.device("cpu")))
     trial = [json.loads(json.dumps(row.to_dict())) for row in train_epochs(training)]
     file = tmp_path / "best_config.json"
     file.write_text(config.model_dump_json())

@@ -1,0 +1,41 @@
+"""The images that a campaign trains on, read with a bar where there is a console."""
+
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.progress import Progress as ProgressBars
+from rich.progress import TaskID
+
+from trainables.config import DataConfig, TrainConfig
+from trainables.data.dataset import Dataset
+from trainables.data.image_sets import load_dataset, resolve_data
+
+
+def study_images(
+    train: TrainConfig, console: Console | None
+) -> tuple[TrainConfig, list[tuple[TrainConfig, Dataset]]]:
+    """A study's base run with what its images fill in, and they; none of a task of one's own."""
+    if train.task.name is not None:
+        return train, []
+    [dataset] = read_images([("reading images", train.data)], console)
+    train = train.model_copy(update={"data": resolve_data(train.data, dataset)})
+    return train, [(train, dataset)]
+
+
+def read_images(wanted: Sequence[tuple[str, DataConfig]], console: Console | None) -> list[Dataset]:
+    """Read data sets, each with a bar of its title where there is a console."""
+    if console is None:
+        return [load_dataset(data) for _, data in wanted]
+    with ProgressBars(console=console, transient=True) as bars:
+        return [load_dataset(data, _bar(bars, title)) for title, data in wanted]
+
+
+def _bar(bars: ProgressBars, title: str) -> Callable[[int, int], None]:
+    tasks: list[TaskID] = []
+
+    def progress(done: int, total: int) -> None:
+        if not tasks:
+            tasks.append(bars.add_task(title, total=total))
+        bars.update(tasks[0], completed=done)
+
+    return progress

@@ -1,0 +1,62 @@
+"""The self-test of a study's own task, before anything is written."""
+
+from rich.console import Console
+
+from search_spaces.registry import get_space
+from study.checks import checked_entry
+from study.config import StudyConfig
+from study.records.folder import StudyFolder
+from trainables.noise_config import NoiseConfig
+
+
+def tested(
+    config: StudyConfig, folder: StudyFolder, console: Console | None
+) -> tuple[StudyConfig, str]:
+    """A study whose task is tested, once; forking is switched off where it is not repeatable.
+
+    Returns what is to be noted of it, too, in a sentence; empty where there is nothing to say.
+    """
+    if config.train.task.name is None:
+        return config, ""
+    stored = folder.stored_config()
+    if stored is not None:
+        # It was tested when it began.
+        never = {"fork": "never"} if stored.fork == "never" else {}
+        return config.model_copy(update=never), ""
+    from trainables.tasks.self_test import self_test
+
+    if console is not None:
+        console.print(f"testing {config.train.task.name}: are its trainings repeatable?")
+    found = self_test(config.train, _noises(config))
+    if found.repeatable:
+        return config, ""
+    return config.model_copy(update={"fork": "never"}), (
+        f"{config.train.task.name} is not repeatable: {'; '.join(found.problems)}. Runs are still "
+        "compared by seed, but each is trained from epoch 0: forking is switched off"
+    )
+
+
+def _noises(config: StudyConfig) -> list[NoiseConfig]:
+    """Noise of each kind that the trials may have, from the first epoch on."""
+    space = get_space(config.space)
+    if config.configs is None:
+        bases = [config.train.noise.model_copy(update={"policy": space.policy})]
+    else:
+        entries = enumerate(config.configs)
+        bases = [checked_entry(config, index, entry).noise for index, entry in entries]
+    found: dict[str, NoiseConfig] = {}
+    for noise in bases:
+        for kind in sorted(_kinds(config, noise)):
+            changed = {"policy": "always", "kind": kind, "plan": ()}
+            found.setdefault(kind, noise.model_copy(update=changed))
+    return list(found.values())
+
+
+def _kinds(config: StudyConfig, noise: NoiseConfig) -> set[str]:
+    from trainables.noise.loop_checks import possible_kinds
+
+    kinds = set(possible_kinds(noise))
+    if config.configs is None:
+        searched = get_space(config.space).distributions(config.train).get("noise/kind")
+        kinds |= set(getattr(searched, "choices", ()))
+    return kinds

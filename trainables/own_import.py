@@ -1,0 +1,70 @@
+"""Importing code of one's own by dotted name: what is trusted, from the working folder."""
+
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from trainables.code_identity import changed_modules, code_identity, search_path
+from trainables.code_trust import check_trusted
+from trainables.errors import InputError
+
+
+def check_unchanged(setting: str, name: str, recorded: Sequence[str] | None) -> None:
+    """Refuse code whose source is not what was recorded; None: nothing was."""
+    changed = changed_modules(recorded, code_identity(name)) if recorded is not None else []
+    if changed:
+        raise InputError(
+            f"{setting} = {name!r}: the source of {', '.join(changed)} in "
+            f"{os.getcwd()} ({platform.node()}) is not the one that was recorded"
+        )
+
+
+def import_own(setting: str, name: str, wanted: str) -> Any:
+    """What ``package.module:name`` names, which can be called; the working folder is importable.
+
+    ``setting`` is what names it, and ``wanted`` says what is to be given, both for messages.
+    """
+    where = f"{setting} = {name!r}"
+    module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in [*module_name.split("."), *attribute.split(".")]):
+        kind = "class" if setting == "task" else "function"
+        raise InputError(f"{where}: write your own {setting} as package.module:{kind}")
+    check_trusted(name, setting)
+    folder = os.getcwd()
+    # As with ``python -m``; a command's own path begins at the folder it is installed in.
+    sys.path[:] = search_path()
+    importlib.invalidate_caches()
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name is not None
+        if missing and f"{module_name}.".startswith(f"{error.name}."):  # type: ignore[attr-defined]
+            raise InputError(
+                f"{where}: there is no module {error.name!r}, neither in {folder} "  # type: ignore[attr-defined]
+                "nor installed"
+            ) from None
+        raise InputError(
+            f"{where}: importing {module_name} raised {type(error).__name__}: {error}"
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            public = [
+                key
+                for key, value in getattr(found, "__dict__", {}).items()
+                if _is_candidate(key, value)
+            ]
+            raise InputError(
+                f"{where}: {module_name} has no {attribute!r}; "
+                f"it has: {', '.join(public) or 'nothing that can be called'}"
+            )
+        found = getattr(found, part)
+    if not callable(found):
+        raise InputError(f"{where}: {attribute} is of type {type(found).__name__}; give {wanted}")
+    return found
+
+
+def _is_candidate(key: str, value: object) -> bool:
+    return not key.startswith("_") and callable(value)

@@ -1,0 +1,239 @@
+"""Classifying images: the task of this project's own trainings.
+
+All statistics of an epoch are kept as tensors on the device and read once, at its end.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+from torch.nn import functional as F
+
+from trainables.config import TrainConfig
+from trainables.data.device_data import DeviceData, Part
+from trainables.device import autocast
+from trainables.epoch_details import (
+    ClassTotals,
+    Detail,
+    EpochDetails,
+    mean_norms,
+    optimizer_norms,
+)
+from trainables.evaluation import EvalResult, evaluate
+from trainables.loop import Training, clone_weights
+from trainables.lr_schedule import set_learning_rate
+from trainables.metrics import GAP_EPOCHS, TaskMetric
+from trainables.models.registry import (
+    PretrainedReport,
+    build_configured,
+    load_pretrained,
+    to_memory_format,
+)
+from trainables.noise.epoch_noise import EpochNoise
+from trainables.optimizers import make_optimizer
+from trainables.random_streams import stream_seed
+from trainables.tasks.task import Task
+
+_CLEAN_SHARE = 0.035
+
+
+class ImageTask(Task):
+    """A classifier of 32×32 images, trained by cross-entropy.
+
+    Args:
+        detail: what to record besides ``EpochMetrics``, in ``details``.
+    """
+
+    metrics: ClassVar[Mapping[str, TaskMetric]] = {
+        "loss": TaskMetric("min", "nats"),
+        "accuracy": TaskMetric("max", "share of images"),
+    }
+    signals: ClassVar[Mapping[str, str]] = {"loss": "loss", "accuracy": "accuracy"}
+
+    def __init__(self, data: DeviceData, detail: Detail | None = None) -> None:
+        self.data = data
+        self.detail = detail or Detail()
+        self.classes = len(data.classes)
+        self.pretrained: PretrainedReport | None = None
+        self.details: EpochDetails | None = None
+        self._epoch = 0
+
+    def setup(self, config: TrainConfig, seed: int) -> None:
+        self.config = config
+        self.seed = seed
+        self.device = torch.device(config.device)
+        self.model = self._initial_model()
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = make_optimizer(config.optimizer, parameters, self.device)
+
+    def _initial_model(self) -> nn.Module:
+        # The parameters are drawn on the CPU, so that every device starts from the same ones.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(self.seed, "init"))
+            model = build_configured(self.config.model, self.classes)
+        if self.config.model.download_weights:
+            self.pretrained = load_pretrained(model, self.config.model.classifier)
+        return to_memory_format(model.to(self.device), self.device)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.data.steps_per_epoch(self.config.data.batch_size)
+
+    @property
+    def step_rate(self) -> float | None:
+        return self.config.optimizer.step_rate
+
+    def named_parameters(self) -> Iterable[tuple[str, Parameter]]:
+        return self.model.named_parameters()
+
+    def train_epoch(self, epoch: int, noise: EpochNoise) -> dict[str, float]:
+        config, steps = self.config, self.steps_per_epoch
+        self._epoch, self._noise = epoch, noise
+        self._classes = ClassTotals(self.classes, self.device)
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        # Dropout inside torchvision's models draws from torch's global generator.
+        torch.manual_seed(stream_seed(self.seed, "model", epoch))
+        self.model.train()
+        lr = 0.0
+        batches = self.data.train_batches(self.seed, epoch, config.data.batch_size)
+        for step, (images, labels) in enumerate(batches):
+            loss, logits = self._backward(images, labels, noise)
+            with torch.no_grad():
+                correct += (logits.argmax(1) == labels).sum()
+                if self.detail.train_per_class:
+                    self._classes.add(logits, labels)
+            noise.before_step(loss)
+            lr = set_learning_rate(
+                self.optimizer,
+                config.optimizer,
+                epoch * steps + step,
+                steps_per_epoch=steps,
+                epochs=config.epochs,
+            )
+            self.optimizer.step()
+            noise.stepped()
+        return {"accuracy": float(correct) / (steps * config.data.batch_size), "lr": lr}
+
+    def _backward(self, images: Tensor, labels: Tensor, noise: EpochNoise) -> tuple[Tensor, Tensor]:
+        with noise.forward(images, labels) as (inputs, targets):
+            self.optimizer.zero_grad(set_to_none=True)
+            with autocast(self.config.precision, self.device):
+                logits = self.model(inputs)
+            logits = logits.float()
+            loss = F.cross_entropy(logits, targets)
+            loss.backward()
+        return loss.detach(), logits.detach()
+
+    def validate(self) -> dict[str, float]:
+        found = self.evaluate("val", per_class=self.detail.per_class)
+        self.details = self._details(found)
+        figures = {"loss": found.loss, "accuracy": found.accuracy}
+        clean = self._clean_train_accuracy()
+        return figures if clean is None else {**figures, "clean_train_accuracy": clean}
+
+    def test(self) -> dict[str, float]:
+        found = self.evaluate("test", per_class=False)
+        return {"accuracy": found.accuracy, "loss": found.loss}
+
+    def evaluate(self, part: Part, *, per_class: bool) -> EvalResult:
+        return evaluate(
+            self.model,
+            self.data.eval_batches(part),
+            self.classes,
+            precision=self.config.precision,
+            per_class=per_class,
+        )
+
+    def _clean_train_accuracy(self) -> float | None:
+        """On the same images in every run of a study; None in epochs that need not measure it."""
+        config = self.config
+        if not config.clean_gap or self._epoch < config.epochs - GAP_EPOCHS:
+            return None
+        return evaluate(
+            self.model,
+            self.data.clean_train_batches(clean_images(self.data.train_size, config.epochs)),
+            self.classes,
+            precision=config.precision,
+            per_class=False,
+        ).accuracy
+
+    def _details(self, validation: EvalResult) -> EpochDetails:
+        detail, noise = self.detail, self._noise.step_noise
+        return EpochDetails(
+            validation=validation,
+            train_per_class=self._classes.result() if detail.train_per_class else None,
+            noise=mean_norms(noise.measured, noise.names) if noise.measured else None,
+            optimizer_norms=optimizer_norms(self.optimizer) if detail.optimizer_norms else {},
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The learning rate needs nothing: it follows from the step."""
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        # The optimiser would take the tensors themselves over, and change them in place.
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+
+    def weights(self) -> dict[str, Tensor]:
+        return clone_weights(self.model)
+
+    def load_weights(self, weights: Any) -> None:
+        self.model.load_state_dict(weights)
+
+
+class ImageTraining(Training):
+    """A training of a classifier; its parts are at hand."""
+
+    task: ImageTask
+
+    def __init__(self, config: TrainConfig, data: DeviceData, detail: Detail | None = None) -> None:
+        task = ImageTask(data, detail)
+        super().__init__(config, task, measure_noise=task.detail.noise_norms)
+
+    @property
+    def data(self) -> DeviceData:
+        return self.task.data
+
+    @property
+    def model(self) -> nn.Module:
+        return self.task.model
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        return self.task.optimizer
+
+    @property
+    def pretrained(self) -> PretrainedReport | None:
+        return self.task.pretrained
+
+    @property
+    def details(self) -> EpochDetails | None:
+        return self.task.details
+
+    def evaluate(self, part: Part, *, per_class: bool) -> EvalResult:
+        return self.task.evaluate(part, per_class=per_class)
+
+    def evaluate_best(self, part: Part) -> EvalResult:
+        """The best weights' result on ``part``; a RuntimeError if no epoch was finite."""
+        if self.best is None:
+            raise RuntimeError("no epoch with finite statistics was completed")
+        current = self.task.weights()
+        self.task.load_weights(self.best.weights)
+        try:
+            return self.evaluate(part, per_class=True)
+        finally:
+            self.task.load_weights(current)
+
+
+def clean_images(train_images: int, epochs: int) -> int:
+    """How many training images the clean accuracy is measured on, so that it costs 2 % at most.
+
+    For every image that is trained on, ``_CLEAN_SHARE`` are evaluated, divided among the epochs
+    that measure. Evaluating one costs a third to a half of training on it.
+    """
+    wanted = int(_CLEAN_SHARE * epochs * train_images / min(epochs, GAP_EPOCHS))
+    return min(train_images, max(1, wanted))
