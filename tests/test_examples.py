@@ -81,3 +81,26 @@ def test_a_grid(tmp_path: Path) -> None:
     lines = [line for line in output("grid_from_python.py", tmp_path) if " complete " in line]
     assert len(lines) == 4
     assert (tmp_path / "studies" / "grid-from-python" / "experiment.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "name"), [("tabular_task.py", "Diabetes"), ("language_task.py", "HelpTexts")]
+)
+def test_a_task_of_ones_own_from_a_run_to_its_report(
+    script: str, name: str, tmp_path: Path
+) -> None:
+    task = f"examples.{script.removesuffix('.py')}:{name}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(tmp_path / "own")}
+    small = ["--epochs", "8", "--trials", "2", "--race-seeds", "1", "--baseline-seeds", "1"]
+    for command in (
+        ["noise-study", "run", "--task", task, "--name", "mine", *small],
+        ["noise-study", "confirm", "mine", "--top", "1", "--seeds", "2"],
+        ["noise-analysis", "report", "mine"],
+    ):
+        words = [str(Path(sys.executable).parent / command[0]), *command[1:]]
+        done = subprocess.run(
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert (tmp_path / "studies" / "mine" / "report.html").exists()

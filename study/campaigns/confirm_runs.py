@@ -77,7 +77,9 @@ class ConfirmedRuns:
         if role == "placebo":
             plan = placebo_plan(history, run.noise, run.epochs, run.seed)
         else:
-            plan = clock_plan(history, run.noise, run.epochs, Doses.of(run) if matched else None)
+            plan = clock_plan(
+                history, run.noise, run.epochs, Doses.of(run, history) if matched else None
+            )
         return () if plan is None else (plan,)
 
     def is_own_clock(self, trial: str, seed: int) -> bool:

@@ -69,7 +69,7 @@ def contrast_of(confirmation: Confirmation, role: Role, trial: str) -> Contrast 
             without.append(seed)
         draws = max(draws, len(plans))
         for draw, plan in enumerate(plans, start=1):
-            ratios.append(worst(Doses.of(config).ratios(plan, own)))
+            ratios.append(worst(Doses.of(config, record.history).ratios(plan, own)))
             overlaps.append(overlap(plan, own))
             control = confirmation.complete(role, trial, seed, draw)
             had = control and realised_ratio(control.history, record.history, config)

@@ -58,7 +58,10 @@ class Doses:
     permanent: bool = False
 
     @classmethod
-    def of(cls, config: TrainConfig) -> "Doses":
+    def of(cls, config: TrainConfig, history: Sequence[EpochMetrics] = ()) -> "Doses":
+        """``history``: a run's whole one, which alone knows the learning rates of a task."""
+        if config.task.name is not None:
+            return cls(_told_rates(history, config.epochs), config.noise.permanent)
         return cls(_rates(config.optimizer, config.epochs), config.noise.permanent)
 
     def move(self, injection: PlannedInjection) -> float:
@@ -151,7 +154,7 @@ def realised_ratio(
 
 
 def _realised_moves(history: Sequence[EpochMetrics], config: TrainConfig) -> dict[str, float]:
-    doses = Doses.of(config)
+    doses = Doses.of(config, history)
     in_gradients = config.noise.scaling == "relative" and config.optimizer.optimizer == "SGD"
     by_kind = defaultdict(list)
     for row in history:
@@ -166,6 +169,13 @@ def overlap(plan: NoisePlan, own: NoisePlan) -> float:
     """The share of a trial's noisy epochs that are noisy in its control, too."""
     noisy = {injection.epoch for injection in own}
     return len(noisy & {injection.epoch for injection in plan}) / len(noisy)
+
+
+def _told_rates(history: Sequence[EpochMetrics], epochs: int) -> tuple[float, ...]:
+    """The learning rates that a task of one's own tells; a constant one, if it tells none."""
+    told = tuple(row.lr for row in history)
+    whole = len(told) == epochs and all(math.isfinite(rate) and rate > 0 for rate in told)
+    return told if whole else (1.0,) * epochs
 
 
 @lru_cache(maxsize=256)

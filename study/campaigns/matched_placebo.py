@@ -62,7 +62,7 @@ def matched_placebos(
     if spare_epochs(bursts, config.noise, config.epochs) == 0:
         return ()
     within = (first_heard(config.noise), config.epochs)
-    return _drawn(bursts, within, Doses.of(config), seed, draws)
+    return _drawn(bursts, within, Doses.of(config, history), seed, draws)
 
 
 class _Place(NamedTuple):
