@@ -61,7 +61,7 @@ class EpochMetrics:
     noise_phase: str = "off"
     signals: tuple[str, ...] = ()
     clean_train_accuracy: float | None = None
-    own: Mapping[str, float] = field(default_factory=dict)
+    own: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, in field order; without what was not measured."""

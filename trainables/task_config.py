@@ -25,6 +25,10 @@ class TaskConfig(FrozenConfig):
     metrics: dict[str, TaskMetric] = setting({}, "what it measures")
     code: tuple[str, ...] | None = setting(None, "the identity of its source (code_identity)")
 
+    def __hash__(self) -> int:
+        # Mappings have no hash.
+        return hash((self.name, self.version, self.code))
+
     @field_validator("metrics")
     @classmethod
     def _named_plainly(cls, value: dict[str, TaskMetric]) -> dict[str, TaskMetric]:
