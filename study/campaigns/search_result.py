@@ -145,7 +145,7 @@ def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None
     where = storage_of(config)
     given = Path(config.storage) if where.remote is None else where.folder
     name = [config.name, *where.words]
-    commands = [["noise-study", "ui", *where.words], ["noise-analysis", "report", *name]]
+    commands = [["noise-study", "ui", *name], ["noise-analysis", "report", *name]]
     if summary.first and beats_baseline(config, summary.first):
         best = StudyFolder(given / config.name).best_config
         which = "first" if sharing_best(config, summary.trials) else "best"

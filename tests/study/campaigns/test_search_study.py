@@ -78,7 +78,7 @@ def test_the_end_says_where_the_result_is_and_what_to_type_next(storage: Path) -
     offered = f"{which} configuration: noise-train --config {folder.best_config}\n"
     assert (offered in said) == ahead
     tried = "noise-study confirm small" if ahead else "noise-study resume small"
-    for command in ("noise-study ui", "noise-analysis report small", tried):
+    for command in ("noise-study ui small", "noise-analysis report small", tried):
         assert f"  {command} --storage {storage}" in said
     assert len(said.splitlines()) <= ROWS
     one = found.model_copy(update={"baseline": found.baseline[:1]})
