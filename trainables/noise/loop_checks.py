@@ -12,8 +12,7 @@ from torch.optim import SGD, Optimizer
 from trainables.config import TrainConfig
 from trainables.documents import read_mapping
 from trainables.errors import InputError
-from trainables.noise.signals import SIGNALS
-from trainables.noise_config import NoiseConfig
+from trainables.noise_config import NoiseConfig, possible_kinds
 from trainables.settings import parse_config
 
 Configuration = str | Path | TrainConfig | NoiseConfig | Mapping[str, Any]
@@ -35,18 +34,6 @@ def settings_of(config: Configuration) -> tuple[NoiseConfig, TrainConfig | None]
         return parse_config(NoiseConfig, values, where=where), None
     whole = parse_config(TrainConfig, values, where=where)
     return whole.noise, whole
-
-
-def possible_kinds(noise: NoiseConfig) -> frozenset[str]:
-    """The kinds of noise that there may be in a run."""
-    if noise.policy == "off":
-        return frozenset()
-    if noise.policy == "always":
-        return frozenset({noise.kind})
-    if noise.policy == "planned":
-        return frozenset(kind for _, kind, _ in noise.plan)
-    heard = (SIGNALS[name] for name in noise.signals)
-    return frozenset(s.asks_for for s in heard if getattr(noise, s.setting) is not None)
 
 
 def reads_validation(noise: NoiseConfig) -> bool:
@@ -81,6 +68,12 @@ def _own_name(name: str) -> str:
     return name
 
 
+def listed(optimizer: Optimizer | Sequence[Optimizer] | None) -> list[Optimizer]:
+    if optimizer is None:
+        return []
+    return [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+
+
 def rate_of(
     noise: NoiseConfig, optimizers: Sequence[Optimizer], whole: TrainConfig | None
 ) -> float | None:
@@ -104,15 +97,21 @@ def rate_of(
             f"noise.scaling = 'step': its unit is that of SGD's steps, not of {', '.join(kinds)}; "
             "use 'relative' or 'absolute'"
         )
-    rates = {
-        float(group.get("initial_lr", group["lr"])) / (1.0 - group["momentum"]) for group in groups
-    }
+    rates = rates_of_groups(optimizers)
     if len(rates) > 1:
         raise InputError(
             "noise.scaling = 'step': the optimizers' groups have several learning rates or "
             "momenta, the unit is that of one; use 'relative' or 'absolute'"
         )
     return rates.pop()
+
+
+def rates_of_groups(optimizers: Sequence[Optimizer]) -> set[float]:
+    """How far a constant gradient of 1 moves a weight, by each group of SGD's parameters."""
+    groups = (group for optimizer in optimizers for group in optimizer.param_groups)
+    return {
+        float(group.get("initial_lr", group["lr"])) / (1.0 - group["momentum"]) for group in groups
+    }
 
 
 def check_batch(kinds: frozenset[str], x: Any, y: Any, classes: int | None) -> None:

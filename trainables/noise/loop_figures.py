@@ -39,6 +39,13 @@ class Series:
         return float(values.mean()) if len(values) else math.nan
 
 
+def number(value: float | Tensor | None) -> float | None:
+    """``value`` as a float; a tensor has one element."""
+    if value is None:
+        return None
+    return float(value.detach() if isinstance(value, Tensor) else value)
+
+
 def plain(row: EpochMetrics) -> dict[str, Any]:
     # Some that keep states, as JSON does, have no NaN.
     return {
