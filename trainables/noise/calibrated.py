@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import nn
 from torch.nn import Parameter
 from torch.optim import SGD, Optimizer
 
+from trainables.config import TrainConfig
+from trainables.models.registry import build_configured
 from trainables.noise.assumed import AssumedBy, assumed_of
 from trainables.noise.baseline_history import History, baseline_rows
 from trainables.noise.loop_checks import Configuration, check_model, rates_of_groups, settings_of
 from trainables.noise.perturbations import root_mean_square, select_parameters
 from trainables.noise.travel import Scales, Travelled, travel
 from trainables.noise_config import NoiseConfig
+from trainables.random_streams import stream_seed
 
 
 def travelled_for(
@@ -41,3 +45,12 @@ def _scales(
         root_mean_square(list(perturbed.values())) or None,
         rates.pop() if len(rates) == 1 else None,
     )
+
+
+def initial_rms(run: TrainConfig, classes: int) -> float | None:
+    """The RMS that a run's perturbed parameters had at its start."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(run.seed, "init"))
+        model = build_configured(run.model, classes)
+    perturbed = select_parameters(model.named_parameters(), run.noise.layers)
+    return root_mean_square(list(perturbed.values())) or None

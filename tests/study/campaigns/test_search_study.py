@@ -23,6 +23,7 @@ from study.records.summary import Summary, sharing_best
 from tests.study.conftest import COMMAND, EPOCHS, TRIALS
 from trainables.config import TrainConfig
 from trainables.metrics import OBJECTIVES, STATISTICS
+from trainables.noise.assumed import assumed_of
 from trainables.settings import parse_config
 
 
@@ -146,6 +147,12 @@ def test_the_study_file_and_the_winner_are_configurations(
         found = getattr(winner.noise, path.removeprefix("noise/"))
         assert found == value or "+".join(found) == value
     assert winner.noise.policy == "on_stagnation"
+    assumed = assumed_of(storage / "small" / "best_config.json", None, EPOCHS)
+    assert assumed.lr == winner.optimizer.lr
+    assert (
+        assumed.steps_per_epoch == winner.data.synthetic_train * 9 // 10 // winner.data.batch_size
+    )
+    assert len(assumed.history) == EPOCHS
 
 
 def test_running_it_again_runs_nothing_and_changes_nothing(
