@@ -30,7 +30,7 @@ from trainables.noise.loop_checks import (
     reads_validation,
     settings_of,
 )
-from trainables.noise.loop_figures import Series, number, plain, row_of
+from trainables.noise.loop_figures import Series, history_of, number, plain
 from trainables.noise.perturbations import global_norm
 from trainables.noise.ranks import generator_of_rank, over_ranks
 from trainables.noise.step_noise import STEP_NOISE, Perturbed
@@ -178,7 +178,10 @@ class AdaptiveNoise:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken."""
+        """Go on where ``state_dict`` was taken; between two epochs, too."""
+        if self._under_way is not None:
+            raise InputError("an epoch is under way: load the state between two epochs")
+        history, unit = history_of(state, self.epochs)
         given = {"noise": self.noise.model_dump(mode="json"), "epochs": self.epochs}
         for name, value in {**given, "seed": self.seed}.items():
             if state[name] != value:
@@ -186,8 +189,8 @@ class AdaptiveNoise:
                     f"{name} = {value!r}: the state was taken with {state[name]!r}; make the "
                     "AdaptiveNoise with the same settings"
                 )
-        self._history = [row_of(row) for row in state["history"]]
-        self._perturbed.parameters.gradient_unit = state["gradient_unit"]
+        self._history = history
+        self._perturbed.parameters.gradient_unit = unit
 
 
 class Epoch:
@@ -232,7 +235,7 @@ class Epoch:
 
         Args:
             x: floating-point inputs (B, …) where noise on inputs is possible, else anything.
-            y: int64 classes (B,) where noise on labels is possible, else anything.
+            y: int64 or int32 classes (B,) where noise on labels is possible, else anything.
         """
         owner = self._owner
         if not owner._batch_checked:

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import Parameter
+from torch.nn import DataParallel, Parameter
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, Optimizer
 
 from trainables.config import TrainConfig
@@ -17,9 +18,6 @@ from trainables.settings import parse_config
 
 Configuration = str | Path | TrainConfig | NoiseConfig | Mapping[str, Any]
 """A file that a study or ``noise-train`` wrote, or its content, or the noise's settings alone."""
-
-_WRAPPERS = ("_orig_mod.", "module.")
-"""What torch.compile and DDP put before the names of parameters."""
 
 
 def settings_of(config: Configuration) -> tuple[NoiseConfig, TrainConfig | None]:
@@ -44,7 +42,8 @@ def reads_validation(noise: NoiseConfig) -> bool:
 
 def check_model(model: nn.Module) -> dict[str, Parameter]:
     """The model's trainable parameters by their own names."""
-    named = {_own_name(name): p for name, p in model.named_parameters() if p.requires_grad}
+    model = _unwrapped(model)
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not named:
         raise InputError("model: it has no trainable parameter")
     if any(hasattr(p, "device_mesh") or hasattr(p, "_is_flat_param") for p in named.values()):
@@ -57,15 +56,22 @@ def check_model(model: nn.Module) -> dict[str, Parameter]:
         raise InputError(f"model: its parameters lie on {' and '.join(sorted(devices))}; use one")
     for name, module in model.named_modules():
         if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.sparse:
-            raise InputError(f"model: {_own_name(name)} has sparse gradients; give sparse=False")
+            raise InputError(f"model: {name} has sparse gradients; give sparse=False")
     return named
 
 
-def _own_name(name: str) -> str:
-    """Without what torch.compile and DDP put before it, in either order."""
-    while name.startswith(_WRAPPERS):
-        name = name.split(".", 1)[1] if "." in name else name
-    return name
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Without what torch.compile and DDP put around it, in either order.
+
+    By what it is, not by its names: a model may have a part called ``module`` itself.
+    """
+    while True:
+        if isinstance(model, (DataParallel, DistributedDataParallel)):
+            model = model.module
+        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
+            model = compiled
+        else:
+            return model
 
 
 def listed(optimizer: Optimizer | Sequence[Optimizer] | None) -> list[Optimizer]:
@@ -125,7 +131,9 @@ def check_batch(kinds: frozenset[str], x: Any, y: Any, classes: int | None) -> N
         return
     whole = isinstance(y, Tensor) and y.dtype in (torch.int64, torch.int32) and y.dim() == 1
     if not whole:
-        raise InputError(f"y: noise on labels needs classes (int64, (B,)), not {_described(y)}")
+        raise InputError(
+            f"y: noise on labels needs classes (int64 or int32, (B,)), not {_described(y)}"
+        )
     if classes is None:
         raise InputError("classes: noise on labels needs their number: AdaptiveNoise(…, classes=N)")
 
