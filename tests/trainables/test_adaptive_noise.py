@@ -23,6 +23,7 @@ from trainables.errors import InputError
 from trainables.lr_schedule import set_learning_rate
 from trainables.metrics import EpochMetrics
 from trainables.models.registry import build_configured
+from trainables.noise.assumed import Assumed
 from trainables.optimizers import make_optimizer
 from trainables.random_streams import stream_seed
 
@@ -332,6 +333,51 @@ def test_without_accuracy_the_table_has_gaps_and_decisions_are_explained() -> No
     assert "grad_norm_plateau raised" in said[2]
     assert "cooldown" in said[3]
     assert "after the last epoch" in line.noise.explain()
+
+
+def test_a_baseline_of_the_loop_itself_calibrates_it_and_a_state_goes_on(tmp_path: Path) -> None:
+    def trained(line: Line, noise: AdaptiveNoise) -> None:
+        for _ in range(noise.epochs):
+            with noise.epoch() as e:
+                line.model.zero_grad()
+                loss = line.loss(line.x, line.y)
+                loss.backward()
+                e.before_step(loss)
+                with torch.no_grad():
+                    line.model.weight -= 0.1 * line.gradient
+                e.validated(loss)
+
+    plain = Line({"policy": "off"})
+    trained(plain, plain.noise)
+    plain.noise.table().to_csv(tmp_path / "baseline.csv", index=False)
+    found = small_config({**EAGER, "warmup_epochs": 2, "grad_plateau_threshold": 0.2})
+    config = found.model_copy(update={"epochs": 8})
+    there = [
+        dataclasses.replace(row, epoch=2 * row.epoch + half, grad_norm=row.grad_norm / (1 + half))
+        for row in plain.noise.history
+        for half in (0, 1)
+    ]
+    known = Assumed.of(config, there)
+    (tmp_path / "best_config.json").write_text(config.model_dump_json())
+    (tmp_path / "best_config.assumed.json").write_text(known.model_dump_json())
+    line = Line({"policy": "off"})
+    noise, again = (
+        AdaptiveNoise.calibrated(given, line.model, tmp_path / "best_config.json", seed=3)
+        for given in (tmp_path / "baseline.csv", plain.noise.history)
+    )
+    assert noise.epochs == 4
+    assert noise.noise.warmup_epochs == 1
+    assert "2 -> 1" in str(noise.travelled)
+    trained(line, noise)
+    again.load_state_dict(json.loads(json.dumps(noise.state_dict())))
+    assert [row.grad_norm for row in again.history] == [row.grad_norm for row in noise.history]
+    for mismatched in (config.model_copy(update={"epochs": 9}), config.noise):
+        with pytest.raises(InputError, match="assumed"):
+            AdaptiveNoise.calibrated(plain.noise.history, line.model, mismatched)
+    with pytest.raises(InputError, match="epochs = 8, the configuration's are 9"):
+        AdaptiveNoise.calibrated(
+            plain.noise.history, line.model, config.model_copy(update={"epochs": 9}), assumed=known
+        )
 
 
 # Several processes.

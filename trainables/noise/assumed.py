@@ -137,8 +137,9 @@ def _read(config: object, given: AssumedBy) -> Assumed:
         given = assumed_file(config)
         if not given.exists():
             raise InputError(
-                f"{config}: what it assumed is not beside it ({given.name}); a study and "
-                "noise-analysis export write it, also of a study that an earlier version recorded"
+                f"{config}: what it assumed is not beside it ({given.name}). A study writes it; "
+                "of one that an earlier version recorded, noise-analysis export NAME writes it "
+                "beside each configuration. Or give assumed=…"
             )
     return parse_config(Assumed, read_mapping(given), where=str(given))
 

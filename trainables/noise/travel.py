@@ -61,7 +61,10 @@ class Travelled:
         lines = [f"found in {self.assumed.words()}; here {self.epochs} epochs"]
         width = max((len(change.setting) for change in self.changes), default=0)
         for change in self.changes:
-            before, after = f"{change.before:.4g}", f"{change.after:.4g}"
+            before, after = (
+                f"{value:.4g}" if isinstance(value, float) else str(value)
+                for value in (change.before, change.after)
+            )
             arrow = before if change.before == change.after else f"{before} -> {after}"
             lines.append(f"  {change.setting:<{width}}  {arrow}: {change.why}")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
@@ -191,6 +194,8 @@ def _at_same_quantile(
         if min(outermost) <= 0 or (is_share and beyond):
             if beyond:
                 return threshold, f"{rule}, there and here"
+            if side == "above":
+                return threshold + new[-1] - old[-1], f"{rule}, by the same distance"
             return _least_positive(new, threshold), f"{rule} there; the least one here"
         moved = threshold * (outermost[1] / outermost[0])
         return _unless_close(moved, threshold), f"{rule}, by the same factor"
@@ -274,7 +279,10 @@ def _decay_factor(
         return 1.0
     there = _first(noise, assumed.history, assumed.epochs)
     here = _first(moved, baseline, len(baseline))
-    return decay("exponential", there, assumed.epochs) / decay("exponential", here, len(baseline))
+    faded = decay("exponential", abs(there - here), assumed.epochs)
+    if there >= here:
+        return faded
+    return 1.0 / faded if faded > 0 else math.inf  # which no magnitude may be
 
 
 def _first(noise: NoiseConfig, history: Sequence[EpochMetrics], epochs: int) -> int:

@@ -22,6 +22,7 @@ from study.records.folder import StudyFolder
 from study.records.summary import Summary, sharing_best
 from tests.study.conftest import COMMAND, EPOCHS, TRIALS
 from trainables.config import TrainConfig
+from trainables.data.image_sets import load_dataset
 from trainables.metrics import OBJECTIVES, STATISTICS
 from trainables.noise.assumed import assumed_of
 from trainables.settings import parse_config
@@ -149,9 +150,8 @@ def test_the_study_file_and_the_winner_are_configurations(
     assert winner.noise.policy == "on_stagnation"
     assumed = assumed_of(storage / "small" / "best_config.json", None, EPOCHS)
     assert assumed.lr == winner.optimizer.lr
-    assert (
-        assumed.steps_per_epoch == winner.data.synthetic_train * 9 // 10 // winner.data.batch_size
-    )
+    images = len(load_dataset(winner.data).train_labels)
+    assert assumed.steps_per_epoch == images // winner.data.batch_size
     assert len(assumed.history) == EPOCHS
 
 

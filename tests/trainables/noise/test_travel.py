@@ -146,6 +146,16 @@ def test_a_threshold_beyond_all_readings_keeps_its_distance_in_their_unit() -> N
     assert moved(always, there, baseline(60, seed=3)).noise.grad_plateau_threshold == 1.0
 
 
+def test_a_signal_that_was_never_raised_there_is_not_here() -> None:
+    """Readings of overfitting are mostly below 0, where no threshold lies."""
+    noise = NOISE.model_copy(update={"signals": ("overfitting",), "plateau_delta": 0.01})
+    there = [row(epoch, val_loss=1 - 0.01 * epoch) for epoch in range(60)]
+    here = [row(e, val_loss=1 + 0.01 * e, train_loss=1 - 0.01 * e) for e in range(60)]
+    assert share_raised(noise, there, "overfitting") == 0
+    assert share_raised(noise, here, "overfitting") == 1
+    assert share_raised(moved(noise, there, here).noise, here, "overfitting") == 0
+
+
 def test_a_quantile_that_no_threshold_reaches_gives_the_least_one() -> None:
     noise = NOISE.model_copy(update={"signals": ("val_loss_plateau",), "plateau_delta": 0.3})
     rising = [row(epoch, val_loss=1 + 0.01 * epoch) for epoch in range(60)]
@@ -164,6 +174,15 @@ def test_exponential_decay_lets_noise_begin_as_strong() -> None:
     assert there > here
     assert found.magnitude_min * 0.95**here == pytest.approx(noise.magnitude_min * 0.95**there)
     assert found.magnitude_extra * 0.95**here == pytest.approx(noise.magnitude_extra * 0.95**there)
+
+
+def test_a_magnitude_that_no_decay_could_fade_to_is_refused() -> None:
+    noise = NOISE.model_copy(update={"schedule": "exponential", "signals": ("stuck",)})
+    late = NoiseConfig.model_validate(noise.model_dump() | {"warmup_epochs": 30, "window": 2})
+    there = [row(epoch) for epoch in range(40)]
+    here = [row(epoch, train_loss=1 / (1 + epoch)) for epoch in range(20_000)]
+    with pytest.raises(InputError, match="magnitude_min"):
+        moved(late, there, here)
 
 
 ABSOLUTE = NOISE.model_copy(update={"scaling": "absolute", "weight_ratio": 0.5})
