@@ -6,7 +6,7 @@ from search_spaces.registry import get_space
 from study.checks import checked_entry
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
-from trainables.noise_config import NoiseConfig
+from trainables.noise_config import NoiseConfig, possible_kinds
 
 
 def tested(
@@ -53,8 +53,6 @@ def _noises(config: StudyConfig) -> list[NoiseConfig]:
 
 
 def _kinds(config: StudyConfig, noise: NoiseConfig) -> set[str]:
-    from trainables.noise.loop_checks import possible_kinds
-
     kinds = set(possible_kinds(noise))
     if config.configs is None:
         searched = get_space(config.space).distributions(config.train).get("noise/kind")

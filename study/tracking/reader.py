@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from study.records import events
 from study.records.ledger_view import TrialRecord
 from study.tracking.types import STUDY_RUN, MetricPoint, RunStatus
-from trainables.metrics import EpochMetrics
+from trainables.metrics import OBJECTIVES, EpochMetrics, Mode, metrics_of
+from trainables.task_config import TaskConfig
 from trainables.uris import redact_uri
 
 ENDED: dict[str, RunStatus] = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
@@ -108,6 +109,14 @@ class Reader:
 
     def _delta(self, key: str) -> Delta:
         return self._deltas.setdefault(key, Delta(key))
+
+    @property
+    def mode(self) -> Mode:
+        """Whether more or less of the first objective is better."""
+        config = self.study.config if self.study else {}
+        task = config.get("train", {}).get("task")
+        metrics = metrics_of(TaskConfig.model_validate(task).metrics if task else {})
+        return metrics[self.objective or next(iter(OBJECTIVES))].mode
 
     def _study_began(self, event: events.StudyEvent) -> None:
         if self.study is not None and event.uid != self.study.uid:

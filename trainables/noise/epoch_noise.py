@@ -9,11 +9,11 @@ from torch import Tensor
 
 from trainables.errors import InputError
 from trainables.noise.controller import Injection
-from trainables.noise.loop_checks import check_batch, possible_kinds
+from trainables.noise.loop_checks import check_batch
 from trainables.noise.loop_figures import Series
 from trainables.noise.perturbations import global_norm
 from trainables.noise.step_noise import STEP_NOISE, Perturbed
-from trainables.noise_config import NoiseConfig
+from trainables.noise_config import NoiseConfig, possible_kinds
 
 OnStep = Callable[[int, int], None]
 
@@ -67,7 +67,7 @@ class EpochNoise:
 
         Args:
             x: floating-point inputs (B, …) where noise on inputs is possible, else anything.
-            y: int64 classes (B,) where noise on labels is possible, else anything.
+            y: int64 or int32 classes (B,) where noise on labels is possible, else anything.
         """
         if not self._batch_checked:
             check_batch(self._kinds, x, y, self.step_noise.on.classes or None)

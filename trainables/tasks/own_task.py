@@ -13,7 +13,7 @@ from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.metrics import TaskMetric
 from trainables.noise.epoch_noise import EpochNoise
-from trainables.noise.loop_checks import possible_kinds
+from trainables.noise_config import possible_kinds
 from trainables.own_import import check_unchanged, import_own
 from trainables.random_streams import Stream, stream_seed
 from trainables.task_config import TaskConfig
