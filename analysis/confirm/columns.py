@@ -94,7 +94,7 @@ def legend(report: ConfirmReport) -> Iterator[str]:
     yield (
         f"The verdict rests on {report.decide_by} alone: a paired t test, Holm-corrected over "
         f"{len(report.trials)} configurations, at {report.alpha:g}. Losses and the gap are better "
-        "when lower. Test figures are those of the weights with the best validation accuracy, "
+        "when lower. Test figures are those of the weights that are best in validation, "
         "final ones those of the last epoch."
     )
     if report.judged == "by_answers":

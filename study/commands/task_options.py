@@ -21,9 +21,13 @@ def with_task(
 
     ``given`` are the settings of the command line by path, ``asked`` those of it and of a file.
     """
-    if name:
-        values = merge(values, {"train": {"task": {"name": name}}})
     train = values.get("train")
+    if name and isinstance(train, dict):
+        before = train.get("task")
+        same = isinstance(before, dict) and before.get("name") == name
+        # What a file says of another task does not hold for this one.
+        train = {**train, "task": before if same else {"name": name}}
+        values = {**values, "train": train}
     task = train.get("task") if isinstance(train, dict) else None
     if not (isinstance(task, dict) and task.get("name")):
         if options:

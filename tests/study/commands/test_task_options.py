@@ -5,11 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from study.campaigns.own_code import with_code
 from study.commands.run import study_config
 from study.commands.study import main as noise_study
 from study.commands.train import main as noise_train
 from study.config import StudyConfig
-from tests.support.own_tasks import Line, task_config
+from study.records.folder import StudyFolder, storage_of
+from tests.support import own_tasks
+from tests.support.own_tasks import Line, OtherOrder, task_config
+from trainables.code_identity import code_identity
+from trainables.config import TrainConfig
+from trainables.errors import InputError
+from trainables.task_config import TaskConfig
+from trainables.tasks.own_task import described, own_task
 
 TASK = "tests.support.own_tasks:Line"
 
@@ -77,3 +85,40 @@ def test_single_runs_are_of_classifiers(capsys: pytest.CaptureFixture[str]) -> N
     Path("best.json").write_text(json.dumps(task_config(Line).model_dump(mode="json")))
     assert noise_train(["--config", "best.json", "--trust", TASK]) == 2
     assert "noise-study run --task" in capsys.readouterr().err
+
+
+def test_a_file_of_another_task_gives_its_settings_only() -> None:
+    other = task_config(OtherOrder).model_dump(mode="json")
+    other["task"]["metrics"] = {"loss": other["task"]["metrics"]["loss"]}
+    Path("study.json").write_text(json.dumps({"train": other, "decide_by": "test_loss"}))
+    words = ["--config", "study.json", "--task", TASK, "--objective", "tail_val_worst"]
+    config = study_config(words)
+    assert config.train.task.name == TASK
+    assert config.train.task.metrics == {}
+    assert (config.train.epochs, config.decide_by) == (6, "test_loss")
+
+
+def test_a_changed_source_of_a_task_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = Path(own_tasks.__file__).read_text()
+    Path("visiting_task.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = "visiting_task:Line"
+    train = TrainConfig(epochs=6, task=described(TaskConfig(name=name)))
+    config = StudyConfig(name="mine", storage=str(tmp_path), train=train, decide_by="test_loss")
+    folder = StudyFolder.of(storage_of(config), "mine")
+    recorded = with_code(config, folder)
+    assert recorded.train.code == code_identity(name)
+    folder.path.mkdir()
+    folder.write_config(recorded)
+    assert own_task(recorded.train).inner.steps_per_epoch == 4
+    Path("visiting_task.py").write_text(text + "# another\n")
+    with pytest.raises(InputError, match="task = 'visiting_task:Line' consists of, was changed"):
+        with_code(config, folder)
+    accepted = with_code(config, folder, accept=True)
+    assert accepted.code_changes == 1
+    assert accepted.train.code == code_identity(name) != recorded.train.code
+    # A worker that has another source than the study does not train.
+    with pytest.raises(InputError, match="not the one that was recorded"):
+        own_task(recorded.train)
