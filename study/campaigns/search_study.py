@@ -72,11 +72,11 @@ def run_study(
     check_runs(config)
     folder = StudyFolder.of(storage_of(config), config.name)
     config = as_asked(checked_with_code(config, folder, fetched, accept=accept_changed_code))
+    config, remark = tested(config, folder, console)
     folder.check_same_study(config)
     check_records(folder, config)
     check_stored_space(folder)
     check_source(config, folder)
-    config, remark = tested(config, folder, console)
     train, images = study_images(config.train, console)
     asked_for = config
     config = config.model_copy(update={"train": train})
@@ -172,7 +172,8 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         winner = winner_config(summary, state)
         if winner is not None:
             write_json(self.folder.best_config, winner.model_dump(mode="json"))
-            write_assumed(self.folder, self.config, winner, state, self.images)
+            images = self.images[0][1] if self.images else None
+            write_assumed(self.folder, self.config, winner, state, images)
         # Before the wait for MLflow, which may be away, and after it, with MLflow's run ids.
         write_json(self.folder.summary, summary.model_dump(mode="json"))
         if not self.flush(projector):

@@ -196,10 +196,19 @@ def _run_to_the_end(config: StudyConfig, *, accept: bool, fetched: bool = False)
 
     console = Console()
     summary = run_study(config, console=console, fetched=fetched, accept_changed_code=accept)
+    config = _with_metrics(config)
     print_result(console, config, summary)
     if confirm is not None:
         _confirm(config, confirm, summary, console)
     return 0
+
+
+def _with_metrics(config: StudyConfig) -> StudyConfig:
+    """A study with what its own task says of its metrics, which is stored by now."""
+    stored = StudyFolder.of(storage_of(config), config.name).stored_config()
+    if config.train.task.name is None or stored is None:
+        return config
+    return config.model_copy(update={"train": stored.train})
 
 
 def _confirm(

@@ -1,6 +1,6 @@
 """What a study writes beside a run's configuration: what that assumed of its training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from study.config import StudyConfig
@@ -37,19 +37,19 @@ def write_assumed(
     study: StudyConfig,
     run: TrainConfig,
     state: LedgerState,
-    images: Sequence[tuple[TrainConfig, Dataset]],
+    images: Dataset | None,
 ) -> None:
     """Write it beside the winner's configuration, with what only the images and the model tell.
 
-    ``images``: those that were trained on; a task of one's own has none.
+    ``images``: those that were trained on; None: of a task of one's own.
     """
     known: dict[str, Any] = {}
-    for _, dataset in images:
-        known["steps_per_epoch"] = len(dataset.train_labels) // run.data.batch_size
+    if images is not None:
+        known["steps_per_epoch"] = len(images.train_labels) // run.data.batch_size
         if run.noise.scaling == "absolute" and not run.model.download_weights:
             from trainables.noise.calibrated import initial_rms
 
-            known["weights_rms"] = initial_rms(run, len(dataset.classes))
+            known["weights_rms"] = initial_rms(run, len(images.classes))
     assumed = assumed_by(run, study, state, known)
     if assumed is not None:
         write_json(folder.assumed, assumed.model_dump(mode="json"))

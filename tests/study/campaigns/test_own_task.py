@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -90,8 +92,9 @@ def test_a_study_by_commands_killed_resumed_confirmed_and_read(
     words += ["--race-seeds", "1", "--baseline-seeds", "1", "--objective", "tail_val_worst"]
     ledger = StudyFolder.of(Storage.of(str(tmp_path)), "mine").ledger
     with study_process(words) as process:
-        wait_until(lambda: count(ledger, '"trial": "trial-0000"') > 1, process)
-        process.kill()
+        wait_until(lambda: count(ledger, '"trial":"trial-000') > 3, process)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert len([r for r in ledger_of(tmp_path, "mine").by_role("trial") if r.finished]) < 3
     assert noise_study(["resume", "mine", *where]) == 0
     assert len(ledger_of(tmp_path, "mine").by_role("trial")) == 3
     assert noise_study(["confirm", "mine", *where, "--top", "1", "--seeds", "2"]) == 0
