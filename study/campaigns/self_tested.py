@@ -23,11 +23,17 @@ def tested(
         # It was tested when it began.
         never = {"fork": "never"} if stored.fork == "never" else {}
         return config.model_copy(update=never), ""
+    import torch
+
     from trainables.tasks.self_test import self_test
 
     if console is not None:
         console.print(f"testing {config.train.task.name}: are its trainings repeatable?")
-    found = self_test(config.train, _noises(config))
+    train = config.train
+    if train.device.startswith("cuda") and not torch.cuda.is_available():
+        # The runs are a cluster's, whose GPUs this machine need not have.
+        train = train.model_copy(update={"device": "cpu"})
+    found = self_test(train, _noises(config))
     if found.repeatable:
         return config, ""
     return config.model_copy(update={"fork": "never"}), (

@@ -102,7 +102,7 @@ def test_a_study_by_commands_killed_resumed_confirmed_and_read(
     assert confirmed.margin.words.endswith("squares")
     assert confirmed.finished
     assert len(confirmed.metrics) == 8
-    for verb in ("report", "export", "confirm", "compare"):
+    for verb in ("report", "export", "confirm"):
         assert noise_analysis([verb, "mine", *where]) == 0
     told = json.loads((tmp_path / "mine" / "confirm.json").read_text())
     assert told["decide_by"] == "final_test_loss"
