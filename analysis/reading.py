@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from analysis.units import Unit, unit_of
 from study.config import StudyConfig
 from study.records.folder import StudyFolder, open_study
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
@@ -81,6 +82,10 @@ class StudyView:
         noisy = [trial for trial in self.complete if not trial.never_injected]
         first = noisy[0] if noisy else self.best
         return self.state.trials[first.trial_id] if first else None
+
+    def unit(self, metric: str) -> Unit:
+        """How a metric of the search is written."""
+        return unit_of(metric, self.summary.validation_images)
 
     @property
     def over(self) -> bool:

@@ -6,25 +6,54 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.charts.chart import Band, Bars, Blocks, Chart, Line, Mark, Panel, Points, Rule, Ticks
+from analysis.charts.chart import (
+    Band,
+    Bars,
+    Blocks,
+    Chart,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Rule,
+    Ticks,
+    cut_label,
+)
 
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _SYMBOLS = {"circle": "o", "x": "x", "square": "s", "diamond": "D", "triangle-up": "^"}
 _MAX_LEGEND = 9
+_WIDEST = 40
 
 
 def save_chart(chart: Chart, folder: Path, endings: Sequence[str] = ("png", "svg")) -> list[Path]:
     """Draw a chart into ``folder``, one file for each ending; returns the files."""
-    figure = draw(chart)
     paths = [folder / f"{chart.key}.{ending}" for ending in endings]
-    for path in paths:
-        _save(figure, path)
+    with _plain_text():
+        figure = draw(chart)
+        for path in paths:
+            _save(figure, path)
+            # All files share the first one's layout, which takes longest.
+            figure.set_layout_engine("none")
     return paths
+
+
+def save_charts(charts: Sequence[Chart], folder: Path) -> list[Path]:
+    """Draw charts into ``folder``, each as PNG and SVG; returns the files."""
+    return [path for chart in charts for path in save_chart(chart, folder)]
 
 
 def save_figure(chart: Chart, path: Path) -> None:
     """Draw a chart into one file, whose ending says PNG or SVG; its folder is made."""
-    _save(draw(chart), path)
+    with _plain_text():
+        _save(draw(chart), path)
+
+
+def _plain_text() -> Any:
+    """Names that people gave may hold a dollar, which is no formula."""
+    from matplotlib import rc_context
+
+    return rc_context({"text.parse_math": False})
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -74,7 +103,7 @@ def _draw_panel(axes: Any, panel: Panel, named: dict[str, Any]) -> None:
     axes.set_xlabel(panel.x, fontsize=9)
     axes.set_ylabel(panel.y, fontsize=9)
     axes.tick_params(labelsize=8)
-    if panel.x in ("epoch", "") and not panel.x_ticks:
+    if panel.counts and not panel.x_log:
         axes.xaxis.get_major_locator().set_params(integer=True)
     if panel.x_log:
         axes.set_xscale("log")
@@ -82,8 +111,9 @@ def _draw_panel(axes: Any, panel: Panel, named: dict[str, Any]) -> None:
         axes.set_yscale("log")
     _set_ticks(axes.xaxis, panel.ticks("x"), panel.x_log)
     _set_ticks(axes.yaxis, panel.ticks("y"), panel.y_log)
-    if panel.x_range:
-        axes.set_xlim(*panel.x_range)
+    _set_reach(axes, panel)
+    if panel.is_empty:
+        axes.text(0.5, 0.5, panel.missing, transform=axes.transAxes, ha="center", fontsize=8)
     if panel.x_ticks:
         many = sum(len(text) for _, text in panel.x_ticks) > 60
         for label in axes.get_xticklabels():
@@ -91,6 +121,14 @@ def _draw_panel(axes: Any, panel: Panel, named: dict[str, Any]) -> None:
     axes.grid(alpha=0.25)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+def _set_reach(axes: Any, panel: Panel) -> None:
+    if reach := panel.reach("x"):
+        axes.set_xlim(*reach)
+    if reach := panel.reach("y"):
+        # Rows are counted from the top on.
+        axes.set_ylim(*(reach[::-1] if panel.rows else reach))
 
 
 def _set_ticks(axis: Any, ticks: Ticks, log: bool) -> None:
@@ -106,7 +144,8 @@ def _draw_mark(axes: Any, mark: Mark) -> Any:
     match mark:
         case Points():
             look = {"s": mark.size**2 / 2, "marker": _SYMBOLS[mark.symbol]}
-            return axes.scatter(mark.x, mark.y, color=mark.colour, **look)
+            ys = [math.nan if y is None else y for y in mark.y]
+            return axes.scatter(mark.x, ys, color=mark.colour, **look)
         case Line():
             ys = [math.nan if y is None else y for y in mark.y]
             style = _DASHES[mark.dash]
@@ -116,8 +155,7 @@ def _draw_mark(axes: Any, mark: Mark) -> Any:
         case Bars():
             positions = range(len(mark.labels))
             handle = axes.barh(positions, mark.values, color=mark.colour)
-            axes.set_yticks(positions, mark.labels)
-            axes.invert_yaxis()
+            axes.set_yticks(positions, [cut_label(label, _WIDEST) for label in mark.labels])
             return handle
         case Blocks():
             rows = {name: index for index, name in enumerate(mark.rows)}
@@ -127,7 +165,6 @@ def _draw_mark(axes: Any, mark: Mark) -> Any:
                     [(start, stop - start)], (rows[row] - 0.36, 0.72), color=mark.colour
                 )
             axes.set_yticks(range(len(rows)), mark.rows)
-            axes.set_ylim(len(rows) - 0.5, -0.5)
             return handle
         case Band():
             shade = axes.axvspan if mark.axis == "x" else axes.axhspan

@@ -96,8 +96,8 @@ class PairedFigures:
         if changes:
             (low, least), (high, most) = changes[0], changes[-1]
             lines.append(
-                f"{self.key} − baseline by class, mean over seeds: from {least:+.4f} ({low}) to "
-                f"{most:+.4f} ({high})."
+                f"{self.key} − baseline by class, mean over seeds: from {100 * least:+.1f} points "
+                f"({low}) to {100 * most:+.1f} points ({high})."
             )
         return [*lines, self._sharpness_sentence()]
 
@@ -111,10 +111,9 @@ class PairedFigures:
             return "Sharpness is left out: it would take too long on this machine."
         baseline, trial = (stats.fmean(values) for values in zip(*known, strict=True))
         return (
-            f"Sharpness, the mean drop of accuracy under random steps of the weights (ε = "
-            f"{SHARPNESS_EPSILON:g}, {SHARPNESS_DRAWS} draws, n = {len(known)}): baseline "
-            f"{baseline:.4f}, {self.key} {trial:.4f}, difference {trial - baseline:+.4f}. Less "
-            "is flatter."
+            f"Sharpness, the mean drop of accuracy under random steps of the weights: baseline "
+            f"{100 * baseline:.1f} points, {self.key} {100 * trial:.1f} points. Less is flatter. "
+            f"Steps of ε = {SHARPNESS_EPSILON:g}, {SHARPNESS_DRAWS} draws, n = {len(known)}."
         )
 
 

@@ -8,12 +8,20 @@ from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED, SIGNAL_C
 from analysis.reading import StudyView
 from analysis.report.evaluation import PairedFigures, largest_changes
 from analysis.report.figures import adaptivity, baseline_band, is_adaptive, outcome
+from analysis.units import Unit, statistic_unit
 from study.formats import settings_text
 from study.records.ledger_view import TrialRecord
 from study.records.summary import TrialSummary, pareto_front
-from trainables.metrics import EpochMetrics, objective_value
+from trainables.metrics import METRICS, EpochMetrics, objective_value
 
 _SHOWN = 15
+
+CURVES = (
+    ("val_accuracy", "validation accuracy"),
+    ("val_loss", "validation loss"),
+    ("train_loss", "training loss"),
+)
+"""Statistics that are drawn over the epochs, and their names for people."""
 
 OUTCOMES: dict[str, tuple[str, Symbol]] = {
     "complete": (BLUE, "circle"),
@@ -54,24 +62,35 @@ def ranking_chart(view: StudyView) -> Chart | None:
         return None
     panels = []
     for index, name in enumerate(view.config.objective):
+        unit = view.unit(name)
         marks: list[Mark] = []
         band = baseline_band(view, index)
         if band is not None:
-            marks.append(Band(band.low, band.high, "baseline over its seeds", GREY, 0.25))
+            low, high = (unit.scale * value for value in (band.low, band.high))
+            marks.append(Band(low, high, "baseline over its seeds", GREY, 0.25))
             if band.own is not None:
-                marks.append(Rule(band.own, "baseline of the trials' seed", GREY, "x"))
+                own = unit.scale * band.own
+                marks.append(Rule(own, "baseline of the trials' seed", GREY, "x"))
         keys = [trial.trial_id for trial in best]
         for never, label in ((False, "trial"), (True, "never injected")):
             chosen = [t for t in best if t.never_injected == never]
             if not chosen:
                 continue
             colour, symbol = OUTCOMES["never injected" if never else "complete"]
-            values = [t.metrics[name] or 0.0 for t in chosen]
+            values = [unit.scale * (t.metrics[name] or 0.0) for t in chosen]
             places = [-float(keys.index(t.trial_id)) for t in chosen]
             labels = [settings_text(t.overrides) for t in chosen]
             marks.append(Points(values, places, label, colour, symbol, labels=labels))
         ticks = tuple((-float(rank), key) for rank, key in enumerate(keys))
-        panels.append(Panel(tuple(marks), x=name, y_ticks=ticks, height=0.4 + 0.12 * len(best)))
+        panels.append(
+            Panel(
+                tuple(marks),
+                x=unit.axis(METRICS[name].words),
+                x_limits=unit.limits(),
+                y_ticks=ticks,
+                height=0.4 + 0.12 * len(best),
+            )
+        )
     return Chart(
         "ranking",
         f"The best {len(best)} of {len(view.summary.trials)} trials, best first",
@@ -88,18 +107,22 @@ def curves_chart(view: StudyView) -> Chart | None:
     if best is None and not baseline:
         return None
     shade = _shading(best) if best else ()
+    images = view.summary.validation_images
     panels = []
-    for name, axis in (
-        ("val_accuracy", "validation accuracy"),
-        ("val_loss", "validation loss"),
-        ("train_loss", "training loss"),
-    ):
-        marks: list[Mark] = [*shade, Line(*_curve(baseline, name), "baseline", GREY, "dash")]
+    for name, words in CURVES:
+        unit = statistic_unit(name, images)
+        marks: list[Mark] = [*shade, Line(*curve(baseline, name, unit), "baseline", GREY, "dash")]
         if best:
-            marks.append(Line(*_curve(best.history, name), best.key, BLUE))
+            marks.append(Line(*curve(best.history, name, unit), best.key, BLUE))
         both = [getattr(row, name) for row in (*baseline, *(best.history if best else ()))]
         panels.append(
-            Panel(tuple(marks), y=axis, y_log=_is_steep(both) and "loss" in name, height=0.8)
+            Panel(
+                tuple(marks),
+                y=unit.axis(words),
+                y_log=is_steep(both) and not unit.share,
+                y_limits=unit.limits(),
+                height=0.8,
+            )
         )
     who = f"baseline and {best.key}" if best else "the baseline"
     return Chart(
@@ -111,13 +134,14 @@ def curves_chart(view: StudyView) -> Chart | None:
     )
 
 
-def _curve(rows: Sequence[EpochMetrics], name: str) -> tuple[list[float], list[float | None]]:
+def curve(
+    rows: Sequence[EpochMetrics], name: str, unit: Unit
+) -> tuple[list[float], list[float | None]]:
     """Epochs and values; None, a gap, for what is not finite."""
-    values = (getattr(row, name) for row in rows)
-    return [row.epoch for row in rows], [v if math.isfinite(v) else None for v in values]
+    return [row.epoch for row in rows], unit.scaled(getattr(row, name) for row in rows)
 
 
-def _is_steep(values: Sequence[float]) -> bool:
+def is_steep(values: Sequence[float]) -> bool:
     """Whether a linear axis would hide the differences near the lowest values."""
     finite = [value for value in values if math.isfinite(value)]
     return bool(finite) and min(finite) > 0 and max(finite) > 5 * min(finite)
@@ -185,20 +209,23 @@ def history_chart(view: StudyView) -> Chart | None:
     """The objective of every trial in its order, and the best complete one so far."""
     panels = []
     for index, name in enumerate(view.config.objective):
+        unit = view.unit(name)
         found = _in_order(view, name)
         if not found:
             return None
         marks: list[Mark] = []
         band = baseline_band(view, index)
         if band is not None:
-            marks.append(Band(band.low, band.high, "baseline over its seeds", GREY, 0.22, axis="y"))
+            low, high = (unit.scale * value for value in (band.low, band.high))
+            marks.append(Band(low, high, "baseline over its seeds", GREY, 0.22, axis="y"))
         for how, (colour, symbol) in OUTCOMES.items():
-            points = [(number, key, value) for number, key, value, ended in found if ended == how]
+            points = [(n, key, unit.scale * v) for n, key, v, ended in found if ended == how]
             if points:
                 numbers, keys, values = zip(*points, strict=True)
                 marks.append(Points(numbers, values, how, colour, symbol, labels=keys))
-        marks.append(_best_line(found, view.config.modes[index]))
-        panels.append(Panel(tuple(marks), x="trial", y=name))
+        marks.append(_best_line(found, view.config.modes[index], unit))
+        words = unit.axis(METRICS[name].words)
+        panels.append(Panel(tuple(marks), x="trial", y=words, y_limits=unit.limits()))
     return Chart(
         "history",
         "Optimisation history",
@@ -208,7 +235,7 @@ def history_chart(view: StudyView) -> Chart | None:
     )
 
 
-def _best_line(found: Sequence[tuple[int, str, float, str]], mode: str) -> Line:
+def _best_line(found: Sequence[tuple[int, str, float, str]], mode: str, unit: Unit) -> Line:
     better = max if mode == "max" else min
     best: float | None = None
     xs, ys = [], []
@@ -217,7 +244,7 @@ def _best_line(found: Sequence[tuple[int, str, float, str]], mode: str) -> Line:
             best = value if best is None else better(best, value)
         xs.append(float(number))
         ys.append(best)
-    return Line(xs, ys, "best so far", SKY)
+    return Line(xs, unit.scaled(ys), "best so far", SKY)
 
 
 def gap_chart(view: StudyView) -> Chart | None:
@@ -234,8 +261,11 @@ def gap_chart(view: StudyView) -> Chart | None:
     ]
     front = sorted(pareto_front(both, pairs), key=lambda t: t.metrics[gap] or 0.0)
 
+    unit = view.unit(accuracy)
+
     def places(of: Sequence[TrialSummary]) -> tuple[list[float], list[float]]:
-        return [t.metrics[gap] or 0.0 for t in of], [t.metrics[accuracy] or 0.0 for t in of]
+        xs, ys = ([unit.scale * (t.metrics[name] or 0.0) for t in of] for name in (gap, accuracy))
+        return xs, ys
 
     marks: list[Mark] = [Line(*places(front), "Pareto front", ORANGE)]
     for how, (colour, symbol) in OUTCOMES.items():
@@ -245,12 +275,21 @@ def gap_chart(view: StudyView) -> Chart | None:
             marks.append(Points(*places(chosen), how, colour, symbol, labels=keys))
     pinned = [r.history for r in view.baselines.values() if r.state == "complete"]
     if pinned:
-        gaps, accuracies = ([objective_value(n, rows) for rows in pinned] for n in (gap, accuracy))
+        gaps, accuracies = (
+            [unit.scale * objective_value(n, rows) for rows in pinned] for n in (gap, accuracy)
+        )
         marks.append(Points(gaps, accuracies, "baseline, each seed", GREY, "diamond", 10))
     return Chart(
         "accuracy_gap",
         "Accuracy against generalisation gap",
-        (Panel(tuple(marks), x="training − validation accuracy, last ten epochs", y=accuracy),),
+        (
+            Panel(
+                tuple(marks),
+                x="training − validation accuracy, last ten epochs (points)",
+                y=unit.axis(METRICS[accuracy].words),
+                y_limits=unit.limits(),
+            ),
+        ),
         caption="Up is better, left is better; the front is that of the trials. Validation data.",
     )
 
@@ -264,9 +303,9 @@ def classes_chart(found: PairedFigures) -> Chart | None:
     part = "validation data" if found.part == "val" else "test set"
     left_out = "" if len(changes) == len(found.by_class()) else f" (the {len(changes)} largest)"
     marks = (
-        Bars(names, values, "difference", BLUE),
+        Bars(names, [100 * value for value in values], "difference", BLUE),
         Rule(0.0, "no difference", GREY, "x", "solid"),
     )
     title = f"{found.key} − baseline: accuracy by class, {part}{left_out}"
-    panel = Panel(marks, x="difference of accuracy", height=0.3 + 0.13 * len(changes))
+    panel = Panel(marks, x="difference of accuracy (points)", height=0.3 + 0.13 * len(changes))
     return Chart("classes", title, (panel,))
