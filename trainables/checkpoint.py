@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from trainables.errors import CheckpointError
 from trainables.files import write_atomically
 from trainables.object_store import Location
 
@@ -19,10 +20,6 @@ _MAGIC = b"noise-checkpoint-1\n"
 _DIGEST_BYTES = 32
 _OF_A_RUN = ("config", "history", "model", "optimizer", "best_epoch", "best_weights")
 """What the checkpoint of a run has in every version (``Training.state_dict``)."""
-
-
-class CheckpointError(RuntimeError):
-    """The file is missing, damaged, or not a checkpoint of this project."""
 
 
 def encode(state: dict[str, Any]) -> bytes:

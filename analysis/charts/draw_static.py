@@ -1,8 +1,11 @@
 """Charts as PNG and SVG, by matplotlib."""
 
 import math
+import multiprocessing
+import signal
 import textwrap
 from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _SYMBOLS = {"circle": "o", "x": "x", "square": "s", "diamond": "D", "triangle-up": "^"}
 _MAX_LEGEND = 9
 _WIDEST = 40
+_WORKERS = 2
 
 
 def save_chart(chart: Chart, folder: Path, endings: Sequence[str] = ("png", "svg")) -> list[Path]:
@@ -38,9 +42,47 @@ def save_chart(chart: Chart, folder: Path, endings: Sequence[str] = ("png", "svg
     return paths
 
 
-def save_charts(charts: Sequence[Chart], folder: Path) -> list[Path]:
-    """Draw charts into ``folder``, each as PNG and SVG; returns the files."""
-    return [path for chart in charts for path in save_chart(chart, folder)]
+class Drawing:
+    """Draws charts as PNG and SVG into a folder, in other processes while the block goes on.
+
+    Its end waits for them. Where processes can't be forked they are drawn at once.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: list[Future[list[Path]]] = []
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "Drawing":
+        if "fork" in multiprocessing.get_all_start_methods():
+            context = multiprocessing.get_context("fork")
+            self._pool = ProcessPoolExecutor(
+                _WORKERS, mp_context=context, initializer=_leave_interrupts
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def begin(self, charts: Sequence[Chart]) -> None:
+        """Draw charts, those that take longest first."""
+        for chart in sorted(charts, key=lambda chart: -len(chart.panels)):
+            if self._pool is not None:
+                self._files.append(self._pool.submit(save_chart, chart, self._folder))
+            else:
+                done: Future[list[Path]] = Future()
+                done.set_result(save_chart(chart, self._folder))
+                self._files.append(done)
+
+    def files(self) -> list[Path]:
+        """What has been drawn; what could not be is raised here."""
+        return [path for found in self._files for path in found.result()]
+
+
+def _leave_interrupts() -> None:
+    """A Ctrl-C is for the process that waits for the pictures."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def save_figure(chart: Chart, path: Path) -> None:

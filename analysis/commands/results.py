@@ -61,9 +61,9 @@ def export(options: ExportOptions) -> int:
     for name, given in (("--force", options.force), ("--weights", options.weights)):
         if given and not options.register:
             raise InputError(f"{name}: only with --register MODEL")
+    view = options.load(options.name)
     from analysis.export.files import export_study
 
-    view = options.load(options.name)
     if options.register:
         from analysis.export.register import check_winner, winner_weights
 
@@ -124,10 +124,11 @@ def report(options: ReportOptions) -> int:
     """Write report.html, one file that opens offline, and its pictures as PNG and SVG. Works
     for running, interrupted and finished studies.
     """
+    view = options.load(options.name)
+    # What takes long to import is imported for a study that exists.
     from analysis.export.tracking import attach_report
     from analysis.report.sections import write_report
 
-    view = options.load(options.name)
     folder = options.folder(view.folder.path)
     with writing():
         paths = write_report(
@@ -155,9 +156,10 @@ def compare(options: CompareOptions) -> int:
     """Put studies side by side: the best paired difference, the importance of the settings, the
     cost.
     """
+    views = [options.load(name) for name in options.names]
     from analysis.compare import compare_studies, comparison_tables, differing
 
-    lines = compare_studies([options.load(name) for name in options.names])
+    lines = compare_studies(views)
     console = Console()
     for table in comparison_tables(lines):
         console.print(table)

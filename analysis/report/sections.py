@@ -9,7 +9,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from analysis.charts.draw_static import save_charts
+from analysis.charts.draw_static import Drawing
 from analysis.reading import StudyView
 from analysis.report import setting_pictures
 from analysis.report import trial_pictures as pictures
@@ -197,9 +197,15 @@ def write_report(
         The files, the report first.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    figures = paired_figures(view, folder / CACHE_FILE, say) if evaluated else NOT_EVALUATED
-    parts = sections(view, figures)
-    path = folder / "report.html"
-    path.write_text(build_page(view, parts).html(), encoding="utf-8")
-    charts = [chart for part in parts for chart in part.charts] if files else []
-    return [path, *save_charts(charts, folder / "report")]
+    parts = sections(view)
+    with Drawing(folder / "report") as drawing:
+        if files:
+            drawing.begin([chart for part in parts for chart in part.charts])
+        if evaluated:
+            # Meanwhile: this takes as long as the pictures.
+            classes = _classes(paired_figures(view, folder / CACHE_FILE, say))
+            parts = [classes if part.key == classes.key else part for part in parts]
+            drawing.begin(classes.charts if files else ())
+        path = folder / "report.html"
+        path.write_text(build_page(view, parts).html(), encoding="utf-8")
+        return [path, *drawing.files()]

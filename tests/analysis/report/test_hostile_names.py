@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.charts.draw_static import save_charts
+from analysis.charts.draw_static import Drawing
 from analysis.reading import load_study
 from analysis.report.evaluation import PairedFigures, RunFigures
 from analysis.report.sections import build_page, sections
@@ -76,4 +76,7 @@ def test_all_charts_stay(width: int, tmp_path: Path, browser: Browser) -> None:
     assert browser.requests() == [page.as_uri()]
     assert not browser.problems()
     charts = [chart for part in parts for chart in part.charts]
-    assert all(path.stat().st_size for path in save_charts(charts, tmp_path / "pictures"))
+    with Drawing(tmp_path / "pictures") as drawing:
+        drawing.begin(charts)
+        assert len(drawing.files()) == 2 * len(charts)
+        assert all(path.stat().st_size for path in drawing.files())
