@@ -1,16 +1,19 @@
 """``noise-analysis export``, ``report``, ``compare`` and ``confirm``."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
 
 from analysis.commands.options import PROG, StoreOptions, StudyOptions, tell, writing
+from analysis.reading import is_run
 from study.commands.dispatch import subcommand
 from study.commands.own_code import Trust
 from study.commands.settings import option, positional
 from trainables.errors import InputError
+from trainables.paths import given_path
 
 if TYPE_CHECKING:
     from analysis.reading import StudyView
@@ -122,8 +125,11 @@ class ReportOptions(StudyOptions):
 @subcommand(f"{PROG} report", ReportOptions)
 def report(options: ReportOptions) -> int:
     """Write report.html, one file that opens offline, and its pictures as PNG and SVG. Works
-    for running, interrupted and finished studies.
+    for running, interrupted and finished studies; and for a single run, given the folder that
+    noise-train left, e.g. checkpoints/metrics/RUN.
     """
+    if options.name and is_run(Path(options.name)):
+        return _run_report(options)
     view = options.load(options.name)
     # What takes long to import is imported for a study that exists.
     from analysis.export.tracking import attach_report
@@ -141,6 +147,19 @@ def report(options: ReportOptions) -> int:
         tell(said)
     for line in view.missing():
         tell(line)
+    return 0
+
+
+def _run_report(options: ReportOptions) -> int:
+    from analysis.report.run_report import load_run, write_run_report
+
+    run = given_path(options.name, "name")
+    view = load_run(run)
+    folder = options.folder(run)
+    with writing():
+        paths = write_run_report(view, folder, files=options.pictures)
+    for path in paths:
+        print(path)
     return 0
 
 

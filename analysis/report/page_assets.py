@@ -11,7 +11,7 @@ main,header,nav{max-width:1080px;margin:0 auto;padding:0 16px}
 h1{margin:.9em 0 .2em;font-size:1.7rem;overflow-wrap:anywhere}
 h2{margin:2em 0 .4em;font-size:1.25rem;border-bottom:1px solid var(--line)}
 h3{margin:1.2em 0 .2em;font-size:1rem;overflow-wrap:anywhere}
-p{margin:.4em 0}.soft{color:var(--soft)}
+p{margin:.4em 0;overflow-wrap:anywhere}.soft{color:var(--soft)}
 .note{background:var(--mark);border-left:4px solid #E69F00;padding:.5em .8em;margin:.6em 0}
 nav{display:flex;flex-wrap:wrap;gap:.2em .9em;font-size:.9rem}
 a{color:inherit;text-decoration-color:var(--soft)}

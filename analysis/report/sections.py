@@ -5,8 +5,6 @@ same report of what there is, and is told what is missing.
 """
 
 import json
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from analysis.charts.draw_static import Drawing
@@ -20,9 +18,8 @@ from analysis.report.importance import Importances, importances
 from analysis.report.page import Page
 from analysis.report.section import Section, Table, only, pictured
 from analysis.report.trial_rows import FIRST_COLUMNS, trial_rows
+from analysis.report.versions import versions
 from study.records.indistinct import indistinct
-
-_PACKAGES = ("noise-study", "torch", "ray", "optuna", "mlflow", "numpy", "scipy")
 
 NOT_EVALUATED = "Accuracy by class and sharpness were not asked for."
 
@@ -167,16 +164,6 @@ def _public_config(view: StudyView) -> object:
     if known is not None:
         return dict(known.config)
     return view.config.model_dump(mode="json", exclude={"tracking_uri", "address"})
-
-
-def versions() -> dict[str, str]:
-    found = {"Python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def write_report(

@@ -3,16 +3,17 @@
 import math
 from collections.abc import Sequence
 
-from analysis.charts.chart import Band, Bars, Blocks, Chart, Line, Mark, Panel, Points, Rule, spans
-from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED, SIGNAL_COLOURS, SKY, Symbol
+from analysis.charts.chart import Band, Bars, Chart, Line, Mark, Panel, Points, Rule
+from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Symbol
 from analysis.reading import StudyView
+from analysis.report.epoch_pictures import curve, is_steep, shading, signals_chart
 from analysis.report.evaluation import PairedFigures, largest_changes
 from analysis.report.figures import adaptivity, baseline_band, is_adaptive, outcome
 from analysis.units import Unit, statistic_unit
 from study.formats import settings_text
 from study.records.ledger_view import TrialRecord
 from study.records.summary import TrialSummary, pareto_front
-from trainables.metrics import METRICS, EpochMetrics, objective_value
+from trainables.metrics import METRICS, objective_value
 
 _SHOWN = 15
 
@@ -134,24 +135,8 @@ def curves_chart(view: StudyView) -> Chart | None:
     )
 
 
-def curve(
-    rows: Sequence[EpochMetrics], name: str, unit: Unit
-) -> tuple[list[float], list[float | None]]:
-    """Epochs and values; None, a gap, for what is not finite."""
-    return [row.epoch for row in rows], unit.scaled(getattr(row, name) for row in rows)
-
-
-def is_steep(values: Sequence[float]) -> bool:
-    """Whether a linear axis would hide the differences near the lowest values."""
-    finite = [value for value in values if math.isfinite(value)]
-    return bool(finite) and min(finite) > 0 and max(finite) > 5 * min(finite)
-
-
 def _shading(record: TrialRecord) -> tuple[Mark, ...]:
-    noisy = spans([row.epoch for row in record.history if row.injected])
-    cooling = spans([row.epoch for row in record.history if row.noise_phase == "cooldown"])
-    marks: list[Mark] = [Band(a - 0.5, b + 0.5, "noise", ORANGE, 0.25) for a, b in noisy]
-    marks += [Band(a - 0.5, b + 0.5, "cooldown", SKY, 0.22) for a, b in cooling]
+    marks = shading(record.history)
     if record.first_injection_epoch:
         fork = record.first_injection_epoch
         marks.append(Rule(fork - 0.5, f"fork before epoch {fork}", RED, "x", "dot"))
@@ -163,33 +148,7 @@ def noise_chart(view: StudyView) -> Chart | None:
     best = view.best_noisy
     if best is None or not any(row.injected for row in best.history):
         return None
-    epochs = [row.epoch for row in best.history]
-    magnitude = Line(epochs, [row.noise_magnitude for row in best.history], "magnitude", RED)
-    kinds = sorted({row.noise_kind for row in best.history if row.injected})
-    names = [name for name in SIGNAL_COLOURS if any(name in r.signals for r in best.history)]
-    rows = [*names, *(f"{kind} noise" for kind in kinds), "cooldown"]
-    marks: list[Mark] = []
-    for row in rows:
-        if row in names:
-            at = [r.epoch for r in best.history if row in r.signals]
-        elif row == "cooldown":
-            at = [r.epoch for r in best.history if r.noise_phase == "cooldown"]
-        else:
-            at = [r.epoch for r in best.history if f"{r.noise_kind} noise" == row]
-        colour = SIGNAL_COLOURS.get(row, GREY if row == "cooldown" else RED)
-        blocks = [(row, a - 0.5, b + 0.5) for a, b in spans(at)]
-        marks.append(Blocks(rows, blocks, row, colour))
-    reach = (-0.5, epochs[-1] + 0.5)
-    return Chart(
-        "noise",
-        f"Magnitude and signals of {best.key}",
-        (
-            Panel((magnitude,), y="magnitude", x_range=reach, height=0.7),
-            Panel(tuple(marks), y="raised before", x_range=reach, height=0.3 + 0.11 * len(rows)),
-        ),
-        caption="Above: the noise's standard deviation. Below: the signals raised before each "
-        "epoch, the noise that followed, and the cooldowns.",
-    )
+    return signals_chart(best.history, f"Magnitude and signals of {best.key}")
 
 
 def _in_order(view: StudyView, name: str) -> list[tuple[int, str, float, str]]:

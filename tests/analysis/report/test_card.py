@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from analysis.confirm.report import confirm_report
 from analysis.reading import StudyView, load_study
 from analysis.report.card import Card, seeds_text
+from analysis.report.confirmed_card import confirmed_card
 from analysis.report.sections import build_page, sections
+from study.campaigns.confirm_register import RegisterStanding
+from study.campaigns.confirmation import confirmation_of
 from study.records.folder import StudyFolder
 from tests.support.browser import NEEDS_BROWSER, Browser, open_browser
 from tests.support.trained_studies import TRIALS, write_confirmation, write_study
@@ -56,6 +60,34 @@ def test_a_confirmation_is_one_sentence(name: str, confirmed: dict[str, StudyVie
         card.chips
     )
     assert card.commands[0].startswith(f"noise-study confirm {name} --storage ")
+
+
+def test_what_limits_the_answer_is_on_the_card(confirmed: dict[str, StudyView]) -> None:
+    view = confirmed["better"]
+    confirmation = confirmation_of(view.folder, view.config, view.state)
+    assert confirmation is not None
+    report = confirm_report(confirmation)
+    trial = report.trials[0].model_copy(
+        update={
+            "seeds_without_noise": (3,),
+            "collapsed": (4,),
+            "baseline_collapsed": (2, 5),
+            "own_clock": (2, 3, 4),
+            "mean_difference": 0.001,
+        }
+    )
+    place = RegisterStanding(confirmations=4, readings=2, ordinal=3, images=500)
+    changed = report.model_copy(update={"trials": (trial,), "registered": place})
+    card = confirmed_card(view, changed, 500)
+    assert {
+        "third confirmation on these test images",
+        "test images read twice besides",
+        "never began on seed 3",
+        "collapsed on 1 of 6",
+        "baseline collapsed on 2 of 6",
+        "its own clock on 3 of 6 seeds",
+        "one of the 500 test images is worth 0.2 points",
+    } <= set(card.chips)
 
 
 def test_the_forest_has_every_seed_the_interval_and_the_margin(
