@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
+# Test processes side by side. A study's processes use about one core while they start and train.
+WORKERS ?= 2
 MUTANTS_ARGS ?=
 
 .PHONY: run test lint mutants bench docs setup clean
@@ -12,7 +14,7 @@ run: setup ## set up, then run the quickstart study
 	$(BIN)/noise-study run --preset quickstart
 
 test: lint ## set up, then run all checks and tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: setup ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -269,6 +269,11 @@ def learned_nothing(losses: Sequence[float], epochs: int) -> NDArray[np.bool_]:
     return found
 
 
+def about_a_signal(note: str) -> bool:
+    """Whether a note of a study is one of those about calibrated thresholds."""
+    return note.startswith("signal ")
+
+
 def _left_out(reasons: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     return [f"signal {name} is left out: {why}" for name, why in reasons.items()], dict(reasons)
 

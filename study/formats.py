@@ -11,7 +11,8 @@ def number(value: float | None, form: str = ".4f") -> str:
 
 
 def signed(value: float | None) -> str:
-    return number(value, "+.4f")
+    """Four decimals with a sign; less than they hold, as ``-3e-06`` rather than ``-0.0000``."""
+    return number(value, "+.0e" if value and abs(value) < 5e-5 else "+.4f")
 
 
 def percent(value: float | None) -> str:

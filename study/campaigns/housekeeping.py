@@ -6,10 +6,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from study.campaigns.confirm_plan import stored_confirmation
+from study.campaigns.confirmation import by_verdict, confirmation_of
+from study.campaigns.experiment_grid import baselines, noisy_runs, stored_experiment
+from study.campaigns.experiment_result import report
 from study.campaigns.race import is_over
 from study.config import StudyConfig
 from study.formats import DASH, or_dash, signed
-from study.records.folder import StudyFolder, find_studies, open_study
+from study.records.folder import StudyFolder, find_records, open_study
 from study.records.ledger_view import LedgerState, read_ledger
 from study.records.own_code import present
 from study.records.planned_run import baseline_key
@@ -20,35 +23,34 @@ from trainables.object_store import Location
 
 
 def studies_table(storage: Where) -> Table:
-    """A line a study: state, trials, best, when."""
+    """A line a study or grid: state, trials, best, what its confirmation says, when."""
     where = Storage.of(storage)
-    found = find_studies(where)
     title = f"studies in {where.folder if where.remote is None else where.shown}"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     # A name is there to be typed: where it is narrow, what is trained takes more lines.
-    for column, whole in {
-        "name": True,
-        "state": False,
-        "run": False,
-        "trials": True,
-        "best": True,
-        "− baseline": False,
-        "began": True,
-    }.items():
-        table.add_column(column, no_wrap=whole)
-    for folder in found:
+    folded = {"run", "confirmed"}
+    for column in ("name", "state", "run", "trials", "best", "gain", "confirmed", "began"):
+        table.add_column(
+            column,
+            no_wrap=column not in folded,
+            overflow="fold",
+            min_width=len("confirmed") if column == "confirmed" else None,
+        )
+    table.caption = "gain: paired difference to the baseline; confirmed: of the best one"
+    for folder in find_records(where):
         table.add_row(*_row(folder))
     return table
 
 
 def _row(folder: StudyFolder) -> list[str]:
     try:
+        if not folder.config.exists():
+            return _grid_row(folder)
         config = folder.stored_config()
     except InputError as error:
-        return [folder.path.name, f"damaged: {error}", "", "", "", "", ""]
+        return [folder.path.name, f"damaged: {error}"]
     assert config is not None
     state = present(config, read_ledger(folder.ledger))
-    study = state.study
     ended = sum(record.finished for record in state.by_role("trial"))
     summary = _summary(folder)
     trials = summary.trials if summary else []
@@ -56,18 +58,55 @@ def _row(folder: StudyFolder) -> list[str]:
     paired = best.paired_difference if best else None
     return [
         config.name,
-        (study.state or "running or interrupted") if study else "empty",
+        _state(state),
         f"{config.train.model.classifier}, {config.train.data.dataset}",
         f"{ended}/{config.wanted}",
         or_dash(best and best.trial_id),
         signed(paired if isinstance(paired, float) else None),
-        _date(study.started) if study else DASH,
+        _confirmed(folder, config, state),
+        _began(state),
     ]
+
+
+def _grid_row(folder: StudyFolder) -> list[str]:
+    config = stored_experiment(folder)
+    assert config is not None
+    state = read_ledger(folder.ledger)
+    result = report(config, state)
+    differences = {run.key: run.differences.get("difference") for run in result.runs}
+    wanted = len(baselines(config)) + len(noisy_runs(config))
+    return [
+        config.name,
+        _state(state),
+        f"grid: {', '.join(config.classifiers)}, {config.train.data.dataset}",
+        f"{sum(record.finished for record in state.trials.values())}/{wanted}",
+        DASH,  # a run's key is long, and the grid's table has it
+        signed(differences[result.best] if result.best else None),
+        DASH,
+        _began(state),
+    ]
+
+
+def _confirmed(folder: StudyFolder, config: StudyConfig, state: LedgerState) -> str:
+    """The best verdict of its confirmation."""
+    try:
+        found = confirmation_of(folder, config, state)
+        return next((judged.word for judged in by_verdict(found).values()), DASH) if found else DASH
+    except InputError as error:
+        return f"damaged: {error}"
+
+
+def _state(state: LedgerState) -> str:
+    return (state.study.state or "not over") if state.study else "empty"
+
+
+def _began(state: LedgerState) -> str:
+    return _date(state.study.started) if state.study else DASH
 
 
 def _date(started_ms: int) -> str:
     began = datetime.fromtimestamp(started_ms / 1000, tz=UTC).astimezone()
-    return f"{began:%Y-%m-%d %H:%M}"
+    return f"{began:%Y-%m-%d}"
 
 
 def _summary(folder: StudyFolder) -> Summary | None:

@@ -18,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from study.campaigns.pace import Remaining, seconds_left
 from study.config import StudyConfig
 from study.formats import duration
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord
@@ -56,6 +57,7 @@ class Counted:
 @dataclass(frozen=True)
 class Progress:
     waiting: int
+    noiseless_waiting: int
     running: tuple[TrialRecord, ...]
     counts: dict[str, int]
     epochs_done: int
@@ -81,6 +83,8 @@ def progress(counted: Counted, state: LedgerState) -> Progress:
     done = sum(budget if r.state is not None else len(r.history) for r in records)
     return Progress(
         waiting=max(0, trials_wanted - len(trials)),
+        noiseless_waiting=max(0, counted.baselines - len(baselines))
+        + max(0, counted.tunings - len(tunings)),
         running=running,
         counts=counts,
         epochs_done=done,
@@ -90,15 +94,37 @@ def progress(counted: Counted, state: LedgerState) -> Progress:
     )
 
 
-def render(counted: Counted, state: LedgerState, elapsed: float) -> RenderableType:
+@dataclass
+class Clock:
+    """What is said of the time left; it remembers how many runs were trained at once."""
+
+    most: int = 0
+
+    def left(self, counted: Counted, state: LedgerState, elapsed: float) -> str:
+        """An estimate within the time budget; empty before there is one."""
+        now = progress(counted, state)
+        running = len(now.running)
+        self.most = max(self.most, running)
+        to_come = now.waiting + now.noiseless_waiting
+        if not running and to_come:
+            return " · starting workers"
+        remaining = Remaining(counted.epochs, now.noiseless_waiting, now.waiting)
+        seconds = seconds_left(state, remaining, self.most)
+        if seconds is None:
+            return ""
+        if counted.time_budget is not None:
+            seconds = min(seconds, max(0.0, counted.time_budget - elapsed))
+        return f" · about {duration(seconds)} left"
+
+
+def render(counted: Counted, state: LedgerState, elapsed: float, clock: Clock) -> RenderableType:
     """The view as rich draws it, ``elapsed`` seconds after this process began."""
     now = progress(counted, state)
     head = Text(f"{counted.name}  ", style="bold")
     head.append(headline(counted, now), style="not bold")
     bar = ProgressBar(total=max(1, now.epochs_wanted), completed=now.epochs_done, width=60)
     foot = Text(counted.standing(state))
-    left = time_left(now, elapsed, counted.time_budget)
-    when = Text(f"{duration(elapsed)} so far{left}")
+    when = Text(f"{duration(elapsed)} so far{clock.left(counted, state, elapsed)}")
     return Group(head, bar, when, foot, _running(counted, state))
 
 
@@ -159,16 +185,6 @@ def _noise(phase: str, kind: str, magnitude: float) -> str:
     return f"{kind} {magnitude:.3g}" if kind != "none" else phase.replace("_", "-")
 
 
-def time_left(now: Progress, elapsed: float, time_budget: float | None) -> str:
-    """An estimate from the epochs so far, within the time budget; empty while there is none."""
-    if not now.epochs_done or elapsed < 1:
-        return ""
-    left = elapsed / now.epochs_done * (now.epochs_wanted - now.epochs_done)
-    if time_budget is not None:
-        left = min(left, max(0.0, time_budget - elapsed))
-    return f" · at most about {duration(left)} left"
-
-
 class _Follower(threading.Thread):
     """Redraws until told to stop; an error in drawing must never reach the study."""
 
@@ -180,6 +196,7 @@ class _Follower(threading.Thread):
         self._over = threading.Event()
         self._began = time.monotonic()
         self._told: set[str] = set()
+        self._clock = Clock()
 
     def run(self) -> None:
         try:
@@ -199,7 +216,7 @@ class _Follower(threading.Thread):
             while not self._over.wait(_REFRESH_SECONDS):
                 counted = self._counted()
                 state = counted.of(self._view.refresh())
-                live.update(render(counted, state, self._elapsed()), refresh=True)
+                live.update(render(counted, state, self._elapsed(), self._clock), refresh=True)
 
     def _plain(self) -> None:
         said = 0.0
@@ -215,7 +232,7 @@ class _Follower(threading.Thread):
                 said = self._elapsed()
                 counted = self._counted()
                 now = progress(counted, state)
-                left = time_left(now, said, counted.time_budget)
+                left = self._clock.left(counted, state, said)
                 self._say(f"{headline(counted, now)}{left}")
 
     def _say(self, line: str) -> None:

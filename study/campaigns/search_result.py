@@ -9,16 +9,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from search_spaces.thresholds import about_a_signal
 from study.config import StudyConfig
 from study.config_changes import as_asked
-from study.formats import number, or_dash, settings_text, signed
+from study.formats import number, settings_text, signed
 from study.records.folder import StudyFolder, storage_of
 from study.records.summary import Summary, TrialSummary, ranked, sharing_best
 from study.records.values import by_objective
-from study.records.verdict import verdict
+from study.records.verdict import beats_baseline, verdict
 
-_SHOWN = 10
-_EXPLAINED = 3
+_SHOWN = 5
 
 
 def print_result(console: Console, config: StudyConfig, summary: Summary) -> None:
@@ -29,7 +29,9 @@ def print_result(console: Console, config: StudyConfig, summary: Summary) -> Non
         _print_settings(console, config, summary)
     _print_verdict(console, config, summary)
     for note in summary.notes:
-        console.print(f"[yellow]note:[/] {escape(note)}")
+        # They were said when the search began, and the report has them.
+        if not about_a_signal(note):
+            console.print(f"[yellow]note:[/] {escape(note)}")
     _print_cost(console, summary)
     _print_next(console, config, summary)
 
@@ -40,25 +42,30 @@ def result_table(config: StudyConfig, summary: Summary, shown: int = _SHOWN) -> 
     rest = [t for t in summary.trials if t.state != "complete"]
     table = Table(
         title=f"{config.name}: trials, best first ({_states(summary)})",
-        caption="difference: trial − baseline of the same seed; mean: the same on the seeds (so\n"
-        "many) after its last selection; accuracy: difference of the last validation accuracy;\n"
-        "trained: epochs not shared with the baseline; from: first noisy epoch",
+        caption="beside the baseline of the same seed; later: on seeds that did not select it",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        show_edge=False,
     )
     table.add_column("trial", no_wrap=True)
     for name in config.objective:
         table.add_column(name.replace("_", " "), justify="right", min_width=9)
-    for name in ("difference", "mean", "accuracy", "trained", "from"):
+    for name in ("difference", "later", "accuracy", "trained", "from"):
         table.add_column(name, justify="right", no_wrap=True)
-    for trial in (ranked(config, complete) + ranked(config, rest))[:shown]:
+    best_first = ranked(config, complete) + ranked(config, rest)
+    # One more takes no more room than saying so.
+    for trial in best_first if len(best_first) == shown + 1 else best_first[:shown]:
         table.add_row(*_row(config, trial), style="" if trial.state == "complete" else "dim")
+    more = len(summary.trials) - len(table.rows)
+    if more:
+        table.add_row(f"… {more} more", style="dim")
     return table
 
 
 def _row(config: StudyConfig, trial: TrialSummary) -> list[str]:
     values = by_objective(trial.value, len(config.objective))
-    begins = "never" if trial.never_injected else or_dash(trial.first_injection_epoch)
+    first = trial.first_injection_epoch
+    begins = "never" if trial.never_injected or first is None else str(first + 1)
     return [
         trial.trial_id,
         *(number(value) for value in values),
@@ -78,13 +85,14 @@ def _later(trial: TrialSummary) -> str:
 
 def _print_settings(console: Console, config: StudyConfig, summary: Summary) -> None:
     complete = [t for t in summary.trials if t.state == "complete"]
-    for trial in ranked(config, complete)[:_EXPLAINED]:
+    for trial in ranked(config, complete)[:1]:
         console.print(
             f"[bold]{trial.trial_id}[/]: {escape(settings_text(trial.overrides))}", highlight=False
         )
-    for trial in summary.trials:
-        if trial.state == "failed":
-            console.print(f"[red]{trial.trial_id} failed[/]: {escape(trial.reason or '')}")
+    reasons = Counter(t.reason or "" for t in summary.trials if t.state == "failed")
+    for reason, count in reasons.items():
+        trials = "a trial" if count == 1 else f"{count} trials"
+        console.print(f"[red]{trials} failed[/]: {escape(reason)}")
 
 
 def _print_tuning(console: Console, config: StudyConfig, summary: Summary) -> None:
@@ -107,14 +115,11 @@ def _print_baseline(console: Console, config: StudyConfig, summary: Summary) -> 
         if not known:
             console.print("[yellow]no baseline is complete yet[/]")
             return
+        spread = f", from {min(known):.4f} to {max(known):.4f}" if len(known) > 1 else ""
         console.print(
-            f"[bold]pinned baseline[/] (no noise): {name} {sum(known) / len(known):.4f} on average "
-            f"over n = {len(known)} seeds, from {min(known):.4f} to {max(known):.4f} "
-            f"(range {max(known) - min(known):.4f})"
-        )
-        console.print(
-            f"trials run on seed {summary.baseline[0].seed}, whose baseline has "
-            f"{number(values[0])}; differences are to that one"
+            f"[bold]pinned baseline[/] (no noise): {name} {number(values[0])} on the trials' seed "
+            f"{summary.baseline[0].seed}; mean of {len(known)} seeds "
+            f"{sum(known) / len(known):.4f}{spread}"
         )
 
 
@@ -140,8 +145,8 @@ def _print_next(console: Console, config: StudyConfig, summary: Summary) -> None
     where = storage_of(config)
     given = Path(config.storage) if where.remote is None else where.folder
     name = [config.name, *where.words]
-    commands = [["noise-study", "ui", *where.words], ["noise-analysis", "report", *name]]
-    if summary.best:
+    commands = [["noise-study", "ui", *name], ["noise-analysis", "report", *name]]
+    if summary.first and beats_baseline(config, summary.first):
         best = StudyFolder(given / config.name).best_config
         which = "first" if sharing_best(config, summary.trials) else "best"
         _print_command(console, f"{which} configuration:", ["noise-train", "--config", str(best)])

@@ -138,4 +138,4 @@ def print_verdicts(console: Console, found: Confirmation) -> None:
     console.print(escape(standing(found)[1]), soft_wrap=True, highlight=False)
     where = storage_of(found.study).words
     verdict = ["noise-analysis", "confirm", found.study.name, *where]
-    print_next(console, verdict, [NOISE_STUDY, "ui", *where])
+    print_next(console, verdict, [NOISE_STUDY, "ui", found.study.name, *where])

@@ -101,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
     result = run_experiment(config, console=console, retry_failed=options.retry_failed)
     print_experiment(console, result)
     where = storage_of(config)
-    print_next(console, [NOISE_STUDY, "ui", *where.words])
+    print_next(console, [NOISE_STUDY, "ui", config.name, *where.words])
     for path in result_files(StudyFolder.of(where, config.name)):
         console.print(f"  {path}", soft_wrap=True, highlight=False)
     if len(result.failed) == len(result.runs):

@@ -5,11 +5,12 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
+import tyro
 from rich.console import Console
 
 from study.commands.dispatch import NOISE_STUDY, subcommand
 from study.commands.places import StorageOptions, StudyName
-from study.commands.settings import option
+from study.commands.settings import option, positional
 from study.records.remote import DATABASE
 from trainables.errors import InputError
 from trainables.uris import redact_uri
@@ -70,6 +71,9 @@ def verify(options: VerifyOptions) -> int:
 class UiOptions(StorageOptions):
     """Which studies' MLflow, and where it listens."""
 
+    name: tyro.conf.Positional[
+        Annotated[str, positional("NAME", "a study, whose table of runs is opened; none: all")]
+    ] = ""
     tracking_uri: Annotated[
         str,
         option(
@@ -83,7 +87,7 @@ class UiOptions(StorageOptions):
 def ui(options: UiOptions) -> int:
     """Open MLflow on 127.0.0.1 with the studies' store."""
     from study.tracking.addresses import resolve_uri
-    from study.tracking.ui import serve_ui
+    from study.tracking.ui import open_when_ready, pages_of, serve_ui
 
     where = options.where
     storage = where.folder
@@ -99,7 +103,11 @@ def ui(options: UiOptions) -> int:
             f"storage = {where.shown}: there is no such folder, so no study; give another "
             "(--storage)"
         )
-    print(f"MLflow with {redact_uri(uri)} on http://127.0.0.1:{options.port} (Ctrl-C ends it)")
+    address = f"http://127.0.0.1:{options.port}"
+    if options.name:
+        address += f"/{pages_of(uri, options.name)}"
+    print(f"MLflow with {redact_uri(uri)} (Ctrl-C ends it):\n  {address}", flush=True)
+    open_when_ready(address)
     return serve_ui(uri, storage, port=options.port)
 
 

@@ -19,6 +19,7 @@ import textwrap
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Generic, TypeVar, get_type_hints
 
 import tyro
@@ -130,6 +131,9 @@ def run_command(prog: str, command: Callable[[Sequence[str]], int], arguments: A
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that can't show a character is no reason to end.
             stream.reconfigure(errors="replace")
+    if words == ["--version"]:
+        print(f"{prog} {version('noise-study')}")
+        return 0
     try:
         with only_named(words):
             return _ended(prog, command, words)

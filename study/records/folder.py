@@ -225,8 +225,9 @@ def _without_found(config: StudyConfig, wanted: StudyConfig) -> StudyConfig:
     return config.model_copy(update={"train": config.train.model_copy(update={"data": data})})
 
 
-def find_studies(storage: Where) -> list[StudyFolder]:
-    return _find(storage, "study.json")
+def find_records(storage: Where) -> list[StudyFolder]:
+    """The folders of the studies and grids under a storage."""
+    return _find(storage, "study.json", "experiment_config.json")
 
 
 def _find(storage: Where, *files: str) -> list[StudyFolder]:

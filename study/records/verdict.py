@@ -1,6 +1,7 @@
 """What a study's end says of its best trial: on the terminal, in reports, in MLflow."""
 
 from study.config import StudyConfig
+from study.formats import signed
 from study.records.events import TIE
 from study.records.indistinct import indistinct, tie_sentence
 from study.records.summary import Summary, TrialSummary
@@ -11,22 +12,34 @@ from trainables.metrics import OBJECTIVES
 def verdict(config: StudyConfig, summary: Summary, best: TrialSummary) -> list[str]:
     """What the study's end says of its best trial, and why it does not say more."""
     raced = race_sentence(best, config.objective[0])
-    difference = by_objective(best.ranked_by if raced else best.paired_difference)[0]
-    sign = 1 if OBJECTIVES[config.objective[0]] == "max" else -1
+    difference = _ranked_by(best, config.objective[0])
     if difference is None:
         return []
-    lines = [] if sign * difference > 0 else ["no trial beats the baseline"]
+    ahead = beats_baseline(config, best)
+    lines = [] if ahead else ["no trial beats the baseline"]
     if raced:
         how = "won the race" if summary.race_complete else "leads the race, which is not over"
         lines.append(f"{best.trial_id} {how}: {raced}")
     elif not lines:
         seeds = "one seed" if best.place is None else "the seeds so far"
-        lines.append(f"{best.trial_id} is ahead by {abs(difference):.4f} on {seeds}")
+        lines.append(f"{best.trial_id} is ahead by {signed(abs(difference))[1:]} on {seeds}")
     if summary.yardstick:
         lines.append(summary.yardstick.sentence)
-    elif sign * difference > 0:
+    elif ahead:
         lines.append(no_yardstick(config, summary, best))
     return [*lines, *indistinct(config, summary)]
+
+
+def beats_baseline(config: StudyConfig, best: TrialSummary) -> bool:
+    """Whether the best trial is ahead by what it was ranked by."""
+    difference = _ranked_by(best, config.objective[0])
+    sign = 1 if OBJECTIVES[config.objective[0]] == "max" else -1
+    return difference is not None and sign * difference > 0
+
+
+def _ranked_by(trial: TrialSummary, objective: str) -> float | None:
+    raced = race_sentence(trial, objective)
+    return by_objective(trial.ranked_by if raced else trial.paired_difference)[0]
 
 
 def claims_gain(config: StudyConfig, summary: Summary) -> bool:
@@ -78,15 +91,15 @@ def race_sentence(trial: TrialSummary, objective: str) -> str:
     if trial.place is None or shown is None or flattering is None:
         return ""
     interval = _first(trial.interval)
-    between = f", 95 % {interval[0]:+.4f} to {interval[1]:+.4f}" if interval else ""
+    between = f", 95 % {signed(interval[0])} to {signed(interval[1])}" if interval else ""
     seeds = f"{trial.n} seeds" if trial.n > 1 else "the one seed"
     lost = sum(run.state == "failed" for run in trial.runs)
     diverged = (
         f"; {lost} of its {len(trial.runs)} runs diverged and count as guessing" if lost else ""
     )
     return (
-        f"{objective} {shown:+.4f} beside the baseline on {seeds} after its last selection"
-        f"{between}; the mean that it was ranked by, {flattering:+.4f}, flatters it{diverged}"
+        f"{objective} {signed(shown)} beside the baseline on {seeds} after its last selection"
+        f"{between}; the mean that it was ranked by, {signed(flattering)}, flatters it{diverged}"
     )
 
 

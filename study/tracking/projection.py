@@ -307,7 +307,13 @@ class Projection:
             *(f"tags.`{tag}`" for tag in ("fork_epoch", "first_injection_epoch", "reason")),
             f"metrics.`{objective}`",
         ]
-        self.store.share_view(self.runs.experiment, columns, f"metrics.`{objective}`")
+        # Best first; what has no difference, baselines and tuning, comes last.
+        self.store.share_view(
+            self.runs.experiment,
+            columns,
+            "metrics.`paired_difference`",
+            ascending=OBJECTIVES[objective] == "min",
+        )
 
     def _describe(self, run_id: str) -> None:
         # A report that was put there is linked, though the ledger knows nothing about it.

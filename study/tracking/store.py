@@ -17,6 +17,9 @@ from study.tracking.connection import Connection
 from study.tracking.types import PLACE_TAG, STUDY_RUN, FoundRun, MetricPoint, RunStatus
 from trainables.uris import redact_uri
 
+_KIND = ("mlflow.experimentKind", "custom_model_development")
+"""MLflow's pages open with the runs of a training, not with traces of a language model's."""
+
 
 class MlflowStore:
     """Runs of studies in one MLflow store; nothing is contacted before the first call."""
@@ -42,10 +45,22 @@ class MlflowStore:
         with self.connection.calling() as client:
             found = client.get_experiment_by_name(name)
             if found is None:
-                return str(client.create_experiment(name, artifact_location=self._location(name)))
+                return str(
+                    client.create_experiment(
+                        name, artifact_location=self._location(name), tags=dict([_KIND])
+                    )
+                )
             if found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
+            if _KIND[0] not in found.tags:
+                client.set_experiment_tag(found.experiment_id, *_KIND)
             return str(found.experiment_id)
+
+    def known_experiment(self, name: str) -> str | None:
+        """The id of an experiment; None if there is none of this name."""
+        with self.connection.calling() as client:
+            found = client.get_experiment_by_name(name)
+            return None if found is None else str(found.experiment_id)
 
     def _location(self, name: str) -> str | None:
         return None if self._root is None else f"{self._root}/{quote(name, safe='')}"
@@ -121,13 +136,15 @@ class MlflowStore:
         with self.connection.calling() as client:
             client.delete_run(run_id)
 
-    def share_view(self, experiment_id: str, columns: Sequence[str], order_by: str) -> None:
+    def share_view(
+        self, experiment_id: str, columns: Sequence[str], order_by: str, *, ascending: bool
+    ) -> None:
         """Keep a view of the runs table in the experiment; ``view_link`` opens it.
 
         The table's columns are the browser's, not the store's; a shared view is the one way to
         hand over a readable choice of them. A page that doesn't know it shows its own columns.
         """
-        state = {"selectedColumns": list(columns), "orderByKey": order_by, "orderByAsc": False}
+        state = {"selectedColumns": list(columns), "orderByKey": order_by, "orderByAsc": ascending}
         with self.connection.calling() as client:
             client.set_experiment_tag(
                 experiment_id, f"mlflow.sharedViewState.{VIEW_KEY}", json.dumps(state)

@@ -11,6 +11,7 @@ from rich.console import Console
 from study.campaigns.baseline import waiting_note
 from study.campaigns.campaign import Phase, fatal_failure
 from study.campaigns.live import (
+    Clock,
     Counted,
     best_so_far,
     ended_line,
@@ -27,12 +28,21 @@ EPOCHS = 4
 
 
 def record(key: str, state: Any, epochs: int = EPOCHS, role: str = "baseline") -> TrialRecord:
+    """A run that took a second an epoch."""
     rows = tuple(
         EpochMetrics(epoch, 1.0, 0.5, 1.0, 0.25, 1.0, 1.0, 0.1, "none", 0.0)
         for epoch in range(epochs)
     )
     config = {"epochs": EPOCHS}
-    return TrialRecord(key, role, 0, {}, config, "digest", history=rows, state=state, reason="why")
+    return TrialRecord(
+        *(key, role, 0, {}, config, "digest"),
+        history=rows,
+        state=state,
+        reason="why",
+        epochs_trained=epochs,
+        started=0,
+        ended=1000 * epochs if state else None,
+    )
 
 
 def ledger(records: Sequence[TrialRecord]) -> LedgerState:
@@ -117,25 +127,41 @@ def test_the_live_view_counts_what_it_is_given() -> None:
         ]
     )
     out = io.StringIO()
-    Console(file=out, width=120).print(render(counted, state, elapsed=10.0))
+    Console(file=out, width=120).print(render(counted, state, 10.0, Clock()))
     text = out.getvalue()
     assert (
         "grid  baseline 1/2 · 1 running · 0 done · 0 stopped early · 1 failed · 1 waiting" in text
     )
-    # Ten epochs of twenty in ten seconds: what ended counts whole.
-    assert "10s so far · at most about 10s left" in text
+    # A baseline, a run and the rest of another are to come, on one worker.
+    assert "10s so far · about 10s left" in text
     assert "3 runs have begun" in text
     # One of the three is known by now not to be trained.
     fewer = replace(counted, spared=lambda state: len(state.trials) - 2)
     out = io.StringIO()
-    Console(file=out, width=120).print(render(fewer, state, elapsed=10.0))
+    Console(file=out, width=120).print(render(fewer, state, 10.0, Clock()))
     assert "1 failed · 0 waiting" in out.getvalue()
-    assert "10s so far · at most about 6s left" in out.getvalue()
+    assert "10s so far · about 6s left" in out.getvalue()
     [line] = [line for line in text.splitlines() if line.startswith("trial-0001")]
     assert line.split()[:3] == ["trial-0001", f"2/{EPOCHS}", "0.2500"]
     assert ended_line("final_val_accuracy", record("baseline-seed0", "failed", 1)) == (
         "baseline-seed0 failed: why, 1 epochs final_val_accuracy 0.2500"
     )
+
+
+def test_the_live_view_says_when_workers_start_and_keeps_to_the_time_budget() -> None:
+    counted = Counted("s", "final_val_accuracy", EPOCHS, 3, 1, lambda state: "", time_budget=30.0)
+    clock = Clock()
+    assert clock.left(counted, ledger([]), 1.0) == " · starting workers"
+    first = record("baseline-seed0", None, 2)
+    # Nothing has ended yet by which to judge.
+    assert clock.left(counted, ledger([first]), 2.0) == ""
+    done = record("baseline-seed0", "complete")
+    assert clock.left(counted, ledger([done]), 4.0) == " · starting workers"
+    trials = [record(f"trial-000{n}", None, 0, role="trial") for n in range(2)]
+    # Three trials of four epochs on the two workers there are.
+    assert clock.left(counted, ledger([done, *trials]), 5.0) == " · about 6s left"
+    assert clock.left(counted, ledger([done, *trials]), 27.0) == " · about 3s left"
+    assert clock.left(counted, ledger([done, *trials]), 31.0) == " · about 0s left"
 
 
 def test_the_live_view_counts_the_tuning_of_the_baseline_apart() -> None:

@@ -18,7 +18,7 @@ from study.config import StudyConfig
 from study.names import is_address
 from study.records import remote_lock
 from study.records.events import EndEvent, StartEvent, StudyEvent
-from study.records.folder import StudyFolder, find_studies
+from study.records.folder import StudyFolder, find_records
 from study.records.ledger import Ledger
 from study.records.ledger_view import read_ledger
 from study.records.remote import LOCK, RemoteError, check_remote
@@ -197,7 +197,7 @@ def test_another_machine_fetches_the_records_and_what_it_adds_wins(
     assert here.ledger.read_bytes() == there.ledger.read_bytes()
     (aside,) = (tmp_path / "here" / ".superseded").iterdir()
     assert (aside / "ledger.jsonl").read_bytes() == own
-    assert [study.path.name for study in find_studies(Storage.of(place, str(tmp_path / "x")))] == [
+    assert [study.path.name for study in find_records(Storage.of(place, str(tmp_path / "x")))] == [
         "s"
     ]
 

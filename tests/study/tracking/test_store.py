@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from study.tracking.addresses import artifact_root, resolve_uri
+from study.tracking.addresses import artifact_root, resolve_uri, view_link
 from study.tracking.store import MlflowStore
 from study.tracking.types import STUDY_RUN, MetricPoint, StoreRefusedError, StoreUnavailableError
-from study.tracking.ui import serve_ui, ui_command, ui_environment
+from study.tracking.ui import pages_of, serve_ui, ui_command, ui_environment
 from tests.support.ledgers import UID
 from tests.support.servers import free_port
 from tests.support.study_processes import alive, family
@@ -190,7 +190,7 @@ asked = []
 real_connect, real_lookup = socket.socket.connect, socket.getaddrinfo
 socket.socket.connect = lambda s, a: asked.append(a) or real_connect(s, a)
 socket.getaddrinfo = lambda *a, **k: asked.append(a) or real_lookup(*a, **k)
-from study.tracking.addresses import artifact_root, resolve_uri
+from study.tracking.addresses import artifact_root, resolve_uri, view_link
 from study.tracking.store import MlflowStore
 from study.tracking.types import MetricPoint
 uri = resolve_uri(None, Path(sys.argv[1]))
@@ -226,6 +226,22 @@ def test_the_pages_command_holds_no_secret(tmp_path: Path) -> None:
     environment = ui_environment(uri, tmp_path)
     assert environment["MLFLOW_BACKEND_STORE_URI"] == uri
     assert environment["MLFLOW_DEFAULT_ARTIFACT_ROOT"] == f"file://{tmp_path}/mlartifacts"
+
+
+def test_a_study_is_opened_at_its_table_of_runs(tmp_path: Path) -> None:
+    uri = resolve_uri(None, tmp_path)
+    with pytest.raises(InputError, match="MLflow has no study of this name"):
+        pages_of(uri, "mine")
+    store = MlflowStore(uri)
+    experiment = store.experiment("mine")
+    assert pages_of(uri, "mine") == view_link(experiment)
+    # An experiment made by an earlier version says so from now on, too.
+    with store.connection.calling() as client:
+        client.delete_experiment_tag(experiment, "mlflow.experimentKind")
+    assert store.experiment("mine") == experiment
+    with store.connection.calling() as client:
+        kind = client.get_experiment(experiment).tags["mlflow.experimentKind"]
+    assert kind == "custom_model_development"
 
 
 _SERVE = """
