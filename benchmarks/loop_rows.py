@@ -11,12 +11,16 @@ from torch.nn import functional as F
 from benchmarks.child import Child, call, together, wait_for_start
 from benchmarks.images import dataset
 from benchmarks.rows import Benchmark, Goal, Measured, Options, Pair, cores
+from trainables.adaptive_noise import AdaptiveNoise
 from trainables.config import TrainConfig
 from trainables.data.device_data import DeviceData
 from trainables.device import autocast
 from trainables.loop import Training
 
 BATCH = 256
+
+_IDLE = {"policy": "on_stagnation", "warmup_epochs": 0, "window": 2, "trigger_epochs": 1_000_000}
+"""All signals are read, and no noise comes of it."""
 
 
 def make_config(classifier: str, **fields: Any) -> TrainConfig:
@@ -74,6 +78,35 @@ def against_off(classifier: str, fields: dict[str, Any], steps: int, rounds: int
         Training(make_config(classifier), data),
     )
     return _interleaved([ours.run_epoch, other.run_epoch], rounds)
+
+
+def against_plain(classifier: str, steps: int, rounds: int) -> list[Pair]:
+    """(seconds of an epoch with an idle ``AdaptiveNoise``, of the same loop without), by rounds."""
+    data = DeviceData(dataset(steps * BATCH, 10), "cpu")
+    plain, watched = (Training(make_config(classifier), data) for _ in range(2))
+    noise = AdaptiveNoise(watched.model, _IDLE, epochs=10_000, optimizer=watched.optimizer)
+
+    def with_noise() -> None:
+        watched.model.train()
+        with noise.epoch() as e:
+            for x, y in data.train_batches(0, 0, BATCH):
+                watched.optimizer.zero_grad()
+                with e.forward(x, y) as (noisy_x, noisy_y):
+                    loss = F.cross_entropy(watched.model(noisy_x), noisy_y)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                e.before_step(loss)
+                watched.optimizer.step()
+            assert not e.validated(1.0).injected
+
+    def without() -> None:
+        plain.model.train()
+        for x, y in data.train_batches(0, 0, BATCH):
+            plain.optimizer.zero_grad()
+            loss = F.cross_entropy(plain.model(x), y)
+            loss.backward()  # type: ignore[no-untyped-call]
+            plain.optimizer.step()
+
+    return _interleaved([with_noise, without], rounds)
 
 
 def _interleaved(sides: list[Callable[[], object]], rounds: int) -> list[Pair]:
@@ -139,6 +172,17 @@ def _bare(classifier: str, options: Options) -> Measured:
     return Measured(pairs, "CPU time of one thread; statistics, batches and augmentation are ours")
 
 
+def _own_loop(classifier: str, options: Options) -> Measured:
+    pairs = call(
+        "benchmarks.loop_rows:against_plain",
+        classifier=classifier,
+        steps=3 if options.quick else {"BabyCNN": 50, "TinyCNN": 20}[classifier],
+        # Short rounds, many of them: what is measured is smaller than what one is disturbed by.
+        rounds=options.rounds if options.quick else 4 * options.rounds,
+    )
+    return Measured(pairs, "CPU time of an epoch without validation, one thread; no noise comes")
+
+
 def _noise(kind: str, options: Options) -> Measured:
     noise = {"policy": "always", "kind": kind, "magnitude": 0.01}
     pairs = call(
@@ -201,6 +245,12 @@ BENCHMARKS = (
     ),
     Benchmark(
         "noise_overhead_weight", "s", Goal(1.25, "<="), "ours/other", partial(_noise, "weight")
+    ),
+    Benchmark(
+        "own_loop_overhead_baby", "s", Goal(1.02, "<="), "ours/other", partial(_own_loop, "BabyCNN")
+    ),
+    Benchmark(
+        "own_loop_overhead_tiny", "s", Goal(1.01, "<="), "ours/other", partial(_own_loop, "TinyCNN")
     ),
     Benchmark("bf16_vs_fp32_tiny", "images/s", Goal(1.3, ">="), "ours/other", _bf16),
 )

@@ -1,6 +1,5 @@
 """Which thresholds make a signal fire on the baseline's history, neither always nor never."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +10,8 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from search_spaces.sampling import Floats, Ints, sample
 from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics
-from trainables.noise.signals import SIGNALS, count_without_best, evaluate_signals
+from trainables.noise.readings import readings
+from trainables.noise.signals import SIGNALS
 
 MAX_NEVER = 0.08
 """Largest share of a signal's settings that may never inject; the aim is a tenth of the space."""
@@ -109,14 +109,11 @@ class View:
         noise = self._base.noise.model_copy(
             update={"signals": tuple(SIGNALS), "window": window, "warmup_epochs": 0}
         )
-        scores = {name: np.full(self._epochs, np.inf) for name in SIGNALS}
-        count, best = 0, math.inf
-        for epoch in range(1, self._epochs):
-            count, best = count_without_best(count, best, self._history[epoch - 1].train_loss)
-            for reading in evaluate_signals(noise, self._history, epoch, count):
-                if reading.value is not None:
-                    scores[reading.name][epoch] = SIGNALS[reading.name].sign * reading.value
-        return scores
+        found = readings(noise, self._history, self._epochs)
+        return {
+            name: np.array([np.inf if v is None else SIGNALS[name].sign * v for v in values])
+            for name, values in found.items()
+        }
 
     def find(self, path: str, names: Sequence[str]) -> _Found:
         """The setting's range for all its signals, or for one of them; the others are dropped."""

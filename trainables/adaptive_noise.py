@@ -16,21 +16,26 @@ from torch.optim import Optimizer
 
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
+from trainables.noise.assumed import AssumedBy
+from trainables.noise.baseline_history import History
+from trainables.noise.calibrated import travelled_for
 from trainables.noise.controller import Injection, NoiseController
 from trainables.noise.explain import explanation
 from trainables.noise.loop_checks import (
     Configuration,
     check_batch,
     check_model,
-    possible_kinds,
+    listed,
     rate_of,
     reads_validation,
     settings_of,
 )
-from trainables.noise.loop_figures import Series, plain, row_of
+from trainables.noise.loop_figures import Series, history_of, number, plain
 from trainables.noise.perturbations import global_norm
 from trainables.noise.ranks import generator_of_rank, over_ranks
 from trainables.noise.step_noise import STEP_NOISE, Perturbed
+from trainables.noise.travel import Travelled
+from trainables.noise_config import possible_kinds
 from trainables.torch_parts import subtract_
 
 if TYPE_CHECKING:
@@ -82,7 +87,7 @@ class AdaptiveNoise:
         self.epochs = epochs
         self.seed = seed
         self.model = model
-        self.optimizers = _listed(optimizer)
+        self.optimizers = listed(optimizer)
         if epochs < 1:
             raise InputError(f"epochs = {epochs}: must be at least 1")
         named = check_model(model)
@@ -98,6 +103,33 @@ class AdaptiveNoise:
         self._history: list[EpochMetrics] = []
         self._under_way: Epoch | None = None
         self._batch_checked = False
+        self.travelled: Travelled | None = None
+
+    @classmethod
+    def calibrated(
+        cls,
+        baseline_history: History,
+        model: nn.Module,
+        config: Configuration,
+        *,
+        assumed: AssumedBy = None,
+        seed: int = 0,
+        optimizer: Optimizer | Sequence[Optimizer] | None = None,
+        classes: int | None = None,
+    ) -> Self:
+        """The same with settings that were found in another training, as they are to be here.
+
+        ``travelled`` has what became of each setting, and prints as a table.
+
+        Args:
+            baseline_history: of the same loop with the policy ``off``, over the whole budget.
+            assumed: what the settings assumed; by default the file beside that of ``config``.
+        """
+        found = travelled_for(model, config, baseline_history, listed(optimizer), assumed)
+        given: dict[str, Any] = {"seed": seed, "optimizer": optimizer, "classes": classes}
+        made = cls(model, found.noise, epochs=found.epochs, **given)
+        made.travelled = found
+        return made
 
     @property
     def history(self) -> tuple[EpochMetrics, ...]:
@@ -146,7 +178,10 @@ class AdaptiveNoise:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken."""
+        """Go on where ``state_dict`` was taken; between two epochs, too."""
+        if self._under_way is not None:
+            raise InputError("an epoch is under way: load the state between two epochs")
+        history, unit = history_of(state, self.epochs)
         given = {"noise": self.noise.model_dump(mode="json"), "epochs": self.epochs}
         for name, value in {**given, "seed": self.seed}.items():
             if state[name] != value:
@@ -154,8 +189,8 @@ class AdaptiveNoise:
                     f"{name} = {value!r}: the state was taken with {state[name]!r}; make the "
                     "AdaptiveNoise with the same settings"
                 )
-        self._history = [row_of(row) for row in state["history"]]
-        self._perturbed.parameters.gradient_unit = state["gradient_unit"]
+        self._history = history
+        self._perturbed.parameters.gradient_unit = unit
 
 
 class Epoch:
@@ -200,7 +235,7 @@ class Epoch:
 
         Args:
             x: floating-point inputs (B, …) where noise on inputs is possible, else anything.
-            y: int64 classes (B,) where noise on labels is possible, else anything.
+            y: int64 or int32 classes (B,) where noise on labels is possible, else anything.
         """
         owner = self._owner
         if not owner._batch_checked:
@@ -281,9 +316,9 @@ class Epoch:
             raise InputError("no step was made in this epoch: call before_step in each of them")
         told = over_ranks(
             train_loss=self._losses.mean(finite_only=self._finite_only),
-            train_accuracy=_number(train_accuracy),
-            val_loss=_number(val_loss),
-            val_accuracy=_number(val_accuracy),
+            train_accuracy=number(train_accuracy),
+            val_loss=number(val_loss),
+            val_accuracy=number(val_accuracy),
             grad_norm=self._norms.mean(finite_only=self._finite_only),
         )
         if val_loss is None and math.isnan(told["val_loss"]) and reads_validation(owner.noise):
@@ -307,15 +342,3 @@ class Epoch:
         before, self._weights_before = self._weights_before, []
         subtract_(before, [p.detach() for p in self._owner._parameters])
         return float(global_norm(before))
-
-
-def _listed(optimizer: Optimizer | Sequence[Optimizer] | None) -> list[Optimizer]:
-    if optimizer is None:
-        return []
-    return [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
-
-
-def _number(value: Number) -> float | None:
-    return (
-        float(value.detach() if isinstance(value, Tensor) else value) if value is not None else None
-    )

@@ -191,3 +191,15 @@ class NoiseConfig(FrozenConfig):
             return None
         raised = max(self.warmup_epochs, self.window, min(possible))
         return raised + self.trigger_epochs - 1
+
+
+def possible_kinds(noise: NoiseConfig) -> frozenset[str]:
+    """The kinds of noise that there may be in a run."""
+    if noise.policy == "off":
+        return frozenset()
+    if noise.policy == "always":
+        return frozenset({noise.kind})
+    if noise.policy == "planned":
+        return frozenset(kind for _, kind, _ in noise.plan)
+    heard = (SIGNALS[name] for name in noise.signals)
+    return frozenset(s.asks_for for s in heard if getattr(noise, s.setting) is not None)

@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import signal
 import textwrap
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
@@ -45,7 +46,7 @@ def save_chart(chart: Chart, folder: Path, endings: Sequence[str] = ("png", "svg
 class Drawing:
     """Draws charts as PNG and SVG into a folder, in other processes while the block goes on.
 
-    Its end waits for them. Where processes can't be forked they are drawn at once.
+    Its end waits for them. Where this process can't be copied safely they are drawn at once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,7 +55,9 @@ class Drawing:
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> "Drawing":
-        if "fork" in multiprocessing.get_all_start_methods():
+        # A copy of a process with threads may wait for ever for what one of them held.
+        alone = threading.active_count() == 1
+        if alone and "fork" in multiprocessing.get_all_start_methods():
             context = multiprocessing.get_context("fork")
             self._pool = ProcessPoolExecutor(
                 _WORKERS, mp_context=context, initializer=_leave_interrupts

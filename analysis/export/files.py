@@ -12,12 +12,14 @@ import yaml
 from analysis.export.result_table import result_table, to_latex, to_markdown
 from analysis.reading import StudyView
 from analysis.trials_table import trials_table
+from study.records.assumed import assumed_by, told
 from study.records.json_files import write_json
 from study.records.summary import TrialSummary, pareto_front
 from trainables.config import TrainConfig
 from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.files import write_atomically
+from trainables.noise.assumed import assumed_file
 from trainables.settings import parse_config
 
 _ENDINGS = (".json", ".yaml")
@@ -40,7 +42,7 @@ def chosen_trials(view: StudyView, top: int, pareto: bool) -> list[TrialSummary]
 
 
 def export_configs(view: StudyView, trials: Sequence[TrialSummary], folder: Path) -> list[Path]:
-    """Write the run configurations of trials, and load each again.
+    """Write the run configurations of trials, and load each again; beside each what it assumed.
 
     Those of an earlier export are removed first: ranks change while a study goes on.
     """
@@ -55,6 +57,11 @@ def export_configs(view: StudyView, trials: Sequence[TrialSummary], folder: Path
             path = folder / f"{rank:02d}_{trial.trial_id}{ending}"
             write_config(config, path)
             paths.append(path)
+        known = told(view.folder, view.config, config)
+        assumed = assumed_by(config, view.config, view.state, known)
+        if assumed is not None:
+            paths.append(assumed_file(paths[-1]))
+            write_json(paths[-1], assumed.model_dump(mode="json"))
     return paths
 
 

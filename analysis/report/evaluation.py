@@ -24,7 +24,7 @@ from trainables.errors import CheckpointError, InputError
 from trainables.object_store import Location
 
 if TYPE_CHECKING:
-    from analysis.report.weights import Weights
+    from analysis.report.weights import CheckpointReader
 
 Say = Callable[[str], None]
 
@@ -128,10 +128,10 @@ class _Evaluator:
         self._known = _read_cache(cache)
 
     @cached_property
-    def _weights(self) -> "Weights":
-        from analysis.report.weights import Weights
+    def _reader(self) -> "CheckpointReader":
+        from analysis.report.weights import CheckpointReader
 
-        return Weights(self._view, self._say)
+        return CheckpointReader(self._view, self._say)
 
     def pairs(self, asked: Wanted) -> PairedFigures:
         """All figures that are wanted; or CheckpointError, for one missing or damaged."""
@@ -139,7 +139,7 @@ class _Evaluator:
             (self._figures(baseline, asked), self._figures(trial, asked))
             for baseline, trial in asked.checkpoints.values()
         )
-        classes = asked.config.data.classes or self._weights.classes(asked.config)
+        classes = asked.config.data.classes or self._reader.classes(asked.config)
         return PairedFigures(asked.key, asked.part, tuple(asked.checkpoints), tuple(classes), runs)
 
     def _figures(self, path: Location, asked: Wanted) -> RunFigures:
@@ -152,7 +152,7 @@ class _Evaluator:
         key = f"{which}{asked.part}-{hashlib.sha256(content).hexdigest()[:16]}"
         if key not in self._known:
             self._say(f"evaluating {path} ({'test' if asked.part == 'test' else 'validation'})")
-            self._known[key] = self._weights.evaluate(content, str(path), asked)
+            self._known[key] = self._reader.evaluate(content, str(path), asked)
             write_json(self._path, self._known)
         values = self._known[key]
         return RunFigures(tuple(values["per_class"]), values["sharpness"])

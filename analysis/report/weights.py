@@ -25,7 +25,7 @@ _PATIENCE = 60.0
 """Seconds that one model's sharpness may take; it is left out where it would take longer."""
 
 
-class Weights:
+class CheckpointReader:
     """Evaluates checkpoints; the data set is read when it is first needed."""
 
     def __init__(self, view: StudyView, say: Callable[[str], None]) -> None:

@@ -28,6 +28,7 @@ from study.campaigns.tuning import tuning_phases
 from study.checks import check_runs
 from study.config import StudyConfig
 from study.config_changes import as_asked
+from study.records.assumed import write_assumed
 from study.records.events import EndEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
@@ -162,6 +163,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         winner = winner_config(summary, state)
         if winner is not None:
             write_json(self.folder.best_config, winner.model_dump(mode="json"))
+            write_assumed(self.folder, self.config, winner, state, self.images[0][1])
         # Before the wait for MLflow, which may be away, and after it, with MLflow's run ids.
         write_json(self.folder.summary, summary.model_dump(mode="json"))
         if not self.flush(projector):

@@ -13,6 +13,7 @@ from study.campaigns.own_code import for_searcher
 from study.campaigns.session import check_records
 from study.campaigns.verified import Records, Verified
 from study.config import StudyConfig
+from study.records.assumed import assumed_by, told
 from study.records.file_lock import is_held
 from study.records.findings import Finding, checkpoint_findings
 from study.records.folder import StudyFolder, open_records
@@ -23,6 +24,7 @@ from study.records.storage import Storage, Where
 from study.records.summary import Summary, summarise, winner_config
 from study.search.space import check_stored_space
 from study.search.warm_start import read_warm_start
+from trainables.config import TrainConfig
 from trainables.errors import InputError
 
 if TYPE_CHECKING:
@@ -131,6 +133,16 @@ class _Search(Records[StudyConfig]):
         self.compare(self.folder.summary, summary, now.model_dump(mode="json"))
         wanted = winner.model_dump(mode="json") if winner else None
         self.compare(self.folder.best_config, best, wanted)
+        self._assumed(winner, state)
+
+    def _assumed(self, winner: TrainConfig | None, state: LedgerState) -> None:
+        """What the ledger does not tell is taken as it stands; earlier versions wrote no file."""
+        stored = self.document(self.folder.assumed)
+        if stored is None or winner is None:
+            return
+        known = told(self.folder, self.config, winner)
+        now = assumed_by(winner, self.config, state, known)
+        self.compare(self.folder.assumed, stored, now.model_dump(mode="json") if now else None)
 
 
 @dataclass

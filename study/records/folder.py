@@ -52,6 +52,7 @@ class StudyFolder:
     journal = NamedFile("optuna.journal")  # Optuna's storage.
     summary = NamedFile("summary.json")
     best_config = NamedFile("best_config.json")  # The winner's run configuration.
+    assumed = NamedFile("best_config.assumed.json")  # What it assumed of its training.
     space = NamedFile("space.json")  # The search space as it was fixed when the search began.
     warm_start = NamedFile("warm_start.json")  # What another study gave the sampler at the start.
     mlflow_offset = NamedFile("mlflow.offset")  # How much of the ledger has been sent to MLflow.
@@ -75,7 +76,7 @@ class StudyFolder:
         return [path.name for path in found if holds_something(path)]
 
     def _derived(self) -> tuple[Path, ...]:
-        results = (self.summary, self.best_config)
+        results = (self.summary, self.best_config, self.assumed)
         return (self.journal, *results, self.space, self.warm_start, self.mlflow_offset)
 
     @classmethod

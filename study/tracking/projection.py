@@ -20,7 +20,7 @@ from study.tracking.runs import MlflowRuns, place_of
 from study.tracking.store import MlflowStore
 from study.tracking.stored_points import ContradictionError, StoredPoints
 from study.tracking.types import NOTE_TAG, REPORT_FILE, STUDY_RUN, StoreRefusedError
-from trainables.metrics import OBJECTIVES, STATISTICS
+from trainables.metrics import METRICS, OBJECTIVES, STATISTICS
 from trainables.uris import redact_uri
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ class Projection:
             self.runs.experiment,
             columns,
             "metrics.`paired_difference`",
-            ascending=OBJECTIVES[objective] == "min",
+            ascending=METRICS[objective].mode == "min",
         )
 
     def _describe(self, run_id: str) -> None:

@@ -76,6 +76,8 @@ def test_every_goal_of_the_suite_has_its_row() -> None:
         "loop_vs_conventional_tiny",
         "loop_vs_bare_baby",
         "loop_vs_bare_tiny",
+        "own_loop_overhead_baby",
+        "own_loop_overhead_tiny",
         "noise_overhead_gradient",
         "noise_overhead_weight",
         "bf16_vs_fp32_tiny",
@@ -88,7 +90,9 @@ def test_every_goal_of_the_suite_has_its_row() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["loop_vs_conventional_baby", "loop_vs_bare_baby"])
+@pytest.mark.parametrize(
+    "name", ["loop_vs_conventional_baby", "loop_vs_bare_baby", "own_loop_overhead_baby"]
+)
 def test_the_loop_is_measured(name: str, tmp_path: Path) -> None:
     assert main(["--quick", "--rounds", "1", "--output", str(tmp_path), "--rows", name]) == 0
     (row,) = json.loads((tmp_path / "results.json").read_text())

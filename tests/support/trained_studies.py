@@ -14,6 +14,7 @@ from study.campaigns.experiment_grid import ExperimentConfig, baselines, noisy_r
 from study.campaigns.experiment_result import report, result_files
 from study.campaigns.experiment_tables import to_csv, to_markdown
 from study.config import StudyConfig
+from study.records.assumed import write_assumed
 from study.records.events import EndEvent, EpochsEvent, StartEvent, StudyEndEvent, StudyEvent
 from study.records.folder import StudyFolder
 from study.records.json_files import write_json
@@ -22,6 +23,7 @@ from study.records.ledger_view import read_ledger
 from study.records.summary import summarise, winner_config
 from tests.support.runs import baseline_config, training
 from trainables.config import TrainConfig, apply_overrides
+from trainables.data.image_sets import load_dataset
 from trainables.loop import train_epochs
 from trainables.metrics import EpochMetrics, objective_values
 from trainables.noise.fork import annotate, baseline_digest
@@ -274,6 +276,7 @@ def write_whole_study(storage: Path, name: str, **settings: Any) -> StudyConfig:
     winner = winner_config(summary, state)
     assert winner is not None
     write_json(folder.best_config, winner.model_dump(mode="json"))
+    write_assumed(folder, config, winner, state, load_dataset(winner.data))
     return config
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from trainables.errors import InputError
 from trainables.lr_schedule import set_learning_rate
 from trainables.metrics import EpochMetrics
 from trainables.models.registry import build_configured
+from trainables.noise.assumed import Assumed
 from trainables.optimizers import make_optimizer
 from trainables.random_streams import stream_seed
 
@@ -333,6 +335,51 @@ def test_without_accuracy_the_table_has_gaps_and_decisions_are_explained() -> No
     assert "after the last epoch" in line.noise.explain()
 
 
+def test_a_baseline_of_the_loop_itself_calibrates_it_and_a_state_goes_on(tmp_path: Path) -> None:
+    def trained(line: Line, noise: AdaptiveNoise) -> None:
+        for _ in range(noise.epochs):
+            with noise.epoch() as e:
+                line.model.zero_grad()
+                loss = line.loss(line.x, line.y)
+                loss.backward()
+                e.before_step(loss)
+                with torch.no_grad():
+                    line.model.weight -= 0.1 * line.gradient
+                e.validated(loss)
+
+    plain = Line({"policy": "off"})
+    trained(plain, plain.noise)
+    plain.noise.table().to_csv(tmp_path / "baseline.csv", index=False)
+    found = small_config({**EAGER, "warmup_epochs": 2, "grad_plateau_threshold": 0.2})
+    config = found.model_copy(update={"epochs": 8})
+    there = [
+        dataclasses.replace(row, epoch=2 * row.epoch + half, grad_norm=row.grad_norm / (1 + half))
+        for row in plain.noise.history
+        for half in (0, 1)
+    ]
+    known = Assumed.of(config, there)
+    (tmp_path / "best_config.json").write_text(config.model_dump_json())
+    (tmp_path / "best_config.assumed.json").write_text(known.model_dump_json())
+    line = Line({"policy": "off"})
+    noise, again = (
+        AdaptiveNoise.calibrated(given, line.model, tmp_path / "best_config.json", seed=3)
+        for given in (tmp_path / "baseline.csv", plain.noise.history)
+    )
+    assert noise.epochs == 4
+    assert noise.noise.warmup_epochs == 1
+    assert "2 -> 1" in str(noise.travelled)
+    trained(line, noise)
+    again.load_state_dict(json.loads(json.dumps(noise.state_dict())))
+    assert [row.grad_norm for row in again.history] == [row.grad_norm for row in noise.history]
+    for mismatched in (config.model_copy(update={"epochs": 9}), config.noise):
+        with pytest.raises(InputError, match="assumed"):
+            AdaptiveNoise.calibrated(plain.noise.history, line.model, mismatched)
+    with pytest.raises(InputError, match="epochs = 8, the configuration's are 9"):
+        AdaptiveNoise.calibrated(
+            plain.noise.history, line.model, config.model_copy(update={"epochs": 9}), assumed=known
+        )
+
+
 # Several processes.
 
 
@@ -385,6 +432,11 @@ def test_processes_share_gradient_and_weight_noise_and_have_their_own_inputs(
 
 # What is refused.
 
+ROW = {
+    **dict.fromkeys(("train_loss", "train_accuracy", "val_loss", "val_accuracy"), 1.0),
+    **dict.fromkeys(("grad_norm", "weight_update_norm", "lr"), 1.0),
+}
+
 
 def _embedding(sparse: bool) -> nn.Module:
     return nn.Sequential(nn.Embedding(4, 2, sparse=sparse), nn.Linear(2, 1))
@@ -423,7 +475,7 @@ def test_the_steps_unit_is_refused_for_other_optimizers_than_sgd() -> None:
     [
         ("input", torch.zeros(2, 4, dtype=torch.int64), None, "torch.int64"),
         ("input", {"ids": 1}, None, "dict"),
-        ("label", None, torch.zeros(2, 1), "torch.float32"),
+        ("label", None, torch.zeros(2, 1), "int64 or int32, (B,)), not a tensor of torch.float32"),
     ],
 )
 def test_batches_that_cant_be_perturbed_are_refused_in_the_first_step(
@@ -432,7 +484,7 @@ def test_batches_that_cant_be_perturbed_are_refused_in_the_first_step(
     # In a clean epoch already, not when the noise comes.
     plan = {"policy": "planned", "plan": [[3, kind, 0.1]]}
     noise = AdaptiveNoise(nn.Linear(4, 1), plan, epochs=5, classes=3)
-    with pytest.raises(InputError, match=message), noise.epoch() as e, e.forward(x, y):
+    with pytest.raises(InputError, match=re.escape(message)), noise.epoch() as e, e.forward(x, y):
         pass
 
 
@@ -467,6 +519,85 @@ def test_a_state_of_other_settings_is_refused() -> None:
     state = Line(GRADIENT).noise.state_dict()
     with pytest.raises(InputError, match="noise = "):
         Line(WEIGHT).noise.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: [], "a mapping, not list"),
+        (lambda state: {"model": {}}, "it has no noise, epochs, seed, history, gradient_unit"),
+        (lambda state: {**state, "history": [3]}, "is damaged"),
+        (lambda state: {**state, "history": [{"epoch": 0, "loss": 1.0}]}, "is damaged"),
+        (lambda state: {**state, "history": [{**ROW, "epoch": 1}]}, "a part of 4 epochs"),
+        (lambda state: {**state, "history": [{**ROW, "epoch": n} for n in range(5)]}, "a part of"),
+        (lambda state: {**state, "gradient_unit": "x"}, "is damaged"),
+    ],
+)
+def test_a_state_of_something_else_is_refused_and_changes_nothing(
+    change: Callable[[Any], Any], message: str
+) -> None:
+    noise = Line(GRADIENT).noise
+    before = noise.state_dict()
+    with pytest.raises(InputError) as refusal:
+        noise.load_state_dict(change(before))
+    assert message in str(refusal.value)
+    assert noise.state_dict() == before
+
+
+def test_a_state_is_not_loaded_within_an_epoch() -> None:
+    line = Line(GRADIENT)
+    state = line.noise.state_dict()
+    line.loss(line.x, line.y).backward()
+    with line.noise.epoch() as e:
+        with pytest.raises(InputError, match="load the state between two epochs"):
+            line.noise.load_state_dict(state)
+        e.before_step(1.0)
+        e.validated(1.0)
+    line.noise.load_state_dict(state)
+    assert line.noise.history == ()
+
+
+class WithModule(nn.Module):
+    """A model with a part that is called what wrappers call the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = nn.Linear(2, 2)
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x) + self.weight.sum()
+
+
+def test_a_part_called_module_keeps_its_name_and_its_noise() -> None:
+    for model in (WithModule(), torch.compile(WithModule(), backend="eager")):
+        noise = AdaptiveNoise(model, {**GRADIENT, "layers": ["module.weight"]}, epochs=1)
+        own = [p for name, p in model.named_parameters() if name.endswith("module.weight")]
+        clean = torch.zeros(2, 2)
+        with noise.epoch() as e:
+            model(torch.zeros(1, 2)).sum().backward()
+            e.before_step(1.0)
+            e.validated(1.0)
+        assert not torch.equal(own[0].grad, clean)
+        others = {name: p.grad for name, p in model.named_parameters() if p is not own[0]}
+        assert len(others) == 2
+        assert noise.history[0].grad_norm == pytest.approx(
+            math.sqrt(sum(float(g.square().sum()) for g in others.values()))
+        )
+
+
+def test_labels_of_32_bits_are_perturbed_too() -> None:
+    label = {"policy": "always", "kind": "label", "magnitude": 0.5}
+    model = nn.Linear(4, 3)
+    noise = AdaptiveNoise(model, label, epochs=1, classes=3)
+    y = torch.zeros(64, dtype=torch.int32)
+    with noise.epoch() as e:
+        with e.forward(torch.zeros(64, 4), y) as (x, noisy):
+            assert noisy.dtype == torch.int32
+            assert 0 < int((noisy != y).sum()) < 64
+            F.cross_entropy(model(x), noisy.long()).backward()
+        e.before_step(1.0)
+        e.validated(1.0)
 
 
 def test_a_file_of_noise_train_is_a_configuration(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
@@ -43,7 +44,7 @@ class NoiseCallback(Callback):
         self._names = (val_loss, val_accuracy)
         self._keys = (x, y)
         self._classes = classes
-        self._loss: Tensor | float = 0.0
+        self._losses: list[Tensor] = []
         self._kept: dict[str, Any] | None = None
         self._clip: int | float | None = None
         self._steps: Steps | None = None
@@ -68,6 +69,7 @@ class NoiseCallback(Callback):
             self.noise.load_state_dict(self._kept)
         else:
             self._kept = None
+        self._losses.clear()
         self._clip, trainer.gradient_clip_val = trainer.gradient_clip_val, None
         self._steps = Steps(self.noise, float(self._clip) if self._clip else None)
 
@@ -94,10 +96,10 @@ class NoiseCallback(Callback):
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        # Already divided by the number of batches whose gradients are accumulated.
         scaler = _scaler(trainer)
         scale = scaler.get_scale() if scaler is not None else 1.0
-        self._loss = self._loss + loss.detach() / scale
+        # Lightning divides by the batches of a whole step, also where an epoch's last has fewer.
+        self._losses.append(loss.detach() / scale * trainer.accumulate_grad_batches)
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._under_way.restore()
@@ -105,8 +107,8 @@ class NoiseCallback(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        self._under_way.before_step(self._loss, _scaler(trainer))
-        self._loss = 0.0
+        self._under_way.before_step(torch.stack(self._losses).mean(), _scaler(trainer))
+        self._losses.clear()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Before checkpoints are kept, which Lightning does last.

@@ -6,21 +6,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import Parameter
+from torch.nn import DataParallel, Parameter
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, Optimizer
 
 from trainables.config import TrainConfig
 from trainables.documents import read_mapping
 from trainables.errors import InputError
-from trainables.noise.signals import SIGNALS
-from trainables.noise_config import NoiseConfig
+from trainables.noise_config import NoiseConfig, possible_kinds
 from trainables.settings import parse_config
 
 Configuration = str | Path | TrainConfig | NoiseConfig | Mapping[str, Any]
 """A file that a study or ``noise-train`` wrote, or its content, or the noise's settings alone."""
-
-_WRAPPERS = ("_orig_mod.", "module.")
-"""What torch.compile and DDP put before the names of parameters."""
 
 
 def settings_of(config: Configuration) -> tuple[NoiseConfig, TrainConfig | None]:
@@ -37,18 +34,6 @@ def settings_of(config: Configuration) -> tuple[NoiseConfig, TrainConfig | None]
     return whole.noise, whole
 
 
-def possible_kinds(noise: NoiseConfig) -> frozenset[str]:
-    """The kinds of noise that there may be in a run."""
-    if noise.policy == "off":
-        return frozenset()
-    if noise.policy == "always":
-        return frozenset({noise.kind})
-    if noise.policy == "planned":
-        return frozenset(kind for _, kind, _ in noise.plan)
-    heard = (SIGNALS[name] for name in noise.signals)
-    return frozenset(s.asks_for for s in heard if getattr(noise, s.setting) is not None)
-
-
 def reads_validation(noise: NoiseConfig) -> bool:
     return noise.policy == "on_stagnation" and not {"val_loss_plateau", "overfitting"}.isdisjoint(
         noise.signals
@@ -57,7 +42,8 @@ def reads_validation(noise: NoiseConfig) -> bool:
 
 def check_model(model: nn.Module) -> dict[str, Parameter]:
     """The model's trainable parameters by their own names."""
-    named = {_own_name(name): p for name, p in model.named_parameters() if p.requires_grad}
+    model = _unwrapped(model)
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not named:
         raise InputError("model: it has no trainable parameter")
     if any(hasattr(p, "device_mesh") or hasattr(p, "_is_flat_param") for p in named.values()):
@@ -70,15 +56,28 @@ def check_model(model: nn.Module) -> dict[str, Parameter]:
         raise InputError(f"model: its parameters lie on {' and '.join(sorted(devices))}; use one")
     for name, module in model.named_modules():
         if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.sparse:
-            raise InputError(f"model: {_own_name(name)} has sparse gradients; give sparse=False")
+            raise InputError(f"model: {name} has sparse gradients; give sparse=False")
     return named
 
 
-def _own_name(name: str) -> str:
-    """Without what torch.compile and DDP put before it, in either order."""
-    while name.startswith(_WRAPPERS):
-        name = name.split(".", 1)[1] if "." in name else name
-    return name
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Without what torch.compile and DDP put around it, in either order.
+
+    By what it is, not by its names: a model may have a part called ``module`` itself.
+    """
+    while True:
+        if isinstance(model, (DataParallel, DistributedDataParallel)):
+            model = model.module
+        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
+            model = compiled
+        else:
+            return model
+
+
+def listed(optimizer: Optimizer | Sequence[Optimizer] | None) -> list[Optimizer]:
+    if optimizer is None:
+        return []
+    return [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
 
 
 def rate_of(
@@ -104,15 +103,21 @@ def rate_of(
             f"noise.scaling = 'step': its unit is that of SGD's steps, not of {', '.join(kinds)}; "
             "use 'relative' or 'absolute'"
         )
-    rates = {
-        float(group.get("initial_lr", group["lr"])) / (1.0 - group["momentum"]) for group in groups
-    }
+    rates = rates_of_groups(optimizers)
     if len(rates) > 1:
         raise InputError(
             "noise.scaling = 'step': the optimizers' groups have several learning rates or "
             "momenta, the unit is that of one; use 'relative' or 'absolute'"
         )
     return rates.pop()
+
+
+def rates_of_groups(optimizers: Sequence[Optimizer]) -> set[float]:
+    """How far a constant gradient of 1 moves a weight, by each group of SGD's parameters."""
+    groups = (group for optimizer in optimizers for group in optimizer.param_groups)
+    return {
+        float(group.get("initial_lr", group["lr"])) / (1.0 - group["momentum"]) for group in groups
+    }
 
 
 def check_batch(kinds: frozenset[str], x: Any, y: Any, classes: int | None) -> None:
@@ -126,7 +131,9 @@ def check_batch(kinds: frozenset[str], x: Any, y: Any, classes: int | None) -> N
         return
     whole = isinstance(y, Tensor) and y.dtype in (torch.int64, torch.int32) and y.dim() == 1
     if not whole:
-        raise InputError(f"y: noise on labels needs classes (int64, (B,)), not {_described(y)}")
+        raise InputError(
+            f"y: noise on labels needs classes (int64 or int32, (B,)), not {_described(y)}"
+        )
     if classes is None:
         raise InputError("classes: noise on labels needs their number: AdaptiveNoise(…, classes=N)")
 

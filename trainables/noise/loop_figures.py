@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
 
 
@@ -39,6 +40,13 @@ class Series:
         return float(values.mean()) if len(values) else math.nan
 
 
+def number(value: float | Tensor | None) -> float | None:
+    """``value`` as a float; a tensor has one element."""
+    if value is None:
+        return None
+    return float(value.detach() if isinstance(value, Tensor) else value)
+
+
 def plain(row: EpochMetrics) -> dict[str, Any]:
     # Some that keep states, as JSON does, have no NaN.
     return {
@@ -47,7 +55,31 @@ def plain(row: EpochMetrics) -> dict[str, Any]:
     }
 
 
-def row_of(row: Mapping[str, Any]) -> EpochMetrics:
+STATE = ("noise", "epochs", "seed", "history", "gradient_unit")
+"""What a state of an ``AdaptiveNoise`` has."""
+
+
+def history_of(state: object, epochs: int) -> tuple[list[EpochMetrics], float | None]:
+    """The history in a state, and the unit of its gradient noise; refused if it is none."""
+    if not isinstance(state, Mapping):
+        raise InputError(f"state: a mapping, not {type(state).__name__}")
+    lacking = [name for name in STATE if name not in state]
+    if lacking:
+        raise InputError(
+            f"state: not that of an AdaptiveNoise: it has no {', '.join(lacking)}; give what its "
+            "state_dict() returned"
+        )
+    try:
+        rows = [_row_of(row) for row in state["history"]]
+        unit = None if state["gradient_unit"] is None else float(state["gradient_unit"])
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"state: its history or gradient_unit is damaged: {error}") from None
+    if [row.epoch for row in rows] != list(range(min(len(rows), epochs))):
+        raise InputError(f"state: its history is not that of a part of {epochs} epochs")
+    return rows, unit
+
+
+def _row_of(row: Mapping[str, Any]) -> EpochMetrics:
     numbers = {field.name for field in dataclasses.fields(EpochMetrics) if field.type is float}
     return EpochMetrics.from_dict(
         {k: math.nan if v is None and k in numbers else v for k, v in row.items()}

@@ -194,6 +194,7 @@ class Signal:
         divisor: what it is compared with is the setting divided by this.
         is_above: whether it is raised above that threshold, not below it.
         measures_severity: whether its reading says how severe it is (METHOD, section 5).
+        is_share: whether it measures a share, which has no unit.
         search_range: the setting's range that one would search without knowing the training.
     """
 
@@ -207,6 +208,7 @@ class Signal:
     divisor: float = 1.0
     is_above: bool = False
     measures_severity: bool = False
+    is_share: bool = False
     search_range: tuple[float, float] | None = None
 
     @property
@@ -236,6 +238,7 @@ SIGNALS: dict[str, Signal] = {
         statistics=("grad_norm",),
         read=grad_norm_plateau,
         measures_severity=True,
+        is_share=True,
         search_range=(5e-3, 0.5),
     ),
     "low_weight_update": Signal(

@@ -14,6 +14,7 @@ from study.commands.train import main as noise_train
 from tests.support.trained_studies import EPOCHS, TRIALS, write_study
 from trainables.config import TrainConfig
 from trainables.documents import read_mapping
+from trainables.noise.assumed import assumed_of
 from trainables.settings import parse_config
 
 
@@ -26,7 +27,8 @@ def exported(storage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_configurations_are_those_of_the_best_trials(exported: Path, small: StudyView) -> None:
-    names = sorted(path.name for path in (exported / "configs").iterdir())
+    files = (exported / "configs").iterdir()
+    names = sorted(path.name for path in files if ".assumed." not in path.name)
     best = [trial.trial_id for trial in small.complete[:2]]
     assert names == sorted(
         f"{rank:02d}_{key}.{form}" for rank, key in enumerate(best, 1) for form in ("json", "yaml")
@@ -37,10 +39,21 @@ def test_configurations_are_those_of_the_best_trials(exported: Path, small: Stud
 
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
+def test_what_a_configuration_assumed_lies_beside_it(
+    form: str, exported: Path, small: StudyView
+) -> None:
+    trial = small.complete[0].trial_id
+    found = assumed_of(exported / "configs" / f"01_{trial}.{form}", None, EPOCHS)
+    assert found.epochs == EPOCHS
+    recorded = small.baselines[small.train_config(trial).seed].history
+    assert found.baseline.grad_norm == tuple(row.grad_norm for row in recorded)
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
 def test_noise_train_repeats_the_trial_bit_for_bit(
     form: str, exported: Path, small: StudyView, tmp_path: Path
 ) -> None:
-    (path,) = (exported / "configs").glob(f"01_*.{form}")
+    path = exported / "configs" / f"01_{small.complete[0].trial_id}.{form}"
     assert noise_train(["--config", str(path), "--checkpoint-dir", str(tmp_path)]) == 0
     (metrics,) = tmp_path.glob("metrics/*/epoch_metrics.jsonl")
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
@@ -99,7 +112,7 @@ def test_pareto_takes_the_front(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["export", "two", "--storage", str(tmp_path), "--pareto"]) == 0
     capsys.readouterr()
     view = load_study(tmp_path, "two")
-    files = {path.stem[3:] for path in (view.folder.path / "export" / "configs").iterdir()}
+    files = {path.stem[3:] for path in (view.folder.path / "export" / "configs").glob("*.yaml")}
     assert isinstance(view.summary.best, list)
     assert files == set(view.summary.best)
 

@@ -67,6 +67,7 @@ FILES = (
     "optuna.journal",
     "summary.json",
     "best_config.json",
+    "best_config.assumed.json",
     "mlflow.offset",
     "lock",
     "checkpoints/trial-0000/final.ckpt",

@@ -22,7 +22,9 @@ from study.records.folder import StudyFolder
 from study.records.summary import Summary, sharing_best
 from tests.study.conftest import COMMAND, EPOCHS, TRIALS
 from trainables.config import TrainConfig
+from trainables.data.image_sets import load_dataset
 from trainables.metrics import OBJECTIVES, STATISTICS
+from trainables.noise.assumed import assumed_of
 from trainables.settings import parse_config
 
 
@@ -153,6 +155,11 @@ def test_the_study_file_and_the_winner_are_configurations(
         found = getattr(winner.noise, path.removeprefix("noise/"))
         assert found == value or "+".join(found) == value
     assert winner.noise.policy == "on_stagnation"
+    assumed = assumed_of(storage / "small" / "best_config.json", None, EPOCHS)
+    assert assumed.lr == winner.optimizer.lr
+    images = len(load_dataset(winner.data).train_labels)
+    assert assumed.steps_per_epoch == images // winner.data.batch_size
+    assert len(assumed.history) == EPOCHS
 
 
 def test_running_it_again_runs_nothing_and_changes_nothing(

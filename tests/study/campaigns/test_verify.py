@@ -229,6 +229,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda s: edit_json(study(s).best_config, lambda v: v["noise"].update(window=7)),
         ["different: best_config.json: noise/window is not what the ledger gives"],
     ),
+    "another assumed budget": (
+        lambda s: edit_json(study(s).assumed, lambda v: v.update(epochs=7)),
+        ["different: best_config.assumed.json: epochs is not what the ledger gives"],
+    ),
     "a run deleted in MLflow": (
         lambda s: database(
             s, "update runs set lifecycle_stage = 'deleted' where name = 'trial-0001'"

@@ -204,6 +204,19 @@ def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
     assert math.isnan(row.val_loss)
 
 
+def test_a_last_step_of_fewer_batches_has_their_mean_loss(tmp_path: Path) -> None:
+    callback, module = NoiseCallback({"policy": "off"}), Line()
+    module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=0.0)
+    torch.manual_seed(1)
+    pairs = torch.utils.data.TensorDataset(torch.randn(24, 4), torch.randn(24, 1))
+    loader = torch.utils.data.DataLoader(pairs, batch_size=8)
+    trainer(tmp_path, callback, accumulate_grad_batches=2, **QUIET).fit(module, loader)
+    losses = [float(F.mse_loss(module.net(x), y)) for x, y in loader]
+    [row] = callback.noise.history
+    # A step of two batches, and one of the last alone.
+    assert row.train_loss == pytest.approx(((losses[0] + losses[1]) / 2 + losses[2]) / 2)
+
+
 def test_what_cant_be_right_is_refused(tmp_path: Path) -> None:
     by_value = {"gradient_clip_val": 1.0, "gradient_clip_algorithm": "value"}
     with pytest.raises(InputError, match="gradient_clip_algorithm"):

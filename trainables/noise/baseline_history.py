@@ -1,0 +1,99 @@
+"""The history of a training without noise, as someone has it: rows, a table or a file."""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainables.documents import read_document, read_text
+from trainables.errors import InputError, shortened
+from trainables.metrics import STATISTICS, EpochMetrics
+from trainables.noise.signals import SIGNALS
+from trainables.noise_config import NoiseConfig
+
+History = str | Path | Sequence[EpochMetrics | Mapping[str, Any]]
+"""``AdaptiveNoise.history``, rows that name statistics, or a file: ``.csv``, ``.jsonl`` (as
+``noise-train`` writes it) or ``.json``."""
+
+
+def baseline_rows(history: History, noise: NoiseConfig) -> tuple[EpochMetrics, ...]:
+    """The epochs in order, each statistic that ``noise`` reads a finite number.
+
+    What no signal reads may be missing, and is NaN.
+    """
+    where = f"baseline_history ({history})" if isinstance(history, (str, Path)) else _HISTORY
+    given = _read(Path(history)) if isinstance(history, (str, Path)) else history
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise InputError(f"{where}: a list of epochs, not {type(given).__name__}")
+    rows = tuple(_row(row, number, where) for number, row in enumerate(given))
+    if not rows:
+        raise InputError(f"{where}: there is no epoch in it")
+    for name in noise.signals if noise.policy == "on_stagnation" else ():
+        for statistic in SIGNALS[name].statistics:
+            _check_column(rows, statistic, name, where)
+    return rows
+
+
+_HISTORY = "baseline_history"
+
+
+def _check_column(rows: Sequence[EpochMetrics], statistic: str, signal: str, where: str) -> None:
+    bad = [row.epoch for row in rows if not math.isfinite(getattr(row, statistic))]
+    if bad:
+        raise InputError(
+            f"{where}: epoch {bad[0]} (from 0) has no finite {statistic}, which signal {signal} "
+            f"reads{f'; {len(bad)} epochs are so' if len(bad) > 1 else ''}"
+        )
+
+
+def _read(path: Path) -> Any:
+    if path.suffix == ".csv":
+        return list(csv.DictReader(read_text(path).splitlines()))
+    if path.suffix == ".jsonl":
+        return [_parsed(line, path) for line in read_text(path).splitlines() if line.strip()]
+    found = read_document(path)
+    # The state of an AdaptiveNoise has it beside the settings.
+    return found["history"] if isinstance(found, Mapping) and "history" in found else found
+
+
+def _parsed(line: str, path: Path) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{path}: not a line of JSON: {error}") from None
+
+
+def _row(row: Any, number: int, where: str) -> EpochMetrics:
+    values = row.to_dict() if isinstance(row, EpochMetrics) else row
+    if not isinstance(values, Mapping):
+        raise InputError(
+            f"{where}: epoch {number} is {shortened(row)}, not a mapping of statistics"
+        )
+    kind = values.get("noise_kind")
+    if kind not in (None, "", "none"):
+        raise InputError(
+            f"{where}: epoch {number} was trained with {kind} noise; a baseline has none: train it "
+            "with the policy 'off'"
+        )
+    epoch = _number(values.get("epoch", number), f"{where}: epoch {number}: epoch")
+    if epoch != number:
+        raise InputError(
+            f"{where}: epoch {values['epoch']} where {number} belongs: all epochs, in order, from 0"
+        )
+    told: dict[str, Any] = {
+        name: _number(values.get(name), f"{where}: epoch {number}: {name}") for name in STATISTICS
+    }
+    return EpochMetrics(epoch=number, **told)
+
+
+def _number(value: Any, where: str) -> float:
+    if value is None or value == "":
+        return math.nan
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{where} = {shortened(value)}: not a number") from None
