@@ -116,8 +116,8 @@ def _controls(trial: ConfirmedTrial) -> Iterator[tuple[object, ...]]:
             yield (
                 f"{role} of {trial.trial}",
                 found.draws,
-                Figure(f"{found.dose_ratio:.3g}×", found.dose_ratio),
-                Figure(number(found.realised_dose_ratio, ".3g"), found.realised_dose_ratio),
+                Figure(_times(found.dose_ratio), found.dose_ratio),
+                Figure(_times(found.realised_dose_ratio), found.realised_dose_ratio),
                 Figure(f"{found.overlap:.0%}", found.overlap),
                 ", ".join(map(str, found.without)) or DASH,
             )
@@ -142,3 +142,7 @@ def _interval(unit: Unit, bounds: tuple[float, float] | None) -> Figure:
 
 def _signed(unit: Unit, value: float | None) -> Figure:
     return Figure(unit.bare(value), value)
+
+
+def _times(ratio: float | None) -> str:
+    return DASH if ratio is None else f"{ratio:.3g}×"
