@@ -94,7 +94,7 @@ def _slice(view: StudyView, space: CalibratedSpace, path: str) -> Panel | None:
         return Panel(
             (Points(shown, known, "complete trial", **look),),
             x=axis,
-            x_limits=unit.limits(),
+            x_range=_reach(view),
             y=setting_name(path),
             y_range=(0.5 - len(choices), 0.5),
             y_ticks=tuple((-float(i), _cut(str(choice))) for i, choice in enumerate(choices)),
@@ -106,9 +106,18 @@ def _slice(view: StudyView, space: CalibratedSpace, path: str) -> Panel | None:
         x_log=isinstance(distribution, FloatDistribution) and distribution.log,
         x_whole=isinstance(distribution, IntDistribution),
         y=axis,
-        y_limits=unit.limits(),
+        y_range=_reach(view),
         height=0.8,
     )
+
+
+def _reach(view: StudyView) -> tuple[float, float] | None:
+    """The objective's axis, the same for all settings: so they can be compared."""
+    name = view.config.objective[0]
+    unit = view.unit(name)
+    values = unit.scaled(trial.metrics[name] for trial in view.complete)
+    every = Points([0.0] * len(values), values, name, BLUE)
+    return Panel((every,), y_limits=unit.limits()).reach("y")
 
 
 def _cut(text: str) -> str:

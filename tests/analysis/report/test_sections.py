@@ -1,6 +1,8 @@
 """The report: its figures against the ledger, and the page in a real browser."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -310,3 +312,15 @@ def test_the_forking_picture(small: StudyView, tmp_path: Path) -> None:
     taken = {row: round(stop + 0.5) for row, _, stop in blocks[1].spans}
     for key, epochs in taken.items():
         assert epochs == small.state.trials[key].first_injection_epoch
+
+
+def test_an_unknown_name_is_refused_before_anything_heavy_is_imported(storage: Path) -> None:
+    code = (
+        "import sys; from analysis.commands.analysis import main; "
+        f"code = main(['report', 'smal', '--storage', {str(storage)!r}]); "
+        "heavy = {'torch', 'scipy', 'optuna', 'matplotlib', 'plotly', 'sklearn', 'ray', 'mlflow'}; "
+        "print(code, sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 []\n"
+    assert "did you mean 'small'" in done.stderr
