@@ -29,6 +29,7 @@ _SYMBOLS = {"circle": "o", "x": "x", "square": "s", "diamond": "D", "triangle-up
 _MAX_LEGEND = 9
 _WIDEST = 40
 _WORKERS = 2
+_TICKS = 6
 
 
 def save_chart(chart: Chart, folder: Path, endings: Sequence[str] = ("png", "svg")) -> list[Path]:
@@ -177,12 +178,14 @@ def _set_reach(axes: Any, panel: Panel) -> None:
 
 
 def _set_ticks(axis: Any, ticks: Ticks, log: bool) -> None:
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import MaxNLocator, NullLocator
 
     if ticks or log:
         axis.set_ticks([at for at, _ in ticks], [text for _, text in ticks])
     if log:
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_minor_locator(NullLocator())
+    elif not ticks and isinstance(axis.get_major_locator(), MaxNLocator):
+        axis.get_major_locator().set_params(nbins=_TICKS)
 
 
 def _draw_mark(axes: Any, mark: Mark) -> Any:
