@@ -118,6 +118,7 @@ def test_what_is_right_comes_to_the_seam_and_to_the_training(command: str, world
     ("command", "words", "code", "said"),
     [
         ("noise-train", ("--relative-max-noise", DIGITS), 2, "at most 1e+30"),
+        ("noise-train", ("--max-cooldown-epochs", "1e30"), 2, "too large"),
         ("noise-train", ("--dataset", "cifar10", "--download"), 2, "can't be read"),
         ("noise-study controls", ("--out", "a\0b"), 2, "NUL"),
         ("noise-study ui", ("--storage", "http://\udfff"), 2, "no character"),

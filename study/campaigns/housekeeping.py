@@ -44,11 +44,13 @@ def studies_table(storage: Where) -> Table:
 
 def _row(folder: StudyFolder) -> list[str]:
     try:
-        if not folder.config.exists():
-            return _grid_row(folder)
-        config = folder.stored_config()
+        return _study_row(folder) if folder.config.exists() else _grid_row(folder)
     except InputError as error:
-        return [folder.path.name, f"damaged: {error}"]
+        return [folder.path.name, "damaged", str(error)]
+
+
+def _study_row(folder: StudyFolder) -> list[str]:
+    config = folder.stored_config()
     assert config is not None
     state = present(config, read_ledger(folder.ledger))
     ended = sum(record.finished for record in state.by_role("trial"))

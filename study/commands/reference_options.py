@@ -241,7 +241,7 @@ def _derive_extra(
     kept = "" if maximum is not None else ", which stays as it was"
     if maximum is not None:
         given = _decimal(maximum)
-        if given is None or (span.whole and given % 1):
+        if given is None or (span.whole and given != given.to_integral_value()):
             needed = "a whole number" if span.whole else "a number"
             raise InputError(
                 f"{span.maximum_option} = {shortened(maximum)}: {needed} is needed, of at most "
