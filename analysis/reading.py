@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from analysis.units import Unit, unit_of
 from study.config import StudyConfig
 from study.records.folder import StudyFolder, open_study
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
@@ -81,6 +82,10 @@ class StudyView:
         noisy = [trial for trial in self.complete if not trial.never_injected]
         first = noisy[0] if noisy else self.best
         return self.state.trials[first.trial_id] if first else None
+
+    def unit(self, metric: str) -> Unit:
+        """How a metric of the search is written."""
+        return unit_of(metric, self.summary.validation_images, self.config.train.metrics)
 
     @property
     def over(self) -> bool:
@@ -177,17 +182,30 @@ def run_baseline(folder: str | Path) -> BaselineHistory:
     A run with noise is the baseline of its seed until its first noisy epoch: it is read that far.
     """
     folder = Path(folder)
-    path = folder / METRICS_FILE
-    if not path.is_file():
-        raise InputError(f"{folder}: no run's folder, {METRICS_FILE} is missing")
-    file = folder / "config.json"
-    config = parse_config(TrainConfig, read_mapping(file), where=str(file))
-    rows = _read_rows(path)
+    config, rows = read_run(folder)
     noisy = next((row.epoch for row in rows if row.injected), None)
     return BaselineHistory(f"run {folder.name}", config, rows[:noisy], noisy)
 
 
-def _read_rows(path: Path) -> tuple[EpochMetrics, ...]:
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a single run."""
+    try:
+        return (folder / METRICS_FILE).is_file()
+    except OSError:
+        return False
+
+
+def read_run(folder: Path) -> tuple[TrainConfig, tuple[EpochMetrics, ...]]:
+    """The configuration of a single run and its epochs so far."""
+    if not is_run(folder):
+        raise InputError(f"{folder}: no run's folder, {METRICS_FILE} is missing")
+    file = folder / "config.json"
+    config = parse_config(TrainConfig, read_mapping(file), where=str(file))
+    return config, read_rows(folder / METRICS_FILE)
+
+
+def read_rows(path: Path) -> tuple[EpochMetrics, ...]:
+    """The epochs of a single run, without a line that is still being written."""
     rows: list[EpochMetrics] = []
     lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     for number, line in enumerate(lines):

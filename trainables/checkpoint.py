@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from trainables.errors import CheckpointError
 from trainables.files import write_atomically
 from trainables.object_store import Location
 
@@ -21,10 +22,6 @@ _OF_A_RUN = ("config", "history", "model", "optimizer", "best_epoch", "best_weig
 """What the checkpoint of a run has in every version (``Training.state_dict``)."""
 _OF_A_TASK = ("config", "history", "task", "best_epoch", "best_weights")
 """The same of a task of one's own."""
-
-
-class CheckpointError(RuntimeError):
-    """The file is missing, damaged, or not a checkpoint of this project."""
 
 
 def encode(state: dict[str, Any]) -> bytes:

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel, ValidationError
 
 
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing, damaged, or none of this project."""
+
+
 class InputError(ValueError):
     """Bad input. The commands print its message alone and exit with code 2."""
 

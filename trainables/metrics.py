@@ -155,6 +155,11 @@ class TaskMetric:
     margin: float | None = None
 
 
+def words_of(metric: str) -> str:
+    """A metric's name as it stands in a sentence."""
+    return metric.replace("_", " ")
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A figure that a run ends with.
@@ -179,7 +184,7 @@ class Metric:
 
     @property
     def words(self) -> str:
-        return self.name.replace("_", " ")
+        return words_of(self.name)
 
 
 SHARE: Unit = "share of images"

@@ -16,10 +16,11 @@ import ray
 import torch
 from ray import tune
 
-from trainables.checkpoint import CheckpointError, load_run, save_state
+from trainables.checkpoint import load_run, save_state
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import DeviceData
+from trainables.errors import CheckpointError
 from trainables.loop import Training
 from trainables.metrics import NEVER_INFINITE, EpochMetrics, objective_values
 from trainables.noise.controller import fork_epoch

@@ -31,8 +31,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Points:
-    x: Sequence[float | str]
-    y: Sequence[float]
+    x: Sequence[float]
+    y: Sequence[float | None]
     name: str
     colour: str
     symbol: Symbol = "circle"
@@ -88,15 +88,48 @@ Mark = Line | Points | Bars | Blocks | Band | Rule
 
 @dataclass(frozen=True)
 class Panel:
+    """One pair of axes.
+
+    Attributes:
+        x_limits, y_limits: what values can't leave: an axis that fits its data ends there.
+        x_whole: whether x is counted: ticks are whole numbers, as they are of epochs.
+        missing: what to say where there is nothing to draw.
+    """
+
     marks: tuple[Mark, ...]
     x: str = "epoch"
     y: str = ""
     x_log: bool = False
     y_log: bool = False
     x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
+    x_limits: tuple[float, float] | None = None
+    y_limits: tuple[float, float] | None = None
     x_ticks: Ticks = ()
     y_ticks: Ticks = ()
+    x_whole: bool = False
     height: float = 1.0
+    missing: str = "no finite value is recorded"
+
+    @property
+    def counts(self) -> bool:
+        return not self.x_ticks and (self.x_whole or self.x in ("epoch", "trial"))
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of the rows of bars or blocks, from the top on."""
+        for mark in self.marks:
+            if isinstance(mark, (Bars, Blocks)):
+                return tuple(mark.labels if isinstance(mark, Bars) else mark.rows)
+        return ()
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(
+            value is not None and math.isfinite(value)
+            for mark in self.marks
+            for value in _shown(mark)
+        )
 
     def ticks(self, axis: Axis) -> Ticks:
         """Those given; else, on a logarithmic axis, a few that suit the marks."""
@@ -105,6 +138,72 @@ class Panel:
             return given
         values = (value for mark in self.marks for value in getattr(mark, axis, ()))
         return log_ticks(float(value) for value in values if value is not None)
+
+    def reach(self, axis: Axis) -> tuple[float, float] | None:
+        """Where a linear axis begins and ends: round its marks and ticks, within its limits.
+
+        None for a logarithmic axis, and where there is nothing to draw.
+        """
+        x = axis == "x"
+        log, given = (self.x_log, self.x_range) if x else (self.y_log, self.y_range)
+        if given is not None:
+            return given
+        if not x and self.rows:
+            return (-0.5, len(self.rows) - 0.5)
+        found = [at for at, _ in self.ticks(axis)]
+        found += [value for mark in self.marks for value in _along(mark, axis) if value is not None]
+        known = [value for value in found if math.isfinite(value)]
+        if log or not known:
+            return None
+        low, high = min(known), max(known)
+        limits = self.x_limits if x else self.y_limits
+        pad = _PAD * (high - low) or _ALONE * abs(high) or 1.0
+        if limits is None or not limits[0] <= low <= high <= limits[1]:
+            return low - pad, high + pad
+        over = _PAD / 2 * max(pad, high - low)
+        return max(low - pad, limits[0] - over), min(high + pad, limits[1] + over)
+
+
+_PAD = 0.06
+"""The share of an axis that is left free at either end."""
+
+_ALONE = 0.05
+"""How far, in parts of it, an axis reaches round a value that stands alone."""
+
+
+def _shown(mark: Mark) -> list[float | None]:
+    """The values that a mark shows; none of what only stands behind others."""
+    match mark:
+        case Line() | Points():
+            return list(mark.y)
+        case Bars():
+            return list(mark.values)
+        case Blocks():
+            return [start for _, start, _ in mark.spans]
+        case Band() | Rule():
+            return []
+
+
+def _along(mark: Mark, axis: Axis) -> list[float | None]:
+    """The places of a mark along an axis."""
+    match mark:
+        case Line() | Points():
+            return list(mark.x if axis == "x" else mark.y)
+        case Bars():
+            return [0.0, *mark.values] if axis == "x" else []
+        case Blocks():
+            return [at for _, *ends in mark.spans for at in ends] if axis == "x" else []
+        case Band():
+            return [mark.start, mark.stop] if mark.axis == axis else []
+        case Rule():
+            return [mark.at] if mark.axis == axis else []
+
+
+def whole_step(low: float, high: float, most: int = 8) -> int:
+    """The distance of whole, round ticks of which an axis has room for ``most``."""
+    wanted = (high - low) / most
+    steps = (step * 10**power for power in range(12) for step in (1, 2, 5))
+    return next((step for step in steps if step >= wanted), 1)
 
 
 @dataclass(frozen=True)
@@ -148,6 +247,11 @@ def log_ticks(values: Iterable[float], most: int = 4) -> Ticks:
     if len(ticks) < 2:
         ticks = sorted({low, high})
     return tuple((tick, f"{tick:.2g}") for tick in ticks)
+
+
+def cut_label(text: str, room: int) -> str:
+    """A text that has no room, cut."""
+    return text if len(text) <= room else text[: room - 1] + "…"
 
 
 def spans(epochs: Sequence[int]) -> list[tuple[int, int]]:

@@ -2,16 +2,37 @@
 
 Every figure takes its colours for text and lines from the page, so that one page serves light and
 dark. Bands and rules are shapes; an invisible point each gives them a place in the legend.
+
+Plotly reads every text as HTML: whatever a user may have named is escaped.
 """
 
+import html
+from collections.abc import Sequence
 from typing import Any
 
-from analysis.charts.chart import Band, Bars, Blocks, Chart, Line, Mark, Panel, Points, Rule, Ticks
+from analysis.charts.chart import (
+    Axis,
+    Band,
+    Bars,
+    Blocks,
+    Chart,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Rule,
+    cut_label,
+    whole_step,
+)
 
 _ROW = 190
 _GAP = 62
 _MARGINS = 70
 _LEGEND = 40
+_TICKS = 6
+_LETTER = 6.6
+_WIDEST = 26
+"""Characters of a label that a narrow page has room for."""
 
 Figure = dict[str, Any]
 
@@ -29,7 +50,6 @@ def figures(chart: Chart) -> list[Figure]:
 def _figure(panels: tuple[Panel, ...]) -> Figure:
     heights = [_ROW * panel.height for panel in panels]
     inner = sum(heights) + _GAP * (len(panels) - 1)
-    data: list[Any] = []
     layout: Figure = {
         "height": round(inner + _MARGINS + _LEGEND),
         "margin": {"l": 10, "r": 12, "t": 12, "b": 10},
@@ -37,8 +57,10 @@ def _figure(panels: tuple[Panel, ...]) -> Figure:
         "bargap": 0.25,
         "hovermode": "closest",
         "shapes": [],
+        "annotations": [],
         "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
     }
+    figure: Figure = {"data": [], "layout": layout}
     named: set[str] = set()
     top = float(inner)
     linked = len(panels) > 1 and len({panel.x or "epoch" for panel in panels}) == 1
@@ -49,66 +71,107 @@ def _figure(panels: tuple[Panel, ...]) -> Figure:
         layout[f"xaxis{number}"] = _x_axis(panel, number, linked)
         layout[f"yaxis{number}"] = {**_y_axis(panel), "domain": domain, "anchor": f"x{number}"}
         for mark in panel.marks:
-            _add(mark, number, data, layout["shapes"], named)
+            _add(mark, panel.rows, number, figure, named)
+        if panel.is_empty:
+            layout["annotations"].append(_why_empty(panel, number))
     layout["showlegend"] = bool(named)
-    return {"data": data, "layout": layout}
+    return figure
 
 
 def _x_axis(panel: Panel, number: str, linked: bool) -> Figure:
-    axis: Figure = {
+    axis = {
+        **_axis(panel, "x", panel.x, log=panel.x_log),
         "anchor": f"y{number}",
-        "title": {"text": panel.x, "standoff": 4},
-        "automargin": True,
-        "zeroline": False,
+        "title": {"text": _plain(panel.x), "standoff": 4},
     }
     if linked and number:
         axis["matches"] = "x"
-    if panel.x_log:
-        axis["type"] = "log"
-    if panel.x_range:
-        axis["range"] = list(panel.x_range)
-    return axis | _ticks(panel.ticks("x"))
+    reach = panel.reach("x")
+    if panel.counts and reach:
+        axis |= {"tick0": 0, "dtick": whole_step(*reach, most=_TICKS), "tickformat": "d"}
+    return axis
 
 
 def _y_axis(panel: Panel) -> Figure:
-    axis: Figure = {"title": {"text": panel.y}, "automargin": True, "zeroline": False}
-    if panel.y_log:
+    axis = _axis(panel, "y", panel.y, log=panel.y_log)
+    axis["title"]["text"] = _broken(_plain(panel.y), _ROW * panel.height / _LETTER)
+    if panel.rows:
+        # Numbers, not plotly's categories: two labels may be alike once they are cut.
+        labels = [_plain(_lines(label)) for label in panel.rows]
+        axis |= {"tickvals": list(range(len(labels))), "ticktext": labels}
+        axis["range"] = [len(labels) - 0.5, -0.5]
+    return axis
+
+
+def _axis(panel: Panel, which: Axis, title: str, *, log: bool) -> Figure:
+    axis: Figure = {
+        "title": {"text": _plain(title), "standoff": 8},
+        "automargin": True,
+        "zeroline": False,
+        "ticklabeloverflow": "allow",
+    }
+    if log:
         axis["type"] = "log"
-    rows = [list(mark.rows) for mark in panel.marks if isinstance(mark, Blocks)]
-    bars = [list(mark.labels) for mark in panel.marks if isinstance(mark, Bars)]
-    labels = next(filter(None, (*rows, *bars)), [])
-    if labels:
+    reach, ticks = panel.reach(which), panel.ticks(which)
+    if reach:
+        axis["range"] = list(reach)
+    if ticks:
         axis |= {
-            "type": "category",
-            "categoryorder": "array",
-            "categoryarray": labels,
-            "range": [len(labels) - 0.5, -0.5],
+            "tickvals": [at for at, _ in ticks],
+            "ticktext": [_plain(_lines(text)) for _, text in ticks],
         }
-    return axis | _ticks(panel.ticks("y"))
+    return axis
 
 
-def _ticks(ticks: Ticks) -> Figure:
-    if not ticks:
-        return {}
-    return {"tickvals": [at for at, _ in ticks], "ticktext": [text for _, text in ticks]}
+def _broken(text: str, room: float) -> str:
+    """A title in two lines where one is too short for it."""
+    if len(text) <= room or " " not in text:
+        return text
+    middle = min(
+        (at for at, letter in enumerate(text) if letter == " "),
+        key=lambda at: abs(at - len(text) / 2),
+    )
+    return f"{text[:middle]}<br>{text[middle + 1 :]}"
 
 
-def _add(mark: Mark, number: str, data: list[Any], shapes: list[Any], named: set[str]) -> None:
+def _lines(text: str) -> str:
+    """A label, each line of it as short as a narrow page needs it."""
+    return "\n".join(cut_label(line, _WIDEST) for line in text.split("\n"))
+
+
+def _plain(text: str) -> str:
+    return html.escape(text, quote=False).replace("\n", "<br>")
+
+
+def _why_empty(panel: Panel, number: str) -> Figure:
+    """The words in the middle of a panel that has nothing to draw."""
+    return {
+        "text": _plain(panel.missing),
+        "showarrow": False,
+        "xref": f"x{number} domain",
+        "yref": f"y{number} domain",
+        "x": 0.5,
+        "y": 0.5,
+    }
+
+
+def _add(mark: Mark, rows: Sequence[str], number: str, figure: Figure, named: set[str]) -> None:
     axes: Figure = {"xaxis": f"x{number}", "yaxis": f"y{number}"}
     wants_legend = getattr(mark, "legend", True) and not isinstance(mark, Bars)
     shown = wants_legend and mark.name not in named
     if shown:
         named.add(mark.name)
-    legend = {"name": mark.name, "showlegend": shown, "legendgroup": mark.name}
+    name = _plain(mark.name)
+    legend = {"name": name, "showlegend": shown, "legendgroup": name}
     if isinstance(mark, (Band, Rule)):
-        shapes.append(_shape(mark, number))
+        figure["layout"]["shapes"].append(_shape(mark, number))
         if shown:
-            data.append({**_key(mark), **legend, **axes})
+            figure["data"].append({**_key(mark), **legend, **axes})
         return
-    data.append({**_trace(mark), **legend, **axes})
+    figure["data"].append({**_trace(mark, rows), **legend, **axes})
 
 
-def _trace(mark: Line | Points | Bars | Blocks) -> Figure:
+def _trace(mark: Line | Points | Bars | Blocks, rows: Sequence[str]) -> Figure:
     if isinstance(mark, (Line, Points)):
         curve: Figure = {"type": "scatter", "x": list(mark.x), "y": list(mark.y)}
         if isinstance(mark, Line):
@@ -116,16 +179,25 @@ def _trace(mark: Line | Points | Bars | Blocks) -> Figure:
             mode = "lines" if len(mark.x) > 1 else "markers"
             return curve | {"mode": mode, "line": look, "opacity": mark.opacity}
         look = {"symbol": mark.symbol, "size": mark.size, "color": mark.colour}
-        return curve | {"mode": "markers", "text": list(mark.labels), "marker": look}
+        labels = [_plain(label) for label in mark.labels]
+        return curve | {"mode": "markers", "text": labels, "marker": look}
     bars: Figure = {"type": "bar", "orientation": "h", "marker": {"color": mark.colour}}
     if isinstance(mark, Bars):
-        return bars | {"x": list(mark.values), "y": list(mark.labels)}
+        labels = [_plain(label) for label in mark.labels]
+        places = list(range(len(labels)))
+        return bars | {"x": list(mark.values), "y": places, "text": labels} | _QUIET
     return bars | {
         "base": [start for _, start, _ in mark.spans],
         "x": [stop - start for _, start, stop in mark.spans],
-        "y": [row for row, _, _ in mark.spans],
-        "hoverinfo": "y",
+        "y": [rows.index(row) for row, _, _ in mark.spans],
+        "text": [_plain(row) for row, _, _ in mark.spans],
+        "hoverinfo": "text",
+        "textposition": "none",
     }
+
+
+_QUIET: Figure = {"textposition": "none", "hovertemplate": "%{text}: %{x:.4g}<extra></extra>"}
+"""Labels of bars are told where one points, not written upon them."""
 
 
 def _shape(mark: Band | Rule, number: str) -> Figure:

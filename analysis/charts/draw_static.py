@@ -1,30 +1,105 @@
 """Charts as PNG and SVG, by matplotlib."""
 
 import math
+import multiprocessing
+import signal
 import textwrap
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from analysis.charts.chart import Band, Bars, Blocks, Chart, Line, Mark, Panel, Points, Rule, Ticks
+from analysis.charts.chart import (
+    Band,
+    Bars,
+    Blocks,
+    Chart,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Rule,
+    Ticks,
+    cut_label,
+)
 
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _SYMBOLS = {"circle": "o", "x": "x", "square": "s", "diamond": "D", "triangle-up": "^"}
 _MAX_LEGEND = 9
+_WIDEST = 40
+_WORKERS = 2
+_TICKS = 6
 
 
 def save_chart(chart: Chart, folder: Path, endings: Sequence[str] = ("png", "svg")) -> list[Path]:
     """Draw a chart into ``folder``, one file for each ending; returns the files."""
-    figure = draw(chart)
     paths = [folder / f"{chart.key}.{ending}" for ending in endings]
-    for path in paths:
-        _save(figure, path)
+    with _plain_text():
+        figure = draw(chart)
+        for path in paths:
+            _save(figure, path)
+            # All files share the first one's layout, which takes longest.
+            figure.set_layout_engine("none")
     return paths
+
+
+class Drawing:
+    """Draws charts as PNG and SVG into a folder, in other processes while the block goes on.
+
+    Its end waits for them. Where this process can't be copied safely they are drawn at once.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: list[Future[list[Path]]] = []
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "Drawing":
+        # A copy of a process with threads may wait for ever for what one of them held.
+        alone = threading.active_count() == 1
+        if alone and "fork" in multiprocessing.get_all_start_methods():
+            context = multiprocessing.get_context("fork")
+            self._pool = ProcessPoolExecutor(
+                _WORKERS, mp_context=context, initializer=_leave_interrupts
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def begin(self, charts: Sequence[Chart]) -> None:
+        """Draw charts, those that take longest first."""
+        for chart in sorted(charts, key=lambda chart: -len(chart.panels)):
+            if self._pool is not None:
+                self._files.append(self._pool.submit(save_chart, chart, self._folder))
+            else:
+                done: Future[list[Path]] = Future()
+                done.set_result(save_chart(chart, self._folder))
+                self._files.append(done)
+
+    def files(self) -> list[Path]:
+        """What has been drawn; what could not be is raised here."""
+        return [path for found in self._files for path in found.result()]
+
+
+def _leave_interrupts() -> None:
+    """A Ctrl-C is for the process that waits for the pictures."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def save_figure(chart: Chart, path: Path) -> None:
     """Draw a chart into one file, whose ending says PNG or SVG; its folder is made."""
-    _save(draw(chart), path)
+    with _plain_text():
+        _save(draw(chart), path)
+
+
+def _plain_text() -> Any:
+    """Names that people gave may hold a dollar, which is no formula."""
+    from matplotlib import rc_context
+
+    return rc_context({"text.parse_math": False})
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -74,7 +149,7 @@ def _draw_panel(axes: Any, panel: Panel, named: dict[str, Any]) -> None:
     axes.set_xlabel(panel.x, fontsize=9)
     axes.set_ylabel(panel.y, fontsize=9)
     axes.tick_params(labelsize=8)
-    if panel.x in ("epoch", "") and not panel.x_ticks:
+    if panel.counts and not panel.x_log:
         axes.xaxis.get_major_locator().set_params(integer=True)
     if panel.x_log:
         axes.set_xscale("log")
@@ -82,8 +157,9 @@ def _draw_panel(axes: Any, panel: Panel, named: dict[str, Any]) -> None:
         axes.set_yscale("log")
     _set_ticks(axes.xaxis, panel.ticks("x"), panel.x_log)
     _set_ticks(axes.yaxis, panel.ticks("y"), panel.y_log)
-    if panel.x_range:
-        axes.set_xlim(*panel.x_range)
+    _set_reach(axes, panel)
+    if panel.is_empty:
+        axes.text(0.5, 0.5, panel.missing, transform=axes.transAxes, ha="center", fontsize=8)
     if panel.x_ticks:
         many = sum(len(text) for _, text in panel.x_ticks) > 60
         for label in axes.get_xticklabels():
@@ -93,20 +169,31 @@ def _draw_panel(axes: Any, panel: Panel, named: dict[str, Any]) -> None:
         axes.spines[side].set_visible(False)
 
 
+def _set_reach(axes: Any, panel: Panel) -> None:
+    if reach := panel.reach("x"):
+        axes.set_xlim(*reach)
+    if reach := panel.reach("y"):
+        # Rows are counted from the top on.
+        axes.set_ylim(*(reach[::-1] if panel.rows else reach))
+
+
 def _set_ticks(axis: Any, ticks: Ticks, log: bool) -> None:
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import MaxNLocator, NullLocator
 
     if ticks or log:
         axis.set_ticks([at for at, _ in ticks], [text for _, text in ticks])
     if log:
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_minor_locator(NullLocator())
+    elif not ticks and isinstance(axis.get_major_locator(), MaxNLocator):
+        axis.get_major_locator().set_params(nbins=_TICKS)
 
 
 def _draw_mark(axes: Any, mark: Mark) -> Any:
     match mark:
         case Points():
             look = {"s": mark.size**2 / 2, "marker": _SYMBOLS[mark.symbol]}
-            return axes.scatter(mark.x, mark.y, color=mark.colour, **look)
+            ys = [math.nan if y is None else y for y in mark.y]
+            return axes.scatter(mark.x, ys, color=mark.colour, **look)
         case Line():
             ys = [math.nan if y is None else y for y in mark.y]
             style = _DASHES[mark.dash]
@@ -116,8 +203,7 @@ def _draw_mark(axes: Any, mark: Mark) -> Any:
         case Bars():
             positions = range(len(mark.labels))
             handle = axes.barh(positions, mark.values, color=mark.colour)
-            axes.set_yticks(positions, mark.labels)
-            axes.invert_yaxis()
+            axes.set_yticks(positions, [cut_label(label, _WIDEST) for label in mark.labels])
             return handle
         case Blocks():
             rows = {name: index for index, name in enumerate(mark.rows)}
@@ -127,7 +213,6 @@ def _draw_mark(axes: Any, mark: Mark) -> Any:
                     [(start, stop - start)], (rows[row] - 0.36, 0.72), color=mark.colour
                 )
             axes.set_yticks(range(len(rows)), mark.rows)
-            axes.set_ylim(len(rows) - 0.5, -0.5)
             return handle
         case Band():
             shade = axes.axvspan if mark.axis == "x" else axes.axhspan

@@ -1,16 +1,19 @@
 """``noise-analysis export``, ``report``, ``compare`` and ``confirm``."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
 
 from analysis.commands.options import PROG, StoreOptions, StudyOptions, tell, writing
+from analysis.reading import is_run
 from study.commands.dispatch import subcommand
 from study.commands.own_code import Trust
 from study.commands.settings import option, positional
 from trainables.errors import InputError
+from trainables.paths import given_path
 
 if TYPE_CHECKING:
     from analysis.reading import StudyView
@@ -61,9 +64,9 @@ def export(options: ExportOptions) -> int:
     for name, given in (("--force", options.force), ("--weights", options.weights)):
         if given and not options.register:
             raise InputError(f"{name}: only with --register MODEL")
+    view = options.load(options.name)
     from analysis.export.files import export_study
 
-    view = options.load(options.name)
     if options.register:
         from analysis.export.register import check_winner, winner_weights
 
@@ -122,12 +125,16 @@ class ReportOptions(StudyOptions):
 @subcommand(f"{PROG} report", ReportOptions)
 def report(options: ReportOptions) -> int:
     """Write report.html, one file that opens offline, and its pictures as PNG and SVG. Works
-    for running, interrupted and finished studies.
+    for running, interrupted and finished studies; and for a single run, given the folder that
+    noise-train left, e.g. checkpoints/metrics/RUN.
     """
+    if options.name and is_run(Path(options.name)):
+        return _run_report(options)
+    view = options.load(options.name)
+    # What takes long to import is imported for a study that exists.
     from analysis.export.tracking import attach_report
     from analysis.report.sections import write_report
 
-    view = options.load(options.name)
     folder = options.folder(view.folder.path)
     with writing():
         paths = write_report(
@@ -143,6 +150,19 @@ def report(options: ReportOptions) -> int:
     return 0
 
 
+def _run_report(options: ReportOptions) -> int:
+    from analysis.report.run_report import load_run, write_run_report
+
+    run = given_path(options.name, "name")
+    view = load_run(run)
+    folder = options.folder(run)
+    with writing():
+        paths = write_run_report(view, folder, files=options.pictures)
+    for path in paths:
+        print(path)
+    return 0
+
+
 @dataclass(frozen=True)
 class CompareOptions(StoreOptions):
     names: tyro.conf.Positional[
@@ -155,9 +175,10 @@ def compare(options: CompareOptions) -> int:
     """Put studies side by side: the best paired difference, the importance of the settings, the
     cost.
     """
+    views = [options.load(name) for name in options.names]
     from analysis.compare import compare_studies, comparison_tables, differing
 
-    lines = compare_studies([options.load(name) for name in options.names])
+    lines = compare_studies(views)
     console = Console()
     for table in comparison_tables(lines):
         console.print(table)

@@ -21,11 +21,11 @@ from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.records.folder import storage_of
 from study.records.planned_run import baseline_key
 from study.statistics.answers import Answer
-from trainables.checkpoint import CheckpointError, load_run
+from trainables.checkpoint import load_run
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
 from trainables.data.image_sets import load_dataset, resolve_data
-from trainables.errors import InputError
+from trainables.errors import CheckpointError, InputError
 from trainables.loop import weights_of
 from trainables.metrics import EpochMetrics, WhichWeights, is_better
 from trainables.models.registry import build_configured

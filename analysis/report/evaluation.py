@@ -2,48 +2,33 @@
 
 A search records neither, since both would cost every trial time. They are computed afterwards from
 the checkpoints that the study keeps: on validation data, and once a confirmation has read the test
-set, on that, over its fresh seeds. Results are kept beside the report, by checkpoint.
+set, on that, over its fresh seeds. Results are kept beside the report, by checkpoint: what is known
+already needs neither torch nor the data set.
 """
 
 import hashlib
 import json
 import statistics as stats
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from analysis.reading import StudyView, weights_that_decide
-from study.campaigns.confirm_plan import confirm_folder, run_key
-from study.campaigns.confirm_register import register_of
-from study.campaigns.confirmation import Confirmation, confirmation_of
+from analysis.reading import StudyView
+from analysis.report.wanted import Part, Wanted, wanted
 from study.records.json_files import write_json
-from study.records.planned_run import baseline_key
-from study.records.register import new_entry, note_reading
-from study.run.evaluation import SHARPNESS_DRAWS, SHARPNESS_EPSILON
+from study.run.results import SHARPNESS_DRAWS, SHARPNESS_EPSILON
 from study.statistics.paired import paired_differences
-from trainables.checkpoint import CheckpointError, decode_run
-from trainables.config import TrainConfig
-from trainables.data.dataset import KnownImages
-from trainables.data.device_data import DeviceData
-from trainables.data.image_sets import load_dataset
-from trainables.errors import InputError
-from trainables.evaluation import evaluate, sharpness
-from trainables.loop import weights_of
-from trainables.metrics import WhichWeights
-from trainables.models.registry import build_configured, to_memory_format
+from trainables.errors import CheckpointError, InputError
 from trainables.object_store import Location
 
-Part = Literal["val", "test"]
+if TYPE_CHECKING:
+    from analysis.report.weights import CheckpointReader
+
 Say = Callable[[str], None]
 
 CACHE_FILE = "evaluation.json"
-
-_PATIENCE = 60.0
-"""Seconds that one model's sharpness may take; it is left out where it would take longer."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +81,8 @@ class PairedFigures:
         if changes:
             (low, least), (high, most) = changes[0], changes[-1]
             lines.append(
-                f"{self.key} − baseline by class, mean over seeds: from {least:+.4f} ({low}) to "
-                f"{most:+.4f} ({high})."
+                f"{self.key} − baseline by class, mean over seeds: from {100 * least:+.1f} points "
+                f"({low}) to {100 * most:+.1f} points ({high})."
             )
         return [*lines, self._sharpness_sentence()]
 
@@ -111,10 +96,9 @@ class PairedFigures:
             return "Sharpness is left out: it would take too long on this machine."
         baseline, trial = (stats.fmean(values) for values in zip(*known, strict=True))
         return (
-            f"Sharpness, the mean drop of accuracy under random steps of the weights (ε = "
-            f"{SHARPNESS_EPSILON:g}, {SHARPNESS_DRAWS} draws, n = {len(known)}): baseline "
-            f"{baseline:.4f}, {self.key} {trial:.4f}, difference {trial - baseline:+.4f}. Less "
-            "is flatter."
+            f"Sharpness, the mean drop of accuracy under random steps of the weights: baseline "
+            f"{100 * baseline:.1f} points, {self.key} {100 * trial:.1f} points. Less is flatter. "
+            f"Steps of ε = {SHARPNESS_EPSILON:g}, {SHARPNESS_DRAWS} draws, n = {len(known)}."
         )
 
 
@@ -127,153 +111,55 @@ def paired_figures(view: StudyView, cache: Path, say: Say) -> PairedFigures | st
         return (
             "Accuracy by class and sharpness are those of classifiers; this is a task of its own."
         )
-    wanted = _wanted(view)
-    if isinstance(wanted, str):
-        return wanted
+    found = wanted(view)
+    if isinstance(found, str):
+        return found
     try:
-        return _Evaluator(cache, say, view).pairs(wanted)
+        return _Evaluator(cache, say, view).pairs(found)
     except CheckpointError as error:
         return f"Accuracy by class and sharpness need the runs' final weights: {error}."
     except InputError as error:
         return f"Accuracy by class and sharpness are left out: {error}."
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """What is to be evaluated: for each seed the checkpoints of baseline and trial."""
-
-    config: TrainConfig
-    key: str
-    part: Part
-    weights: WhichWeights
-    checkpoints: Mapping[int, tuple[Location, Location]]
-
-
-def _wanted(view: StudyView) -> _Wanted | str:
-    confirmation = confirmation_of(view.folder, view.config, view.state)
-    confirmed = None if confirmation is None else _wanted_confirmed(confirmation)
-    if confirmed is not None:
-        return confirmed
-    best = view.best_noisy
-    if best is None:
-        return "No trial is complete yet: there is nothing to compare by class."
-    baseline = baseline_key(best.seed, view.config.code_changes)
-    root = view.folder.checkpoints
-    # What never injected keeps no checkpoint: it is its baseline.
-    key = best.key if best.first_injection_epoch is not None else baseline
-    pair = (root / baseline / "final.ckpt", root / key / "final.ckpt")
-    which = weights_that_decide(view.config)
-    return _Wanted(view.train_config(best.key), best.key, "val", which, {best.seed: pair})
-
-
-def _wanted_confirmed(found: Confirmation) -> _Wanted | None:
-    root = confirm_folder(found.folder).checkpoints
-    chosen = found.config.trials[0]
-    pairs: dict[int, tuple[Location, Location]] = {}
-    for seed in found.config.fresh_seeds:
-        baseline, record = found.record("baseline", "", seed), found.record("confirm", chosen, seed)
-        if baseline is None or record is None:
-            continue
-        if baseline.state != "complete" or record.state != "complete":
-            continue
-        own = run_key("confirm", chosen, seed)
-        key = own if record.first_injection_epoch is not None else baseline.key
-        pairs[seed] = (root / baseline.key / "final.ckpt", root / key / "final.ckpt")
-    if not pairs:
-        return None
-    which = weights_that_decide(found.study)
-    return _Wanted(found.train_config(chosen), chosen, "test", which, pairs)
-
-
 class _Evaluator:
-    """Evaluates checkpoints, each once; the data set is read when it is first needed."""
+    """The figures of checkpoints, each evaluated once."""
 
     def __init__(self, cache: Path, say: Say, view: StudyView) -> None:
         self._path = cache
         self._say = say
         self._view = view
-        self._test_set: KnownImages | None = None
-        self._registered = False
         self._known = _read_cache(cache)
-        self._data: DeviceData | None = None
 
-    def pairs(self, wanted: _Wanted) -> PairedFigures:
+    @cached_property
+    def _reader(self) -> "CheckpointReader":
+        from analysis.report.weights import CheckpointReader
+
+        return CheckpointReader(self._view, self._say)
+
+    def pairs(self, asked: Wanted) -> PairedFigures:
         """All figures that are wanted; or CheckpointError, for one missing or damaged."""
         runs = tuple(
-            (self._figures(baseline, wanted), self._figures(trial, wanted))
-            for baseline, trial in wanted.checkpoints.values()
+            (self._figures(baseline, asked), self._figures(trial, asked))
+            for baseline, trial in asked.checkpoints.values()
         )
-        classes = wanted.config.data.classes or self._dataset(wanted.config).classes
-        return PairedFigures(
-            wanted.key, wanted.part, tuple(wanted.checkpoints), tuple(classes), runs
-        )
+        classes = asked.config.data.classes or self._reader.classes(asked.config)
+        return PairedFigures(asked.key, asked.part, tuple(asked.checkpoints), tuple(classes), runs)
 
-    def _dataset(self, config: TrainConfig) -> DeviceData:
-        if self._data is None:
-            cuda = config.device.startswith("cuda") and torch.cuda.is_available()
-            device = torch.device(config.device if cuda else "cpu")
-            dataset = load_dataset(config.data)
-            self._test_set = dataset.test_set
-            self._data = DeviceData(dataset, device)
-        return self._data
-
-    def _register_reading(self, wanted: _Wanted) -> None:
-        """Register that a report reads the test set: once, however many runs it is read for."""
-        if wanted.part == "val" or self._registered:
-            return
-        assert self._test_set is not None
-        entry = new_entry(
-            self._test_set,
-            what="read",
-            by="noise-analysis report",
-            name=self._view.name,
-            trials=(wanted.key,),
-            seeds=tuple(wanted.checkpoints),
-        )
-        note_reading(register_of(self._view.folder), entry, self._say)
-        self._registered = True
-
-    def _figures(self, path: Location, wanted: _Wanted) -> RunFigures:
+    def _figures(self, path: Location, asked: Wanted) -> RunFigures:
         try:
             content = path.read_bytes()
         except OSError as error:
             raise CheckpointError(f"{path} can't be read ({error.strerror or error})") from None
         # What earlier versions kept is that of the best weights.
-        which = "" if wanted.weights == "best" else f"{wanted.weights}-"
-        key = f"{which}{wanted.part}-{hashlib.sha256(content).hexdigest()[:16]}"
+        which = "" if asked.weights == "best" else f"{asked.weights}-"
+        key = f"{which}{asked.part}-{hashlib.sha256(content).hexdigest()[:16]}"
         if key not in self._known:
-            self._say(f"evaluating {path} ({'test' if wanted.part == 'test' else 'validation'})")
-            self._known[key] = self._evaluate(decode_run(content, where=str(path)), wanted)
+            self._say(f"evaluating {path} ({'test' if asked.part == 'test' else 'validation'})")
+            self._known[key] = self._reader.evaluate(content, str(path), asked)
             write_json(self._path, self._known)
         values = self._known[key]
         return RunFigures(tuple(values["per_class"]), values["sharpness"])
-
-    def _evaluate(self, state: Mapping[str, Any], wanted: _Wanted) -> dict[str, Any]:
-        weights = weights_of(state, wanted.weights)
-        if weights is None:
-            raise CheckpointError("no epoch with finite statistics was complete")
-        config, data = wanted.config, self._dataset(wanted.config)
-        self._register_reading(wanted)
-        model = build_configured(config.model, len(data.classes))
-        model.load_state_dict(dict(weights[0]))
-        model = to_memory_format(model.to(data.device), data.device)
-        began = time.monotonic()
-        found = evaluate(
-            model, data.eval_batches(wanted.part), len(data.classes), precision=config.precision
-        )
-        took = (time.monotonic() - began) * (SHARPNESS_DRAWS + 1)
-        drop = None
-        if took <= _PATIENCE:
-            drop = sharpness(
-                model,
-                lambda: data.eval_batches(wanted.part),
-                len(data.classes),
-                epsilon=SHARPNESS_EPSILON,
-                draws=SHARPNESS_DRAWS,
-                seed=0,
-                precision=config.precision,
-            ).mean_drop
-        return {"per_class": list(found.per_class_accuracy), "sharpness": drop}
 
 
 def _read_cache(path: Path) -> dict[str, Any]:

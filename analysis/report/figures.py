@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.reading import StudyView
+from analysis.report.section import Figure
+from analysis.units import Unit
+from study.formats import duration
 from study.records.ledger_view import TrialRecord
 from study.records.summary import TrialSummary
 from study.records.verdict import verdict as search_verdict
+from trainables.metrics import words_of
 
 STATIC_SHARE = 0.9
 """Share of epochs with a signal from which on adaptive noise is static in all but name."""
@@ -38,18 +42,23 @@ class Adaptivity:
     def is_static(self) -> bool:
         return self.share is not None and self.share >= STATIC_SHARE
 
-    def sentence(self) -> str:
-        if self.share is None:
-            return f"{self.key}: the signals were never listened to."
-        text = (
-            f"{self.key}: a signal was raised in {self.share:.0%} of the {self.listening} epochs "
-            "past the warm-up and outside cooldowns"
+    def row(self) -> tuple[object, ...]:
+        share = "–" if self.share is None else f"{self.share:.0%}"
+        return (
+            self.key,
+            self.listening,
+            self.raised,
+            Figure(share, self.share),
+            self.noisy,
+            self._what(),
         )
+
+    def _what(self) -> str:
+        if self.share is None:
+            return "never listening"
         if self.is_static:
-            return f"{text}: this is static noise after a warm-up, hardly adaptive."
-        if self.raised == 0:
-            return f"{text}: it never injected and equals the baseline."
-        return f"{text}."
+            return "static noise after a warm-up"
+        return "adaptive" if self.raised else "never raised: the baseline"
 
 
 def adaptivity(record: TrialRecord) -> Adaptivity:
@@ -90,12 +99,14 @@ class BaselineBand:
     def high(self) -> float:
         return max(value for _, value in self.values)
 
-    def sentence(self) -> str:
+    def row(self, unit: Unit) -> tuple[object, ...]:
         numbers = [value for _, value in self.values]
-        spread = f", standard deviation {stats.stdev(numbers):.4f}" if len(numbers) > 1 else ""
+        spread = stats.stdev(numbers) if len(numbers) > 1 else None
+        figures = (stats.fmean(numbers), spread, self.low, self.high)
         return (
-            f"Baseline {self.objective}: mean {stats.fmean(numbers):.4f} over n = {len(numbers)} "
-            f"seeds{spread}, range {self.low:.4f} to {self.high:.4f}"
+            words_of(self.objective),
+            *(Figure(unit.value(value), value) for value in figures),
+            len(numbers),
         )
 
 
@@ -120,7 +131,7 @@ def verdict(view: StudyView) -> list[str]:
     lines = [
         f"{line[0].upper()}{line[1:]}." for line in search_verdict(view.config, view.summary, best)
     ]
-    return [*lines, band.sentence() + ".", _LUCK]
+    return [*lines, _LUCK]
 
 
 _LUCK = (
@@ -161,20 +172,19 @@ class Cost:
     failed: int
     seconds: float
 
-    def sentences(self) -> list[str]:
-        share = f" ({self.trained / self.reported:.0%})" if self.reported else ""
-        tuned = (
-            f"{self.tuning_epochs} epochs tuned the baseline, {self.trained} the noise."
-            if self.tuning_epochs
-            else f"No epoch tuned the baseline, {self.trained} the noise (--tune-baseline)."
-        )
+    def rows(self) -> list[tuple[object, ...]]:
+        """What cost or saved epochs, how many, and what is to be said of it."""
+        share = f"{self.trained / self.reported:.0%} of what they reported" if self.reported else ""
+        tuned = "" if self.tuning_epochs else "not tuned (--tune-baseline)"
         return [
-            tuned,
-            f"Trials reported {self.reported} epochs, of which {self.trained}{share} were trained; "
-            f"forking from the baseline saved {self.shared}.",
-            f"Early stopping saved {self.stopped} epochs; failed trials cost {self.failed}.",
-            f"The baselines took {self.baseline_epochs} epochs. Training took "
-            f"{self.seconds:.0f} s, summed over all runs.",
+            ("tuning the baseline", self.tuning_epochs, tuned),
+            ("the baselines", self.baseline_epochs, ""),
+            ("trained for the noise", self.trained, share),
+            ("reported by trials", self.reported, ""),
+            ("saved by forking from the baseline", self.shared, ""),
+            ("saved by early stopping", self.stopped, ""),
+            ("lost to failed trials", self.failed, ""),
+            ("training, summed over all runs", None, duration(self.seconds)),
         ]
 
 

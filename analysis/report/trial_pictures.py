@@ -3,17 +3,26 @@
 import math
 from collections.abc import Sequence
 
-from analysis.charts.chart import Band, Bars, Blocks, Chart, Line, Mark, Panel, Points, Rule, spans
-from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED, SIGNAL_COLOURS, SKY, Symbol
+from analysis.charts.chart import Band, Bars, Chart, Line, Mark, Panel, Points, Rule
+from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Symbol
 from analysis.reading import StudyView
+from analysis.report.epoch_pictures import curve, is_steep, shading, signals_chart
 from analysis.report.evaluation import PairedFigures, largest_changes
 from analysis.report.figures import adaptivity, baseline_band, is_adaptive, outcome
+from analysis.units import Unit, statistic_unit
 from study.formats import settings_text
 from study.records.ledger_view import TrialRecord
 from study.records.summary import TrialSummary, pareto_front
-from trainables.metrics import EpochMetrics, objective_value
+from trainables.metrics import objective_value, words_of
 
 _SHOWN = 15
+
+CURVES = (
+    ("val_accuracy", "validation accuracy"),
+    ("val_loss", "validation loss"),
+    ("train_loss", "training loss"),
+)
+"""Statistics that are drawn over the epochs, and their names for people."""
 
 OUTCOMES: dict[str, tuple[str, Symbol]] = {
     "complete": (BLUE, "circle"),
@@ -54,24 +63,35 @@ def ranking_chart(view: StudyView) -> Chart | None:
         return None
     panels = []
     for index, name in enumerate(view.config.objective):
+        unit = view.unit(name)
         marks: list[Mark] = []
         band = baseline_band(view, index)
         if band is not None:
-            marks.append(Band(band.low, band.high, "baseline over its seeds", GREY, 0.25))
+            low, high = (unit.scale * value for value in (band.low, band.high))
+            marks.append(Band(low, high, "baseline over its seeds", GREY, 0.25))
             if band.own is not None:
-                marks.append(Rule(band.own, "baseline of the trials' seed", GREY, "x"))
+                own = unit.scale * band.own
+                marks.append(Rule(own, "baseline of the trials' seed", GREY, "x"))
         keys = [trial.trial_id for trial in best]
         for never, label in ((False, "trial"), (True, "never injected")):
             chosen = [t for t in best if t.never_injected == never]
             if not chosen:
                 continue
             colour, symbol = OUTCOMES["never injected" if never else "complete"]
-            values = [t.metrics[name] or 0.0 for t in chosen]
+            values = [unit.scale * (t.metrics[name] or 0.0) for t in chosen]
             places = [-float(keys.index(t.trial_id)) for t in chosen]
             labels = [settings_text(t.overrides) for t in chosen]
             marks.append(Points(values, places, label, colour, symbol, labels=labels))
         ticks = tuple((-float(rank), key) for rank, key in enumerate(keys))
-        panels.append(Panel(tuple(marks), x=name, y_ticks=ticks, height=0.4 + 0.12 * len(best)))
+        panels.append(
+            Panel(
+                tuple(marks),
+                x=unit.axis(words_of(name)),
+                x_limits=unit.limits(),
+                y_ticks=ticks,
+                height=0.4 + 0.12 * len(best),
+            )
+        )
     return Chart(
         "ranking",
         f"The best {len(best)} of {len(view.summary.trials)} trials, best first",
@@ -88,23 +108,27 @@ def curves_chart(view: StudyView) -> Chart | None:
     if best is None and not baseline:
         return None
     shade = _shading(best) if best else ()
+    images = view.summary.validation_images
     panels = []
     rows = (*baseline, *(best.history if best else ()))
     measured = rows[0].statistics()
-    for name, axis in (
-        ("val_accuracy", "validation accuracy"),
-        ("val_loss", "validation loss"),
-        ("train_loss", "training loss"),
-        *((name, name.replace("_", " ")) for name in rows[0].own if name.startswith("val_")),
-    ):
+    own = ((name, name.replace("_", " ")) for name in rows[0].own if name.startswith("val_"))
+    for name, words in (*CURVES, *own):
         if name not in measured:
             continue
-        marks: list[Mark] = [*shade, Line(*_curve(baseline, name), "baseline", GREY, "dash")]
+        unit = statistic_unit(name, images)
+        marks: list[Mark] = [*shade, Line(*curve(baseline, name, unit), "baseline", GREY, "dash")]
         if best:
-            marks.append(Line(*_curve(best.history, name), best.key, BLUE))
+            marks.append(Line(*curve(best.history, name, unit), best.key, BLUE))
         both = [row.statistics().get(name, math.nan) for row in rows]
         panels.append(
-            Panel(tuple(marks), y=axis, y_log=_is_steep(both) and "loss" in name, height=0.8)
+            Panel(
+                tuple(marks),
+                y=unit.axis(words),
+                y_log=is_steep(both) and not unit.share,
+                y_limits=unit.limits(),
+                height=0.8,
+            )
         )
     who = f"baseline and {best.key}" if best else "the baseline"
     return Chart(
@@ -116,23 +140,8 @@ def curves_chart(view: StudyView) -> Chart | None:
     )
 
 
-def _curve(rows: Sequence[EpochMetrics], name: str) -> tuple[list[float], list[float | None]]:
-    """Epochs and values; None, a gap, for what is not finite."""
-    values = (row.statistics().get(name, math.nan) for row in rows)
-    return [row.epoch for row in rows], [v if math.isfinite(v) else None for v in values]
-
-
-def _is_steep(values: Sequence[float]) -> bool:
-    """Whether a linear axis would hide the differences near the lowest values."""
-    finite = [value for value in values if math.isfinite(value)]
-    return bool(finite) and min(finite) > 0 and max(finite) > 5 * min(finite)
-
-
 def _shading(record: TrialRecord) -> tuple[Mark, ...]:
-    noisy = spans([row.epoch for row in record.history if row.injected])
-    cooling = spans([row.epoch for row in record.history if row.noise_phase == "cooldown"])
-    marks: list[Mark] = [Band(a - 0.5, b + 0.5, "noise", ORANGE, 0.25) for a, b in noisy]
-    marks += [Band(a - 0.5, b + 0.5, "cooldown", SKY, 0.22) for a, b in cooling]
+    marks = shading(record.history)
     if record.first_injection_epoch:
         fork = record.first_injection_epoch
         marks.append(Rule(fork - 0.5, f"fork before epoch {fork}", RED, "x", "dot"))
@@ -144,33 +153,7 @@ def noise_chart(view: StudyView) -> Chart | None:
     best = view.best_noisy
     if best is None or not any(row.injected for row in best.history):
         return None
-    epochs = [row.epoch for row in best.history]
-    magnitude = Line(epochs, [row.noise_magnitude for row in best.history], "magnitude", RED)
-    kinds = sorted({row.noise_kind for row in best.history if row.injected})
-    names = [name for name in SIGNAL_COLOURS if any(name in r.signals for r in best.history)]
-    rows = [*names, *(f"{kind} noise" for kind in kinds), "cooldown"]
-    marks: list[Mark] = []
-    for row in rows:
-        if row in names:
-            at = [r.epoch for r in best.history if row in r.signals]
-        elif row == "cooldown":
-            at = [r.epoch for r in best.history if r.noise_phase == "cooldown"]
-        else:
-            at = [r.epoch for r in best.history if f"{r.noise_kind} noise" == row]
-        colour = SIGNAL_COLOURS.get(row, GREY if row == "cooldown" else RED)
-        blocks = [(row, a - 0.5, b + 0.5) for a, b in spans(at)]
-        marks.append(Blocks(rows, blocks, row, colour))
-    reach = (-0.5, epochs[-1] + 0.5)
-    return Chart(
-        "noise",
-        f"Magnitude and signals of {best.key}",
-        (
-            Panel((magnitude,), y="magnitude", x_range=reach, height=0.7),
-            Panel(tuple(marks), y="raised before", x_range=reach, height=0.3 + 0.11 * len(rows)),
-        ),
-        caption="Above: the noise's standard deviation. Below: the signals raised before each "
-        "epoch, the noise that followed, and the cooldowns.",
-    )
+    return signals_chart(best.history, f"Magnitude and signals of {best.key}")
 
 
 def _in_order(view: StudyView, name: str) -> list[tuple[int, str, float, str]]:
@@ -190,20 +173,23 @@ def history_chart(view: StudyView) -> Chart | None:
     """The objective of every trial in its order, and the best complete one so far."""
     panels = []
     for index, name in enumerate(view.config.objective):
+        unit = view.unit(name)
         found = _in_order(view, name)
         if not found:
             return None
         marks: list[Mark] = []
         band = baseline_band(view, index)
         if band is not None:
-            marks.append(Band(band.low, band.high, "baseline over its seeds", GREY, 0.22, axis="y"))
+            low, high = (unit.scale * value for value in (band.low, band.high))
+            marks.append(Band(low, high, "baseline over its seeds", GREY, 0.22, axis="y"))
         for how, (colour, symbol) in OUTCOMES.items():
-            points = [(number, key, value) for number, key, value, ended in found if ended == how]
+            points = [(n, key, unit.scale * v) for n, key, v, ended in found if ended == how]
             if points:
                 numbers, keys, values = zip(*points, strict=True)
                 marks.append(Points(numbers, values, how, colour, symbol, labels=keys))
-        marks.append(_best_line(found, view.config.modes[index]))
-        panels.append(Panel(tuple(marks), x="trial", y=name))
+        marks.append(_best_line(found, view.config.modes[index], unit))
+        words = unit.axis(words_of(name))
+        panels.append(Panel(tuple(marks), x="trial", y=words, y_limits=unit.limits()))
     return Chart(
         "history",
         "Optimisation history",
@@ -213,7 +199,7 @@ def history_chart(view: StudyView) -> Chart | None:
     )
 
 
-def _best_line(found: Sequence[tuple[int, str, float, str]], mode: str) -> Line:
+def _best_line(found: Sequence[tuple[int, str, float, str]], mode: str, unit: Unit) -> Line:
     better = max if mode == "max" else min
     best: float | None = None
     xs, ys = [], []
@@ -222,7 +208,7 @@ def _best_line(found: Sequence[tuple[int, str, float, str]], mode: str) -> Line:
             best = value if best is None else better(best, value)
         xs.append(float(number))
         ys.append(best)
-    return Line(xs, ys, "best so far", SKY)
+    return Line(xs, unit.scaled(ys), "best so far", SKY)
 
 
 def gap_chart(view: StudyView) -> Chart | None:
@@ -239,8 +225,11 @@ def gap_chart(view: StudyView) -> Chart | None:
     ]
     front = sorted(pareto_front(both, pairs), key=lambda t: t.metrics[gap] or 0.0)
 
+    unit = view.unit(accuracy)
+
     def places(of: Sequence[TrialSummary]) -> tuple[list[float], list[float]]:
-        return [t.metrics[gap] or 0.0 for t in of], [t.metrics[accuracy] or 0.0 for t in of]
+        xs, ys = ([unit.scale * (t.metrics[name] or 0.0) for t in of] for name in (gap, accuracy))
+        return xs, ys
 
     marks: list[Mark] = [Line(*places(front), "Pareto front", ORANGE)]
     for how, (colour, symbol) in OUTCOMES.items():
@@ -250,12 +239,21 @@ def gap_chart(view: StudyView) -> Chart | None:
             marks.append(Points(*places(chosen), how, colour, symbol, labels=keys))
     pinned = [r.history for r in view.baselines.values() if r.state == "complete"]
     if pinned:
-        gaps, accuracies = ([objective_value(n, rows) for rows in pinned] for n in (gap, accuracy))
+        gaps, accuracies = (
+            [unit.scale * objective_value(n, rows) for rows in pinned] for n in (gap, accuracy)
+        )
         marks.append(Points(gaps, accuracies, "baseline, each seed", GREY, "diamond", 10))
     return Chart(
         "accuracy_gap",
         "Accuracy against generalisation gap",
-        (Panel(tuple(marks), x="training − validation accuracy, last ten epochs", y=accuracy),),
+        (
+            Panel(
+                tuple(marks),
+                x="training − validation accuracy, last ten epochs (points)",
+                y=unit.axis(words_of(accuracy)),
+                y_limits=unit.limits(),
+            ),
+        ),
         caption="Up is better, left is better; the front is that of the trials. Validation data.",
     )
 
@@ -269,9 +267,9 @@ def classes_chart(found: PairedFigures) -> Chart | None:
     part = "validation data" if found.part == "val" else "test set"
     left_out = "" if len(changes) == len(found.by_class()) else f" (the {len(changes)} largest)"
     marks = (
-        Bars(names, values, "difference", BLUE),
+        Bars(names, [100 * value for value in values], "difference", BLUE),
         Rule(0.0, "no difference", GREY, "x", "solid"),
     )
     title = f"{found.key} − baseline: accuracy by class, {part}{left_out}"
-    panel = Panel(marks, x="difference of accuracy", height=0.3 + 0.13 * len(changes))
+    panel = Panel(marks, x="difference of accuracy (points)", height=0.3 + 0.13 * len(changes))
     return Chart("classes", title, (panel,))

@@ -58,12 +58,15 @@ class Confirmation(ConfirmedRuns):
     @property
     def margin(self) -> Margin:
         """The smallest difference worth having in it."""
+        wanted = self.study.margin if self.config.margin is None else self.config.margin
+        return effective_margin(self.decide_by, wanted, self.test_images, self.study.train.metrics)
+
+    @property
+    def test_images(self) -> int | None:
+        """How many images the test set has; None where it was not recorded."""
         known = self.state.study
         images = known.tags.get(TEST_IMAGES) if known else None
-        wanted = self.study.margin if self.config.margin is None else self.config.margin
-        return effective_margin(
-            self.decide_by, wanted, int(images) if images else None, self.study.train.metrics
-        )
+        return int(images) if images else None
 
     @property
     def metrics(self) -> tuple[str, ...]:

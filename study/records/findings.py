@@ -128,7 +128,8 @@ def checkpoint_findings(
 ) -> Iterator[Finding]:
     """What is wrong with the checkpoints; ``needed``: the runs whose final one must be there."""
     # It imports torch, which nobody needs who only wants to know what a finding is.
-    from trainables.checkpoint import CheckpointError, payload_of
+    from trainables.checkpoint import payload_of
+    from trainables.errors import CheckpointError
 
     found: set[str] = set()
     unknown: set[str] = set()

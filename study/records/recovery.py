@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from study.records.events import EpochsEvent, Event
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, TrialRecord
-from trainables.checkpoint import CheckpointError, load_run
+from trainables.checkpoint import load_run
+from trainables.errors import CheckpointError
 from trainables.metrics import EpochMetrics
 from trainables.trial_checkpoints import TrialCheckpoints
 

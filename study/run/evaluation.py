@@ -11,7 +11,7 @@ from torch import nn
 
 from study.checks import changed_since, check_train, with_present_code
 from study.records.register import Register, new_entry, note_reading
-from study.run.results import per_class
+from study.run.results import SHARPNESS_DRAWS, SHARPNESS_EPSILON, per_class
 from study.run.weights_file import Weights, load_into
 from trainables.config import TrainConfig
 from trainables.data.device_data import EVAL_BATCH, DeviceData
@@ -19,12 +19,6 @@ from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.device import set_up_torch
 from trainables.evaluation import EvalResult, Sharpness, evaluate, sharpness
 from trainables.models.registry import build_configured, to_memory_format
-
-SHARPNESS_EPSILON = 0.2
-"""Size of the random steps of the weights, relative to each tensor."""
-
-SHARPNESS_DRAWS = 5
-"""Steps that the drop of accuracy is averaged over."""
 
 _SHOWN_CLASSES = 5
 

@@ -8,6 +8,12 @@ from trainables.metrics import EpochMetrics, objective_value
 if TYPE_CHECKING:
     from trainables.evaluation import Sharpness
 
+SHARPNESS_EPSILON = 0.2
+"""Size of the random steps of the weights, relative to each tensor."""
+
+SHARPNESS_DRAWS = 5
+"""Steps that the drop of accuracy is averaged over."""
+
 
 def per_class(
     classes: Sequence[str],

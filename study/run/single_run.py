@@ -31,13 +31,13 @@ from study.run.tracking import Tracking, tracking
 from study.run.watched import Watched
 from study.run.weights_file import write_weights
 from study.tracking.addresses import resolve_uri
-from trainables.checkpoint import CheckpointError, load_run, save_state
+from trainables.checkpoint import load_run, save_state
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.epoch_details import Detail
-from trainables.errors import InputError
+from trainables.errors import CheckpointError, InputError
 from trainables.evaluation import EvalResult, figures_on_test
 from trainables.loop import train_epochs
 from trainables.metrics import EpochMetrics

@@ -16,10 +16,10 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from trainables.checkpoint import CheckpointError, load_state
+from trainables.checkpoint import load_state
 from trainables.code_identity import remember_named
 from trainables.config import TrainConfig
-from trainables.errors import InputError
+from trainables.errors import CheckpointError, InputError
 from trainables.files import write_atomically
 from trainables.metrics import EpochMetrics
 

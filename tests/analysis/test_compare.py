@@ -70,12 +70,16 @@ def test_the_report_gives_a_confirmations_verdict_first(tmp_path: Path) -> None:
     write_study(tmp_path, "confirmed", trials=TRIALS[1:2], seeds=1)
     view = load_study(tmp_path, "confirmed")
     (before,) = [part for part in sections(view) if part.key == "verdict"]
-    assert not any("test accuracy" in line for line in before.lines)
+    assert before.card is not None
+    assert before.card.word == "not confirmed"
+    assert not any("test accuracy" in line for line in before.details)
     write_confirmation(view.folder, "trial-0000", (1, 2, 3))
     (verdict,) = [part for part in sections(view) if part.key == "verdict"]
     # The same test accuracy on each seed: there is nothing to see, and nothing is claimed.
-    assert "trial-0000, final test accuracy beside the baseline: equivalent" in verdict.lines[0]
-    assert any(line.startswith("The search: ") for line in verdict.lines)
+    said = "trial-0000, final test accuracy beside the baseline: equivalent"
+    assert said in verdict.details[0]
+    assert verdict.card is not None
+    assert verdict.card.word == "no difference"
 
 
 STATES = {

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.servers import ObjectStore
-from trainables.checkpoint import CheckpointError, load_state
+from trainables.checkpoint import load_state
+from trainables.errors import CheckpointError
 from trainables.files import write_atomically
 from trainables.object_store import Location, ObjectPath, location
 from trainables.trial_checkpoints import TrialCheckpoints

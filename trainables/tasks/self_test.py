@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.checkpoint import CheckpointError, decode, encode
+from trainables.checkpoint import decode, encode
 from trainables.config import TrainConfig
-from trainables.errors import InputError
+from trainables.errors import CheckpointError, InputError
 from trainables.loop import Training
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import Injection

@@ -371,14 +371,13 @@ def test_the_report_says_what_was_spent_on_the_baseline_and_what_on_noise(tuned:
     view = load_study(tuned, "s")
     found = cost(view)
     assert found.tuning_epochs == 6 * EPOCHS
-    assert found.sentences()[0] == (
-        f"{6 * EPOCHS} epochs tuned the baseline, {found.trained} the noise."
-    )
+    assert found.rows()[0][:2] == ("tuning the baseline", 6 * EPOCHS)
+    assert ("trained for the noise", found.trained) in [row[:2] for row in found.rows()]
     untuned = dataclasses.replace(found, tuning_epochs=0)
-    assert untuned.sentences()[0].startswith("No epoch tuned the baseline, ")
+    assert untuned.rows()[0][2] == "not tuned (--tune-baseline)"
     note = tuning_note(as_asked(view.config), view.state)
     [verdict] = [part for part in sections(view) if part.key == "verdict"]
-    assert f"{note[0].upper()}{note[1:]}." in verdict.lines
+    assert f"{note[0].upper()}{note[1:]}." in verdict.details
 
 
 @pytest.mark.slow

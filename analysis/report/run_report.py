@@ -1,0 +1,175 @@
+"""The report of a single run, from the folder that ``noise-train`` leaves."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.charts.draw_static import Drawing
+from analysis.reading import read_run
+from analysis.report.card import OPEN, Card
+from analysis.report.epoch_pictures import signals_chart
+from analysis.report.page import Page
+from analysis.report.run_pictures import (
+    layers_chart,
+    optimizer_chart,
+    strength_chart,
+    training_chart,
+)
+from analysis.report.section import Figure, Section, Table, only, pictured
+from analysis.report.versions import versions
+from analysis.units import statistic_unit
+from study.formats import duration
+from study.run.files import noise_label
+from trainables.config import TrainConfig
+from trainables.documents import read_mapping
+from trainables.errors import InputError
+from trainables.metrics import EpochMetrics
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A single run as its files say it is.
+
+    Attributes:
+        optimizer, noise: their logs, a mapping an epoch.
+        result: ``final_metrics.json``; empty while the run goes on.
+    """
+
+    name: str
+    config: TrainConfig
+    rows: tuple[EpochMetrics, ...]
+    optimizer: tuple[dict[str, Any], ...]
+    noise: tuple[dict[str, Any], ...]
+    result: dict[str, Any]
+
+
+def load_run(folder: Path) -> RunView:
+    config, rows = read_run(folder)
+    if not rows:
+        raise InputError(f"{folder}: the run has no whole epoch yet")
+    final = folder / "final_metrics.json"
+    return RunView(
+        name=folder.resolve().name,
+        config=config,
+        rows=rows,
+        optimizer=_log(folder / "optimizer.jsonl", len(rows)),
+        noise=_log(folder / "noise.jsonl", len(rows)),
+        result=dict(read_mapping(final)) if final.exists() else {},
+    )
+
+
+def _log(path: Path, epochs: int) -> tuple[dict[str, Any], ...]:
+    """The lines of a log up to the last whole epoch; none of one that is missing."""
+    if not path.exists():
+        return ()
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[:epochs], 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            raise InputError(f"{path}: line {number} is no JSON") from None
+        if not isinstance(found[-1], dict) or "epoch" not in found[-1]:
+            raise InputError(f"{path}: line {number} is no epoch's record")
+    return tuple(found)
+
+
+def run_sections(view: RunView) -> list[Section]:
+    noisy = any(row.injected or row.signals for row in view.rows)
+    return [
+        Section("result", "Result", card=_card(view), tables=(_table(view),)),
+        pictured("training", "Training", training_chart(view.rows), ""),
+        Section(
+            "noise",
+            "Noise and signals",
+            charts=only(
+                signals_chart(view.rows, "Magnitude and signals") if noisy else None,
+                strength_chart(view.rows, view.noise),
+            ),
+            missing="No signal was raised and no noise injected.",
+        ),
+        pictured(
+            "optimizer",
+            "Optimiser",
+            optimizer_chart(view.rows, view.optimizer),
+            "This optimiser keeps no state.",
+        ),
+        pictured(
+            "layers",
+            "Layers",
+            layers_chart(view.noise),
+            "Norms by layer were not recorded (--layer-norms), or no epoch had noise.",
+        ),
+    ]
+
+
+def _card(view: RunView) -> Card:
+    rows, unit = view.rows, statistic_unit("val_accuracy", None)
+    best = max(rows, key=lambda row: row.val_accuracy)
+    noisy = sum(row.injected for row in rows)
+    said = (
+        f"Validation accuracy {unit.value(rows[-1].val_accuracy)} in the end, at best "
+        f"{unit.value(best.val_accuracy)}."
+    )
+    raised = sum(bool(row.signals) for row in rows)
+    lines = (
+        f"Noise in {noisy} of {len(rows)} epochs; a signal was raised before {raised} of them.",
+    )
+    figures = [("noise", noise_label(view.config)), ("seed", str(view.config.seed))]
+    test = view.result.get("final_test_accuracy")
+    if isinstance(test, float):
+        figures.append(("final test accuracy", unit.value(test)))
+    chips = ("one run",) if len(rows) >= view.config.epochs else ("one run", "not finished")
+    return Card(
+        OPEN,
+        f"{len(rows)} of {view.config.epochs} epochs",
+        said,
+        lines,
+        tuple(figures),
+        chips,
+        "One run can't say whether noise helps: noise-study run searches, and noise-study confirm "
+        "compares with the baseline on fresh seeds.",
+    )
+
+
+def _table(view: RunView) -> Table:
+    rows = [*_figures(view)]
+    note = "" if view.result else "Figures on the test set come at the end of the run."
+    return Table("", ("figure", "value"), rows, note)
+
+
+def _figures(view: RunView) -> Iterator[Sequence[object]]:
+    for name, value in view.result.items():
+        if name == "best_epoch":
+            continue  # ``epochs_to_best`` says it as people count.
+        if name == "seconds":
+            yield "training and evaluation", Figure(duration(value), value)
+        elif name.endswith("accuracy") and isinstance(value, float):
+            yield name.replace("_", " "), Figure(statistic_unit(name, None).value(value), value)
+        else:
+            yield name.replace("_", " "), value
+
+
+def write_run_report(view: RunView, folder: Path, *, files: bool = True) -> list[Path]:
+    """Write ``report.html`` into ``folder``, with ``files`` its pictures into ``folder/report``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = run_sections(view)
+    config = view.config
+    page = Page(
+        f"Run {view.name}",
+        f"{config.model.classifier} on {config.data.dataset}, {config.epochs} epochs, "
+        f"{config.optimizer.optimizer}, learning rate {config.optimizer.lr:g}.",
+    )
+    for part in parts:
+        page.add(part)
+    page.section("reproduce", "To reproduce it")
+    page.text("noise-train --config with the configuration below trains it again.")
+    page.code("\n".join(f"{name} {found}" for name, found in versions().items()))
+    page.code(json.dumps(config.model_dump(mode="json"), indent=2), "config.json")
+    with Drawing(folder / "report") as drawing:
+        if files:
+            drawing.begin([chart for part in parts for chart in part.charts])
+        path = folder / "report.html"
+        path.write_text(page.html(), encoding="utf-8")
+        return [path, *drawing.files()]

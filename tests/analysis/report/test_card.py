@@ -1,0 +1,150 @@
+"""The verdict card: what it says of confirmations and searches, held against how they were made."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from analysis.confirm.report import confirm_report
+from analysis.reading import StudyView, load_study
+from analysis.report.card import Card, seeds_text
+from analysis.report.confirmed_card import confirmed_card
+from analysis.report.sections import build_page, sections
+from study.campaigns.confirm_register import RegisterStanding
+from study.campaigns.confirmation import confirmation_of
+from study.records.folder import StudyFolder
+from tests.support.browser import NEEDS_BROWSER, Browser, open_browser
+from tests.support.trained_studies import TRIALS, write_confirmation, write_study
+
+SEEDS = (2, 3, 4, 5, 6, 7)
+HELPED = (0.018, 0.02, 0.012, 0.025, 0.016, 0.02)
+ANSWERS: dict[str, Sequence[float]] = {
+    "better": HELPED,
+    "worse": [-gain for gain in HELPED],
+    "open": (0.018, 0.02, 0.012, -0.015, 0.016, 0.0),
+    "equivalent": (0.0005, -0.0005, 0.0, 0.001, -0.001, 0.0),
+}
+"""A tone → the gains on the fresh seeds that are to have it."""
+
+SAID = {
+    "better": "Noise helped: +1.85 points of final test accuracy, 95 % +1.39 to +2.31, six seeds.",
+    "worse": "Noise harmed: −1.85 points of final test accuracy, 95 % −2.31 to −1.39, six seeds.",
+    "open": "Whether noise helps is not decided: +0.85 points of final test accuracy, "
+    "95 % −0.57 to +2.27, six seeds.",
+    "equivalent": "Noise made no difference worth having: 0 points of final test accuracy, "
+    "95 % −0.07 to +0.07, six seeds; within ±0.30 points.",
+}
+
+
+@pytest.fixture(scope="module")
+def confirmed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyView]:
+    """A study of each answer, with a confirmation whose controls are still to be trained."""
+    storage = tmp_path_factory.mktemp("confirmed")
+    for name, gains in ANSWERS.items():
+        write_study(storage, name)
+        write_confirmation(StudyFolder.of(storage, name), "trial-0000", SEEDS, gains)
+    return {name: load_study(storage, name) for name in ANSWERS}
+
+
+def card_of(view: StudyView) -> Card:
+    (card,) = [part.card for part in sections(view) if part.card is not None]
+    return card
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_confirmation_is_one_sentence(name: str, confirmed: dict[str, StudyView]) -> None:
+    card = card_of(confirmed[name])
+    assert card.tone == name
+    assert card.said == SAID[name]
+    assert {"untuned baseline", "not finished", "not in the register of confirmations"} <= set(
+        card.chips
+    )
+    assert card.commands[0].startswith(f"noise-study confirm {name} --storage ")
+
+
+def test_what_limits_the_answer_is_on_the_card(confirmed: dict[str, StudyView]) -> None:
+    view = confirmed["better"]
+    confirmation = confirmation_of(view.folder, view.config, view.state)
+    assert confirmation is not None
+    report = confirm_report(confirmation)
+    trial = report.trials[0].model_copy(
+        update={
+            "seeds_without_noise": (3,),
+            "collapsed": (4,),
+            "baseline_collapsed": (2, 5),
+            "own_clock": (2, 3, 4),
+            "mean_difference": 0.001,
+        }
+    )
+    place = RegisterStanding(confirmations=4, readings=2, ordinal=3, images=500)
+    changed = report.model_copy(update={"trials": (trial,), "registered": place})
+    card = confirmed_card(view, changed, 500)
+    assert {
+        "third confirmation on these test images",
+        "test images read twice besides",
+        "never began on seed 3",
+        "collapsed on 1 of 6",
+        "baseline collapsed on 2 of 6",
+        "its own clock on 3 of 6 seeds",
+        "one of the 500 test images is worth 0.2 points",
+    } <= set(card.chips)
+
+
+def test_the_forest_has_every_seed_the_interval_and_the_margin(
+    confirmed: dict[str, StudyView],
+) -> None:
+    verdict = sections(confirmed["better"])[0]
+    (forest,) = verdict.charts
+    (panel,) = forest.panels
+    marks = {type(mark).__name__: mark for mark in panel.marks}
+    assert list(marks["Points"].x) == pytest.approx([100 * gain for gain in HELPED])  # type: ignore[union-attr]
+    assert list(marks["Line"].x) == pytest.approx([1.39, 2.31], abs=0.005)  # type: ignore[union-attr]
+    assert (marks["Band"].start, marks["Band"].stop) == pytest.approx((-0.3, 0.3))  # type: ignore[union-attr]
+    assert marks["Rule"].at == 0.0  # type: ignore[union-attr]
+    low, high = panel.reach("x") or (0.0, 0.0)
+    assert low < -0.3 < 2.5 < high
+
+
+def test_a_search_says_that_it_is_not_confirmed(small: StudyView, tmp_path: Path) -> None:
+    card = card_of(small)
+    assert (card.tone, card.word) == ("open", "not confirmed")
+    assert {"validation data", "best of 6 trials", "one seed", "1 failed"} <= set(card.chips)
+    write_study(tmp_path, "begun", trials=TRIALS[3:5], over=False)
+    begun = card_of(load_study(tmp_path, "begun"))
+    assert begun.said == "No answer yet: no trial is complete."
+    assert begun.commands[0].startswith("noise-study resume begun --storage ")
+
+
+@pytest.mark.parametrize(("n", "text"), [(1, "one seed"), (6, "six seeds"), (11, "11 seeds")])
+def test_seeds_are_words_up_to_ten(n: int, text: str) -> None:
+    assert seeds_text(n) == text
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with open_browser(tmp_path_factory.mktemp("browser")) as found:
+        yield found
+
+
+@NEEDS_BROWSER
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_card_is_the_first_that_is_seen(
+    width: int, confirmed: dict[str, StudyView], browser: Browser, tmp_path: Path
+) -> None:
+    for name, view in confirmed.items():
+        page = tmp_path / f"{name}.html"
+        page.write_text(build_page(view, sections(view)).html(), encoding="utf-8")
+        browser.look(width=width)
+        browser.open(page.as_uri())
+        card = browser.run(
+            'const card = document.getElementById("card");'
+            "return [card.innerText, card.getBoundingClientRect().top, "
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth]"
+        )
+        assert SAID[name] in card[0]
+        assert "untuned baseline" in card[0]
+        assert "Next: " in card[0]
+        assert card[1] < 500
+        assert card[2] <= 0, "the page scrolls sideways"
+        assert browser.requests() == [page.as_uri()]
+        assert not browser.problems()
