@@ -95,7 +95,7 @@ def unit_of(metric: str, images: int | None, metrics: Mapping[str, Metric] = MET
 
 def share_unit(images: int | None) -> Unit:
     """The unit of an accuracy: one digit of a percent tells 359 images apart, two tell 5,000."""
-    digits = 2 if not images else max(0, math.ceil(math.log10(images)) - 2)
+    digits = 2 if not images else max(1, math.ceil(math.log10(images)) - 2)
     return Unit(True, "points", digits)
 
 

@@ -29,8 +29,7 @@ def result_table(view: StudyView, shown: int = 10) -> ResultTable:
         rows.append(("baseline", str(len(pinned)), *spreads, *[DASH] * len(names), DASH))
     for trial in view.complete[:shown]:
         raced = trial.place is not None
-        difference = trial.mean_difference if raced else trial.paired_difference
-        paired = by_objective(difference, len(names))
+        paired = by_objective(trial.shown_difference, len(names))
         begins = "never" if trial.never_injected else str(trial.first_injection_epoch)
         values = map(number, by_objective(trial.value))
         seeds = str(trial.n) if raced else "1"

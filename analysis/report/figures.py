@@ -145,8 +145,8 @@ def better_by(view: StudyView, trial: TrialSummary, index: int = 0) -> float | N
 
     Of a trial that raced it is the mean over the seeds after its last selection.
     """
-    paired = trial.paired_difference if trial.place is None else trial.mean_difference
-    value = paired[index] if isinstance(paired, list) else paired
+    shown = trial.shown_difference
+    value = shown[index] if isinstance(shown, list) else shown
     if value is None:
         return None
     return value if view.config.modes[index] == "max" else -value

@@ -32,6 +32,7 @@ def trial_rows(view: StudyView) -> tuple[list[str], list[Sequence[object]]]:
     header += ["noise from", "role", *others]
     rows: list[Sequence[object]] = []
     for row in found:
+        first = row["first_injection_epoch"]
         difference, n = _difference(trials.get(str(row["trial"])))
         value = row[name]
         number = float(value) if isinstance(value, (int, float)) else None
@@ -43,7 +44,8 @@ def trial_rows(view: StudyView) -> tuple[list[str], list[Sequence[object]]]:
                 row["state"],
                 row["epochs"],
                 None if number is None else Figure(unit.value(number).split(" ")[0], number),
-                row["first_injection_epoch"],
+                # Epochs count from 1 for people.
+                int(first) + 1 if isinstance(first, int | float) else None,
                 row["role"],
                 *(row[column] for column in others),
             )
@@ -54,7 +56,6 @@ def trial_rows(view: StudyView) -> tuple[list[str], list[Sequence[object]]]:
 def _difference(trial: TrialSummary | None) -> tuple[float | None, int | None]:
     if trial is None:
         return None, None
-    if trial.place is None:
-        value = by_objective(trial.paired_difference)[0]
-        return value, None if value is None else 1
-    return by_objective(trial.mean_difference)[0], trial.n
+    value = by_objective(trial.shown_difference)[0]
+    alone = trial.place is None or not trial.n
+    return value, (None if value is None else 1) if alone else trial.n

@@ -65,7 +65,7 @@ def _study_row(folder: StudyFolder) -> list[str]:
         f"{ended}/{config.wanted}",
         or_dash(best and best.trial_id),
         signed(paired if isinstance(paired, float) else None),
-        _confirmed(folder, config, state),
+        _confirmed(folder, config, state, best.trial_id if best else ""),
         _began(state),
     ]
 
@@ -89,11 +89,15 @@ def _grid_row(folder: StudyFolder) -> list[str]:
     ]
 
 
-def _confirmed(folder: StudyFolder, config: StudyConfig, state: LedgerState) -> str:
-    """The best verdict of its confirmation."""
+def _confirmed(folder: StudyFolder, config: StudyConfig, state: LedgerState, best: str) -> str:
+    """The verdict of the best trial; of others, where it was not confirmed, with their names."""
     try:
         found = confirmation_of(folder, config, state)
-        return next((judged.word for judged in by_verdict(found).values()), DASH) if found else DASH
+        verdicts = by_verdict(found) if found else {}
+        if best in verdicts:
+            return verdicts[best].word
+        others = (f"{trial} {judged.word}" for trial, judged in verdicts.items())
+        return ", ".join(others) or DASH
     except InputError as error:
         return f"damaged: {error}"
 

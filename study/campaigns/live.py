@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -21,6 +21,7 @@ from rich.text import Text
 from study.campaigns.pace import Remaining, seconds_left
 from study.config import StudyConfig
 from study.formats import duration
+from study.records.events import now_ms
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord
 from study.records.planned_run import NOISELESS
 from study.records.summary import ranked, sharing_best, summarise
@@ -96,8 +97,12 @@ def progress(counted: Counted, state: LedgerState) -> Progress:
 
 @dataclass
 class Clock:
-    """What is said of the time left; it remembers how many runs were trained at once."""
+    """What is said of the time left; it remembers how many runs were trained at once.
 
+    ``since`` (ms since 1970): when this process began.
+    """
+
+    since: int = field(default_factory=now_ms)
     most: int = 0
 
     def left(self, counted: Counted, state: LedgerState, elapsed: float) -> str:
@@ -109,7 +114,7 @@ class Clock:
         if not running and to_come:
             return " · starting workers"
         remaining = Remaining(counted.epochs, now.noiseless_waiting, now.waiting)
-        seconds = seconds_left(state, remaining, self.most)
+        seconds = seconds_left(state, remaining, self.most, self.since)
         if seconds is None:
             return ""
         if counted.time_budget is not None:

@@ -19,8 +19,10 @@ class Remaining:
     noisy: int
 
 
-def seconds_left(state: LedgerState, left: Remaining, workers: int) -> float | None:
+def seconds_left(state: LedgerState, left: Remaining, workers: int, since: int = 0) -> float | None:
     """Seconds until all is trained; None before any run has ended.
+
+    ``since`` (ms since 1970): runs that began before it have lain idle for a while.
 
     A noisy run that has not begun is taken to share as many epochs with its baseline as those that
     have begun; the runs that are trained at once to be as many as ``workers``.
@@ -28,7 +30,7 @@ def seconds_left(state: LedgerState, left: Remaining, workers: int) -> float | N
     records = list(state.trials.values())
     noisy = [record for record in records if record.role not in NOISELESS]
     noiseless = [record for record in records if record.role in NOISELESS]
-    pace = _seconds_an_epoch(noisy) or _seconds_an_epoch(noiseless)
+    pace = _seconds_an_epoch(noisy, since) or _seconds_an_epoch(noiseless, since)
     if pace is None:
         return None
     unshared = [max(0, left.epochs - record.shared_epochs) for record in noisy]
@@ -43,9 +45,9 @@ def seconds_left(state: LedgerState, left: Remaining, workers: int) -> float | N
     return pace * epochs / side_by_side
 
 
-def _seconds_an_epoch(records: Iterable[TrialRecord]) -> float | None:
+def _seconds_an_epoch(records: Iterable[TrialRecord], since: int) -> float | None:
     """What one worker took for an epoch, in the runs that ended last."""
-    ended = [r for r in records if r.ended is not None and r.epochs_trained]
+    ended = [r for r in records if r.ended is not None and r.epochs_trained and r.started >= since]
     ended = sorted(ended, key=lambda record: record.ended or 0)[-_RECENT:]
     if not ended:
         return None

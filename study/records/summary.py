@@ -78,6 +78,12 @@ class TrialSummary(ResultPart):
     stages: int = 0
     place: int | None = None
 
+    @property
+    def shown_difference(self) -> Value:
+        """What is said of it: of a trial that raced the mean that did not select it."""
+        raced = self.place is not None and self.mean_difference is not None
+        return self.mean_difference if raced else self.paired_difference
+
 
 class CostSummary(ResultPart):
     """Epochs that trials reported, and those of them that were trained rather than shared."""

@@ -11,7 +11,7 @@ from study.records.values import by_objective
 def verdict(config: StudyConfig, summary: Summary, best: TrialSummary) -> list[str]:
     """What the study's end says of its best trial, and why it does not say more."""
     raced = race_sentence(best, config.objective[0])
-    difference = _ranked_by(best, config.objective[0])
+    difference = by_objective(best.shown_difference)[0]
     if difference is None:
         return []
     ahead = beats_baseline(config, best)
@@ -30,15 +30,10 @@ def verdict(config: StudyConfig, summary: Summary, best: TrialSummary) -> list[s
 
 
 def beats_baseline(config: StudyConfig, best: TrialSummary) -> bool:
-    """Whether the best trial is ahead by what it was ranked by."""
-    difference = _ranked_by(best, config.objective[0])
+    """Whether the best trial is ahead by what is said of it."""
+    difference = by_objective(best.shown_difference)[0]
     sign = 1 if config.modes[0] == "max" else -1
     return difference is not None and sign * difference > 0
-
-
-def _ranked_by(trial: TrialSummary, objective: str) -> float | None:
-    raced = race_sentence(trial, objective)
-    return by_objective(trial.ranked_by if raced else trial.paired_difference)[0]
 
 
 def claims_gain(config: StudyConfig, summary: Summary) -> bool:

@@ -7,7 +7,7 @@ from analysis.units import image_worth, share_unit, unit_of
 
 @pytest.mark.parametrize(
     ("images", "digits"),
-    [(100, 0), (101, 1), (359, 1), (1000, 1), (5000, 2), (10_000, 2), (None, 2)],
+    [(10, 1), (100, 1), (101, 1), (359, 1), (1000, 1), (5000, 2), (10_000, 2), (None, 2)],
 )
 def test_shares_have_the_digits_that_images_tell_apart(images: int | None, digits: int) -> None:
     assert share_unit(images).digits == digits

@@ -107,7 +107,9 @@ class NoiseCallback(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        self._under_way.before_step(torch.stack(self._losses).mean(), _scaler(trainer))
+        # A step may have no loss: ``before_step`` says what is wrong with it.
+        loss = torch.stack(self._losses).mean() if self._losses else torch.tensor(float("nan"))
+        self._under_way.before_step(loss, _scaler(trainer))
         self._losses.clear()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

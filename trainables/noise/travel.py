@@ -278,7 +278,8 @@ def _decay_factor(
     if noise.schedule != "exponential":
         return 1.0
     there = _first(noise, assumed.history, assumed.epochs)
-    here = _first(moved, baseline, len(baseline))
+    # Where the baseline is not known there, the earliest epochs are compared with each other.
+    here = _first(moved, baseline if assumed.history else (), len(baseline))
     faded = decay("exponential", abs(there - here), assumed.epochs)
     if there >= here:
         return faded

@@ -127,7 +127,7 @@ def test_the_live_view_counts_what_it_is_given() -> None:
         ]
     )
     out = io.StringIO()
-    Console(file=out, width=120).print(render(counted, state, 10.0, Clock()))
+    Console(file=out, width=120).print(render(counted, state, 10.0, Clock(since=0)))
     text = out.getvalue()
     assert (
         "grid  baseline 1/2 · 1 running · 0 done · 0 stopped early · 1 failed · 1 waiting" in text
@@ -138,7 +138,7 @@ def test_the_live_view_counts_what_it_is_given() -> None:
     # One of the three is known by now not to be trained.
     fewer = replace(counted, spared=lambda state: len(state.trials) - 2)
     out = io.StringIO()
-    Console(file=out, width=120).print(render(fewer, state, 10.0, Clock()))
+    Console(file=out, width=120).print(render(fewer, state, 10.0, Clock(since=0)))
     assert "1 failed · 0 waiting" in out.getvalue()
     assert "10s so far · about 6s left" in out.getvalue()
     [line] = [line for line in text.splitlines() if line.startswith("trial-0001")]
@@ -150,7 +150,7 @@ def test_the_live_view_counts_what_it_is_given() -> None:
 
 def test_the_live_view_says_when_workers_start_and_keeps_to_the_time_budget() -> None:
     counted = Counted("s", "final_val_accuracy", EPOCHS, 3, 1, lambda state: "", time_budget=30.0)
-    clock = Clock()
+    clock = Clock(since=0)
     assert clock.left(counted, ledger([]), 1.0) == " · starting workers"
     first = record("baseline-seed0", None, 2)
     # Nothing has ended yet by which to judge.

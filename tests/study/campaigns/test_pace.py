@@ -62,6 +62,15 @@ def test_no_more_workers_are_busy_than_there_are_runs() -> None:
     assert left([run("trial-1")], 1, 1, 8) == 20
 
 
+def test_a_run_that_lay_idle_gives_no_pace() -> None:
+    day = 24 * 3600.0
+    idle, quick = run("trial-1", seconds=day), run("trial-2")
+    state = LedgerState(None, {"a": idle, "b": quick})
+    assert seconds_left(state, Remaining(EPOCHS, 0, 1), 1, since=2000) == 20
+    state = LedgerState(None, {"a": idle})
+    assert seconds_left(state, Remaining(EPOCHS, 0, 1), 1, since=2000) is None
+
+
 def test_the_last_runs_count() -> None:
     slow = [run(f"trial-{n}", seconds=200.0) for n in range(2)]
     # What ended long ago does not: eight others ended later.

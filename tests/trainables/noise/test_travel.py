@@ -222,3 +222,9 @@ def test_what_cant_travel_is_refused() -> None:
         moved(NOISE, baseline(60), baseline(2))
     with pytest.raises(InputError, match="have 2 readings of signal grad_norm"):
         moved(NOISE.model_copy(update={"trigger_epochs": 1}), baseline(60), baseline(3))
+
+
+def test_without_a_known_baseline_an_equal_budget_changes_no_magnitude() -> None:
+    noise = NoiseConfig(policy="on_stagnation", magnitude_min=0.5, schedule="exponential")
+    found = travel(noise, Assumed(epochs=60), baseline(60), Scales())
+    assert found.noise.magnitude_min == 0.5
