@@ -58,9 +58,8 @@ def _check_task(config: StudyConfig, *, elsewhere: bool) -> StudyConfig:
     train = train.model_copy(update={"task": described(train.task), "device": device})
     check_objectives(config.objective, train.metrics)
     check_deciding(config.decide_by, train.metrics)
-    if config.confirm is not None:
-        # Else it would be told once all is trained.
-        effective_margin(config.decide_by, config.margin, None, train.metrics)
+    # Else it would be told once all is trained.
+    effective_margin(config.decide_by, config.margin, None, train.metrics)
     return config.model_copy(update={"train": train})
 
 

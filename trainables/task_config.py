@@ -1,5 +1,6 @@
 """Which task of one's own is trained, as a run's configuration says it."""
 
+import json
 import re
 from typing import Any
 
@@ -28,6 +29,16 @@ class TaskConfig(FrozenConfig):
     def __hash__(self) -> int:
         # Mappings have no hash.
         return hash((self.name, self.version, self.code))
+
+    @field_validator("options")
+    @classmethod
+    def _finite(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            # As it is stored: JSON has neither NaN nor Infinity.
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"can't be stored as JSON: {error}") from None
+        return value
 
     @field_validator("metrics")
     @classmethod

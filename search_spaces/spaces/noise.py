@@ -66,7 +66,8 @@ def distributions(base: TrainConfig) -> dict[str, BaseDistribution]:
     is Gaussian.
     """
     timing, sets = fit("noise", base, _SIGNAL_SETS)
-    by_step = base.optimizer.step_rate is not None
+    # Whether a task of one's own knows its rate, only its trainings could say.
+    by_step = base.task.name is None and base.optimizer.step_rate is not None
     return {
         "noise/policy": CategoricalDistribution(("on_stagnation", "always")),
         "noise/signals": signal_choices(sets),

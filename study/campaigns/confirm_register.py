@@ -40,10 +40,10 @@ def register_of(folder: StudyFolder) -> Register:
 
 
 def test_set_of(train: TrainConfig, images: Sequence[tuple[TrainConfig, Dataset]]) -> KnownImages:
-    """By what a test set is known: of a task of one's own, by its name, options and version."""
+    """By what a test set is known: of a task of one's own, by its name and version."""
     for _, dataset in images:
         return dataset.test_set
-    task = train.task.model_dump_json(include={"name", "options", "version"})
+    task = train.task.model_dump_json(include={"name", "version"})
     return KnownImages(hashlib.blake2b(task.encode(), digest_size=16).hexdigest(), 0)
 
 

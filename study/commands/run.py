@@ -204,11 +204,11 @@ def _run_to_the_end(config: StudyConfig, *, accept: bool, fetched: bool = False)
 
 
 def _with_metrics(config: StudyConfig) -> StudyConfig:
-    """A study with what its own task says of its metrics, which is stored by now."""
+    """A study with what its own task says of its metrics, and of forks, which is stored."""
     stored = StudyFolder.of(storage_of(config), config.name).stored_config()
     if config.train.task.name is None or stored is None:
         return config
-    return config.model_copy(update={"train": stored.train})
+    return config.model_copy(update={"train": stored.train, "fork": stored.fork})
 
 
 def _confirm(

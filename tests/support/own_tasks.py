@@ -149,6 +149,64 @@ class KeepsAnObject(Line):
         return {"model": self.model}
 
 
+class PassesOutside(Line):
+    """Its passes are not inside ``noise.forward``."""
+
+    def train_epoch(self, epoch: int, noise: EpochNoise) -> dict[str, Any]:
+        loss = F.mse_loss(self.model(self.train[0]).squeeze(1), self.train[1])
+        loss.backward()
+        noise.before_step(loss)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return {}
+
+
+class GivesParameters(Line):
+    def named_parameters(self) -> Any:
+        return self.model.parameters()
+
+
+class UnknownLength(Line):
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.loader)  # type: ignore[attr-defined,no-any-return]
+
+
+class TakesOptionsOut(Line):
+    """It changes the configuration that it is given."""
+
+    def setup(self, config: TrainConfig, seed: int) -> None:
+        super().setup(config, seed)
+        config.task.options.clear()
+
+
+class GivesItsWeights(Line):
+    """Its weights are no copy."""
+
+    def weights(self) -> Any:
+        return self.state_dict()
+
+
+class Diverges(Line):
+    def validate(self) -> dict[str, Any]:
+        return {"mse": float("nan"), "worst": 0.0}
+
+
+class LikelihoodAsLoss(Line):
+    metrics: ClassVar[Mapping[str, TaskMetric]] = {"mse": TaskMetric("max", "nats")}
+
+
+class ErrorAsAccuracy(Line):
+    metrics: ClassVar[Mapping[str, TaskMetric]] = {
+        **Line.metrics,
+        "accuracy": TaskMetric("min", "share"),
+    }
+
+
+class NamesARate(Line):
+    metrics: ClassVar[Mapping[str, TaskMetric]] = {**Line.metrics, "lr": TaskMetric("min", "1")}
+
+
 class WithoutTest(Task):
     metrics: ClassVar[Mapping[str, TaskMetric]] = Line.metrics
 

@@ -24,6 +24,7 @@ class EpochNoise:
     Attributes:
         injection: the noise of this epoch, and why there is any.
         losses: of the steps.
+        passes: how often ``forward`` was called.
         norms: of the steps' gradients before any noise.
         watch: is shown each batch before any noise.
     """
@@ -47,6 +48,7 @@ class EpochNoise:
         """
         self.injection = injection
         self.losses, self.norms = Series(), Series()
+        self.passes = 0
         self.step_noise = STEP_NOISE[injection.kind](
             perturbed, injection.magnitude, random, norms=measure
         )
@@ -69,6 +71,7 @@ class EpochNoise:
             x: floating-point inputs (B, …) where noise on inputs is possible, else anything.
             y: int64 or int32 classes (B,) where noise on labels is possible, else anything.
         """
+        self.passes += 1
         if not self._batch_checked:
             check_batch(self._kinds, x, y, self.step_noise.on.classes or None)
             self._batch_checked = True

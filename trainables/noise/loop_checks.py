@@ -84,10 +84,8 @@ def rate_of(
     noise: NoiseConfig, optimizers: Sequence[Optimizer], whole: TrainConfig | None
 ) -> float | None:
     """How far a constant gradient of 1 moves a weight in a step; None where nothing asks for it."""
-    if noise.scaling != "step":
+    if noise.scaling != "step" or "gradient" not in possible_kinds(noise):
         return None
-    if "gradient" not in possible_kinds(noise):
-        return 1.0  # No gradient is perturbed, so nothing is multiplied with it.
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     if not groups:
         rate = None if whole is None or whole.task.name else whole.optimizer.step_rate

@@ -15,7 +15,7 @@ from trainables.noise.perturbations import (
     perturb_labels,
     select_parameters,
 )
-from trainables.noise_config import NoiseConfig
+from trainables.noise_config import NoiseConfig, possible_kinds
 
 
 class Perturbed:
@@ -30,10 +30,12 @@ class Perturbed:
     ) -> None:
         """Made while the parameters are the run's initial ones: scaling ``step`` measures them.
 
-        ``rate`` is the optimiser's ``step_rate``, which no other scaling needs.
+        ``rate`` is the optimiser's ``step_rate``; only gradient noise of that scaling needs it.
         """
         selected = select_parameters(parameters, noise.layers)
         self.names = tuple(selected)
+        if rate is None and "gradient" not in possible_kinds(noise):
+            rate = 1.0  # No gradient is perturbed, so nothing is multiplied with it.
         self.parameters = ParameterNoise(
             selected.values(), distribution=noise.distribution, scaling=noise.scaling, rate=rate
         )

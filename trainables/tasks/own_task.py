@@ -1,5 +1,6 @@
 """A task of one's own behind the seam: imported by name, its metrics and its state checked."""
 
+import copy
 import math
 import random
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from torch.nn import Parameter
 
 from trainables.config import TrainConfig
 from trainables.errors import InputError
-from trainables.metrics import TaskMetric
+from trainables.metrics import Mode, TaskMetric
 from trainables.noise.epoch_noise import EpochNoise
 from trainables.noise_config import possible_kinds
 from trainables.own_import import check_unchanged, import_own
@@ -19,8 +20,11 @@ from trainables.random_streams import Stream, stream_seed
 from trainables.task_config import TaskConfig
 from trainables.tasks.task import Figures, Task
 
-_READ = ("loss", "accuracy")
-"""The metrics that the signals read, as rows call them."""
+_READ: Mapping[str, Mode] = {"loss": "min", "accuracy": "max"}
+"""The metrics that the signals read, as rows call them, and which way they are better."""
+
+_TAKEN = frozenset({"lr", "clean_train_accuracy"})
+"""Names that rows have for something else."""
 
 
 def task_class(name: str) -> type[Task]:
@@ -50,6 +54,14 @@ def task_class(name: str) -> type[Task]:
     for metric, said in metrics.items():
         if said.mode not in ("max", "min"):
             raise InputError(f"{where}: metrics[{metric!r}].mode = {said.mode!r}: max or min")
+        role: str = _canonical(found).get(str(metric), str(metric))
+        if said.mode != _READ.get(role, said.mode):
+            raise InputError(
+                f"{where}: metrics[{metric!r}].mode = {said.mode!r}: what is read as the {role} "
+                f"must be {_READ[role]}; give another metric, or this one with the other sign"
+            )
+        if role in _TAKEN:
+            raise InputError(f"{where}: metrics: the name {metric!r} is taken; call it otherwise")
     return found
 
 
@@ -124,25 +136,40 @@ class OwnTask(Task):
         except Exception as error:
             raise self._failed(f"in {what}", error) from error
 
+    def _read(self, what: str) -> Any:
+        try:
+            return getattr(self.inner, what)
+        except Exception as error:
+            raise self._failed(f"asked for {what}", error) from error
+
     def setup(self, config: TrainConfig, seed: int) -> None:
         self._run_seed = seed
         self._seed("init")
-        self._call("setup", config, seed)
-        self.classes = int(self.inner.classes)
+        # Its own copy: what it changes there would change what a run is known by.
+        self._call("setup", config.model_copy(deep=True), seed)
+        self.classes = int(self._read("classes"))
         steps = self.steps_per_epoch
         if not isinstance(steps, int) or steps < 1:
             raise InputError(f"{self._where}: steps_per_epoch = {steps!r}: at least 1, whole")
-        if not any(p.requires_grad for _, p in self.named_parameters()):
+        parameters = self.named_parameters()
+        if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in parameters):
+            raise InputError(
+                f"{self._where}: named_parameters must give pairs (name, parameter), as "
+                "model.named_parameters() does"
+            )
+        if not any(p.requires_grad for _, p in parameters):
             raise InputError(f"{self._where}: named_parameters has nothing to train")
         check_kinds(config, self)
 
     @property
     def steps_per_epoch(self) -> int:
-        return self.inner.steps_per_epoch
+        steps: int = self._read("steps_per_epoch")
+        return steps
 
     @property
     def step_rate(self) -> float | None:
-        return self.inner.step_rate
+        rate: float | None = self._read("step_rate")
+        return rate
 
     def named_parameters(self) -> Iterable[tuple[str, Parameter]]:
         return list(self._call("named_parameters"))
@@ -154,6 +181,11 @@ class OwnTask(Task):
             raise InputError(
                 f"{self._where}: train_epoch made no step that noise.before_step was told of; "
                 "call it before each step of the optimiser"
+            )
+        if not noise.passes:
+            raise InputError(
+                f"{self._where}: train_epoch made no pass inside noise.forward, so that no noise "
+                "could reach inputs, labels or weights; surround each forward and backward pass"
             )
         return self._figures("train_epoch", {} if told is None else told)
 
@@ -203,7 +235,8 @@ class OwnTask(Task):
         self._call("load_state_dict", state["task"])
 
     def weights(self) -> Any:
-        return self._call("weights")
+        # Of a state_dict() as it is, training would change what is kept.
+        return copy.deepcopy(self._call("weights"))
 
     def load_weights(self, weights: Any) -> None:
         self._call("load_weights", weights)

@@ -58,6 +58,11 @@ def self_test(config: TrainConfig, noises: Sequence[NoiseConfig] = ()) -> SelfTe
     after.run_epoch()
     again = _Watched(clean, own_task(clean))
     again.run_epoch()
+    if first.best is None:
+        raise InputError(
+            f"task = {config.task.name!r}: it diverged in the self-test: no epoch of two has a "
+            "finite loss in training and validation"
+        )
     first.test_figures()
     for noise in noises:
         check_kinds(config.model_copy(update={"noise": noise}), first.task)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from study.campaigns.own_code import with_code
-from study.commands.run import study_config
+from study.commands.run import _with_metrics, study_config
 from study.commands.study import main as noise_study
 from study.commands.train import main as noise_train
 from study.config import StudyConfig
@@ -64,10 +64,8 @@ def test_a_stored_study_of_a_task_is_read_without_its_code() -> None:
         (["--task", TASK, "--objective", "best_val_accuracy"], "objective = 'best_val_accuracy'"),
         (["--task", TASK, "--decide-by", "test_accuracy"], "decide_by (--decide-by)"),
         (["--task", TASK, "--tune-baseline", "8"], "tune it by --task-option"),
-        (
-            ["--task", TASK, "--decide-by", "final_test_worst", "--confirm", "6"],
-            "the task declares none",
-        ),
+        (["--task", TASK, "--decide-by", "final_test_worst"], "the task declares none"),
+        (["--task", TASK, "--task-option", "lr=NaN"], "can't be stored as JSON"),
         (["--task", TASK, "--space", "noise"], "noise on labels"),
         (["--task", "tests.support.own_tasks:Raises"], "in train_epoch, it raised OSError"),
         (["--task", "tests.support.own_tasks:UnknownMetric"], "returned 'mea'"),
@@ -79,6 +77,17 @@ def test_a_wrong_task_is_told_before_anything_is_written(
     assert noise_study(["run", *words]) == 2
     assert told in " ".join(capsys.readouterr().err.split())
     assert not Path("studies").exists()
+
+
+def test_a_confirmation_after_a_study_that_is_not_forked_is_not_forked(tmp_path: Path) -> None:
+    config = study_config(["--task", TASK, "--name", "mine", "--storage", str(tmp_path)])
+    assert config.fork == "auto"
+    folder = StudyFolder.of(storage_of(config), "mine")
+    folder.path.mkdir()
+    train = task_config(Line)
+    folder.write_config(config.model_copy(update={"fork": "never", "train": train}))
+    found = _with_metrics(config)
+    assert (found.fork, found.train) == ("never", train)
 
 
 def test_single_runs_are_of_classifiers(capsys: pytest.CaptureFixture[str]) -> None:

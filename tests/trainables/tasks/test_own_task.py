@@ -73,6 +73,31 @@ def test_best_weights_are_of_the_lowest_validation_loss() -> None:
     assert under_way.best.row.val_loss == min(row.val_loss for row in under_way.history)
 
 
+def test_weights_that_are_no_copy_are_copied() -> None:
+    copied, own = start(task_config(own_tasks.GivesItsWeights)), start(task_config(Line))
+    list(train_epochs(copied))
+    list(train_epochs(own))
+    assert copied.test_figures() == own.test_figures()
+
+
+def test_what_it_changes_in_its_configuration_changes_no_run() -> None:
+    task = TaskConfig(name=f"{own_tasks.__name__}:TakesOptionsOut", options={"lr": 0.2})
+    config = TrainConfig(epochs=2, task=described(task))
+    start(config)
+    assert config.task.options == {"lr": 0.2}
+
+
+@pytest.mark.parametrize("value", [math.nan, {"deep": [math.inf]}])
+def test_options_that_cannot_be_stored_are_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="can't be stored as JSON"):
+        TaskConfig(options={"lr": value})
+
+
+def test_weight_noise_in_steps_needs_no_rate() -> None:
+    noise = NoiseConfig(policy="always", kind="weight", scaling="step")
+    assert start(task_config(Line, noise=noise)).run_epoch().injected
+
+
 def test_its_checkpoint_is_a_runs() -> None:
     under_way = start(task_config(Line))
     under_way.run_epoch()
@@ -87,6 +112,9 @@ def test_its_checkpoint_is_a_runs() -> None:
         (own_tasks.NoNumber, "mse = 'low', which is no number"),
         (own_tasks.Raises, "in train_epoch, it raised OSError: the disk is on fire"),
         (own_tasks.TellsNoStep, "noise.before_step"),
+        (own_tasks.PassesOutside, "no pass inside noise.forward"),
+        (own_tasks.GivesParameters, "pairs (name, parameter)"),
+        (own_tasks.UnknownLength, "asked for steps_per_epoch, it raised AttributeError"),
     ],
 )
 def test_what_it_does_wrong_is_told_by_name(kind: type, told: str) -> None:
@@ -102,6 +130,9 @@ def test_what_it_does_wrong_is_told_by_name(kind: type, told: str) -> None:
         ("NoTask", "not a subclass of Task"),
         ("WithoutTest", "it lacks load_state_dict, named_parameters"),
         ("Lime", "has no 'Lime'"),
+        ("LikelihoodAsLoss", "read as the loss must be min"),
+        ("ErrorAsAccuracy", "read as the accuracy must be max"),
+        ("NamesARate", "the name 'lr' is taken"),
     ],
 )
 def test_what_is_no_task_is_refused(name: str, told: str) -> None:

@@ -34,6 +34,11 @@ def test_a_state_that_no_checkpoint_can_hold_is_refused() -> None:
         self_test(task_config(own_tasks.KeepsAnObject))
 
 
+def test_a_task_that_diverges_is_refused() -> None:
+    with pytest.raises(InputError, match="it diverged in the self-test"):
+        self_test(task_config(own_tasks.Diverges))
+
+
 def test_noise_is_tried() -> None:
     with pytest.raises(InputError, match="noise on labels"):
         self_test(task_config(Line), [NoiseConfig(policy="always", kind="label")])
