@@ -83,10 +83,12 @@ def trial_of(record: TrialRecord) -> str:
 
 def _gain(config: StudyConfig, record: TrialRecord, baseline: TrialRecord | None) -> Gain | None:
     """By how much a run is better than its baseline; the tail's loss parts those alike."""
-    names = (*config.objective, _TIE_BREAK)
-    differences = by_objective(raced_difference(names, record, baseline), len(names))
+    wanted = raced_difference(config.objective, record, baseline)
+    # A task need not say what loss a model has that guesses: then the loss parts nothing.
+    parts = by_objective(raced_difference((_TIE_BREAK,), record, baseline))[0] or 0.0
+    differences = (*by_objective(wanted, len(config.objective)), parts)
     gains: list[float] = []
-    for name, difference in zip(names, differences, strict=True):
+    for name, difference in zip((*config.objective, _TIE_BREAK), differences, strict=True):
         if difference is None:
             return None
         gains.append(difference if config.train.metrics[name].mode == "max" else -difference)

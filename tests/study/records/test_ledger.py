@@ -55,10 +55,11 @@ def test_an_event_comes_back_as_it_was(event: Event) -> None:
 
 def test_a_figure_that_came_later_is_written_only_where_it_is_known() -> None:
     without, known = epoch(0), epoch(1, clean_train_accuracy=0.5)
-    line = encode(EpochsEvent("trial-0003", (without, known)))
+    event = EpochsEvent("trial-0003", (without, known))
+    line = encode(event)
     rows = json.loads(line)["rows"]
     assert [row.get("clean_train_accuracy", "absent") for row in rows] == ["absent", 0.5]
-    assert decode(line) == EpochsEvent("trial-0003", (without, known))
+    assert decode(line) == event
 
 
 @given(
