@@ -14,12 +14,15 @@ from trainables.data.image_sets import load_dataset, resolve_data
 def study_images(
     train: TrainConfig, console: Console | None
 ) -> tuple[TrainConfig, list[tuple[TrainConfig, Dataset]]]:
-    """A study's base run with what its images fill in, and they; none of a task of one's own."""
+    """A study's base run with what its images fill in; and they, none of a task of one's own.
+
+    They stand beside the run as it was given: a confirmation's runs are like that.
+    """
     if train.task.name is not None:
         return train, []
     [dataset] = read_images([("reading images", train.data)], console)
-    train = train.model_copy(update={"data": resolve_data(train.data, dataset)})
-    return train, [(train, dataset)]
+    resolved = train.model_copy(update={"data": resolve_data(train.data, dataset)})
+    return resolved, [(train, dataset)]
 
 
 def read_images(wanted: Sequence[tuple[str, DataConfig]], console: Console | None) -> list[Dataset]:
