@@ -23,7 +23,7 @@ from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
 from study.commands.own_code import Trust
 from study.commands.settings import SettingOptions, option
-from study.presets import with_one_cosine
+from study.presets import with_one_cosine, with_photos_as_now
 from study.records.folder import StudyFolder, storage_of
 from trainables.documents import read_mapping
 from trainables.settings import merge, nest, parse_config
@@ -82,6 +82,7 @@ def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, Experim
     train = preset.train
     if train.optimizer.lr_restart_period == train.epochs:
         values = with_one_cosine(values, from_file, given)
+    values = with_photos_as_now(values, from_file, given)
     config = parse_config(
         ExperimentConfig,
         values,

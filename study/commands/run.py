@@ -23,6 +23,7 @@ from study.presets import (
     standard,
     with_equal_budgets,
     with_one_cosine,
+    with_photos_as_now,
 )
 from study.records.folder import StudyFolder, storage_of
 from study.records.own_code import EXCLUDED
@@ -125,6 +126,7 @@ def _read_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     from_file = asked_values(read_mapping(line.extra.config)) if line.extra.config else {}
     given = nest(line.given)
     values = with_one_cosine(merge(merge(preset, from_file), given), from_file, given)
+    values = with_photos_as_now(values, from_file, given)
     values = with_equal_budgets(values, preset, from_file, given)
     values = with_task(
         values, line.extra.task, line.extra.task_option, line.given, merge(from_file, given)
