@@ -16,15 +16,12 @@ from trainables.config import DataConfig
 from trainables.data.dataset import SIZE, ClassCounts, Labels, Pixels, Progress, Source
 from trainables.data.image_cache import cache_path, fingerprint, read_cache, write_cache
 from trainables.data.image_decoding import Decoding
-from trainables.data.image_listing import FolderListing, list_folder, some
+from trainables.data.image_listing import MOST_NAMED, FolderListing, list_folder, some
 from trainables.errors import InputError
 
 _log = logging.getLogger(__name__)
 
 IMAGE_BYTES = SIZE * SIZE * 3
-
-MOST_NAMED = 10
-"""Broken files that a message names."""
 
 _CHUNK = 64
 _IN_PROCESS_BELOW = 1000  # Starting processes takes as long as decoding this many small images.
@@ -78,18 +75,28 @@ def load_folder(
     decoding = decoding or Decoding()
     listing = list_folder(data_dir, nested=decoding.version > 1)
     _tell(data_dir, listing)
-    mark = fingerprint(listing, "" if decoding.is_first else decoding.words)
-    cache = cache_path(listing.root, "" if decoding.is_first else decoding.words)
-    source = read_cache(cache, mark, listing.classes)
+    source = read_cache(*_cache(listing, decoding), listing.classes)
     if source is None or (source.left_out and not skip_broken):
         images, facts = decode_all(listing, decoding, workers, progress)
         broken = [fact.wrong for fact in facts if fact.wrong]
         if broken and not skip_broken:
             raise InputError(_refusal(broken))
         source = labelled(listing, images, facts)
-        write_cache(cache, mark, source)
+        keep(listing, decoding, source)
     _tell_left_out(data_dir, source.left_out)
     return source
+
+
+def _cache(listing: FolderListing, decoding: Decoding) -> tuple[Path, str]:
+    """The cache's file, and what has to stand in it."""
+    words = "" if decoding.is_first else decoding.words
+    return cache_path(listing.root, words), fingerprint(listing, words)
+
+
+def keep(listing: FolderListing, decoding: Decoding, source: Source) -> None:
+    """Put decoded images into the cache."""
+    path, mark = _cache(listing, decoding)
+    write_cache(path, mark, source)
 
 
 def _tell(data_dir: str | Path, listing: FolderListing) -> None:

@@ -11,6 +11,9 @@ from trainables.paths import given_path
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """File names that count as images; other files in a class folder are left alone."""
 
+MOST_NAMED = 10
+"""Broken files that a message names."""
+
 _PARTS = ("train", "training", "test", "testing", "val", "valid", "validation")
 """Folders within a class that can't be meant as a part of the class."""
 

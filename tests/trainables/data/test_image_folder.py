@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.data_sets import cache_of, folder_config, per_class, pixels_of, spoil_images
 from trainables.data import image_folder
-from trainables.data.image_folder import MOST_NAMED, load_folder
+from trainables.data.image_folder import load_folder
+from trainables.data.image_listing import MOST_NAMED
 from trainables.data.image_sets import check_data, load_dataset, resolve_data
 from trainables.errors import InputError
 
