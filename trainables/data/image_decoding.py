@@ -78,6 +78,15 @@ class Decoding:
             return f"{fit}; EXIF orientation and transparency ignored"
         return f"{fit}; turned by EXIF orientation; transparency on {self.background}"
 
+    @property
+    def recipe(self) -> str:
+        """How one gets the pixels of a photo, for the readers of a model's page (Markdown)."""
+        return (
+            f"A photo becomes pixels as in training ({self.words}) by "
+            "`trainables.data.image_folder.decode_image(path, "
+            f"Decoding({self.version}, {self.fit!r}, {self.background!r}))`"
+        )
+
     def decode(self, path: str | Path) -> Decoded:
         """Decode one image.
 

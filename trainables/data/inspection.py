@@ -72,7 +72,7 @@ def _photos(
     if broken:
         more = f"\n  and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
         findings.append(
-            f"{len(broken)} images can't be read (--skip-broken leaves them out):\n  "
+            f"images that can't be read: {len(broken)} (--skip-broken leaves them out)\n  "
             + "\n  ".join(broken[:MOST_NAMED])
             + more
         )
@@ -122,17 +122,17 @@ def _repeated(images: _Named, findings: list[str], remarks: list[str]) -> None:
     if leaks:
         count = sum(part == "test" for found in leaks for part, _, _ in found)
         findings.append(
-            f"a leak: {count} test images are training images, too; remove them from one of both:"
+            f"a leak, test images that are training images, too: {count}; remove them from either"
             + _groups(leaks)
         )
     if contrary:
         findings.append(
-            f"{len(contrary)} images belong to several classes; decide for one:" + _groups(contrary)
+            f"images of several classes: {len(contrary)}; decide for one" + _groups(contrary)
         )
     if within:
         remarks.append(
-            f"{len(within)} images are in the training set more than once, of which some may be "
-            "drawn for validation:" + _groups(within)
+            f"training images that are there more than once: {len(within)}; some may be drawn for "
+            "validation" + _groups(within)
         )
 
 
