@@ -36,7 +36,7 @@ class Decoded(NamedTuple):
         size: width and height in the file.
         mode: PIL's word for the kind of pixels, e.g. ``RGB``.
         turned: whether its EXIF orientation turned or mirrored it.
-        transparent: whether a background shows.
+        transparent: whether a background shows, or was dropped.
     """
 
     pixels: bytes
@@ -136,7 +136,7 @@ class Decoding:
         elif image.mode in {"I", "F"}:
             raise ValueError(f"pixel mode {image.mode} has no fixed range; use 8 or 16 bits")
         if self.version == 1 or not image.has_transparency_data:
-            return image.convert("RGB"), False
+            return image.convert("RGB"), image.has_transparency_data
         layer = image.convert("RGBA")
         lowest: Any = layer.getchannel("A").getextrema()[0]
         behind = Image.new("RGBA", layer.size, ImageColor.getrgb(self.background))

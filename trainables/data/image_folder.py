@@ -83,6 +83,7 @@ def load_folder(
             raise InputError(_refusal(broken))
         source = labelled(listing, images, facts)
         keep(listing, decoding, source)
+        _tell_decoded(data_dir, decoding, facts)
     _tell_left_out(data_dir, source.left_out)
     return source
 
@@ -114,6 +115,28 @@ def _tell(data_dir: str | Path, listing: FolderListing) -> None:
             data_dir,
             len(listing.within),
             some(listing.within),
+        )
+
+
+def _tell_decoded(data_dir: str | Path, decoding: Decoding, facts: Sequence[FileFacts]) -> None:
+    """What photos were that do not look as they do to a person."""
+    transparent = sum(fact.transparent for fact in facts)
+    stretched = sum(fact.size[0] != fact.size[1] for fact in facts)
+    if decoding.version > 1 and transparent:
+        _log.warning(
+            "%s: %d photos are transparent; they are put onto %s (--background)",
+            data_dir,
+            transparent,
+            decoding.background,
+        )
+    elif decoding.is_first and (transparent or stretched):
+        _log.warning(
+            "%s: %d photos are stretched, of %d the transparency is dropped, and EXIF orientation "
+            "is ignored, as was recorded before; data.decoding = 2 and data.fit = 'crop' read them "
+            "as they look",
+            data_dir,
+            stretched,
+            transparent,
         )
 
 

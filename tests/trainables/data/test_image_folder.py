@@ -5,9 +5,11 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support.data_sets import cache_of, folder_config, per_class, pixels_of, spoil_images
 from trainables.data import image_folder
@@ -158,6 +160,23 @@ def test_broken_images_are_left_out_where_that_is_asked_for(
     (folder / "train/dog/text.png").unlink()
     with pytest.raises(InputError, match=r"data\.left_out = 7: now 6 images can't be read"):
         load_dataset(recorded)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"decoding": 2, "background": "grey"}, "1 photos are transparent; they are put onto grey"),
+        ({}, "1 photos are stretched, of 1 the transparency is dropped"),
+    ],
+)
+def test_what_does_not_look_as_it_does_to_a_person_is_told(
+    folder: Path, fields: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_dataset(folder_config(folder, **fields))
+    assert not caplog.text
+    Image.new("RGBA", (40, 20)).save(folder / "test/dog/clear.png")
+    load_dataset(folder_config(folder, **fields))
+    assert said in caplog.text
 
 
 def test_a_class_of_which_nothing_can_be_read_is_refused(folder: Path) -> None:
