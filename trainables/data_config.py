@@ -121,7 +121,9 @@ class DataConfig(FrozenConfig):
     decoding: int = setting(
         1,
         "2: photos are turned as their EXIF orientation says, transparency is put onto the "
-        "background, and folders within a class are read; 1: none of it, as was recorded before",
+        "background, and folders within a class are read; 1: none of it, as was recorded before "
+        "(2 unless a file says otherwise)",
+        option="--decoding",
         later=True,
         ge=1,
         le=2,

@@ -16,7 +16,7 @@ from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.commands.task_options import with_task
 from study.config import MAY_CHANGE, StudyConfig
-from study.config_changes import asked_values
+from study.config_changes import asked_values, with_stored_decoding
 from study.presets import (
     PRESETS,
     get_preset,
@@ -27,6 +27,7 @@ from study.presets import (
 )
 from study.records.folder import StudyFolder, storage_of
 from study.records.own_code import EXCLUDED
+from trainables.data_config import PHOTOS
 from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.settings import merge, nest, parse_config
@@ -136,6 +137,9 @@ def _read_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     config = parse_config(
         StudyConfig, values, where=line.extra.config, options=STUDY_OPTIONS.names_of(line.given)
     )
+    if config.train.data.dataset == PHOTOS:
+        stored = StudyFolder.of(storage_of(config), config.name).stored_config()
+        config = with_stored_decoding(config, stored, from_file, given)
     return config, line.extra.accept_changed_code
 
 

@@ -1,6 +1,7 @@
 """Options generated from the configuration: names, combination of sources, answers to mistakes."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from study.commands.experiment import read_experiment
 from study.commands.options import read_command_line, run_command
 from study.commands.reference_options import (
     RUN_SETTINGS,
@@ -19,6 +21,9 @@ from study.commands.reference_options import (
 )
 from study.commands.run import study_config
 from study.commands.settings import SettingOptions, option
+from study.config import RunsConfig
+from study.records.folder import StudyFolder
+from study.records.storage import Storage
 from trainables.config import TrainConfig, setting_paths
 from trainables.errors import InputError
 from trainables.presets import paper, readme
@@ -474,3 +479,25 @@ def test_new_photos_are_decoded_as_they_should_be_and_recorded_ones_as_they_were
         path = config_file({"train": {"data": file}})
     study = study_config([*words, *(() if path is None else ("--config", str(path)))])
     assert (study.train.data.decoding, study.train.data.fit) == expected
+
+
+def test_the_command_that_began_a_study_of_photos_goes_on_with_it(tmp_path: Path) -> None:
+    words = (*PHOTOS, "--storage", str(tmp_path), "--name", "past")
+    new = study_config(words)
+    old = new.train.data.model_dump(mode="json", exclude={"decoding", "fit", "background"})
+    folder = StudyFolder.of(Storage.of(str(tmp_path)), "past")
+    commands: list[tuple[Callable[[Sequence[str]], RunsConfig], Path]] = [
+        (study_config, folder.config),
+        (lambda given: read_experiment(given)[0], folder.experiment),
+    ]
+    for command, path in commands:
+        values = command(words).model_dump(mode="json")
+        values["train"]["data"] = old
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(values))
+        data = command(words).train.data
+        assert (data.decoding, data.fit) == RECORDED
+        assert command((*words, "--fit", "crop")).train.data.fit == "crop"
+        other = command((*PHOTOS, "--storage", str(tmp_path), "--name", "other"))
+        assert (other.train.data.decoding, other.train.data.fit) == NEW
+        path.unlink()
