@@ -91,9 +91,7 @@ def run_confirm(
     if confirm.fresh_seeds[-1] >= 2**63:
         raise InputError(f"seed = {confirm.fresh_seeds[-1]}: the fresh seeds end below 2**63")
     _check_register(folder)
-    _, found = study_images(study.train, console)
-    # Its runs are those of the study as it is given, which may not say what the images filled in.
-    images = [(study.train, dataset) for _, dataset in found]
+    _, images = study_images(study.train, console)
     home = confirm_folder(folder)
     # In MLflow it stands beside the search, not among its trials.
     settings = study.model_copy(update={"name": f"{study.name}-confirm"})

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 def study_images(
     train: TrainConfig, console: Console | None
 ) -> tuple[TrainConfig, list[tuple[TrainConfig, Dataset]]]:
-    """A study's base run with what its images fill in, and they; none of a task of one's own."""
+    """A study's base run with what its images fill in; and they, none of a task of one's own.
+
+    They stand beside the run as it was given: a confirmation's runs are like that.
+    """
     if train.task.name is not None:
         return train, []
     [dataset] = read_images([("reading images", train.data)], console)
-    train = train.model_copy(update={"data": resolve_data(train.data, dataset)})
-    return train, [(train, dataset)]
+    resolved = train.model_copy(update={"data": resolve_data(train.data, dataset)})
+    return resolved, [(train, dataset)]
 
 
 def left_out_note(dataset: Dataset) -> str:
