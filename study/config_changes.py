@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from study.config import MAY_CHANGE, RunsConfig, StudyConfig, Untuned
+from trainables.data_config import PHOTOS
 from trainables.settings import merge
 
 AnyRuns = TypeVar("AnyRuns", bound=RunsConfig)
@@ -36,6 +37,21 @@ def _with_base(config: AnyRuns, lr: float, weight_decay: float, untuned: Untuned
     optimizer = config.train.optimizer.model_copy(update=changed)
     train = config.train.model_copy(update={"optimizer": optimizer})
     return config.model_copy(update={"train": train, "untuned": untuned})
+
+
+def with_stored_decoding(
+    config: AnyRuns, stored: RunsConfig | None, *asked: Mapping[str, Any]
+) -> AnyRuns:
+    """Photos are decoded as in the runs stored under the name, where nobody asks for another way.
+
+    So the command that began them goes on with them, whatever new ones are decoded like.
+    """
+    if stored is None or {stored.train.data.dataset, config.train.data.dataset} != {PHOTOS}:
+        return config
+    said = {key for values in asked for key in values.get("train", {}).get("data", {})}
+    kept = {name: getattr(stored.train.data, name) for name in {"decoding", "fit"} - said}
+    data = config.train.data.model_copy(update=kept)
+    return config.model_copy(update={"train": config.train.model_copy(update={"data": data})})
 
 
 def differences(stored: RunsConfig, wanted: RunsConfig) -> list[str]:

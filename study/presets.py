@@ -6,6 +6,7 @@ from typing import Any
 
 from study.config import StudyConfig
 from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from trainables.data_config import photo_defaults
 from trainables.errors import InputError, nearest
 from trainables.settings import merge
 
@@ -85,6 +86,21 @@ def with_one_cosine(values: dict[str, Any], *sources: object) -> dict[str, Any]:
     if not _is_budget(epochs) or not isinstance(_part(values, "train", "optimizer"), dict):
         return values
     return merge(values, {"train": {"optimizer": {"lr_restart_period": epochs}}})
+
+
+def with_photos_as_now(
+    values: dict[str, Any], from_file: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Photos are decoded as new ones should be, unless file or options say otherwise.
+
+    ``values`` are not yet validated.
+    """
+    data = _part(values, "train", "data")
+    if not isinstance(data, dict):
+        return values
+    where = ("train", "data")
+    changes = photo_defaults(data, _part(from_file, *where), _part(given, *where))
+    return merge(values, {"train": {"data": changes}})
 
 
 def with_equal_budgets(

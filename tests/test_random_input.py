@@ -45,6 +45,10 @@ BASES: Mapping[str, Sequence[Sequence[Sequence[str]]]] = {
         (*ON_DIGITS, ("--classifiers", "BabyCNN"), ("--print-config",)),
     ),
     "noise-study confirm": (*ON_WHOLE, (("whole",), ("--seeds", "20"))),
+    "noise-study check-data": (
+        (*ON_DIGITS, ("--split", "holdout")),
+        (("--dataset", "imagefolder"), ("--data-dir", "images"), ("--sheet", "new.png")),
+    ),
     "noise-study controls": ((("--quick",),),),
     "noise-study resume": ((("whole",), ("--trials", "9")), (("other",),)),
     "noise-study set": ((("running",), ("--trials", "9")),),

@@ -12,14 +12,13 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     SerializerFunctionWrapHandler,
-    field_validator,
     model_serializer,
     model_validator,
 )
 from pydantic_core import to_jsonable_python
 
 from trainables.code_identity import is_own
-from trainables.data.registry import DATA_SETS
+from trainables.data_config import DataConfig as DataConfig  # noqa: PLC0414  (others import it here)
 from trainables.metrics import Metric, metrics_of
 from trainables.noise_config import NoiseConfig
 from trainables.settings import (
@@ -35,119 +34,13 @@ from trainables.settings import (
 from trainables.task_config import TaskConfig
 
 OptimizerName = Literal["SGD", "Adam"]
-Split = Literal["holdout", "reference", "pooled"]
-MOST_SPLIT_SEED = 2**32 - 1
 Precision = Literal["fp32", "bf16"]
-
-_MOST_IMAGES = 1_000_000
-"""Synthetic images, 3 GB."""
 
 _CLASSIFIER_ALIASES = {
     alias: name
     for name in ("BabyCNN", "TinyCNN", "SimpleCNN", "resnet18")
     for alias in (name.lower(), name.lower().replace("cnn", "_cnn"))
 }
-
-
-class DataConfig(FrozenConfig):
-    """Which images, how they are divided, and how large a batch is."""
-
-    dataset: Annotated[str, Named(tuple(DATA_SETS))] = setting(
-        "digits",
-        ", ".join(name + source.remark for name, source in DATA_SETS.items()),
-        option="--dataset",
-    )
-    data_dir: str | None = setting(None, "where the data set is", option="--data-dir", short="-d")
-    download: bool = setting(False, "download CIFAR if it is not there", option="--download")
-    split: Annotated[Split, Named(get_args(Split))] = setting(
-        "holdout",
-        "holdout: validation is a stratified tenth of the training set; "
-        "reference: validation is half of the test set; "
-        "pooled: as holdout, of all images divided anew by --split-seed",
-        option="--split",
-    )
-    split_seed: int = setting(
-        0,
-        "which division --split pooled draws",
-        option="--split-seed",
-        later=True,
-        ge=0,
-        le=MOST_SPLIT_SEED,
-    )
-    subset: float = setting(
-        1.0,
-        "stratified fraction of the training data",
-        option="--subset",
-        short="-s",
-        gt=0,
-        le=1,
-    )
-    batch_size: int = setting(128, "images per step", option="--batch-size", short="-b", ge=1)
-    workers: int = setting(
-        4,
-        "processes that decode an image folder, once; training itself needs none: "
-        "the data are one tensor, cut by indexing",
-        option="--workers",
-        short="-n",
-        ge=0,
-    )
-    flip: bool = setting(
-        True,
-        "random horizontal flips (never for "
-        + " and ".join(name for name, known in DATA_SETS.items() if not known.flips)
-        + ")",
-        option="--flip",
-    )
-    mean: tuple[float, float, float] | None = setting(
-        None, "normalisation: mean per channel, in [0, 1]; None: the data set's own"
-    )
-    std: tuple[float, float, float] | None = setting(
-        None, "normalisation: standard deviation per channel; None: the data set's own"
-    )
-    classes: tuple[str, ...] | None = setting(None, "class names, filled in when the data are read")
-    synthetic_train: int = setting(
-        2000, "synthetic: training images", option="--synthetic-train", ge=1, le=_MOST_IMAGES
-    )
-    synthetic_test: int = setting(
-        500, "synthetic: test images", option="--synthetic-test", ge=1, le=_MOST_IMAGES
-    )
-    synthetic_classes: int = setting(
-        10, "synthetic: classes", option="--synthetic-classes", ge=2, le=10_000
-    )
-    synthetic_noise: float = setting(
-        1.0,
-        "synthetic: standard deviation of the pixel noise",
-        option="--synthetic-noise",
-        ge=0,
-        le=LARGEST,
-    )
-
-    @field_validator("std")
-    @classmethod
-    def _std_positive(
-        cls, value: tuple[float, float, float] | None
-    ) -> tuple[float, float, float] | None:
-        if value is not None and min(value) <= 0:
-            raise ValueError("each standard deviation must be greater than 0")
-        return value
-
-    @model_validator(mode="after")
-    def _split_seed_has_effect(self) -> Self:
-        if self.split_seed and self.split != "pooled":
-            raise ValueError(
-                f"data.split_seed (--split-seed) = {self.split_seed}: the division of split "
-                f"{self.split!r} has no seed; only --split pooled draws another one"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _data_dir_given(self) -> Self:
-        if self.dataset == "imagefolder" and self.data_dir is None:
-            raise ValueError(
-                "data.data_dir = None: an imagefolder needs the folder that holds "
-                "train/<class>/ and test/<class>/ (--data-dir)"
-            )
-        return self
 
 
 def _canonical_classifier(value: object) -> object:

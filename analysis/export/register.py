@@ -7,7 +7,7 @@ gives logits, float32 (B, classes): normalisation is part of it.
 import shlex
 import statistics as stats
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,9 @@ from study.statistics.answers import Answer
 from trainables.checkpoint import load_run
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
+from trainables.data.image_decoding import Decoding
 from trainables.data.image_sets import load_dataset, resolve_data
+from trainables.data_config import PHOTOS
 from trainables.errors import CheckpointError, InputError
 from trainables.loop import weights_of
 from trainables.metrics import EpochMetrics, WhichWeights, is_better
@@ -265,7 +267,7 @@ def register_winner(
     config = view.train_config(winner.key)
     trained = winner_weights(view, winner.key, weights_file)
     dataset = load_dataset(config.data)
-    model = _to_log(view, winner, config, dataset, trained)
+    model = model_to_log(view, winner, config, dataset, trained)
     found = find_runs(view, tracking)
     if found is None or winner.key not in found.runs:
         raise InputError(
@@ -277,7 +279,7 @@ def register_winner(
     return version, winner
 
 
-def _to_log(
+def model_to_log(
     view: StudyView, winner: Winner, config: TrainConfig, dataset: Dataset, trained: TrainedWeights
 ) -> "ModelToLog":
     from study.tracking.registry import ModelToLog
@@ -304,6 +306,9 @@ def _to_log(
         f"{config.data.dataset}. {winner.reason}.\n\nInput: pixels, uint8 (images, 32, 32, 3), "
         f"RGB. Output: logits of {len(dataset.classes)} classes: {tags['classes']}."
     )
+    decoding = Decoding.of(config.data) if config.data.dataset == PHOTOS else None
+    if decoding is not None:
+        description += f" {decoding.recipe}, as the model's metadata say under `preprocessing`."
     return ModelToLog(
         module,
         example,
@@ -313,6 +318,7 @@ def _to_log(
         metrics={**_figures(view, winner.key, trained.which), **winner.metrics},
         dataset=(config.data.dataset, data.model_dump(mode="json")),
         description=description,
+        preprocessing={} if decoding is None else asdict(decoding),
     )
 
 

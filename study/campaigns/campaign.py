@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 
 from study.campaigns.baseline import DescribeRun, baseline_histories, baseline_tests
+from study.campaigns.images import left_out_note
 from study.campaigns.live import Counted, live_view
 from study.campaigns.live_requests import LiveRequests, to_be_stopped
 from study.campaigns.session import Session, connected
@@ -138,6 +139,9 @@ class Campaign(ABC, Generic[Config, Result]):
     def put_in_order(self) -> None:
         """Repair what an earlier process left, and note what the reader must know."""
         self.session.put_in_order()
+        for line in {left_out_note(dataset): None for _, dataset in self.images}:
+            if line:
+                self.session.note(line)
 
     def opening(self, room: "Capacity") -> str:
         return room.describe(self.config)

@@ -39,6 +39,7 @@ from study.records.planned_run import PlannedRun
 from trainables.code_identity import changed_modules, code_identity, is_own
 from trainables.config import apply_overrides
 from trainables.data.image_sets import resolve_data
+from trainables.data_config import FOUND
 from trainables.errors import InputError
 from trainables.files import write_atomically
 
@@ -147,7 +148,7 @@ def with_codes(
 def _comparable(config: ExperimentConfig, wanted: ExperimentConfig) -> ExperimentConfig:
     """``config`` without its grid, and without what the data filled in where nobody gave it."""
     given = wanted.train.data
-    found = {key: None for key in ("mean", "std", "classes") if getattr(given, key) is None}
+    found = {key: None for key in FOUND if getattr(given, key) is None}
     data = config.train.data.model_copy(update=found)
     axes = {axis: getattr(wanted, axis) for axis in AXES}
     train = apply_overrides(

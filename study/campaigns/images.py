@@ -1,6 +1,7 @@
 """The images that a campaign trains on, read with a bar where there is a console."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress as ProgressBars
@@ -8,7 +9,11 @@ from rich.progress import TaskID
 
 from trainables.config import DataConfig, TrainConfig
 from trainables.data.dataset import Dataset
+from trainables.data.image_listing import MOST_NAMED, some
 from trainables.data.image_sets import load_dataset, resolve_data
+
+if TYPE_CHECKING:
+    from trainables.data.inspection import Inspection
 
 
 def study_images(
@@ -25,12 +30,31 @@ def study_images(
     return resolved, [(train, dataset)]
 
 
+def left_out_note(dataset: Dataset) -> str:
+    """A sentence on the image files that were left out; empty if none were."""
+    names = dataset.left_out
+    if not names:
+        return ""
+    return (
+        f"{len(names)} image files can't be read and were left out (--skip-broken): "
+        f"{some(names, MOST_NAMED)}."
+    )
+
+
 def read_images(wanted: Sequence[tuple[str, DataConfig]], console: Console | None) -> list[Dataset]:
     """Read data sets, each with a bar of its title where there is a console."""
     if console is None:
         return [load_dataset(data) for _, data in wanted]
     with ProgressBars(console=console, transient=True) as bars:
         return [load_dataset(data, _bar(bars, title)) for title, data in wanted]
+
+
+def inspected(config: DataConfig, console: Console) -> "Inspection":
+    """Look at a data set, with a bar while photos are decoded."""
+    from trainables.data.inspection import inspect_data
+
+    with ProgressBars(console=console, transient=True) as bars:
+        return inspect_data(config, _bar(bars, "reading images"))
 
 
 def _bar(bars: ProgressBars, title: str) -> Callable[[int, int], None]:

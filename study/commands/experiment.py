@@ -15,6 +15,7 @@ from study.campaigns.experiment_grid import (
     experiment_preset,
     size,
     small,
+    stored_experiment,
 )
 from study.campaigns.experiment_result import result_files
 from study.campaigns.experiment_tables import print_experiment
@@ -23,8 +24,10 @@ from study.commands.dispatch import NOISE_STUDY
 from study.commands.options import read_command_line
 from study.commands.own_code import Trust
 from study.commands.settings import SettingOptions, option
-from study.presets import with_one_cosine
+from study.config_changes import with_stored_decoding
+from study.presets import with_one_cosine, with_photos_as_now
 from study.records.folder import StudyFolder, storage_of
+from trainables.data_config import PHOTOS
 from trainables.documents import read_mapping
 from trainables.settings import merge, nest, parse_config
 
@@ -82,12 +85,16 @@ def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, Experim
     train = preset.train
     if train.optimizer.lr_restart_period == train.epochs:
         values = with_one_cosine(values, from_file, given)
+    values = with_photos_as_now(values, from_file, given)
     config = parse_config(
         ExperimentConfig,
         values,
         where=line.extra.config,
         options=EXPERIMENT_OPTIONS.names_of(line.given),
     )
+    if config.train.data.dataset == PHOTOS:
+        stored = stored_experiment(StudyFolder.of(storage_of(config), config.name))
+        config = with_stored_decoding(config, stored, from_file, given)
     return config, line.extra
 
 

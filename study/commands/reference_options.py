@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from study.commands.settings import SettingOptions, option
 from trainables.config import TrainConfig
+from trainables.data_config import photo_defaults
 from trainables.documents import read_mapping
 from trainables.errors import InputError, nearest, shortened
 from trainables.noise.kinds import NOISE_KINDS
@@ -143,6 +144,7 @@ def combine(
     changes = dict(given)
     notices: list[str] = []
     _derive_data(changes, from_file, below, notices)
+    _derive_decoding(changes, values["data"], from_file)
     _derive_extra(changes, below, _MAGNITUDE, reference.relative_max_noise)
     _derive_extra(changes, below, _COOLDOWN, reference.max_cooldown_epochs)
     _derive_policy(changes, from_file, reference, notices)
@@ -180,6 +182,15 @@ def _derive_data(
     if changes.get("data/dataset", below.data.dataset) != below.data.dataset:
         # What was read from another data set says nothing about this one.
         changes |= {"data/mean": None, "data/std": None, "data/classes": None}
+
+
+def _derive_decoding(
+    changes: dict[str, Any], below: Mapping[str, Any], from_file: Mapping[str, Any]
+) -> None:
+    """New photos are decoded as they should be, those of a recorded run as they were."""
+    given = nest(changes).get("data", {})
+    found = photo_defaults(merge(below, given), from_file.get("data"), given)
+    changes |= {f"data/{name}": value for name, value in found.items()}
 
 
 def _folder_is_anothers(from_file: Mapping[str, Any]) -> bool:

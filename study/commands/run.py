@@ -16,16 +16,18 @@ from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.commands.task_options import with_task
 from study.config import MAY_CHANGE, StudyConfig
-from study.config_changes import asked_values
+from study.config_changes import asked_values, with_stored_decoding
 from study.presets import (
     PRESETS,
     get_preset,
     standard,
     with_equal_budgets,
     with_one_cosine,
+    with_photos_as_now,
 )
 from study.records.folder import StudyFolder, storage_of
 from study.records.own_code import EXCLUDED
+from trainables.data_config import PHOTOS
 from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.settings import merge, nest, parse_config
@@ -125,6 +127,7 @@ def _read_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     from_file = asked_values(read_mapping(line.extra.config)) if line.extra.config else {}
     given = nest(line.given)
     values = with_one_cosine(merge(merge(preset, from_file), given), from_file, given)
+    values = with_photos_as_now(values, from_file, given)
     values = with_equal_budgets(values, preset, from_file, given)
     values = with_task(
         values, line.extra.task, line.extra.task_option, line.given, merge(from_file, given)
@@ -134,6 +137,9 @@ def _read_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     config = parse_config(
         StudyConfig, values, where=line.extra.config, options=STUDY_OPTIONS.names_of(line.given)
     )
+    if config.train.data.dataset == PHOTOS:
+        stored = StudyFolder.of(storage_of(config), config.name).stored_config()
+        config = with_stored_decoding(config, stored, from_file, given)
     return config, line.extra.accept_changed_code
 
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from study.commands.check_data import check_data
 from study.commands.dispatch import NOISE_STUDY, dispatch
 from study.commands.live import set_limits, stop
 from study.commands.look_after import clean, list_studies, sync, ui, verify
@@ -33,6 +34,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "run": (run, "search for noise settings that beat the pinned baseline"),
     "experiment": (experiment, "train a grid, each group beside its pinned baseline"),
     "confirm": (confirm, "the best configurations on fresh seeds, beside baseline and controls"),
+    "check-data": (check_data, "look at a data set before it is studied: what is wrong with it?"),
     "controls": (controls, "test the instrument on trainings whose answer is known"),
     "resume": (resume, "go on with an interrupted study, or extend a finished one"),
     "set": (set_limits, "change limits of a study while it runs"),

@@ -56,6 +56,27 @@ class TestOptions:
             default="the checkpoint's; ./data/cifar10 for a bare state dict",
         ),
     ] = None
+    fit: Annotated[
+        str | None,
+        option(
+            "--fit",
+            help="how a photo becomes square",
+            value="{crop,pad,stretch}",
+            default="the checkpoint's; crop for a bare state dict",
+        ),
+    ] = None
+    background: Annotated[
+        str | None,
+        option(
+            "--background",
+            help="what lies behind transparent photos, and the bars of --fit pad",
+            value="COLOUR",
+            default="the checkpoint's; white for a bare state dict",
+        ),
+    ] = None
+    skip_broken: Annotated[
+        bool, option("--skip-broken", help="leave out image files that can't be read")
+    ] = False
     download: Annotated[bool, option("--download", help="download CIFAR if it is not there")] = (
         False
     )
@@ -100,10 +121,15 @@ class TestOptions:
             "classifier": "model/classifier",
             "dataset": "data/dataset",
             "data_dir": "data/data_dir",
+            "fit": "data/fit",
+            "background": "data/background",
             "workers": "data/workers",
         }
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         given = {path: values[name] for name, path in named.items() if values[name] is not None}
+        if self.skip_broken:
+            # Of how many the checkpoint's run had left out says nothing here.
+            given |= {"data/skip_broken": True, "data/left_out": None}
         return given | ({"data/download": True} if self.download else {})
 
     @property

@@ -18,6 +18,7 @@ from study.records.named_file import NamedFile
 from study.records.remote import fetch, folders
 from study.records.remote_lock import remote_lock
 from study.records.storage import Storage, Where
+from trainables.data_config import FOUND
 from trainables.documents import read_mapping
 from trainables.errors import InputError, nearest
 from trainables.object_store import Location, ObjectPath
@@ -221,7 +222,7 @@ def _tuned_by_ledger(config: StudyConfig, state: LedgerState) -> StudyConfig:
 
 def _without_found(config: StudyConfig, wanted: StudyConfig) -> StudyConfig:
     """What the data set filled in is no setting that anyone gave."""
-    found = [key for key in ("mean", "std", "classes") if getattr(wanted.train.data, key) is None]
+    found = [key for key in FOUND if getattr(wanted.train.data, key) is None]
     data = config.train.data.model_copy(update=dict.fromkeys(found))
     return config.model_copy(update={"train": config.train.model_copy(update={"data": data})})
 

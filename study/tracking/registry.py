@@ -3,7 +3,7 @@
 import tempfile
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class ModelToLog:
         metrics: its figures, on the data set below.
         dataset: name and settings of the data set, as for ``log_dataset``.
         description: for the registry's page (Markdown).
+        preprocessing: how files become inputs, where something is to be said of it: it goes with
+            the model (``metadata`` of MLflow's).
     """
 
     module: Any
@@ -46,6 +48,7 @@ class ModelToLog:
     metrics: Mapping[str, float]
     dataset: tuple[str, Mapping[str, Any]]
     description: str
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def _stored(
             client, experiment_id, run_id, model_name(name), tags=model.tags, params=model.params
         )
         saved = Path(scratch) / "saved"
-        _write_model(model, saved, run_id, logged.model_id)
+        write_model(model, saved, run_id, logged.model_id)
         client.log_model_artifacts(logged.model_id, str(saved))
         now = now_ms()
         metrics = [MetricPoint(k, v, now, 0) for k, v in model.metrics.items()]
@@ -140,7 +143,7 @@ def _predicts_otherwise(path: str, model: ModelToLog) -> str:
     return ""
 
 
-def _write_model(model: ModelToLog, folder: Path, run_id: str, model_id: str) -> None:
+def write_model(model: ModelToLog, folder: Path, run_id: str, model_id: str) -> None:
     import mlflow.pytorch
     import torch
     from mlflow.models import Model, infer_signature
@@ -153,7 +156,11 @@ def _write_model(model: ModelToLog, folder: Path, run_id: str, model_id: str) ->
         mlflow.pytorch.save_model(
             model.module,
             str(folder),
-            mlflow_model=Model(run_id=run_id, model_id=model_id),
+            mlflow_model=Model(
+                run_id=run_id,
+                model_id=model_id,
+                metadata={"preprocessing": dict(model.preprocessing)},
+            ),
             signature=infer_signature(model.example, model.outputs),
             input_example=model.example,
             pip_requirements=versions,

@@ -1,6 +1,9 @@
 """Small data sets, folders of images, and what to compare of them."""
 
 import hashlib
+import os
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -13,6 +16,8 @@ from PIL import Image
 
 from trainables.config import DataConfig
 from trainables.data.dataset import Dataset
+from trainables.data.image_cache import cache_path
+from trainables.data.image_decoding import Decoding
 from trainables.data.image_folder import load_folder
 from trainables.data.image_sets import load_dataset
 
@@ -107,3 +112,43 @@ def counting(root: Path) -> Callable[[], int]:
         return seen[-1]
 
     return load
+
+
+def cache_of(root: Path) -> Path:
+    """Where a folder's images are kept, decoded as new studies do."""
+    return cache_path(root, Decoding().words)
+
+
+def chessboard_corner(width: int, height: int) -> Image.Image:
+    """A black photo whose top left corner is white, so that every turn shows."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[: height // 2, : width // 2] = 255
+    return Image.fromarray(pixels)
+
+
+def spoil_images(folder: Path) -> dict[str, str]:
+    """Put files that are no images where images are: name → what is to be said of it."""
+    whole = (folder / "0.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.png").touch()
+    (folder / "text.png").write_text("no image at all")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "gone.png").symlink_to("nowhere.png")
+    # The beginning of a PNG of 60,000 × 60,000 pixels.
+    (folder / "bomb.png").write_bytes(_png_of(60_000, 60_000))
+    return {
+        "cut.png": "truncated",
+        "empty.png": "an empty file",
+        "text.png": "no kind of image",
+        "pipe.png": "not a file",
+        "loop.png": "symbolic links",
+        "gone.png": "No such file",
+        "bomb.png": "decompression bomb",
+    }
+
+
+def _png_of(width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    end = struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + end + bytes(4) + b"IDAT"

@@ -39,6 +39,7 @@ class Dataset:
         mean: of each channel, for normalisation, of pixels in [0, 1].
         std: likewise, the standard deviation.
         pad: zeros on each side of a training image, in pixels.
+        left_out: image files that can't be read, where those are left out (``skip_broken``).
     """
 
     train_images: Pixels
@@ -52,6 +53,7 @@ class Dataset:
     std: Triple
     pad: int
     flip: bool
+    left_out: tuple[str, ...] = ()
 
     @property
     def test_set(self) -> "KnownImages":
@@ -83,6 +85,8 @@ class Source:
     classes: tuple[str, ...]
     # Of the whole of train_images (computed from them where there are no known constants).
     normalisation: tuple[Triple, Triple] | None = None
+    # Files that can't be read, relative to the folder.
+    left_out: tuple[str, ...] = ()
 
 
 class ClassCounts(NamedTuple):

@@ -6,14 +6,13 @@ import logging
 import os
 import tempfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.dataset import SIZE, Source
-from trainables.errors import InputError
+from trainables.data.image_listing import FolderListing
 
 _FORMAT = "noise-study images 1"
 _CHECKSUM_BYTES = 4
@@ -21,51 +20,34 @@ _CHECKSUM_BYTES = 4
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class FolderListing:
-    """The image files of a folder, by name; nothing is opened.
+def fingerprint(listing: FolderListing, decoding: str = "") -> str:
+    """A hash over every image's relative path, size in bytes and time of change in ns.
 
-    ``train`` and ``test`` hold, for each class in ``classes``, its file names in order; ``others``
-    the files that lie among them and have no image's ending.
+    ``decoding``: what else decides the pixels, in words; empty as long as there was no choice.
     """
-
-    root: Path
-    classes: tuple[str, ...]
-    train: tuple[tuple[str, ...], ...]
-    test: tuple[tuple[str, ...], ...]
-    others: tuple[str, ...]
-
-    @property
-    def names(self) -> list[str]:
-        """All files relative to ``root``: those of train, then those of test."""
-        return [
-            os.path.join(part, name, file)
-            for part, by_class in (("train", self.train), ("test", self.test))
-            for name, files in zip(self.classes, by_class, strict=True)
-            for file in files
-        ]
-
-
-def fingerprint(listing: FolderListing) -> str:
-    """A hash over every image's relative path, size in bytes and time of change in ns."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(decoding.encode(), digest_size=16)
     root = str(listing.root)
     for name in listing.names:
-        path = os.path.join(root, name)
         try:
-            status = os.stat(path)
+            status = os.stat(os.path.join(root, name))
+            found = f"\0{status.st_size}\0{status.st_mtime_ns}\0"
         except OSError as error:
-            raise InputError(f"{path}: can't be read ({error}); repair or remove it") from None
+            # Decoding names it, with all others that can't be read.
+            found = f"\0{error.errno}\0"
         digest.update(os.fsencode(name))
-        digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        digest.update(found.encode())
     return digest.hexdigest()
 
 
-def cache_path(root: Path) -> Path:
-    """The cache file of a folder: in ``$XDG_CACHE_HOME`` or ``~/.cache``, by the resolved path."""
+def cache_path(root: Path, decoding: str = "") -> Path:
+    """The cache file of a folder: in ``$XDG_CACHE_HOME`` or ``~/.cache``, by the resolved path.
+
+    ``decoding`` as in ``fingerprint``: each has a file of its own.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     resolved = root.resolve()
-    key = hashlib.blake2b(os.fsencode(resolved), digest_size=8).hexdigest()
+    named = os.fsencode(resolved) + (b"\0" + decoding.encode() if decoding else b"")
+    key = hashlib.blake2b(named, digest_size=8).hexdigest()
     return Path(base) / "noise-study" / f"{resolved.name}-{key}.images"
 
 
@@ -78,6 +60,7 @@ def write_cache(path: Path, mark: str, images: Source) -> None:
         "fingerprint": mark,
         "train": len(images.train_labels),
         "test": len(images.test_labels),
+        "left_out": images.left_out,
     }
     parts = [json.dumps(header).encode() + b"\n"]
     parts += [getattr(images, name).tobytes() for name in _ARRAYS]
@@ -134,4 +117,5 @@ def read_cache(path: Path, mark: str, classes: tuple[str, ...]) -> Source | None
         size = int(np.prod(shape)) * kind.itemsize
         arrays[name] = np.frombuffer(body[start : start + size], kind).reshape(shape)
         start += size
-    return Source(**arrays, classes=classes)  # type: ignore[arg-type]
+    left_out = tuple(header.get("left_out", ()))
+    return Source(**arrays, classes=classes, left_out=left_out)  # type: ignore[arg-type]

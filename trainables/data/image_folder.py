@@ -1,42 +1,44 @@
 """A folder of images, ``train/<class>/`` and ``test/<class>/``, as arrays: decoded once, cached.
 
-The cache is one file a folder. It carries a fingerprint of the folder, so that it is rebuilt when
-the folder changes, and a checksum, so that it is rebuilt when it is damaged.
+The cache is one file a folder and a decoding. It carries a fingerprint of the folder, so that it is
+rebuilt when the folder changes, and a checksum, so that it is rebuilt when it is damaged.
 """
 
 import logging
 import os
-import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from trainables.config import DataConfig
-from trainables.data.dataset import SIZE, ClassCounts, Pixels, Progress, Source
-from trainables.data.image_cache import (
-    FolderListing,
-    cache_path,
-    fingerprint,
-    read_cache,
-    write_cache,
-)
+from trainables.data.dataset import SIZE, ClassCounts, Labels, Pixels, Progress, Source
+from trainables.data.image_cache import cache_path, fingerprint, read_cache, write_cache
+from trainables.data.image_decoding import Decoding
+from trainables.data.image_listing import MOST_NAMED, FolderListing, list_folder, some
 from trainables.errors import InputError
-from trainables.paths import given_path
 
 _log = logging.getLogger(__name__)
 
 IMAGE_BYTES = SIZE * SIZE * 3
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""File names that count as images; other files in a class folder are left alone."""
 
 _CHUNK = 64
 _IN_PROCESS_BELOW = 1000  # Starting processes takes as long as decoding this many small images.
 
 
+class FileFacts(NamedTuple):
+    """What one image file is; ``wrong``: why it can't be read, else empty."""
+
+    size: tuple[int, int] = (0, 0)
+    mode: str = ""
+    turned: bool = False
+    transparent: bool = False
+    wrong: str = ""
+
+
 def class_counts(config: DataConfig) -> ClassCounts:
-    listing = list_folder(str(config.data_dir))
+    listing = list_folder(str(config.data_dir), nested=config.decoding > 1)
     return ClassCounts(
         [len(files) for files in listing.train],
         [len(files) for files in listing.test],
@@ -45,167 +47,166 @@ def class_counts(config: DataConfig) -> ClassCounts:
 
 
 def read(config: DataConfig, progress: Progress | None) -> Source:
-    return load_folder(str(config.data_dir), workers=config.workers, progress=progress)
-
-
-def list_folder(data_dir: str | Path) -> FolderListing:
-    """List a folder's classes and images without opening one."""
-    root = given_path(data_dir, "data.data_dir (--data-dir)")
-    field = f"data.data_dir = {str(data_dir)!r}"
-    if not root.is_dir():
-        raise InputError(
-            f"{field}: no such folder; give one that holds train/<class>/ and test/<class>/"
-        )
-    others: list[str] = []
-    train = _list_part(root / "train", field, others)
-    test = _list_part(root / "test", field, others)
-    if train.keys() != test.keys():
-        differences = [
-            f"only in {part}: {_some(sorted(mine.keys() - other.keys()))}"
-            for part, mine, other in (("train", train, test), ("test", test, train))
-            if mine.keys() - other.keys()
-        ]
-        raise InputError(
-            f"{field}: train and test must hold the same classes; {'; '.join(differences)}"
-        )
-    if len(train) < 2:
-        raise InputError(f"{field}: one class only ({_some(train)}); at least two are needed")
-    classes = tuple(train)
-    return FolderListing(
-        root=root,
-        classes=classes,
-        train=tuple(train.values()),
-        test=tuple(test[name] for name in classes),
-        others=tuple(others),
+    return load_folder(
+        str(config.data_dir),
+        Decoding.of(config),
+        skip_broken=config.skip_broken,
+        workers=config.workers,
+        progress=progress,
     )
 
 
-def _list_part(folder: Path, field: str, others: list[str]) -> dict[str, tuple[str, ...]]:
-    """Class → names of its images, both sorted; files that are no images are added to others."""
-    if not folder.is_dir():
-        raise InputError(
-            f"{field}: it has no folder {folder.name}/; "
-            "images belong in train/<class>/ and test/<class>/"
-        )
-    classes = {}
-    for name in sorted(entry.name for entry in _entries(folder) if entry.is_dir()):
-        # A link that leads nowhere is listed too: it is named when it can't be read, not dropped.
-        files = [entry.name for entry in _entries(folder / name) if not entry.is_dir()]
-        images = sorted(file for file in files if file.lower().endswith(ENDINGS))
-        others += [f"{folder.name}/{name}/{file}" for file in sorted({*files} - {*images})]
-        if not images:
-            raise InputError(
-                f"{field}: the class folder {folder.name}/{name}/ holds no image; add images "
-                f"({' '.join(ENDINGS)}) or remove the folder"
-            )
-        classes[name] = tuple(images)
-    if not classes:
-        raise InputError(
-            f"{field}: {folder.name}/ is empty; it needs one folder of images for each class"
-        )
-    return classes
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            found = [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise InputError(f"{folder}: can't be read: {error}") from None
-    for entry in found:
-        if not entry.name.isprintable():
-            # Names go into records, tables and pages as UTF-8.
-            raise InputError(f"{str(folder)!a}: {entry.name!a} is no name in UTF-8; rename it")
-    return found
-
-
-def _some(names: Iterable[str], limit: int = 5) -> str:
-    names = list(names)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
-
-
 def load_folder(
-    data_dir: str | Path, *, workers: int = 0, progress: Progress | None = None
+    data_dir: str | Path,
+    decoding: Decoding | None = None,
+    *,
+    skip_broken: bool = False,
+    workers: int = 0,
+    progress: Progress | None = None,
 ) -> Source:
     """Read a folder of images, from the cache if that is valid.
 
     Args:
+        decoding: None: that of new studies.
+        skip_broken: leave out files that can't be read, instead of refusing the folder.
         workers: processes that decode; 0 and 1 decode in this one.
         progress: called with (images decoded, images in all); not called on a cached read.
     """
-    listing = list_folder(data_dir)
+    decoding = decoding or Decoding()
+    listing = list_folder(data_dir, nested=decoding.version > 1)
+    _tell(data_dir, listing)
+    source = read_cache(*_cache(listing, decoding), listing.classes)
+    if source is None or (source.left_out and not skip_broken):
+        images, facts = decode_all(listing, decoding, workers, progress)
+        broken = [fact.wrong for fact in facts if fact.wrong]
+        if broken and not skip_broken:
+            raise InputError(_refusal(broken))
+        source = labelled(listing, images, facts)
+        keep(listing, decoding, source)
+        _tell_decoded(data_dir, decoding, facts)
+    _tell_left_out(data_dir, source.left_out)
+    return source
+
+
+def _cache(listing: FolderListing, decoding: Decoding) -> tuple[Path, str]:
+    """The cache's file, and what has to stand in it."""
+    words = "" if decoding.is_first else decoding.words
+    return cache_path(listing.root, words), fingerprint(listing, words)
+
+
+def keep(listing: FolderListing, decoding: Decoding, source: Source) -> None:
+    """Put decoded images into the cache."""
+    path, mark = _cache(listing, decoding)
+    write_cache(path, mark, source)
+
+
+def _tell(data_dir: str | Path, listing: FolderListing) -> None:
+    """What is not as one might think."""
     if listing.others:
         _log.warning(
             "%s: %d files are left out, for their names end like no image's: %s",
             data_dir,
             len(listing.others),
-            _some(listing.others),
+            some(listing.others),
         )
-    mark = fingerprint(listing)
-    cache = cache_path(listing.root)
-    images = read_cache(cache, mark, listing.classes)
-    if images is None:
-        images = _labelled(listing, _decode_all(listing, workers, progress))
-        write_cache(cache, mark, images)
-    return images
+    if listing.within and not listing.nested:
+        _log.warning(
+            "%s: %d folders within classes are not read, as was recorded before: %s",
+            data_dir,
+            len(listing.within),
+            some(listing.within),
+        )
 
 
-def decode_image(path: str | Path) -> bytes:
-    """Decode one image to 32×32 RGB, row by row: 3,072 bytes.
+def _tell_decoded(data_dir: str | Path, decoding: Decoding, facts: Sequence[FileFacts]) -> None:
+    """What photos were that do not look as they do to a person."""
+    transparent = sum(fact.transparent for fact in facts)
+    stretched = sum(fact.size[0] != fact.size[1] for fact in facts)
+    if decoding.version > 1 and transparent:
+        _log.warning(
+            "%s: %d photos are transparent; they are put onto %s (--background)",
+            data_dir,
+            transparent,
+            decoding.background,
+        )
+    elif decoding.is_first and (transparent or stretched):
+        _log.warning(
+            "%s: %d photos are stretched, of %d the transparency is dropped, and EXIF orientation "
+            "is ignored, as was recorded before; data.decoding = 2 and data.fit = 'crop' read them "
+            "as they look",
+            data_dir,
+            stretched,
+            transparent,
+        )
 
-    Other sizes are resized, without keeping the aspect ratio: bilinear, averaging over the pixels
-    that fall together when shrinking (PIL's resize does so by itself). 16-bit grey is scaled.
+
+def _tell_left_out(data_dir: str | Path, names: Sequence[str]) -> None:
+    if names:
+        _log.warning(
+            "%s: %d images can't be read and are left out (--skip-broken): %s",
+            data_dir,
+            len(names),
+            some(names, MOST_NAMED),
+        )
+
+
+def _refusal(broken: Sequence[str]) -> str:
+    """All that is wrong with a folder's files, in one message."""
+    if len(broken) == 1:
+        return f"{broken[0]}; repair or remove it, or leave it out (--skip-broken)"
+    more = f"\n  and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
+    return (
+        f"{len(broken)} images can't be read; repair or remove them, or leave them out "
+        "(--skip-broken):\n  " + "\n  ".join(broken[:MOST_NAMED]) + more
+    )
+
+
+def decode_image(path: str | Path, decoding: Decoding | None = None) -> bytes:
+    """Decode one image to 32×32 RGB, row by row: 3,072 bytes. ``decoding`` as in ``load_folder``.
+
+    With the decoding of a run's configuration (``Decoding.of(config.data)``) it does to an image
+    what was done to those of training.
     """
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            # A pipe would be waited for.
-            raise ValueError("not a file")
-        with Image.open(path) as image:
-            return _to_rgb(image).tobytes()
-    # Broken files make PIL's decoders raise nearly anything, SyntaxError and struct.error included.
-    except Exception as error:
-        raise InputError(
-            f"{path}: can't be read as an image ({error or type(error).__name__}); "
-            "repair or remove it"
-        ) from error
+    return (decoding or Decoding()).decode(path).pixels
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        # PIL's own conversion to 8 bits cuts at 255 and would leave most such images white.
-        high_bytes = (np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8)
-        image = Image.fromarray(high_bytes)
-    elif image.mode in {"I", "F"}:
-        raise ValueError(f"pixel mode {image.mode} has no fixed range; use 8 or 16 bits")
-    image = image.convert("RGB")
-    if image.size != (SIZE, SIZE):
-        image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    return image
-
-
-def _decode_all(listing: FolderListing, workers: int, progress: Progress | None) -> Pixels:
-    """All images of a listing, in its order: uint8 (n, 32, 32, 3)."""
+def decode_all(
+    listing: FolderListing, decoding: Decoding, workers: int, progress: Progress | None
+) -> tuple[Pixels, list[FileFacts]]:
+    """All images of a listing, in its order: uint8 (n, 32, 32, 3), zeros for one that is broken."""
     paths = [os.path.join(listing.root, name) for name in listing.names]
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     images = np.empty((len(paths), SIZE, SIZE, 3), np.uint8)
     flat = images.reshape(-1)
-    done = 0
-    for pixels in _decoded_chunks(chunks, workers if len(paths) >= _IN_PROCESS_BELOW else 1):
-        flat[done * IMAGE_BYTES :][: len(pixels)] = np.frombuffer(pixels, np.uint8)
-        done += len(pixels) // IMAGE_BYTES
+    facts: list[FileFacts] = []
+    in_processes = workers if len(paths) >= _IN_PROCESS_BELOW else 1
+    for pixels, found in _decoded_chunks(chunks, decoding, in_processes):
+        flat[len(facts) * IMAGE_BYTES :][: len(pixels)] = np.frombuffer(pixels, np.uint8)
+        facts += found
         if progress is not None:
-            progress(done, len(paths))
-    return images
+            progress(len(facts), len(paths))
+    return images, facts
 
 
-def _decode_chunk(paths: Sequence[str]) -> bytes:
-    return b"".join(map(decode_image, paths))
+def _decode_chunk(paths: Sequence[str], decoding: Decoding) -> tuple[bytes, list[FileFacts]]:
+    pixels, facts = [], []
+    for path in paths:
+        try:
+            found = decoding.decode(path)
+        except InputError as error:
+            pixels.append(bytes(IMAGE_BYTES))
+            facts.append(FileFacts(wrong=str(error)))
+        else:
+            pixels.append(found.pixels)
+            facts.append(FileFacts(found.size, found.mode, found.turned, found.transparent))
+    return b"".join(pixels), facts
 
 
-def _decoded_chunks(chunks: list[list[str]], workers: int) -> Iterator[bytes]:
+def _decoded_chunks(
+    chunks: list[list[str]], decoding: Decoding, workers: int
+) -> Iterator[tuple[bytes, list[FileFacts]]]:
     if workers <= 1:
-        yield from map(_decode_chunk, chunks)
+        yield from (_decode_chunk(chunk, decoding) for chunk in chunks)
         return
     # joblib's processes, and not multiprocessing's: those import the user's script again, which
     # fails if it calls us without a __main__ guard.
@@ -214,19 +215,34 @@ def _decoded_chunks(chunks: list[list[str]], workers: int) -> Iterator[bytes]:
 
     try:
         parallel = Parallel(n_jobs=workers, backend="loky", return_as="generator")
-        yield from parallel(delayed(_decode_chunk)(chunk) for chunk in chunks)
+        yield from parallel(delayed(_decode_chunk)(chunk, decoding) for chunk in chunks)
     finally:
         get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
-def _labelled(listing: FolderListing, images: Pixels) -> Source:
-    train = [len(files) for files in listing.train]
-    test = [len(files) for files in listing.test]
+def labelled(listing: FolderListing, images: Pixels, facts: Sequence[FileFacts]) -> Source:
+    """The images that can be read, with their labels."""
+    good = np.array([not fact.wrong for fact in facts], bool)
     numbers = np.arange(len(listing.classes), dtype=np.int64)
+    labels = [
+        np.repeat(numbers, [len(files) for files in part]) for part in (listing.train, listing.test)
+    ]
+    train = slice(len(labels[0]))
+    test = slice(len(labels[0]), None)
+    for part, own, which in (("train", labels[0], train), ("test", labels[1], test)):
+        _check_none_is_empty(listing, part, own[good[which]])
     return Source(
         classes=listing.classes,
-        train_images=images[: sum(train)],
-        train_labels=np.repeat(numbers, train),
-        test_images=images[sum(train) :],
-        test_labels=np.repeat(numbers, test),
+        train_images=images[train][good[train]],
+        train_labels=labels[0][good[train]],
+        test_images=images[test][good[test]],
+        test_labels=labels[1][good[test]],
+        left_out=tuple(name for name, fact in zip(listing.names, facts, strict=True) if fact.wrong),
     )
+
+
+def _check_none_is_empty(listing: FolderListing, part: str, labels: Labels) -> None:
+    found = set(labels.tolist())
+    empty = [f"{part}/{name}/" for n, name in enumerate(listing.classes) if n not in found]
+    if empty:
+        raise InputError(f"{listing.root}: no image can be read of {some(empty)}; repair some")

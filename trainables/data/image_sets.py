@@ -78,6 +78,15 @@ def _check_classes(config: DataConfig, found: tuple[str, ...]) -> None:
         )
 
 
+def _check_left_out(config: DataConfig, source: Source) -> None:
+    found = len(source.left_out)
+    if config.left_out not in (None, found):
+        raise InputError(
+            f"data.left_out = {config.left_out}: now {found} images can't be read; use the images "
+            "that this configuration was made with, or remove data.left_out, mean and std from it"
+        )
+
+
 def _share(config: DataConfig) -> float:
     """The fraction set apart for validation: of the test set, or of the training set."""
     return 0.5 if config.split == "reference" else DATA_SETS[config.dataset].holdout
@@ -97,6 +106,7 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
     """
     source: Source = _module(config).read(config, progress)
     _check_classes(config, source.classes)
+    _check_left_out(config, source)
     _check_sizes(config, counts(source.train_labels), counts(source.test_labels))
     seed: int | tuple[int, int] = _SPLIT_SEED
     if config.split == "pooled":
@@ -129,6 +139,7 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
         std=std,
         pad=known.pad,
         flip=config.flip and known.flips,
+        left_out=source.left_out,
     )
 
 
@@ -155,13 +166,15 @@ def pooled(source: Source, seed: int) -> Source:
 
 
 def resolve_data(config: DataConfig, dataset: Dataset) -> DataConfig:
-    """The configuration with what was found in the data filled in: mean, std and classes.
+    """The configuration with what was found in the data filled in (``FOUND``).
 
     A run's stored configuration then names its normalisation, and refuses other data.
     """
-    return config.model_copy(
-        update={"mean": dataset.mean, "std": dataset.std, "classes": dataset.classes}
-    )
+    found: dict[str, object] = {"mean": dataset.mean, "std": dataset.std}
+    found["classes"] = dataset.classes
+    if config.skip_broken:
+        found["left_out"] = len(dataset.left_out)
+    return config.model_copy(update=found)
 
 
 def channel_statistics(images: Pixels) -> tuple[Triple, Triple]:

@@ -5,11 +5,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlflow.models import Model
+from PIL import Image
 
 from analysis.commands.analysis import main
-from analysis.export.register import PixelClassifier, check_winner, find_winner, winner_weights
+from analysis.export.register import (
+    PixelClassifier,
+    TrainedWeights,
+    check_winner,
+    find_winner,
+    model_to_log,
+    winner_weights,
+)
 from analysis.reading import load_study
 from study.run.weights_file import write_weights
+from study.tracking.registry import write_model
+from tests.support.data_sets import chessboard_corner, folder_config, write_images
 from tests.support.runs import device_data, training
 from tests.support.trained_studies import (
     BASE,
@@ -18,6 +29,8 @@ from tests.support.trained_studies import (
     write_confirmation,
     write_study,
 )
+from trainables.data.image_decoding import Decoding
+from trainables.data.image_folder import decode_image
 from trainables.data.image_sets import load_dataset
 from trainables.errors import InputError
 from trainables.loop import clone_weights
@@ -122,3 +135,27 @@ def test_pixels_in_are_normalised_as_in_training() -> None:
         expected = network(images)
         found = model(torch.tensor(dataset.val_images[: len(images)]))
     torch.testing.assert_close(found, expected)
+
+
+def test_what_becomes_of_a_photo_goes_with_the_model(tmp_path: Path) -> None:
+    photos = write_images(tmp_path / "photos", size=40)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = photos / "test/cat/turned.jpg"
+    chessboard_corner(90, 60).save(path, exif=exif)
+    data = folder_config(photos, decoding=2, fit="pad", background="grey", split="reference")
+    config = BASE.model_copy(update={"data": data})
+    dataset = load_dataset(data)
+    weights = build_model("BabyCNN", 2).state_dict()
+    write_study(tmp_path, "photos-study", trials=TRIALS[2:3], seeds=1)
+    view = load_study(tmp_path, "photos-study")
+    trained = TrainedWeights(path, weights, 0, "final")
+    model = model_to_log(view, find_winner(view), config, dataset, trained)
+    assert "Decoding(2, 'pad', 'grey')" in model.description
+
+    write_model(model, tmp_path / "model", "run", "id")
+    metadata = Model.load(str(tmp_path / "model")).metadata
+    assert metadata is not None
+    pixels = decode_image(path, Decoding(**metadata["preprocessing"]))
+    known = [i.tobytes() for i in (*dataset.test_images, *dataset.val_images)]
+    assert pixels in known

@@ -54,6 +54,17 @@ def _refused(capsys: pytest.CaptureFixture[str], storage: Path, *arguments: str)
         (["--name", "mlflow.db-wal"], ["'mlflow.db-wal'", "needs a file of this name"]),
         (["--data-dir", "~no-such-user/x", "--dataset", "imagefolder"], ["no such user"]),
         (["--data-dir", "a\0b", "--dataset", "imagefolder"], ["data_dir", "NUL"]),
+        (
+            ["--data-dir", ".", "--dataset", "imagefolder", "--fit", "zoom"],
+            ["data.fit (--fit) = 'zoom'", "crop, pad, stretch"],
+        ),
+        (
+            ["--data-dir", ".", "--dataset", "imagefolder", "--background", "#12345"],
+            ["data.background (--background) = '#12345'", "white, black, grey, or #RRGGBB"],
+        ),
+        (["--fit", "pad"], ["data.fit (--fit) = 'pad'", "'digits' has none"]),
+        (["--background", "black"], ["data.background (--background) = 'black'", "image files"]),
+        (["--skip-broken"], ["data.skip_broken (--skip-broken) = True", "image files"]),
         (["--lr", "-1"], ["lr", "-1", "greater than 0"]),
         (["--lr", "nan"], ["lr", "nan", "finite"]),
         (["--subset", "1.5"], ["subset", "1.5", "less than or equal to 1"]),
@@ -266,9 +277,10 @@ def test_images_that_are_no_files_or_have_no_name(
     pipe = images / "train" / "cat" / "pipe.png"
     os.mkfifo(pipe)
     options = ("--dataset", "imagefolder", "--data-dir", str(images), "--batch-size", "4")
-    assert "pipe.png: can't be read as an image (not a file)" in _refused(
-        capsys, tmp_path, *options
-    )
+    (images / "test" / "dog" / "loop.png").symlink_to("loop.png")
+    told = _refused(capsys, tmp_path, *options)
+    assert "pipe.png: can't be read as an image (not a file)" in told
+    assert "loop.png: can't be read as an image (Too many levels of symbolic links)" in told
     pipe.unlink()
     os.mkdir(os.fsencode(images / "train") + b"/\xff\xfe")
     assert "no name in UTF-8" in _refused(capsys, tmp_path, *options)

@@ -1,6 +1,7 @@
 """Options generated from the configuration: names, combination of sources, answers to mistakes."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from study.commands.experiment import read_experiment
 from study.commands.options import read_command_line, run_command
 from study.commands.reference_options import (
     RUN_SETTINGS,
@@ -17,7 +19,11 @@ from study.commands.reference_options import (
     choose_policy,
     resolve_run,
 )
+from study.commands.run import study_config
 from study.commands.settings import SettingOptions, option
+from study.config import RunsConfig
+from study.records.folder import StudyFolder
+from study.records.storage import Storage
 from trainables.config import TrainConfig, setting_paths
 from trainables.errors import InputError
 from trainables.presets import paper, readme
@@ -426,3 +432,72 @@ def test_gpu_where_there_is_none(text: str, device: str) -> None:
     resolved = resolve("-g", text)
     assert resolved.config.device == device
     assert bool(resolved.notices) == (text != "cpu")
+
+
+# --- how photos are decoded --------------------------------------------------------------------
+
+PHOTOS = ("--dataset", "imagefolder", "--data-dir", "photos")
+NEW, RECORDED = (2, "crop"), (1, "stretch")
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "expected"),
+    [
+        (None, (), RECORDED),  # Of digits: nothing is decoded.
+        (None, PHOTOS, NEW),
+        (None, (*PHOTOS, "--fit", "stretch"), (2, "stretch")),
+        # A file that a run or a study wrote before there was a choice, and one written by hand.
+        ({"dataset": "imagefolder", "data_dir": "p", "classes": ["a", "b"]}, (), RECORDED),
+        ({"dataset": "imagefolder", "data_dir": "p", "classes": None}, (), RECORDED),
+        (
+            {"dataset": "imagefolder", "data_dir": "p", "classes": None},
+            ("--fit", "pad"),
+            (1, "pad"),
+        ),
+        ({"dataset": "imagefolder", "data_dir": "p"}, (), NEW),
+        ({"dataset": "imagefolder", "data_dir": "p", "fit": "pad"}, (), (2, "pad")),
+        ({"flip": False}, PHOTOS, NEW),
+        # Another data set than the file's, which says more than the other one needs.
+        ({"dataset": "digits", "fit": "stretch", "decoding": 1, "classes": None}, PHOTOS, NEW),
+        (
+            {"dataset": "imagefolder", "data_dir": "p", "fit": "crop", "decoding": 2},
+            ("--dataset", "digits"),
+            RECORDED,
+        ),
+    ],
+)
+def test_new_photos_are_decoded_as_they_should_be_and_recorded_ones_as_they_were(
+    file: dict[str, Any] | None,
+    words: tuple[str, ...],
+    expected: tuple[int, str],
+    config_file: Any,
+) -> None:
+    path = None if file is None else config_file({"data": file})
+    data = resolve(*words, file=path).config.data
+    assert (data.decoding, data.fit) == expected
+    if file is not None:
+        path = config_file({"train": {"data": file}})
+    study = study_config([*words, *(() if path is None else ("--config", str(path)))])
+    assert (study.train.data.decoding, study.train.data.fit) == expected
+
+
+def test_the_command_that_began_a_study_of_photos_goes_on_with_it(tmp_path: Path) -> None:
+    words = (*PHOTOS, "--storage", str(tmp_path), "--name", "past")
+    new = study_config(words)
+    old = new.train.data.model_dump(mode="json", exclude={"decoding", "fit", "background"})
+    folder = StudyFolder.of(Storage.of(str(tmp_path)), "past")
+    commands: list[tuple[Callable[[Sequence[str]], RunsConfig], Path]] = [
+        (study_config, folder.config),
+        (lambda given: read_experiment(given)[0], folder.experiment),
+    ]
+    for command, path in commands:
+        values = command(words).model_dump(mode="json")
+        values["train"]["data"] = old
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(values))
+        data = command(words).train.data
+        assert (data.decoding, data.fit) == RECORDED
+        assert command((*words, "--fit", "crop")).train.data.fit == "crop"
+        other = command((*PHOTOS, "--storage", str(tmp_path), "--name", "other"))
+        assert (other.train.data.decoding, other.train.data.fit) == NEW
+        path.unlink()

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from study.commands.test import main
+from tests.support.data_sets import spoil_images, write_images
 from tests.support.single_runs import OFF, Artefacts, train
 
 
@@ -159,3 +161,22 @@ def test_bad_input(
     assert message in said.err
     assert said.out == ""
     assert "Traceback" not in said.err
+
+
+def test_a_photo_is_decoded_as_in_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    photos = write_images(tmp_path / "photos", train=40, test=30, size=48)
+    for path in photos.rglob("*.png"):
+        Image.open(path).resize((96, 48)).save(path)
+    spoil_images(photos / "test/dog")
+    words = ("--dataset", "imagefolder", "--data-dir", str(photos), "-e", "2", "--fit", "pad")
+    run = train(tmp_path, *OFF, *words, "--skip-broken", "--save-as", "photos.pth")
+    data = run.config["data"]
+    names = ("decoding", "fit", "background", "skip_broken", "left_out")
+    assert [data[name] for name in names] == [2, "pad", "white", True, 7]
+    weights = str(run.files.folder / "photos.pth")
+    found = answer(capsys, "--checkpoint", weights)
+    assert found["loss"] == run.final["test_loss"]
+    assert answer(capsys, "--checkpoint", weights, "--fit", "crop")["loss"] != found["loss"]

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.data_sets import counting, pixels_of, write_images
+from tests.support.data_sets import cache_of, counting, pixels_of, write_images
 from trainables.data.image_cache import cache_path
+from trainables.data.image_decoding import Decoding
 from trainables.data.image_folder import load_folder
 
 
@@ -21,7 +22,25 @@ def test_a_folder_is_decoded_once(folder: Path) -> None:
     assert load() == 0
     assert np.array_equal(load_folder(folder).test_images[0], pixels_of(folder, "test", "cat")[0])
     [kept] = (Path(os.environ["XDG_CACHE_HOME"]) / "noise-study").iterdir()
-    assert kept == cache_path(folder)
+    assert kept == cache_of(folder)
+
+
+def test_each_decoding_has_a_cache_of_its_own(folder: Path) -> None:
+    seen: list[int] = []
+
+    def decoded(*decoding: Decoding) -> int:
+        seen.clear()
+        load_folder(folder, *decoding, progress=lambda done, _: seen.append(done))
+        return sum(seen)
+
+    first = Decoding(1, "stretch")
+    others = [Decoding(), Decoding(fit="pad"), Decoding(background="black"), Decoding(1, "crop")]
+    assert [decoded(one) for one in (first, *others)] == [18] * 5
+    assert [decoded(one) for one in (first, *others)] == [0] * 5
+    # The file of the first has the name that it always had.
+    assert cache_path(folder).exists()
+    # The background of bars that there are none of changes nothing.
+    assert decoded(Decoding(1, "stretch", "black")) == 0
 
 
 def test_two_folders_of_one_name_have_two_caches(tmp_path: Path) -> None:
@@ -61,7 +80,7 @@ def test_a_damaged_cache_is_noticed_wherever_the_damage_is(
     folder: Path, caplog: pytest.LogCaptureFixture, data: st.DataObject
 ) -> None:
     good = load_folder(folder)
-    path = cache_path(folder)
+    path = cache_of(folder)
     content = bytearray(path.read_bytes())
     if data.draw(st.booleans()):
         place = data.draw(st.integers(0, len(content) - 1))
@@ -81,7 +100,7 @@ def test_a_damaged_cache_is_noticed_wherever_the_damage_is(
 def test_a_cache_of_rubbish_is_noticed(
     folder: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
-    path = cache_path(folder)
+    path = cache_of(folder)
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     assert counting(folder)() == 18
@@ -101,7 +120,7 @@ def test_an_interrupted_write_leaves_the_old_cache_and_no_rubbish(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_folder(folder)
-    before = cache_path(folder).read_bytes()
+    before = cache_of(folder).read_bytes()
     (folder / "test/dog/0.png").unlink()
 
     def interrupted(*_: object) -> None:
@@ -110,4 +129,4 @@ def test_an_interrupted_write_leaves_the_old_cache_and_no_rubbish(
     monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load_folder(folder)
-    assert [path.read_bytes() for path in cache_path(folder).parent.iterdir()] == [before]
+    assert [path.read_bytes() for path in cache_of(folder).parent.iterdir()] == [before]

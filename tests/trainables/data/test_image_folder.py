@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.data_sets import folder_config, per_class, pixels_of
+from tests.support.data_sets import cache_of, folder_config, per_class, pixels_of, spoil_images
 from trainables.data import image_folder
-from trainables.data.image_cache import cache_path
-from trainables.data.image_folder import decode_image, load_folder
-from trainables.data.image_sets import check_data, load_dataset
+from trainables.data.image_folder import load_folder
+from trainables.data.image_listing import MOST_NAMED
+from trainables.data.image_sets import check_data, load_dataset, resolve_data
 from trainables.errors import InputError
 
 
@@ -37,62 +37,6 @@ def test_a_folder_is_normalised_by_its_whole_training_set(folder: Path) -> None:
     assert (per_class(data.train_labels), per_class(data.val_labels)) == ([5, 5], [1, 1])
     assert (data.pad, data.flip) == (4, True)
     assert not load_dataset(folder_config(folder, flip=False)).flip
-
-
-@pytest.mark.parametrize("size", [(64, 64), (100, 37), (8, 8), (1, 1)])
-def test_other_sizes_are_resized(tmp_path: Path, size: tuple[int, int]) -> None:
-    path = tmp_path / "image.png"
-    left_black = np.zeros((size[1], size[0], 3), np.uint8)
-    left_black[:, size[0] // 2 :] = (10, 100, 250)
-    Image.fromarray(left_black).save(path)
-    image = np.frombuffer(decode_image(path), np.uint8).reshape(32, 32, 3)
-    assert image[:, 31].tolist() == [[10, 100, 250]] * 32
-    if size[0] > 1:
-        assert not image[:, 0].any()
-
-
-def test_shrinking_averages_over_the_pixels_that_fall_together(tmp_path: Path) -> None:
-    path = tmp_path / "checks.png"
-    checks = (np.indices((320, 320)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    Image.fromarray(checks).save(path)
-    image = np.frombuffer(decode_image(path), np.uint8)
-    assert abs(image.astype(int) - 127).max() <= 2
-
-
-@pytest.mark.parametrize(
-    ("mode", "value", "expected"),
-    [
-        ("L", 90, (90, 90, 90)),
-        ("1", 1, (255, 255, 255)),
-        ("RGBA", (10, 20, 30, 128), (10, 20, 30)),
-        ("LA", (70, 128), (70, 70, 70)),
-        ("I;16", 0x80FF, (128, 128, 128)),
-    ],
-)
-def test_every_kind_of_pixel_becomes_rgb(
-    tmp_path: Path, mode: str, value: Any, expected: tuple[int, ...]
-) -> None:
-    path = tmp_path / "image.png"
-    if mode == "I;16":
-        Image.fromarray(np.full((32, 32), value, np.uint16)).save(path)
-    else:
-        Image.new(mode, (32, 32), value).save(path)
-    assert decode_image(path) == bytes(expected) * 1024
-
-
-def test_colours_in_a_palette_and_in_cmyk_become_rgb(tmp_path: Path) -> None:
-    red = Image.new("RGB", (32, 32), (255, 0, 0))
-    red.convert("P").save(tmp_path / "palette.gif")
-    red.convert("CMYK").save(tmp_path / "print.tiff")
-    assert decode_image(tmp_path / "palette.gif") == bytes((255, 0, 0)) * 1024
-    assert decode_image(tmp_path / "print.tiff") == bytes((255, 0, 0)) * 1024
-
-
-def test_pixels_without_a_range_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "depth.tiff"
-    Image.new("F", (32, 32), 0.5).save(path)
-    with pytest.raises(InputError, match=r"depth\.tiff.*no fixed range"):
-        decode_image(path)
 
 
 def test_decoding_in_processes_gives_the_same_images(
@@ -158,7 +102,7 @@ def test_a_wrong_folder_is_found_before_an_image_is_opened(
     for act in (check_data, load_dataset):
         with pytest.raises(InputError, match=message):
             act(config)
-    assert not cache_path(folder).exists()
+    assert not cache_of(folder).exists()
 
 
 @pytest.mark.parametrize(
@@ -169,10 +113,141 @@ def test_an_unreadable_image_is_named(folder: Path, spoil: Callable[[bytes], byt
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(InputError, match=r"train/dog/3\.png: can't be read as an image"):
         load_dataset(folder_config(folder))
-    assert not cache_path(folder).exists()
+    assert not cache_of(folder).exists()
 
 
-def test_a_link_that_leads_nowhere_is_named(folder: Path) -> None:
-    (folder / "train/dog/99.png").symlink_to("gone.png")
-    with pytest.raises(InputError, match=r"train/dog/99\.png: can't be read"):
+def test_all_broken_images_are_named_at_once(folder: Path) -> None:
+    wrong = spoil_images(folder / "train/dog")
+    with pytest.raises(InputError) as refused:
         load_dataset(folder_config(folder))
+    head, *told = str(refused.value).splitlines()
+    assert head.startswith("7 images can't be read")
+    assert "--skip-broken" in head
+    assert len(told) == len(wrong)
+    for name, why in wrong.items():
+        [line] = [line for line in told if f"train/dog/{name}: can't be read" in line]
+        assert why in line
+    for number in range(5):
+        (folder / f"test/cat/x{number}.png").touch()
+    with pytest.raises(InputError) as refused:
+        load_dataset(folder_config(folder))
+    head, *told = str(refused.value).splitlines()
+    assert head.startswith("12 images can't be read")
+    assert (len(told), told[-1]) == (MOST_NAMED + 1, "  and 2 more")
+
+
+def test_broken_images_are_left_out_where_that_is_asked_for(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = load_folder(folder)
+    wrong = spoil_images(folder / "train/dog")
+    config = folder_config(folder, skip_broken=True)
+    for _ in range(2):  # The second time from the cache.
+        caplog.clear()
+        data = load_dataset(config)
+        assert set(data.left_out) == {f"train/dog/{name}" for name in wrong}
+        assert "7 images can't be read and are left out (--skip-broken)" in caplog.text
+        assert "train/dog/bomb.png" in caplog.text
+    source = load_folder(folder, skip_broken=True)
+    assert np.array_equal(source.train_images, whole.train_images)
+    assert np.array_equal(source.train_labels, whole.train_labels)
+    with pytest.raises(InputError, match="7 images can't be read"):
+        load_dataset(folder_config(folder))
+
+    recorded = resolve_data(config, data)
+    assert recorded.left_out == 7
+    assert load_dataset(recorded).left_out == data.left_out
+    (folder / "train/dog/text.png").unlink()
+    with pytest.raises(InputError, match=r"data\.left_out = 7: now 6 images can't be read"):
+        load_dataset(recorded)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"decoding": 2, "background": "grey"}, "1 photos are transparent; they are put onto grey"),
+        ({}, "1 photos are stretched, of 1 the transparency is dropped"),
+    ],
+)
+def test_what_does_not_look_as_it_does_to_a_person_is_told(
+    folder: Path, fields: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_dataset(folder_config(folder, **fields))
+    assert not caplog.text
+    Image.new("RGBA", (40, 20)).save(folder / "test/dog/clear.png")
+    load_dataset(folder_config(folder, **fields))
+    assert said in caplog.text
+
+
+def test_a_class_of_which_nothing_can_be_read_is_refused(folder: Path) -> None:
+    for path in (folder / "test/cat").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="no image can be read of test/cat/"):
+        load_folder(folder, skip_broken=True)
+
+
+def _moved(folder: Path, into: str) -> None:
+    """Move an image of each class and part into a folder below."""
+    for name in ("train/cat", "train/dog", "test/cat", "test/dog"):
+        target = folder / name / into
+        target.mkdir(parents=True)
+        (folder / name / "1.png").rename(target / "1.png")
+
+
+def test_folders_within_a_class_are_read(folder: Path) -> None:
+    before = load_folder(folder)
+    _moved(folder, "2019/may")
+    after = load_folder(folder)
+    for part in ("train", "test"):
+        images = [
+            sorted(i.tobytes() for i in getattr(s, f"{part}_images")) for s in (before, after)
+        ]
+        assert images[0] == images[1]
+    assert after.train_labels.tolist() == before.train_labels.tolist()
+
+
+def test_folders_within_a_class_stay_unread_in_what_was_recorded_before(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _moved(folder, "2019")
+    assert len(load_dataset(folder_config(folder, decoding=1)).test_labels) == 4
+    assert "4 folders within classes are not read" in caplog.text
+    assert len(load_dataset(folder_config(folder, decoding=2)).test_labels) == 6
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda root: _moved(root, "dog"), "can't know what .*train/cat/dog, test/cat/dog"),
+        (lambda root: _moved(root, "old/val"), "can't know what .*train/cat/old/val"),
+        (
+            lambda root: shutil.copy(root / "train/cat/0.png", root / "train/0.png"),
+            r"lie in no class's folder: train/0\.png",
+        ),
+        (
+            lambda root: (root / "train/cat/again").symlink_to("..", target_is_directory=True),
+            "train/cat/again is a link to a folder that it lies in",
+        ),
+        (
+            lambda root: (root / "train/cat/again").symlink_to(".", target_is_directory=True),
+            "train/cat/again is a link to a folder that it lies in",
+        ),
+    ],
+    ids=["class", "part", "loose", "link above", "link to itself"],
+)
+def test_what_folders_could_mean_otherwise_is_refused(
+    folder: Path, spoil: Callable[[Path], object], message: str
+) -> None:
+    spoil(folder)
+    with pytest.raises(InputError, match=message):
+        check_data(folder_config(folder, decoding=2))
+    assert not cache_of(folder).exists()
+    if "lie in no" not in message:
+        # As it was recorded, nothing of it is looked at.
+        check_data(folder_config(folder))
+
+
+def test_a_folder_named_as_its_class_is_of_the_class(folder: Path) -> None:
+    (folder / "train/cat/cat").mkdir()
+    (folder / "train/cat/0.png").rename(folder / "train/cat/cat/0.png")
+    assert len(load_folder(folder).train_labels) == 12

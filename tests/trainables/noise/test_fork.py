@@ -40,6 +40,21 @@ def test_a_recorded_baseline_keeps_its_digest() -> None:
     assert baseline_digest(TrainConfig()) == "fc89d1dae4388bbb"
 
 
+def test_how_photos_become_pixels_is_part_of_the_baseline() -> None:
+    photos = {"dataset": "imagefolder", "data_dir": "/a", "classes": ("a", "b")}
+    photos |= {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
+
+    def digest(**data: Any) -> str:
+        return baseline_digest(TrainConfig.model_validate({"data": {**photos, **data}}))
+
+    # As versions computed it that knew one way only.
+    assert digest() == "b32cb288b792f211"
+    assert digest(decoding=1, fit="stretch", background="white", skip_broken=False) == digest()
+    ways = [{"fit": "crop"}, {"decoding": 2}, {"decoding": 2, "background": "black"}]
+    ways += [{"skip_broken": True, "left_out": 3}, {"skip_broken": True, "left_out": 4}]
+    assert len({digest(), *(digest(**way) for way in ways)}) == 6
+
+
 def test_where_the_data_lie_does_not_change_the_baseline() -> None:
     one = small_config(data={"dataset": "cifar10", "data_dir": "/a", "workers": 1})
     two = small_config(data={"dataset": "cifar10", "data_dir": "/b", "workers": 2})

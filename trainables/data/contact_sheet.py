@@ -1,0 +1,66 @@
+"""A picture of a data set's training images, as they are and as a network sees them."""
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from trainables.data.dataset import SIZE, Dataset, Pixels
+from trainables.data.device_data import DeviceData, EpochDraws, draw_epoch
+
+_CLASSES = 20
+"""Classes shown: the first ones."""
+
+_IMAGES = 3
+"""Training images of a class."""
+
+_EPOCHS = 3
+"""Epochs whose augmentation is shown of each, those of seed 0."""
+
+_SCALE = 2
+_GAP = 4
+_TEXT = 16
+
+
+def contact_sheet(dataset: Dataset) -> bytes:
+    """A PNG: a row a class; of each image first itself, then what three epochs make of it."""
+    data = DeviceData(dataset, "cpu")
+    classes = range(min(len(dataset.classes), _CLASSES))
+    chosen = {label: np.flatnonzero(dataset.train_labels == label)[:_IMAGES] for label in classes}
+    which = torch.from_numpy(np.concatenate(list(chosen.values())))
+    pad = dataset.pad
+    columns = [dataset.train_images[which.numpy()][:, pad : pad + SIZE, pad : pad + SIZE]]
+    columns += [_augmented(data, dataset, which, epoch) for epoch in range(_EPOCHS)]
+
+    tile = SIZE * _SCALE + _GAP
+    width = _IMAGES * (len(columns) * tile + 2 * _GAP) + 2 * _GAP
+    sheet = Image.new("RGB", (width, len(classes) * (tile + _TEXT) + 2 * _GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    place = 0
+    for row, label in enumerate(classes):
+        top = _GAP + row * (tile + _TEXT)
+        # The built-in font has Latin letters only.
+        name = dataset.classes[label].encode("latin-1", "replace").decode("latin-1")
+        pen.text((2 * _GAP, top), name, fill="black")
+        for n in range(len(chosen[label])):
+            left = 2 * _GAP + n * (len(columns) * tile + 2 * _GAP)
+            for column, images in enumerate(columns):
+                shown = Image.fromarray(images[place]).resize(
+                    (SIZE * _SCALE, SIZE * _SCALE), Image.Resampling.NEAREST
+                )
+                sheet.paste(shown, (left + column * tile, top + _TEXT))
+            place += 1
+    content = io.BytesIO()
+    sheet.save(content, "PNG")
+    return content.getvalue()
+
+
+def _augmented(data: DeviceData, dataset: Dataset, which: torch.Tensor, epoch: int) -> Pixels:
+    """Images as they come in an epoch of seed 0: uint8 (n, 32, 32, 3)."""
+    drawn = draw_epoch(data.train_size, dataset.pad, dataset.flip, 0, epoch)
+    at = torch.argsort(drawn.order)[which]
+    draws = EpochDraws(which, drawn.top[at], drawn.left[at], drawn.flip[at])
+    [(images, _)] = data.cut(draws, 1, len(which))
+    values = images.permute(0, 2, 3, 1).numpy() * dataset.std + dataset.mean
+    return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)

@@ -1,0 +1,148 @@
+"""What is wrong with a data set: broken files, and images that are in it more than once."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from trainables.data.dataset import Dataset, Pixels, Progress, Source
+from trainables.data.image_decoding import Decoding
+from trainables.data.image_folder import FileFacts, decode_all, keep, labelled
+from trainables.data.image_listing import MOST_NAMED, list_folder, some
+from trainables.data.image_sets import check_data, load_dataset
+from trainables.data.registry import DATA_SETS
+from trainables.data_config import PHOTOS, DataConfig
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        dataset: as a study would divide it, without what can't be read.
+        findings: what is wrong with it, a sentence each.
+        remarks: what one should know besides.
+    """
+
+    dataset: Dataset
+    findings: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Images with their labels and names, training's first."""
+
+    source: Source
+    train: Sequence[str]
+    test: Sequence[str]
+
+
+def inspect_data(config: DataConfig, progress: Progress | None = None) -> Inspection:
+    """Read a data set as a study would, and look for what would spoil it.
+
+    Images count as the same if their 32×32 pixels are, which is what a network sees.
+    """
+    check_data(config)
+    findings: list[str] = []
+    remarks: list[str] = []
+    if config.dataset == PHOTOS:
+        images = _photos(config, progress, findings, remarks)
+    else:
+        source = import_module(f"trainables.data.{DATA_SETS[config.dataset].module}").read(
+            config, progress
+        )
+        images = _Named(source, *([], []))
+    _repeated(images, findings, remarks)
+    # Of how many files a recorded run left out says nothing of what is there now.
+    asked = {"skip_broken": config.dataset == PHOTOS, "left_out": None}
+    dataset = load_dataset(config.model_copy(update=asked))
+    return Inspection(dataset, tuple(findings), tuple(remarks))
+
+
+def _photos(
+    config: DataConfig, progress: Progress | None, findings: list[str], remarks: list[str]
+) -> _Named:
+    decoding = Decoding.of(config)
+    listing = list_folder(str(config.data_dir), nested=config.decoding > 1)
+    images, facts = decode_all(listing, decoding, config.workers, progress)
+    broken = [fact.wrong.removeprefix(f"{listing.root}{os.sep}") for fact in facts if fact.wrong]
+    if broken:
+        more = f"\n  and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
+        findings.append(
+            f"images that can't be read: {len(broken)} (--skip-broken leaves them out)\n  "
+            + "\n  ".join(broken[:MOST_NAMED])
+            + more
+        )
+    remarks += _facts(decoding, [fact for fact in facts if not fact.wrong])
+    if listing.within:
+        remarks.append(
+            f"folders within classes, {'read' if listing.nested else 'not read'}: "
+            f"{some(listing.within)}"
+        )
+    source = labelled(listing, images, facts)
+    keep(listing, decoding, source)
+    good = [name for name, fact in zip(listing.names, facts, strict=True) if not fact.wrong]
+    count = len(source.train_labels)
+    return _Named(source, good[:count], good[count:])
+
+
+def _facts(decoding: Decoding, facts: Sequence[FileFacts]) -> list[str]:
+    """The files in words: sizes, kinds of pixels, and what decoding does to them."""
+    sizes = [fact.size for fact in facts]
+    smallest, largest = (choose(sizes, key=lambda s: s[0] * s[1]) for choose in (min, max))
+    kinds = Counter(fact.mode for fact in facts)
+    return [
+        f"each becomes 32×32 pixels: {decoding.words}",
+        f"{len(facts)} photos of {smallest[0]}×{smallest[1]} to {largest[0]}×{largest[1]} pixels; "
+        + ", ".join(f"{count} {mode}" for mode, count in kinds.most_common()),
+        f"{sum(w != h for w, h in sizes)} are not square, "
+        f"{sum(fact.turned for fact in facts)} are turned by their EXIF orientation, "
+        f"{sum(fact.transparent for fact in facts)} are transparent",
+    ]
+
+
+def _repeated(images: _Named, findings: list[str], remarks: list[str]) -> None:
+    """Images that are there more than once: a leak between training and test above all."""
+    source = images.source
+    places: dict[bytes, list[tuple[str, int, str]]] = {}
+    for part, pixels, labels, names in (
+        ("training", source.train_images, source.train_labels, images.train),
+        ("test", source.test_images, source.test_labels, images.test),
+    ):
+        for n, (digest, label) in enumerate(zip(_digests(pixels), labels.tolist(), strict=True)):
+            name = names[n] if names else f"{part} image {n}"
+            places.setdefault(digest, []).append((part, label, name))
+    repeated = [found for found in places.values() if len(found) > 1]
+    leaks = [found for found in repeated if len({part for part, _, _ in found}) > 1]
+    contrary = [found for found in repeated if len({label for _, label, _ in found}) > 1]
+    within = [found for found in repeated if {part for part, _, _ in found} == {"training"}]
+    if leaks:
+        count = sum(part == "test" for found in leaks for part, _, _ in found)
+        findings.append(
+            f"a leak, test images that are training images, too: {count}; remove them from either"
+            + _groups(leaks)
+        )
+    if contrary:
+        findings.append(
+            f"images of several classes: {len(contrary)}; decide for one" + _groups(contrary)
+        )
+    if within:
+        remarks.append(
+            f"training images that are there more than once: {len(within)}; some may be drawn for "
+            "validation" + _groups(within)
+        )
+
+
+def _digests(pixels: Pixels) -> list[bytes]:
+    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pixels]
+
+
+def _groups(groups: Sequence[Sequence[tuple[str, int, str]]]) -> str:
+    """A line for each of the first few images: all its names."""
+    lines = [" = ".join(name for _, _, name in found[:4]) for found in groups[:MOST_NAMED]]
+    if len(groups) > MOST_NAMED:
+        lines.append(f"and {len(groups) - MOST_NAMED} more")
+    return "".join(f"\n  {line}" for line in lines)

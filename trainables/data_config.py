@@ -1,0 +1,208 @@
+"""Which images a run is trained on: the settings of the data, photos' decoding among them."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import field_validator, model_validator
+
+from trainables.data.registry import DATA_SETS
+from trainables.settings import LARGEST, FrozenConfig, Named, setting
+
+Split = Literal["holdout", "reference", "pooled"]
+MOST_SPLIT_SEED = 2**32 - 1
+
+Fit = Literal["crop", "pad", "stretch"]
+
+PHOTOS = "imagefolder"
+"""The data set of image files: the only one that is decoded."""
+
+BACKGROUNDS = ("white", "black", "grey")
+
+FOUND = ("mean", "std", "classes", "left_out")
+"""Settings that are filled in when the data are read."""
+
+_MOST_IMAGES = 1_000_000
+"""Synthetic images, 3 GB."""
+
+_AS_RECORDED = {"decoding": 1, "fit": "stretch", "background": "white", "skip_broken": False}
+"""What a configuration means that does not say how files become pixels: it was recorded before."""
+
+_NEW = {"decoding": 2, "fit": "crop"}
+"""What new studies and runs of photos begin with instead."""
+
+
+def photo_defaults(
+    values: Mapping[str, Any], from_file: object, given: object
+) -> Mapping[str, object]:
+    """What has to change in the settings of a run's data, for new photos to be read as they should.
+
+    Args:
+        values: all of them, not yet validated, with what file and command line say.
+        from_file: those of a configuration file. One that a study or run wrote names ``classes``;
+            what it doesn't say of decoding is as it was before.
+        given: those of the command line.
+    """
+    asked = dict(given) if isinstance(given, Mapping) else {}
+    file = from_file if isinstance(from_file, Mapping) else {}
+    if values.get("dataset") != PHOTOS:
+        # A file of photos, and another data set on the command line.
+        return {k: v for k, v in _AS_RECORDED.items() if k in file and k not in asked}
+    if file.get("dataset", PHOTOS) == PHOTOS:
+        if "classes" in file:
+            return {}
+        asked = {**file, **asked}
+    return {k: v for k, v in _NEW.items() if k not in asked}
+
+
+class DataConfig(FrozenConfig):
+    """Which images, how they are divided, and how large a batch is."""
+
+    dataset: Annotated[str, Named(tuple(DATA_SETS))] = setting(
+        "digits",
+        ", ".join(name + source.remark for name, source in DATA_SETS.items()),
+        option="--dataset",
+    )
+    data_dir: str | None = setting(None, "where the data set is", option="--data-dir", short="-d")
+    download: bool = setting(False, "download CIFAR if it is not there", option="--download")
+    split: Annotated[Split, Named(get_args(Split))] = setting(
+        "holdout",
+        "holdout: validation is a stratified tenth of the training set; "
+        "reference: validation is half of the test set; "
+        "pooled: as holdout, of all images divided anew by --split-seed",
+        option="--split",
+    )
+    split_seed: int = setting(
+        0,
+        "which division --split pooled draws",
+        option="--split-seed",
+        later=True,
+        ge=0,
+        le=MOST_SPLIT_SEED,
+    )
+    subset: float = setting(
+        1.0,
+        "stratified fraction of the training data",
+        option="--subset",
+        short="-s",
+        gt=0,
+        le=1,
+    )
+    batch_size: int = setting(128, "images per step", option="--batch-size", short="-b", ge=1)
+    workers: int = setting(
+        4,
+        "processes that decode an image folder, once; training itself needs none: "
+        "the data are one tensor, cut by indexing",
+        option="--workers",
+        short="-n",
+        ge=0,
+    )
+    fit: Annotated[Fit, Named(get_args(Fit))] = setting(
+        "stretch",
+        "how a photo becomes square: crop: its middle; pad: whole, with bars of --background; "
+        "stretch: without keeping the aspect ratio (crop unless a file says otherwise)",
+        option="--fit",
+        later=True,
+    )
+    background: str = setting(
+        "white",
+        "what lies behind transparent photos, and the bars of --fit pad: "
+        + ", ".join(BACKGROUNDS)
+        + ", or #RRGGBB",
+        option="--background",
+        later=True,
+    )
+    skip_broken: bool = setting(
+        False,
+        "leave out image files that can't be read, and record how many",
+        option="--skip-broken",
+        later=True,
+    )
+    decoding: int = setting(
+        1,
+        "2: photos are turned as their EXIF orientation says, transparency is put onto the "
+        "background, and folders within a class are read; 1: none of it, as was recorded before "
+        "(2 unless a file says otherwise)",
+        option="--decoding",
+        later=True,
+        ge=1,
+        le=2,
+    )
+    left_out: int | None = setting(
+        None, "broken image files left out, filled in when the data are read", later=True, ge=0
+    )
+    flip: bool = setting(
+        True,
+        "random horizontal flips (never for "
+        + " and ".join(name for name, known in DATA_SETS.items() if not known.flips)
+        + ")",
+        option="--flip",
+    )
+    mean: tuple[float, float, float] | None = setting(
+        None, "normalisation: mean per channel, in [0, 1]; None: the data set's own"
+    )
+    std: tuple[float, float, float] | None = setting(
+        None, "normalisation: standard deviation per channel; None: the data set's own"
+    )
+    classes: tuple[str, ...] | None = setting(None, "class names, filled in when the data are read")
+    synthetic_train: int = setting(
+        2000, "synthetic: training images", option="--synthetic-train", ge=1, le=_MOST_IMAGES
+    )
+    synthetic_test: int = setting(
+        500, "synthetic: test images", option="--synthetic-test", ge=1, le=_MOST_IMAGES
+    )
+    synthetic_classes: int = setting(
+        10, "synthetic: classes", option="--synthetic-classes", ge=2, le=10_000
+    )
+    synthetic_noise: float = setting(
+        1.0,
+        "synthetic: standard deviation of the pixel noise",
+        option="--synthetic-noise",
+        ge=0,
+        le=LARGEST,
+    )
+
+    @field_validator("std")
+    @classmethod
+    def _std_positive(
+        cls, value: tuple[float, float, float] | None
+    ) -> tuple[float, float, float] | None:
+        if value is not None and min(value) <= 0:
+            raise ValueError("each standard deviation must be greater than 0")
+        return value
+
+    @field_validator("background")
+    @classmethod
+    def _is_a_colour(cls, value: str) -> str:
+        if value not in BACKGROUNDS and not re.fullmatch("#[0-9a-fA-F]{6}", value):
+            raise ValueError(f"allowed: {', '.join(BACKGROUNDS)}, or #RRGGBB (hexadecimal)")
+        return value
+
+    @model_validator(mode="after")
+    def _decoding_has_effect(self) -> Self:
+        for name, default in _AS_RECORDED.items():
+            value = getattr(self, name)
+            if value != default and self.dataset != PHOTOS:
+                raise ValueError(
+                    f"data.{name} (--{name.replace('_', '-')}) = {value!r}: it is for image files "
+                    f"(--dataset {PHOTOS}); data.dataset = {self.dataset!r} has none"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _split_seed_has_effect(self) -> Self:
+        if self.split_seed and self.split != "pooled":
+            raise ValueError(
+                f"data.split_seed (--split-seed) = {self.split_seed}: the division of split "
+                f"{self.split!r} has no seed; only --split pooled draws another one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _data_dir_given(self) -> Self:
+        if self.dataset == "imagefolder" and self.data_dir is None:
+            raise ValueError(
+                "data.data_dir = None: an imagefolder needs the folder that holds "
+                "train/<class>/ and test/<class>/ (--data-dir)"
+            )
+        return self
