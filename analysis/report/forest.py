@@ -68,12 +68,9 @@ def race_forest(view: StudyView) -> Chart | None:
     rows = []
     for trial in [t for t in view.ranking if t.place is not None][:_RACED]:
         pairs = [(str(run.seed), by_objective(run.paired_difference)[0]) for run in trial.runs]
-        interval = trial.interval if isinstance(trial.interval, list) else None
-        if interval and isinstance(interval[0], list):
-            interval = interval[0]
         mean = by_objective(trial.mean_difference)[0]
         by_seed = [(seed, value) for seed, value in pairs if value is not None]
-        rows.append(_Row(trial.trial_id, BLUE, mean, interval, by_seed))  # type: ignore[arg-type]
+        rows.append(_Row(trial.trial_id, BLUE, mean, trial.first_interval, by_seed))
     return _forest(
         rows,
         view.unit(name),

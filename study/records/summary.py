@@ -84,6 +84,14 @@ class TrialSummary(ResultPart):
         raced = self.place is not None and self.mean_difference is not None
         return self.mean_difference if raced else self.paired_difference
 
+    @property
+    def first_interval(self) -> tuple[float, float] | None:
+        """The interval of the first objective."""
+        match self.interval:
+            case [[float() as low, float() as high], *_] | [float() as low, float() as high]:
+                return low, high
+        return None
+
 
 class CostSummary(ResultPart):
     """Epochs that trials reported, and those of them that were trained rather than shared."""

@@ -44,7 +44,7 @@ def claims_gain(config: StudyConfig, summary: Summary) -> bool:
     """
     named = [trial for trial in summary.trials if trial.trial_id in summary.best_ids]
     best = next((trial for trial in named if trial.place == 1), None)
-    interval = _first(best.interval) if best else None
+    interval = best.first_interval if best else None
     if interval is None or not summary.race_complete:
         return False
     return min(interval) > 0 if config.modes[0] == "max" else max(interval) < 0
@@ -69,7 +69,7 @@ def trial_tags(trial: TrialSummary) -> dict[str, str]:
         return {}
     known = (value for value in by_objective(trial.mean_difference) if value is not None)
     means = ", ".join(f"{value:.6g}" for value in known)
-    interval = _first(trial.interval)
+    interval = trial.first_interval
     return {
         "race_place": str(trial.place),
         "race_n": str(trial.n),
@@ -84,7 +84,7 @@ def race_sentence(trial: TrialSummary, objective: str) -> str:
     flattering = by_objective(trial.ranked_by)[0]
     if trial.place is None or shown is None or flattering is None:
         return ""
-    interval = _first(trial.interval)
+    interval = trial.first_interval
     between = f", 95 % {signed(interval[0])} to {signed(interval[1])}" if interval else ""
     seeds = f"{trial.n} seeds" if trial.n > 1 else "the one seed"
     lost = sum(run.state == "failed" for run in trial.runs)
@@ -95,16 +95,6 @@ def race_sentence(trial: TrialSummary, objective: str) -> str:
         f"{objective} {signed(shown)} beside the baseline on {seeds} after its last selection"
         f"{between}; the mean that it was ranked by, {signed(flattering)}, flatters it{diverged}"
     )
-
-
-def _first(interval: list[float] | list[list[float]] | None) -> list[float] | None:
-    """The first objective's interval."""
-    match interval:
-        case [[float(), float()] as first, *_]:
-            return first
-        case [float() as low, float() as high]:
-            return [low, high]
-    return None
 
 
 def end_tags(config: StudyConfig, summary: Summary) -> dict[str, str]:
