@@ -13,22 +13,27 @@ from study.records.remote import check_remote
 from study.search.samplers import check_conditional, check_learns, check_sampler
 from study.tracking.addresses import check_uri
 from study.tune.address import address_of
-from trainables.code_identity import changed_modules, code_identity, is_own
-from trainables.config import ModelConfig, TrainConfig, apply_overrides
+from trainables.code_identity import CodeIdentity, changed_modules, code_identity
+from trainables.config import TrainConfig, apply_overrides
 from trainables.data.image_sets import check_data
 from trainables.device import resolve_device
 from trainables.documents import read_document
 from trainables.errors import InputError
+from trainables.lr_schedule import check_schedule
 from trainables.margin import effective_margin
 from trainables.metrics import check_deciding, check_objectives
 from trainables.models.registry import check_classifier, check_layers, check_pretrained
 from trainables.paths import check_writable
 
 
-def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
+def check_train(
+    config: TrainConfig, *, elsewhere: bool = False, evaluated: bool = False
+) -> TrainConfig:
     """Check a classifier's configuration against this machine; returns it with a device resolved.
 
-    ``elsewhere``: it is trained on a cluster, whose GPUs this machine need not have.
+    Args:
+        elsewhere: it is trained on a cluster, whose GPUs this machine need not have.
+        evaluated: its weights are only evaluated, so that what trains them is not run.
     """
     if config.task.name is not None:
         raise InputError(
@@ -41,6 +46,8 @@ def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
         check_pretrained(config.model.classifier)
     check_data(config.data)
     check_layers(config.model.classifier, config.noise.layers)
+    if not evaluated:
+        _check_recipe(config)
     return config.model_copy(update={"device": resolve_device(config.device, elsewhere=elsewhere)})
 
 
@@ -63,26 +70,45 @@ def _check_task(config: StudyConfig, *, elsewhere: bool) -> StudyConfig:
     return config.model_copy(update={"train": train})
 
 
+def _check_recipe(config: TrainConfig) -> None:
+    """Refuse an optimizer, a schedule or an augmentation of one's own that can't be right."""
+    owns = config.own_names
+    if "lr_schedule" in owns:
+        check_schedule(config.optimizer, config.epochs)
+    if "augment" in owns:
+        from trainables.data.augmentation import check_augmentation
+
+        check_augmentation(config.data)
+    if "optimizer" in owns:
+        from trainables.optimizers import check_optimizer
+
+        check_optimizer(config.optimizer)
+
+
 def with_present_code(config: TrainConfig) -> TrainConfig:
-    """One run's configuration with the source that its classifier has."""
-    model = config.model
-    code = (code_identity(model.classifier) or None) if is_own(model.classifier) else None
-    return config.model_copy(update={"model": model.model_copy(update={"code": code})})
+    """One run's configuration with the source that its own code has."""
+    return config.with_identities(present_identities(config))
 
 
-def changed_since(model: ModelConfig) -> str:
+def present_identities(config: TrainConfig) -> dict[str, CodeIdentity]:
+    """Name → the identity of the code of one's own, as it is; without what is not there."""
+    found = {name: code_identity(name) for name in config.own_names.values()}
+    return {name: identity for name, identity in found.items() if identity}
+
+
+def changed_since(config: TrainConfig) -> str:
     """A sentence if the source is not what a file's configuration was recorded with; or empty."""
-    if model.code is None or not is_own(model.classifier):
-        return ""
-    module = model.classifier.partition(":")[0].partition(".")[0]
-    if not any(entry.startswith((f"{module} ", f"{module}.")) for entry in model.code):
-        return ""  # The command line names another classifier.
-    changed = changed_modules(model.code, code_identity(model.classifier))
+    changed: set[str] = set()
+    for name, recorded in config.identities.items():
+        module = name.partition(":")[0].partition(".")[0]
+        # Else the command line names another one.
+        if any(entry.startswith((f"{module} ", f"{module}.")) for entry in recorded):
+            changed |= {*changed_modules(recorded, code_identity(name))}
     if not changed:
         return ""
     return (
-        f"the source of {', '.join(changed)} was changed since this configuration was recorded: "
-        "its numbers will differ"
+        f"the source of {', '.join(sorted(changed))} was changed since this configuration was "
+        "recorded: its numbers will differ"
     )
 
 

@@ -69,6 +69,7 @@ def _comparable(config: RunsConfig) -> dict[str, Any]:
     """Without the source of code of one's own, which is compared by module, elsewhere."""
     values = as_asked(config).model_dump(mode="json")
     values["train"]["model"].pop("code", None)
+    values["train"].pop("codes", None)
     task = values["train"].setdefault("task", None)
     if task is not None:
         task.pop("code", None)

@@ -53,6 +53,7 @@ TOUCHED = {
     "torch": (
         "torch:_foreach_norm",
         "torch:_foreach_copy_",
+        "torch:_foreach_lerp_",
         "torch:_foreach_mul",
         "torch:_foreach_add_",
         "torch:_foreach_sub_",

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from importlib.util import find_spec
@@ -29,9 +29,9 @@ _DOTTED = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 _named_in: dict[str, str] = {}
 
 
-def is_own(classifier: str) -> bool:
-    """Whether a classifier is a user's own, ``package.module:function``."""
-    return ":" in classifier
+def is_own(name: str) -> bool:
+    """Whether a classifier, an optimizer … is a user's own, ``package.module:function``."""
+    return ":" in name
 
 
 def remember_named(path: object, content: Any) -> None:
@@ -78,6 +78,11 @@ def code_identity(name: str) -> CodeIdentity:
     named = [key for key in files if key == module]
     others = sorted(key for key in files if key != module)
     return tuple(f"{key} {_digest(files[key])}" for key in (*named, *others))
+
+
+def joined(identities: Iterable[Sequence[str]]) -> CodeIdentity:
+    """The identity of several names together: each module once, in order."""
+    return tuple(dict.fromkeys(entry for identity in identities for entry in identity))
 
 
 def identity_digest(identity: Sequence[str]) -> str:

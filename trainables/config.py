@@ -17,12 +17,12 @@ from pydantic import (
 )
 from pydantic_core import to_jsonable_python
 
-from trainables.code_identity import is_own
+from trainables.code_identity import CodeIdentity, is_own, joined
 from trainables.data_config import DataConfig as DataConfig  # noqa: PLC0414  (others import it here)
 from trainables.metrics import Metric, metrics_of
 from trainables.noise_config import NoiseConfig
+from trainables.optimizer_config import OptimizerConfig as OptimizerConfig  # noqa: PLC0414
 from trainables.settings import (
-    LARGEST,
     FrozenConfig,
     Named,
     came_later,
@@ -33,7 +33,6 @@ from trainables.settings import (
 )
 from trainables.task_config import TaskConfig
 
-OptimizerName = Literal["SGD", "Adam"]
 Precision = Literal["fp32", "bf16"]
 
 _CLASSIFIER_ALIASES = {
@@ -75,31 +74,6 @@ class ModelConfig(FrozenConfig):
         return values
 
 
-class OptimizerConfig(FrozenConfig):
-    optimizer: Annotated[OptimizerName, Named(get_args(OptimizerName), any_case=True)] = setting(
-        "SGD", "SGD (Nesterov when momentum > 0) or Adam", option="--optimizer", short="-o"
-    )
-    lr: float = setting(
-        1e-2, "learning rate at the start of a cycle", option="--lr", gt=0, le=LARGEST
-    )
-    weight_decay: float = setting(1e-3, "L2 weight decay", option="--wd", ge=0, le=LARGEST)
-    momentum: float = setting(0.9, "SGD's momentum", option="--momentum", short="-m", ge=0, lt=1)
-    beta1: float = setting(0.9, "Adam's beta 1", option="--beta1", short="-b1", ge=0, lt=1)
-    beta2: float = setting(0.999, "Adam's beta 2", option="--beta2", short="-b2", ge=0, lt=1)
-    lr_restart_period: int = setting(
-        50, "epochs of one cosine cycle", option="--lr-restart-period", ge=1
-    )
-
-    @property
-    def step_rate(self) -> float | None:
-        """How far SGD moves a weight, in the end, for each step with a gradient of 1.
-
-        By the learning rate that training begins with. None: Adam divides a gradient by its own
-        size, so that no such number is its.
-        """
-        return self.lr / (1 - self.momentum) if self.optimizer == "SGD" else None
-
-
 class TrainConfig(FrozenConfig):
     """Everything that decides the numbers of one run."""
 
@@ -139,12 +113,21 @@ class TrainConfig(FrozenConfig):
         later=True,
     )
 
+    codes: tuple[tuple[str, tuple[str, ...]], ...] = setting(
+        # Pairs, since a mapping has no hash.
+        (),
+        "name and identity (code_identity) of what else is one's own, when it was trained",
+        later=True,
+    )
+
     @model_serializer(mode="wrap")
     def _without_task(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What trains images says nothing of tasks: its files and digests stay the same."""
+        """What has no task, or no code of its own, says nothing of it: its files stay the same."""
         values: dict[str, Any] = handler(self)
         if self.task.name is None:
             values.pop("task", None)
+        if not self.codes:
+            values.pop("codes", None)
         return values
 
     @property
@@ -158,28 +141,68 @@ class TrainConfig(FrozenConfig):
         return self.task.name or f"{self.model.classifier} on {self.data.dataset}"
 
     @property
-    def own_name(self) -> str | None:
-        """The code of one's own that it trains, as ``package.module:name``; None: none."""
-        classifier = self.model.classifier
-        return self.task.name or (classifier if is_own(classifier) else None)
+    def own_names(self) -> dict[str, str]:
+        """Setting → the code of one's own that it names, as ``package.module:name``."""
+        if self.task.name is not None:
+            return {"task": self.task.name}
+        named = {"classifier": self.model.classifier, "augment": self.data.augment}
+        return {s: name for s, name in named.items() if is_own(name)} | self.optimizer.owns
 
     @property
-    def code(self) -> tuple[str, ...] | None:
-        """The identity of that code, as it was recorded."""
-        return self.model.code if self.task.name is None else self.task.code
+    def identities(self) -> dict[str, CodeIdentity]:
+        """Name → the identity of that code, as far as it was recorded."""
+        first = self.task if self.task.name is not None else self.model
+        known = dict(self.codes)
+        if first.code is not None:
+            known[self.task.name or self.model.classifier] = first.code
+        return {name: known[name] for name in self.own_names.values() if name in known}
 
-    def with_code(self, code: tuple[str, ...] | None) -> Self:
+    @property
+    def code(self) -> CodeIdentity | None:
+        """The identity of all of it together; None: nothing was recorded."""
+        known = self.identities
+        return joined(known.values()) if known else None
+
+    def with_identities(self, known: Mapping[str, CodeIdentity]) -> Self:
+        """The configuration with these identities of what it names, and no others."""
         group = "model" if self.task.name is None else "task"
+        names = dict(self.own_names)
+        first = names.pop("task", None) or names.pop("classifier", None)
+        code = known.get(first) if first is not None else None
         changed = getattr(self, group).model_copy(update={"code": code})
-        return self.model_copy(update={group: changed})
+        codes = tuple((name, known[name]) for name in sorted({*names.values()}) if name in known)
+        return self.model_copy(update={group: changed, "codes": codes})
 
     @model_validator(mode="after")
     def _scaling_fits(self) -> Self:
         if self.noise.scaling == "step" and self.optimizer.step_rate is None:
             raise ValueError(
                 f"noise.scaling = 'step' with optimizer.optimizer = {self.optimizer.optimizer!r}: "
-                "it sets how far SGD moves the weights; Adam divides the noise by the gradient's "
-                "own size. Take scaling relative or absolute, or SGD"
+                "it sets how far SGD moves the weights; Adam and AdamW divide the noise by the "
+                "gradient's own size, and one's own optimizer is not known. Take scaling relative "
+                "or absolute, or SGD"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        warmup = self.optimizer.lr_warmup_epochs
+        if warmup >= self.epochs:
+            raise ValueError(
+                f"optimizer.lr_warmup_epochs (--lr-warmup-epochs) = {warmup:g}: the budget has "
+                f"{self.epochs} epochs, and the rate would never be reached; give less"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _batch_is_divided(self) -> Self:
+        images, parts = self.data.batch_size, self.optimizer.accumulate
+        if images % parts:
+            fitting = max(n for n in range(1, min(parts, images) + 1) if images % n == 0)
+            raise ValueError(
+                f"optimizer.accumulate (--accumulate) = {parts}: the {images} images of a step "
+                f"(data.batch_size) can't be divided evenly among as many passes; give {fitting}, "
+                "or another --batch-size"
             )
         return self
 

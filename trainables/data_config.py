@@ -17,6 +17,11 @@ Fit = Literal["crop", "pad", "stretch"]
 PHOTOS = "imagefolder"
 """The data set of image files: the only one that is decoded."""
 
+AUGMENTATIONS = ("none", "flip", "crop", "standard", "trivial")
+
+CROPS = frozenset({"crop", "standard", "trivial"})
+FLIPS = frozenset({"flip", "standard", "trivial"})
+
 BACKGROUNDS = ("white", "black", "grey")
 
 FOUND = ("mean", "std", "classes", "left_out")
@@ -133,10 +138,18 @@ class DataConfig(FrozenConfig):
     )
     flip: bool = setting(
         True,
-        "random horizontal flips (never for "
+        "horizontal flips where the augmentation has them (never for "
         + " and ".join(name for name, known in DATA_SETS.items() if not known.flips)
         + ")",
         option="--flip",
+    )
+    augment: Annotated[str, Named(AUGMENTATIONS, or_own=True)] = setting(
+        "standard",
+        "none; flip: half of the images are mirrored; crop: random crops of the padded image; "
+        "standard: both; trivial: both, then TrivialAugmentWide; or your own as "
+        "package.module:function (docs/own-training.md)",
+        option="--augment",
+        later=True,
     )
     mean: tuple[float, float, float] | None = setting(
         None, "normalisation: mean per channel, in [0, 1]; None: the data set's own"
@@ -187,6 +200,19 @@ class DataConfig(FrozenConfig):
                     f"data.{name} (--{name.replace('_', '-')}) = {value!r}: it is for image files "
                     f"(--dataset {PHOTOS}); data.dataset = {self.dataset!r} has none"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _flips_are_possible(self) -> Self:
+        if self.augment == "flip" and not (self.flip and DATA_SETS[self.dataset].flips):
+            why = (
+                "--no-flip forbids it"
+                if DATA_SETS[self.dataset].flips
+                else f"mirrored images of {self.dataset} are of no class"
+            )
+            raise ValueError(
+                f"data.augment (--augment) = 'flip': {why}; take none, crop or standard"
+            )
         return self
 
     @model_validator(mode="after")

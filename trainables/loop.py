@@ -25,6 +25,9 @@ from trainables.random_streams import generator
 from trainables.tasks.task import Task
 from trainables.torch_parts import subtract_
 
+AVERAGE = "average"
+"""The part of a state with the moving average of the weights, where a run has one."""
+
 _TOLD = frozenset({"loss", "accuracy", "lr", "clean_train_accuracy"})
 """What has a field of its own in ``EpochMetrics``."""
 
@@ -174,10 +177,11 @@ def weights_of(
 ) -> tuple[Mapping[str, Tensor], int] | None:
     """The best or final weights of a classifier's ``state_dict``, and the epoch that they are of.
 
-    None where there are no best ones: no epoch's statistics were finite.
+    They are those that were evaluated: the moving average's, where there is one. None where there
+    are no best ones: no epoch's statistics were finite.
     """
     if which == "final":
-        return state["model"], len(state["history"]) - 1
+        return state.get(AVERAGE, state["model"]), len(state["history"]) - 1
     weights, epoch = state["best_weights"], state["best_epoch"]
     return None if weights is None else (weights, int(epoch))
 

@@ -5,11 +5,14 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainables.code_identity import changed_modules, code_identity, search_path
 from trainables.code_trust import check_trusted
 from trainables.errors import InputError
+
+if TYPE_CHECKING:
+    from trainables.config import TrainConfig
 
 
 def check_unchanged(setting: str, name: str, recorded: Sequence[str] | None) -> None:
@@ -20,6 +23,13 @@ def check_unchanged(setting: str, name: str, recorded: Sequence[str] | None) -> 
             f"{setting} = {name!r}: the source of {', '.join(changed)} in "
             f"{os.getcwd()} ({platform.node()}) is not the one that was recorded"
         )
+
+
+def check_same_code(config: "TrainConfig") -> None:
+    """Refuse a run of code whose source is not what its configuration recorded."""
+    known = config.identities
+    for setting, name in config.own_names.items():
+        check_unchanged(setting, name, known.get(name))
 
 
 def import_own(setting: str, name: str, wanted: str) -> Any:

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
+from trainables.code_identity import is_own
 from trainables.errors import InputError, explain, nearest
 
 LARGEST = 1e30
@@ -65,25 +66,32 @@ def _takes_truth(kind: type[BaseModel], field: str) -> bool:
 class Named:
     """Marks a setting whose value is one of some names; a wrong one is answered with the nearest.
 
-    The command lines read ``allowed`` for their help.
+    The command lines read ``allowed`` for their help. ``or_own``: code of one's own may be named
+    instead, as ``package.module:function``.
     """
 
     allowed: tuple[str, ...]
     any_case: bool = False
+    or_own: bool = False
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        literal = core_schema.literal_schema(list(self.allowed))
-        return core_schema.no_info_before_validator_function(self._check, literal)
+        schema = (
+            core_schema.str_schema()
+            if self.or_own
+            else core_schema.literal_schema(list(self.allowed))
+        )
+        return core_schema.no_info_before_validator_function(self._check, schema)
 
     def _check(self, value: object) -> object:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or (self.or_own and is_own(value)):
             return value
         canonical = {name.lower(): name for name in self.allowed} if self.any_case else {}
         name = canonical.get(value.lower(), value)
         if name not in self.allowed:
-            raise ValueError(nearest(value, self.allowed))
+            own = "; or your own as package.module:function" if self.or_own else ""
+            raise ValueError(nearest(value, self.allowed) + own)
         return name
 
 

@@ -66,3 +66,9 @@ def add_scaled_(
     """tensor += other · (length · factor), in place, with one length and factor a tensor."""
     scales = torch._foreach_mul(list(lengths), list(factors))
     torch._foreach_addcmul_(list(tensors), list(others), scales)
+
+
+def lerp_(tensors: Sequence[Tensor], others: Sequence[Tensor], share: float) -> None:
+    """tensor += share · (other − tensor), in place."""
+    if tensors:
+        torch._foreach_lerp_(list(tensors), list(others), share)

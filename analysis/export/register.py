@@ -9,7 +9,7 @@ import statistics as stats
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -224,8 +224,8 @@ def _from_file(view: StudyView, path: Path, key: str) -> TrainedWeights:
 
 def _same_run(one: TrainConfig, other: TrainConfig) -> bool:
     """Whether two runs are the same; one recorded by an earlier version names no source."""
-    codes = {c.model.code for c in (one, other)} - {None}
-    left_out = {"model": {"code"}}
+    codes = {c.code for c in (one, other)} - {None}
+    left_out: Any = {"model": {"code"}, "codes": True}
     return len(codes) <= 1 and one.model_dump(exclude=left_out) == other.model_dump(
         exclude=left_out
     )

@@ -271,10 +271,10 @@ def check_same_code(folder: StudyFolder, study: StudyConfig) -> None:
     """Refuse to go on with a confirmation of what was trained with another source."""
     stored = stored_confirmation(folder)
     if stored is not None and is_of_other_code(folder, study, stored):
+        names = ", ".join(study.train.own_names.values())
         raise InputError(
-            f"name = {study.name!r}: its confirmation was begun before the source of "
-            f"{study.train.own_name} was changed; move {confirm_folder(folder).path} away "
-            "to begin anew"
+            f"name = {study.name!r}: its confirmation was begun before the source of {names} was "
+            f"changed; move {confirm_folder(folder).path} away to begin anew"
         )
 
 

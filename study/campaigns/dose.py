@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from trainables.code_identity import is_own
 from trainables.config import OptimizerConfig, TrainConfig
-from trainables.lr_schedule import learning_rate
+from trainables.lr_schedule import Schedule
 from trainables.metrics import EpochMetrics
 from trainables.noise.kinds import MAX_LABEL_PROBABILITY
 
@@ -59,8 +60,8 @@ class Doses:
 
     @classmethod
     def of(cls, config: TrainConfig, history: Sequence[EpochMetrics] = ()) -> "Doses":
-        """``history``: a run's whole one, which alone knows the learning rates of a task."""
-        if config.task.name is not None:
+        """``history``: a run's whole one, which tells the rates of a task or an own schedule."""
+        if config.task.name is not None or is_own(config.optimizer.lr_schedule):
             return cls(_told_rates(history, config.epochs), config.noise.permanent)
         return cls(_rates(config.optimizer, config.epochs), config.noise.permanent)
 
@@ -137,8 +138,9 @@ def realised_ratio(
 ) -> float | None:
     """The dose that a control had for each unit of its trial's, once both have ended.
 
-    Relative gradient noise under SGD is in units of the gradient, whose recorded norm multiplies
-    its moves here. No plan can know it: it depends on what the noise does.
+    Relative gradient noise under SGD is in units of the gradient, whose recorded norm (where it is
+    clipped, at most that) multiplies its moves here. No plan can know it: it depends on what the
+    noise does.
 
     Returns:
         The kind's that is farthest from 1; None if a dose is 0 or not finite.
@@ -155,12 +157,15 @@ def realised_ratio(
 
 def _realised_moves(history: Sequence[EpochMetrics], config: TrainConfig) -> dict[str, float]:
     doses = Doses.of(config, history)
+    clip = math.inf if config.optimizer.clip_norm is None else config.optimizer.clip_norm
     in_gradients = config.noise.scaling == "relative" and config.optimizer.optimizer == "SGD"
     by_kind = defaultdict(list)
     for row in history:
         if row.injected:
             move = doses.move(PlannedInjection(row.epoch, row.noise_kind, row.noise_magnitude))
-            unit = row.grad_norm if in_gradients and row.noise_kind == "gradient" else 1.0
+            unit = (
+                min(row.grad_norm, clip) if in_gradients and row.noise_kind == "gradient" else 1.0
+            )
             by_kind[row.noise_kind].append(move * unit)
     return {kind: math.hypot(*moves) for kind, moves in by_kind.items()}
 
@@ -172,7 +177,7 @@ def overlap(plan: NoisePlan, own: NoisePlan) -> float:
 
 
 def _told_rates(history: Sequence[EpochMetrics], epochs: int) -> tuple[float, ...]:
-    """The learning rates that a task of one's own tells; a constant one, if it tells none."""
+    """The learning rates that were recorded; a constant one, if a task of one's own told none."""
     told = tuple(row.lr for row in history)
     whole = len(told) == epochs and all(math.isfinite(rate) and rate > 0 for rate in told)
     return told if whole else (1.0,) * epochs
@@ -181,9 +186,7 @@ def _told_rates(history: Sequence[EpochMetrics], epochs: int) -> tuple[float, ..
 @lru_cache(maxsize=256)
 def _rates(optimizer: OptimizerConfig, epochs: int) -> tuple[float, ...]:
     """The root mean square of each epoch's learning rate."""
-
-    def rate(step: int) -> float:
-        return learning_rate(optimizer, step, steps_per_epoch=STEPS, epochs=epochs)
+    rate = Schedule(optimizer, steps_per_epoch=STEPS, epochs=epochs)
 
     return tuple(
         math.hypot(*(rate(epoch * STEPS + step) for step in range(STEPS))) / math.sqrt(STEPS)

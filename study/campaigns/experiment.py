@@ -20,6 +20,7 @@ from study.campaigns.experiment_grid import (
     check_experiment,
     groups,
     noisy_runs,
+    own_names,
     stored_experiment,
 )
 from study.campaigns.experiment_result import ExperimentResult, report, result_files
@@ -36,7 +37,7 @@ from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
 from study.records.own_code import later_codes
 from study.records.planned_run import PlannedRun
-from trainables.code_identity import changed_modules, code_identity, is_own
+from trainables.code_identity import changed_modules, code_identity
 from trainables.config import apply_overrides
 from trainables.data.image_sets import resolve_data
 from trainables.data_config import FOUND
@@ -131,16 +132,15 @@ def check_same_experiment(folder: StudyFolder, wanted: ExperimentConfig) -> None
 def with_codes(
     config: ExperimentConfig, stored: ExperimentConfig | None, folder: StudyFolder
 ) -> ExperimentConfig:
-    """The grid with the source of each classifier of one's own; a changed one is refused."""
-    names = [name for name in config.classifiers if is_own(name)]
+    """The grid with the source of all code of one's own; a changed one is refused."""
+    names = own_names(config)
     codes = {name: code for name in names if (code := code_identity(name))}
-    before = stored or config.model_copy(update={"classifiers": ()})
-    recorded = {**later_codes(read_ledger(folder.ledger)), **before.codes} if stored else {}
+    recorded = {**later_codes(read_ledger(folder.ledger)), **stored.codes} if stored else {}
     for name, code in codes.items():
         if name in recorded and changed_modules(recorded[name], code):
-            raise InputError(refusal(config.name, name, recorded[name], code))
+            raise InputError(refusal(config.name, name, recorded[name], code, names[name]))
     # The runs of an earlier version do not say it: those beside them must not, either.
-    late = {name for name in before.classifiers if name not in before.codes}
+    late = {name for name in own_names(stored) if name not in stored.codes} if stored else set()
     kept = {name: code for name, code in codes.items() if name not in late}
     return config.model_copy(update={"codes": kept})
 
@@ -189,7 +189,7 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
 
     def put_in_order(self) -> None:
         config = self.config
-        late = [n for n in config.classifiers if is_own(n) and n not in config.codes]
+        late = [name for name in own_names(config) if name not in config.codes]
         record_late(self.session, {name: code_identity(name) for name in late})
         super().put_in_order()
 

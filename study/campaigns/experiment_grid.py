@@ -25,7 +25,6 @@ from trainables.config import (
     DataConfig,
     ModelConfig,
     OptimizerConfig,
-    OptimizerName,
     TrainConfig,
     apply_overrides,
 )
@@ -33,6 +32,7 @@ from trainables.documents import read_mapping
 from trainables.errors import InputError, nearest
 from trainables.noise.kinds import NOISE_KINDS
 from trainables.noise_config import Distribution, NoiseConfig
+from trainables.optimizer_config import OPTIMIZERS
 from trainables.presets import paper as paper_run
 from trainables.settings import FrozenConfig, parse_config, setting
 
@@ -77,7 +77,7 @@ class ExperimentConfig(RunsConfig):
         ("BabyCNN",), "the models, separated by commas", option="--classifiers"
     )
     optimizers: tuple[Annotated[str, _as(OptimizerConfig, "optimizer")], ...] = setting(
-        ("SGD",), ", ".join(get_args(OptimizerName)), option="--optimizers"
+        ("SGD",), ", ".join(OPTIMIZERS), option="--optimizers"
     )
     momenta: tuple[Annotated[float, _as(OptimizerConfig, "momentum")], ...] = setting(
         (0.9,), "momenta of SGD; Adam has none", option="--momenta"
@@ -94,7 +94,7 @@ class ExperimentConfig(RunsConfig):
         option="--distributions",
     )
     codes: dict[str, tuple[str, ...]] = setting(
-        {}, "the source of each classifier of one's own, as it was when it was recorded"
+        {}, "the source of all code of one's own, by its name, as it was when it was recorded"
     )
     seeds: tuple[Annotated[int, _as(TrainConfig, "seed")], ...] = setting(
         (0,), "seeds on which each group runs, baseline and noise alike", option="--seeds",
@@ -146,8 +146,9 @@ class Group:
         """A stable name, e.g. ``BabyCNN-SGD-m0.9-lr0.01-s1``."""
         momentum = "" if self.momentum is None else f"-m{exact(self.momentum)}"
         name = self.classifier.replace(":", ".")
+        optimizer = self.optimizer.replace(":", ".")
         tail = f"lr{exact(self.lr)}-s{exact(self.subset)}"
-        return f"{name}-{self.optimizer}{momentum}-{tail}"
+        return f"{name}-{optimizer}{momentum}-{tail}"
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -194,7 +195,20 @@ def noisy_runs(config: ExperimentConfig) -> tuple[PlannedRun, ...]:
 
 def _with_code(config: ExperimentConfig, group: Group, run: PlannedRun) -> PlannedRun:
     code = config.codes.get(group.classifier)
-    return run if not code else replace(run, changes={**run.changes, "model/code": list(code)})
+    changes = {**run.changes, **({"model/code": list(code)} if code else {})}
+    others = apply_overrides(config.train, group.overrides).with_identities(config.codes).codes
+    if others:
+        changes["codes"] = [[name, list(identity)] for name, identity in others]
+    return replace(run, changes=changes)
+
+
+def own_names(config: ExperimentConfig) -> dict[str, str]:
+    """The code of one's own that the grid's runs name → the setting that names it."""
+    names: dict[str, str] = {}
+    for group in groups(config):
+        run = apply_overrides(config.train, group.overrides)
+        names |= {name: setting for setting, name in run.own_names.items()}
+    return names
 
 
 def stored_experiment(folder: StudyFolder) -> ExperimentConfig | None:
@@ -216,8 +230,14 @@ def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
     """Check an experiment against this machine; returns it with the device resolved."""
     check_runs(config)
     device, elsewhere = config.train.device, address_of(config) is not None
-    for classifier, subset in product(config.classifiers, config.subsets):
-        point = {"model/classifier": classifier, "data/subset": subset}
+    for classifier, optimizer, subset in product(
+        config.classifiers, config.optimizers, config.subsets
+    ):
+        point = {
+            "model/classifier": classifier,
+            "optimizer/optimizer": optimizer,
+            "data/subset": subset,
+        }
         device = check_train(apply_overrides(config.train, point), elsewhere=elsewhere).device
     return config.model_copy(update={"train": config.train.model_copy(update={"device": device})})
 

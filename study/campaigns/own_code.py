@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from study.campaigns.session import Session
-from study.checks import check_study
+from study.checks import check_study, present_identities
 from study.config import StudyConfig
 from study.records.events import EndEvent, NoteEvent
 from study.records.folder import StudyFolder
@@ -15,7 +15,6 @@ from study.records.ledger_view import TrialRecord, read_ledger
 from study.records.own_code import OTHER_CODE, code_of, code_tag, is_present, later_codes
 from trainables.code_identity import CodeIdentity, changed_modules, code_identity
 from trainables.code_trust import allow, is_trusted
-from trainables.config import TrainConfig
 from trainables.errors import InputError
 
 ACCEPT = "--accept-changed-code"
@@ -26,28 +25,35 @@ def with_code(config: StudyConfig, folder: StudyFolder, *, accept: bool = False)
 
     ``accept``: whether a changed source is accepted; else it is refused.
     """
-    name = config.train.own_name
-    if name is None:
+    names = config.train.own_names
+    if not names:
         return config
-    now = code_identity(name) or None
+    now = present_identities(config.train)
     stored = folder.stored_config()
     if stored is None:
         return _with(config, now, 0)
-    if stored.train.own_name != name:
+    if stored.train.own_names != names:
         return config  # Another study, which is refused as such.
-    kept = _with(config, stored.train.code, stored.code_changes)
-    recorded = stored.train.code or later_codes(read_ledger(folder.ledger)).get(name)
-    if now is None or recorded is None or not changed_modules(recorded, now):
+    kept = _with(config, stored.train.identities, stored.code_changes)
+    recorded = {**later_codes(read_ledger(folder.ledger)), **stored.train.identities}
+    changed = [
+        setting
+        for setting, name in names.items()
+        if name in now and name in recorded and changed_modules(recorded[name], now[name])
+    ]
+    if not changed:
         return kept
     if not accept:
+        name = names[changed[0]]
         raise InputError(
-            refusal(config.name, name, recorded, now, setting_of(config.train))
+            refusal(config.name, name, recorded[name], now[name], changed[0])
             + f", or go on with the changed source by {ACCEPT} (with new baselines; what was "
             "trained before is kept, and not ranked)"
         )
     _check_acceptable(stored, folder)
-    if is_trusted(name, recorded):
-        allow(name)
+    for name in names.values():
+        if name in recorded and is_trusted(name, recorded[name]):
+            allow(name)
     return _with(config, now, stored.code_changes + 1)
 
 
@@ -67,11 +73,6 @@ def checked_with_code(
     return with_code(config, folder, accept=accept)
 
 
-def setting_of(train: TrainConfig) -> str:
-    """The setting that names the code of one's own."""
-    return "classifier" if train.task.name is None else "task"
-
-
 def refusal(
     study: str,
     name: str,
@@ -86,8 +87,8 @@ def refusal(
     )
 
 
-def _with(config: StudyConfig, code: CodeIdentity | None, changes: int) -> StudyConfig:
-    train = config.train.with_code(code)
+def _with(config: StudyConfig, known: Mapping[str, CodeIdentity], changes: int) -> StudyConfig:
+    train = config.train.with_identities(known)
     return config.model_copy(update={"train": train, "code_changes": changes})
 
 
@@ -134,9 +135,9 @@ def record_late(session: Session, codes: Mapping[str, CodeIdentity]) -> None:
 
 def late_codes(config: StudyConfig) -> dict[str, CodeIdentity]:
     """What ``record_late`` is to record of a study: nothing, if its runs say it."""
-    name = config.train.own_name
-    late = name is not None and config.train.code is None
-    return {name: code_identity(name)} if name and late else {}
+    known = config.train.identities
+    late = [name for name in config.train.own_names.values() if name not in known]
+    return {name: code_identity(name) for name in late}
 
 
 def for_searcher(config: StudyConfig, records: Mapping[str, TrialRecord]) -> dict[str, TrialRecord]:

@@ -29,7 +29,8 @@ _NO_DECAY_SHARE = 0.2
 """The share of settings without weight decay."""
 
 _GUESSING = 0.95
-"""Training was stuck if its loss never fell below this share of that of guessing, ln(classes)."""
+"""Training was stuck if its loss never fell below this share of the way from the lowest possible
+one (0; with label smoothing more) to that of guessing, ln(classes)."""
 
 
 @dataclass(frozen=True)
@@ -254,4 +255,13 @@ def _guessed(record: TrialRecord | None) -> bool:
     if record is None or record.state != "complete" or not classes or not record.history:
         return False
     lowest = min(row.train_loss for row in record.history)
-    return lowest >= _GUESSING * math.log(len(classes))
+    smoothing = record.config["optimizer"].get("label_smoothing", 0.0)
+    floor = _lowest_loss(smoothing, len(classes))
+    return lowest >= floor + _GUESSING * (math.log(len(classes)) - floor)
+
+
+def _lowest_loss(smoothing: float, classes: int) -> float:
+    """The lowest training loss that labels so smoothed allow: their entropy."""
+    other = smoothing / classes
+    shares = [1.0 - smoothing + other] + [other] * (classes - 1)
+    return -math.fsum(share * math.log(share) for share in shares if share > 0)

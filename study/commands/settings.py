@@ -20,6 +20,9 @@ from trainables.settings import Named
 _LISTED: Mapping[str, Collection[str]] = {"sampler": SAMPLERS}
 """Names that a configuration can't list, since their registry lies above it; for the help."""
 
+OWN_NAME = "MODULE:NAME"
+"""What stands for code of one's own among the names of an option."""
+
 THE_STUDYS = "the study's own"
 """The default of an option that changes one setting of a stored study."""
 
@@ -184,7 +187,8 @@ def _value_name(path: str, field: FieldInfo) -> str:
     (kind, *_) = _kinds(field.annotation)
     for marker in field.metadata:
         if isinstance(marker, Named):
-            return "{" + ",".join(marker.allowed) + "}"
+            own = (OWN_NAME,) if marker.or_own else ()
+            return "{" + ",".join((*marker.allowed, *own)) + "}"
     if kind is bool:
         return ""
     if get_origin(kind) is Literal:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from study.config import RunsConfig, StudyConfig
 from study.records.ledger_view import LedgerState, TrialRecord
+from trainables.code_identity import joined
 
 EXCLUDED = "excluded"
 """The state, in a summary, of a trial that another source was trained with."""
@@ -24,7 +25,9 @@ _TAG = "code"
 
 def code_of(record: TrialRecord) -> tuple[str, ...] | None:
     code = (record.config.get("task") or record.config["model"]).get("code")
-    return None if code is None else tuple(code)
+    codes = [identity for _, identity in record.config.get("codes", ())]
+    known = [*([] if code is None else [code]), *codes]
+    return joined(known) if known else None
 
 
 def is_present(config: RunsConfig, record: TrialRecord) -> bool:

@@ -68,10 +68,10 @@ def evaluate_checkpoint(
 
     ``batch_size`` None: as in training.
     """
-    notice = changed_since(config.model)
+    notice = changed_since(config)
     if notice:
         log.print(notice, soft_wrap=True, markup=False, highlight=False)
-    config = check_train(with_present_code(config))
+    config = check_train(with_present_code(config), evaluated=True)
     dataset = load_dataset(config.data)
     config = config.model_copy(update={"data": resolve_data(config.data, dataset)})
     device = torch.device(config.device)

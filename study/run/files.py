@@ -54,6 +54,7 @@ def run_name(config: TrainConfig) -> str:
         del values["data"][key]
     del values["device"]
     values["model"].pop("code", None)
+    values.pop("codes", None)
     text = json.dumps(values, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:6]
     model = re.sub(r"[^A-Za-z0-9_-]+", "-", config.model.classifier)
@@ -155,15 +156,15 @@ class RunFiles:
                 f"--resume: no run {self.name} in {self.metrics.parent} ({known}); repeat the "
                 "options of the run that shall go on, --save-as included"
             )
-        before, now = stored.model.code, wanted.model.code
-        if before and now and stored.model.classifier == wanted.model.classifier:
-            changed = changed_modules(before, now)
-            if changed:
-                raise InputError(
-                    f"--resume: run {self.name} was begun with another source of "
-                    f"{', '.join(changed)}; restore it, or train anew without --resume (what there "
-                    "is of the run is kept)"
-                )
+        before, now = stored.identities, wanted.identities
+        both = [name for name in before if name in now]
+        changed = {m for name in both for m in changed_modules(before[name], now[name])}
+        if changed:
+            raise InputError(
+                f"--resume: run {self.name} was begun with another source of "
+                f"{', '.join(sorted(changed))}; restore it, or train anew without --resume (what "
+                "there is of the run is kept)"
+            )
         lines = differences(stored, wanted)
         if lines:
             raise InputError(
@@ -178,8 +179,7 @@ class RunFiles:
     def as_begun(self, config: TrainConfig) -> TrainConfig:
         """With the source that the run was begun with: none if an earlier version began it."""
         stored = self.stored_config()
-        code = stored.model.code if stored else None
-        return config.model_copy(update={"model": config.model.model_copy(update={"code": code})})
+        return config.with_identities(stored.identities if stored else {})
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -270,6 +270,7 @@ def differences(stored: TrainConfig, wanted: TrainConfig) -> list[str]:
     free = {"data/data_dir", "data/workers", "data/download"}
     free |= {path for path in ("data/mean", "data/std", "data/classes") if new[path] is None}
     # Runs of earlier versions do not say it.
+    free |= {"codes"}  # Each by itself, where it is gone on with.
     free |= {"model/code"} if None in (old.get("model/code"), new.get("model/code")) else set()
     return [
         f"{path} = {new.get(path)!r}, the run has {old[path]!r}"

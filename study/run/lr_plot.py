@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from trainables.config import TrainConfig
-from trainables.lr_schedule import learning_rate
+from trainables.config import OptimizerConfig, TrainConfig
+from trainables.lr_schedule import Schedule
 
 _POINTS = 4000
 
@@ -13,11 +13,15 @@ def lr_schedule(config: TrainConfig, steps_per_epoch: int) -> tuple[list[float],
     steps = config.epochs * steps_per_epoch
     stride = max(1, steps // _POINTS)
     shown = range(0, steps, stride)
-    rates = [
-        learning_rate(config.optimizer, step, steps_per_epoch=steps_per_epoch, epochs=config.epochs)
-        for step in shown
-    ]
+    schedule = Schedule(config.optimizer, steps_per_epoch=steps_per_epoch, epochs=config.epochs)
+    rates = [schedule(step) for step in shown]
     return [step / steps_per_epoch for step in shown], rates
+
+
+def _words(optimizer: OptimizerConfig) -> str:
+    if optimizer.lr_schedule == "cosine":
+        return f"restart every {optimizer.lr_restart_period} of"
+    return f"{optimizer.lr_schedule}, over"
 
 
 def draw_lr_schedule(config: TrainConfig, steps_per_epoch: int, path: Path) -> None:
@@ -30,8 +34,8 @@ def draw_lr_schedule(config: TrainConfig, steps_per_epoch: int, path: Path) -> N
     axes.set(
         xlabel="epoch",
         ylabel="learning rate",
-        title=f"lr {config.optimizer.lr:g}, restart every {config.optimizer.lr_restart_period} "
-        f"of {config.epochs} epochs, {steps_per_epoch} steps each",
+        title=f"lr {config.optimizer.lr:g}, {_words(config.optimizer)} "
+        f"{config.epochs} epochs, {steps_per_epoch} steps each",
         xlim=(0, config.epochs),
         ylim=(0, None),
     )

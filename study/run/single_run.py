@@ -115,7 +115,7 @@ def train_run(config: TrainConfig, options: SingleRunOptions, console: Console) 
     files = RunFiles.of(options.checkpoint_dir, config, options.save_as)
     check_writable(files.folder, "--checkpoint-dir")
     uri = resolve_uri(options.tracking_uri, files.folder) if options.tracking_uri else None
-    notice = changed_since(config.model)
+    notice = changed_since(config)
     wanted, config = config.device, check_train(with_present_code(config))
     if options.resume:
         files.check_resumable(config)
@@ -253,9 +253,9 @@ class _SingleRun:
         )
         try:
             final = None if diverged is not None else self._final()
-            training.model.load_state_dict(best.weights)
-            test = evaluate_test_set(training.model, training.data, self.config)
-            flatness = measure_sharpness(training.model, training.data, self.config)
+            training.task.load_weights(best.weights)
+            test = evaluate_test_set(training.evaluated, training.data, self.config)
+            flatness = measure_sharpness(training.evaluated, training.data, self.config)
         except KeyboardInterrupt:
             raise Interrupted(files, len(training.history), signal.SIGINT) from None
         self._register_reading()
@@ -294,9 +294,9 @@ class _SingleRun:
     def _final(self) -> EvalResult:
         """Keep the final weights, and evaluate them."""
         training, last = self.training, self.training.history[-1]
-        weights = training.model.state_dict()
+        weights = training.evaluated.state_dict()
         write_weights(self.files.final_weights, self.config, self.classes, last, weights)
-        return evaluate_test_set(training.model, training.data, self.config)
+        return evaluate_test_set(training.evaluated, training.data, self.config)
 
     def _result(self) -> RunResult:
         weights, metrics, by_class = self.files.result()

@@ -20,7 +20,7 @@ from tests.support.runs import EAGER, device_data, run, same_weights, small_conf
 from trainables.adaptive_noise import AdaptiveNoise
 from trainables.config import TrainConfig
 from trainables.errors import InputError
-from trainables.lr_schedule import set_learning_rate
+from trainables.lr_schedule import Schedule
 from trainables.metrics import EpochMetrics
 from trainables.models.registry import build_configured
 from trainables.noise.assumed import Assumed
@@ -64,6 +64,7 @@ class OwnLoop:
     def epoch(self) -> EpochMetrics:
         config, steps = self.config, self.data.steps_per_epoch(32)
         epoch = len(self.noise.history)
+        schedule = Schedule(config.optimizer, steps_per_epoch=steps, epochs=config.epochs)
         torch.manual_seed(stream_seed(config.seed, "model", epoch))
         self.model.train()
         right = 0
@@ -75,13 +76,7 @@ class OwnLoop:
                     loss = F.cross_entropy(logits, labels)
                     loss.backward()
                 e.before_step(loss)
-                set_learning_rate(
-                    self.optimizer,
-                    config.optimizer,
-                    epoch * steps + step,
-                    steps_per_epoch=steps,
-                    epochs=config.epochs,
-                )
+                schedule.set(self.optimizer, epoch * steps + step)
                 self.optimizer.step()
                 right += int((logits.argmax(1) == y).sum())
             loss_now, accuracy = self.validate()

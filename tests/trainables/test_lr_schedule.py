@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trainables.config import OptimizerConfig
-from trainables.lr_schedule import learning_rate, set_learning_rate
+from trainables.lr_schedule import Schedule, learning_rate
 
 
 def formula(t: int, lr: float, s: int, e: int, r: int) -> float:
@@ -108,7 +108,7 @@ def test_the_rate_of_every_step_is_set_in_every_group():
         [{"params": first.parameters()}, {"params": second.parameters()}], lr=config.lr
     )
     for t in range(20):
-        rate = set_learning_rate(optimizer, config, t, epochs=5, steps_per_epoch=4)
+        rate = Schedule(config, epochs=5, steps_per_epoch=4).set(optimizer, t)
         expected = formula(t, 0.05, 4, 5, 2)
         for group in optimizer.param_groups:
             assert group["lr"] == pytest.approx(expected, rel=1e-9)
@@ -124,7 +124,7 @@ def test_the_rates_are_those_of_torchs_lambda_lr_bit_for_bit():
         lambda step: learning_rate(config, step, steps_per_epoch=7, epochs=10) / config.lr,
     )
     for t in range(70):
-        set_learning_rate(ours, config, t, epochs=10, steps_per_epoch=7)
+        Schedule(config, epochs=10, steps_per_epoch=7).set(ours, t)
         assert ours.param_groups[0]["lr"] == theirs.param_groups[0]["lr"]
         theirs.step()
         scheduler.step()

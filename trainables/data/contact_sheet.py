@@ -7,7 +7,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from trainables.data.dataset import SIZE, Dataset, Pixels
-from trainables.data.device_data import DeviceData, EpochDraws, draw_epoch
+from trainables.data.device_data import Augment, DeviceData, EpochDraws, draw_epoch
+from trainables.random_streams import generator
 
 _CLASSES = 20
 """Classes shown: the first ones."""
@@ -23,15 +24,18 @@ _GAP = 4
 _TEXT = 16
 
 
-def contact_sheet(dataset: Dataset) -> bytes:
-    """A PNG: a row a class; of each image first itself, then what three epochs make of it."""
+def contact_sheet(dataset: Dataset, augment: Augment | None = None) -> bytes:
+    """A PNG: a row a class; of each image first itself, then what three epochs make of it.
+
+    ``augment``: what is done to them besides cropping and mirroring.
+    """
     data = DeviceData(dataset, "cpu")
     classes = range(min(len(dataset.classes), _CLASSES))
     chosen = {label: np.flatnonzero(dataset.train_labels == label)[:_IMAGES] for label in classes}
     which = torch.from_numpy(np.concatenate(list(chosen.values())))
     pad = dataset.pad
     columns = [dataset.train_images[which.numpy()][:, pad : pad + SIZE, pad : pad + SIZE]]
-    columns += [_augmented(data, dataset, which, epoch) for epoch in range(_EPOCHS)]
+    columns += [_augmented(data, dataset, which, epoch, augment) for epoch in range(_EPOCHS)]
 
     tile = SIZE * _SCALE + _GAP
     width = _IMAGES * (len(columns) * tile + 2 * _GAP) + 2 * _GAP
@@ -56,11 +60,19 @@ def contact_sheet(dataset: Dataset) -> bytes:
     return content.getvalue()
 
 
-def _augmented(data: DeviceData, dataset: Dataset, which: torch.Tensor, epoch: int) -> Pixels:
+def _augmented(
+    data: DeviceData,
+    dataset: Dataset,
+    which: torch.Tensor,
+    epoch: int,
+    augment: Augment | None,
+) -> Pixels:
     """Images as they come in an epoch of seed 0: uint8 (n, 32, 32, 3)."""
     drawn = draw_epoch(data.train_size, dataset.pad, dataset.flip, 0, epoch)
     at = torch.argsort(drawn.order)[which]
     draws = EpochDraws(which, drawn.top[at], drawn.left[at], drawn.flip[at])
-    [(images, _)] = data.cut(draws, 1, len(which))
+    random = generator(0, "augment", epoch)
+    bound = None if augment is None else lambda pixels: augment(pixels, random)
+    [(images, _)] = data.cut(draws, 1, len(which), bound)
     values = images.permute(0, 2, 3, 1).numpy() * dataset.std + dataset.mean
     return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)

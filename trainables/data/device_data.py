@@ -5,7 +5,7 @@ and augmentation are drawn at once from a stream of their own. So epoch e's batc
 seed and e alone. The draws are made on the CPU for every device, and normalisation rounds alike.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,11 @@ from trainables.random_streams import generator
 
 Part = Literal["train", "val", "test"]
 Batch = tuple[Tensor, Tensor]
+
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+"""What is done to the pixels of a batch beyond cropping and mirroring: uint8 (B, H, W, C) → the
+same shape, uint8 or float32 of 0 to 255, by what the generator (on the CPU) draws."""
 
 EVAL_BATCH = 250
 """Images a batch in evaluation. Fixed, since sums differ between sizes; larger ones only take more
@@ -89,17 +94,29 @@ class DeviceData:
             )
         return self.train_size // batch_size
 
-    def train_batches(self, seed: int, epoch: int, batch_size: int) -> Iterator[Batch]:
+    def train_batches(
+        self, seed: int, epoch: int, batch_size: int, augment: Augment | None = None
+    ) -> Iterator[Batch]:
         """The batches of one epoch, shuffled and augmented; they follow from the arguments alone.
 
         Augmentation is torchvision's on images: the raw pixels are padded with zeros, cropped to
-        32×32 at random, half of the crops are mirrored, and then normalised.
+        32×32 at random, half of the crops are mirrored, and then normalised. ``augment`` has a
+        random stream of its own, and comes before the normalisation.
         """
         steps = self.steps_per_epoch(batch_size)
         draws = draw_epoch(self.train_size, self._dataset.pad, self._dataset.flip, seed, epoch)
-        return self.cut(draws, steps, batch_size)
+        if augment is None:
+            return self.cut(draws, steps, batch_size)
+        random = generator(seed, "augment", epoch)
+        return self.cut(draws, steps, batch_size, lambda pixels: augment(pixels, random))
 
-    def cut(self, draws: EpochDraws, steps: int, batch_size: int) -> Iterator[Batch]:
+    def cut(
+        self,
+        draws: EpochDraws,
+        steps: int,
+        batch_size: int,
+        augment: Callable[[Tensor], Tensor] | None = None,
+    ) -> Iterator[Batch]:
         """The first ``steps`` batches of the epoch that ``draws`` describes."""
         side = SIZE + 2 * self._dataset.pad
         first = ((draws.order * side + draws.top) * side + draws.left).to(self.device)
@@ -107,7 +124,8 @@ class DeviceData:
         labels = torch.tensor(self._dataset.train_labels)[draws.order].to(self.device)
         for start in range(0, steps * batch_size, batch_size):
             part = slice(start, start + batch_size)
-            yield self._normalised(self._crops.cut(first[part], flip[part])), labels[part]
+            pixels = self._crops.cut(first[part], flip[part])
+            yield self._normalised(pixels if augment is None else augment(pixels)), labels[part]
 
     def eval_batches(self, part: Part, batch_size: int = EVAL_BATCH) -> Iterator[Batch]:
         """All images of a part in their fixed order, normalised, without augmentation."""

@@ -25,6 +25,7 @@ from trainables.data.dataset import (
 )
 from trainables.data.registry import DATA_SETS
 from trainables.data.stratified import counts, drawn, held_out, kept
+from trainables.data_config import CROPS, FLIPS
 from trainables.errors import InputError
 
 # Splits and subsets are drawn from these, never from a run's seed: every run of a data set sees
@@ -127,8 +128,9 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
     sizes = [kept(count, config.subset) for count in counts(source.train_labels[chosen])]
     chosen = chosen[drawn(source.train_labels[chosen], sizes, seed)]
     known = DATA_SETS[config.dataset]
+    pad = known.pad if config.augment in CROPS else 0
     return Dataset(
-        train_images=_padded(source.train_images, chosen, known.pad),
+        train_images=_padded(source.train_images, chosen, pad),
         train_labels=source.train_labels[chosen],
         val_images=val_images,
         val_labels=divided[validation],
@@ -137,8 +139,8 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
         classes=source.classes,
         mean=mean,
         std=std,
-        pad=known.pad,
-        flip=config.flip and known.flips,
+        pad=pad,
+        flip=config.flip and known.flips and config.augment in FLIPS,
         left_out=source.left_out,
     )
 

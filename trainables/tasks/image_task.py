@@ -13,6 +13,7 @@ from torch.nn import Parameter
 from torch.nn import functional as F
 
 from trainables.config import TrainConfig
+from trainables.data.augmentation import make_augmentation
 from trainables.data.device_data import DeviceData, Part
 from trainables.device import autocast
 from trainables.epoch_details import (
@@ -23,8 +24,8 @@ from trainables.epoch_details import (
     optimizer_norms,
 )
 from trainables.evaluation import EvalResult, evaluate
-from trainables.loop import Training, clone_weights
-from trainables.lr_schedule import set_learning_rate
+from trainables.loop import AVERAGE, Training, clone_weights
+from trainables.lr_schedule import Schedule
 from trainables.metrics import GAP_EPOCHS, TaskMetric
 from trainables.models.registry import (
     PretrainedReport,
@@ -33,9 +34,11 @@ from trainables.models.registry import (
     to_memory_format,
 )
 from trainables.noise.epoch_noise import EpochNoise
-from trainables.optimizers import make_optimizer
+from trainables.optimizers import make_optimizer, make_step
+from trainables.own_import import check_same_code
 from trainables.random_streams import stream_seed
 from trainables.tasks.task import Task
+from trainables.weight_average import WeightAverage
 
 _CLEAN_SHARE = 0.035
 
@@ -65,9 +68,14 @@ class ImageTask(Task):
         self.config = config
         self.seed = seed
         self.device = torch.device(config.device)
+        check_same_code(config)
         self.model = self._initial_model()
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = make_optimizer(config.optimizer, parameters, self.device)
+        self.augmentation = make_augmentation(config.data)
+        recipe = config.optimizer
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = make_optimizer(recipe, self.parameters, self.device)
+        self.schedule = Schedule(recipe, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs)
+        self.average = None if recipe.ema is None else WeightAverage(self.model, recipe.ema)
 
     def _initial_model(self) -> nn.Module:
         # The parameters are drawn on the CPU, so that every device starts from the same ones.
@@ -77,6 +85,11 @@ class ImageTask(Task):
         if self.config.model.download_weights:
             self.pretrained = load_pretrained(model, self.config.model.classifier)
         return to_memory_format(model.to(self.device), self.device)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that is validated, tested and kept: the average of its weights, if any."""
+        return self.model if self.average is None else self.average.model
 
     @property
     def steps_per_epoch(self) -> int:
@@ -98,34 +111,56 @@ class ImageTask(Task):
         torch.manual_seed(stream_seed(self.seed, "model", epoch))
         self.model.train()
         lr = 0.0
-        batches = self.data.train_batches(self.seed, epoch, config.data.batch_size)
+        batches = self.data.train_batches(
+            self.seed, epoch, config.data.batch_size, self.augmentation
+        )
         for step, (images, labels) in enumerate(batches):
             loss, logits = self._backward(images, labels, noise)
             with torch.no_grad():
                 correct += (logits.argmax(1) == labels).sum()
                 if self.detail.train_per_class:
                     self._classes.add(logits, labels)
-            noise.before_step(loss)
-            lr = set_learning_rate(
-                self.optimizer,
-                config.optimizer,
-                epoch * steps + step,
-                steps_per_epoch=steps,
-                epochs=config.epochs,
-            )
-            self.optimizer.step()
+            noise.before_step(loss, grad_norm=self._clipped())
+            lr = self.schedule.set(self.optimizer, epoch * steps + step)
+            make_step(config.optimizer, self.optimizer)
+            if self.average is not None:
+                self.average.update(epoch * steps + step)
             noise.stepped()
         return {"accuracy": float(correct) / (steps * config.data.batch_size), "lr": lr}
 
     def _backward(self, images: Tensor, labels: Tensor, noise: EpochNoise) -> tuple[Tensor, Tensor]:
+        """The gradients of a step; its loss, and its logits (B, C)."""
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = self.config.optimizer.accumulate
+        if parts == 1:
+            return self._pass(images, labels, noise)
+        passes = [
+            self._pass(x, y, noise, 1.0 / parts)
+            for x, y in zip(images.chunk(parts), labels.chunk(parts), strict=True)
+        ]
+        losses, logits = zip(*passes, strict=True)
+        return torch.stack(losses).mean(), torch.cat(logits)
+
+    def _pass(
+        self, images: Tensor, labels: Tensor, noise: EpochNoise, share: float | None = None
+    ) -> tuple[Tensor, Tensor]:
         with noise.forward(images, labels) as (inputs, targets):
-            self.optimizer.zero_grad(set_to_none=True)
             with autocast(self.config.precision, self.device):
                 logits = self.model(inputs)
             logits = logits.float()
-            loss = F.cross_entropy(logits, targets)
-            loss.backward()
+            loss = F.cross_entropy(
+                logits, targets, label_smoothing=self.config.optimizer.label_smoothing
+            )
+            (loss if share is None else loss * share).backward()
         return loss.detach(), logits.detach()
+
+    def _clipped(self) -> Tensor | None:
+        """Clip the gradients; their norm before that, None where nothing is clipped.
+
+        Noise is added to what is clipped: so its σ is what it is said to be.
+        """
+        most = self.config.optimizer.clip_norm
+        return None if most is None else nn.utils.clip_grad_norm_(self.parameters, most)
 
     def validate(self) -> dict[str, float]:
         found = self.evaluate("val", per_class=self.detail.per_class)
@@ -140,7 +175,7 @@ class ImageTask(Task):
 
     def evaluate(self, part: Part, *, per_class: bool) -> EvalResult:
         return evaluate(
-            self.model,
+            self.evaluated,
             self.data.eval_batches(part),
             self.classes,
             precision=self.config.precision,
@@ -153,7 +188,7 @@ class ImageTask(Task):
         if not config.clean_gap or self._epoch < config.epochs - GAP_EPOCHS:
             return None
         return evaluate(
-            self.model,
+            self.evaluated,
             self.data.clean_train_batches(clean_images(self.data.train_size, config.epochs)),
             self.classes,
             precision=config.precision,
@@ -171,18 +206,21 @@ class ImageTask(Task):
 
     def state_dict(self) -> dict[str, Any]:
         """The learning rate needs nothing: it follows from the step."""
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return state if self.average is None else {**state, AVERAGE: self.average.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         # The optimiser would take the tensors themselves over, and change them in place.
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        if self.average is not None:
+            self.average.model.load_state_dict(state[AVERAGE])
 
     def weights(self) -> dict[str, Tensor]:
-        return clone_weights(self.model)
+        return clone_weights(self.evaluated)
 
     def load_weights(self, weights: Any) -> None:
-        self.model.load_state_dict(weights)
+        self.evaluated.load_state_dict(weights)
 
 
 class ImageTraining(Training):
@@ -201,6 +239,10 @@ class ImageTraining(Training):
     @property
     def model(self) -> nn.Module:
         return self.task.model
+
+    @property
+    def evaluated(self) -> nn.Module:
+        return self.task.evaluated
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
