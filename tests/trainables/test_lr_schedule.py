@@ -1,6 +1,7 @@
 """The learning-rate schedule against METHOD's formula, written out independently here."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trainables.config import OptimizerConfig
-from trainables.lr_schedule import Schedule, learning_rate
+from trainables.errors import InputError
+from trainables.lr_schedule import Schedule, check_schedule, learning_rate
+from trainables.optimizer_config import SCHEDULES
 
 
 def formula(t: int, lr: float, s: int, e: int, r: int) -> float:
@@ -134,3 +137,113 @@ def test_the_rates_are_those_of_torchs_lambda_lr_bit_for_bit():
 def test_an_empty_run_has_no_learning_rate(epochs, steps):
     with pytest.raises(ValueError, match="must be at least 1"):
         learning_rate(OptimizerConfig(), 0, steps_per_epoch=steps, epochs=epochs)
+
+
+HERE = "tests.support.own_recipes"
+
+
+def rates_of(steps: int, epochs: int, **settings: Any) -> list[float]:
+    config = OptimizerConfig(**settings)
+    schedule = Schedule(config, steps_per_epoch=steps, epochs=epochs)
+    return [schedule(t) for t in range(steps * epochs)]
+
+
+def torchs(kind: Any, lr: float, count: int, **settings: Any) -> list[float]:
+    """The rates of one of torch's schedulers, a step at a time."""
+    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=lr)
+    scheduler = kind(optimizer, **settings)
+    found = []
+    for _ in range(count):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+@pytest.mark.parametrize(("steps", "epochs", "peak"), [(7, 10, 0.3), (1, 12, 0.5), (30, 2, 0.1)])
+def test_one_cycle_is_torchs(steps: int, epochs: int, peak: float) -> None:
+    ours = rates_of(steps, epochs, lr=0.2, lr_schedule="one-cycle", lr_peak_at=peak)
+    # torch counts the step after the last one, too.
+    theirs = torchs(
+        torch.optim.lr_scheduler.OneCycleLR,
+        0.2,
+        steps * epochs - 1,
+        max_lr=0.2,
+        total_steps=steps * epochs,
+        pct_start=peak,
+        cycle_momentum=False,
+    )
+    assert ours[:-1] == pytest.approx(theirs, rel=1e-9)
+    assert ours[-1] == pytest.approx(0.2 / 25 / 1e4)
+
+
+@pytest.mark.parametrize("budget", [(1, 1), (1, 2), (2, 1), (1, 3)])
+def test_one_cycle_of_next_to_no_steps_stays_within_its_peak(budget: tuple[int, int]) -> None:
+    rates = rates_of(*budget, lr=0.2, lr_schedule="one-cycle")
+    assert all(0 < rate <= 0.2 for rate in rates)
+    assert max(rates) == pytest.approx(0.2)
+
+
+def test_steps_are_torchs() -> None:
+    ours = rates_of(5, 9, lr=0.2, lr_schedule="step", lr_step_epochs=2, lr_step_factor=0.5)
+    theirs = torchs(torch.optim.lr_scheduler.StepLR, 0.2, 45, step_size=10, gamma=0.5)
+    assert ours == pytest.approx(theirs, rel=1e-12)
+    # A third of the budget, rounded up.
+    thirds = rates_of(1, 10, lr=1.0, lr_schedule="step")
+    assert thirds == pytest.approx([1.0] * 4 + [0.1] * 4 + [0.01] * 2)
+
+
+def test_a_constant_rate() -> None:
+    assert set(rates_of(3, 4, lr=0.3, lr_schedule="constant")) == {0.3}
+
+
+@pytest.mark.parametrize("schedule", [*SCHEDULES, f"{HERE}:inverse_root"])
+@pytest.mark.parametrize(
+    "warmup", [{"lr_warmup_epochs": 2.0}, {"lr_warmup_fraction": 0.2}, {"lr_warmup_epochs": 0.5}]
+)
+def test_a_warmup_multiplies_any_schedule(schedule: str, warmup: dict[str, float]) -> None:
+    steps, epochs = 4, 10
+    without = rates_of(steps, epochs, lr=0.1, lr_schedule=schedule)
+    found = rates_of(steps, epochs, lr=0.1, lr_schedule=schedule, **warmup)
+    length = 2 if warmup == {"lr_warmup_epochs": 0.5} else 8
+    for t in range(steps * epochs):
+        factor = (t + 1) / length if t < length else 1.0
+        assert found[t] == pytest.approx(without[t] * factor, rel=1e-12)
+    # Restarts, peak and end stay where they are, to the bit.
+    assert found[length:] == without[length:]
+
+
+def test_ones_own_schedule_and_groups_in_proportion() -> None:
+    config = OptimizerConfig(lr=0.1, lr_schedule=f"{HERE}:inverse_root")
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    groups = [
+        {"params": first.parameters(), "initial_lr": 0.1},
+        {"params": second.parameters(), "initial_lr": 0.05},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=0.1)
+    schedule = Schedule(config, steps_per_epoch=5, epochs=3)
+    for t in range(15):
+        rate = schedule.set(optimizer, t)
+        assert rate == pytest.approx(0.1 / math.sqrt(1 + t / 5))
+        assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([rate, rate / 2])
+    check_schedule(config, epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("raises_late", ["step = 20", "ZeroDivisionError"]),
+        ("negative", ["returned -0.9", "not below 0"]),
+        ("not_a_number", ["returned nan"]),
+        ("a_text", ["returned str, which is no number"]),
+        ("zero", ["0 in every step"]),
+        ("counts", ["when it is asked again", "its arguments alone"]),
+        ("missing", ["has no 'missing'"]),
+    ],
+)
+def test_what_is_no_schedule_is_told_by_name(name: str, said: list[str]) -> None:
+    config = OptimizerConfig(lr=0.1, lr_schedule=f"{HERE}:{name}")
+    with pytest.raises(InputError) as caught:
+        check_schedule(config, epochs=5)
+    for part in (f"lr_schedule = '{HERE}:{name}'", *said):
+        assert part in str(caught.value)

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from trainables.config import OptimizerConfig
-from trainables.optimizers import make_optimizer
+from trainables.errors import InputError
+from trainables.optimizers import check_optimizer, make_optimizer
 
 STEPS = 5
 CPU = torch.device("cpu")
@@ -18,6 +19,8 @@ CPU = torch.device("cpu")
 TORCHS: list[tuple[dict[str, Any], type[torch.optim.Optimizer], dict[str, Any]]] = [
     ({"optimizer": "SGD", "momentum": 0.9}, torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
     ({"optimizer": "SGD", "momentum": 0.0}, torch.optim.SGD, {}),
+    ({"optimizer": "SGD", "momentum": 0.9, "nesterov": False}, torch.optim.SGD, {"momentum": 0.9}),
+    ({"optimizer": "AdamW", "beta1": 0.8}, torch.optim.AdamW, {"betas": (0.8, 0.999)}),
     ({"optimizer": "Adam", "beta1": 0.8, "beta2": 0.99}, torch.optim.Adam, {"betas": (0.8, 0.99)}),
 ]
 
@@ -61,7 +64,7 @@ def test_a_run_on_the_cpu_goes_without_the_compiler() -> None:
         "from trainables.config import TrainConfig\n"
         "from trainables.tasks.image_task import ImageTraining\n"
         "data = dict(dataset='synthetic', synthetic_train=64, synthetic_test=32, batch_size=16)\n"
-        "for optimizer in ('SGD', 'Adam'):\n"
+        "for optimizer in ('SGD', 'Adam', 'AdamW'):\n"
         "    values = dict(data=data, epochs=2, optimizer=dict(optimizer=optimizer))\n"
         "    config = TrainConfig.model_validate(values)\n"
         "    training = ImageTraining(config, device_data(config))\n"
@@ -73,3 +76,47 @@ def test_a_run_on_the_cpu_goes_without_the_compiler() -> None:
     )
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=120)
+
+
+HERE = "tests.support.own_recipes"
+
+
+def test_adamws_decay_is_decoupled() -> None:
+    ours, l2 = net(), net()
+    for model, kind in ((ours, "AdamW"), (l2, "Adam")):
+        config = OptimizerConfig(optimizer=kind, lr=0.05, weight_decay=0.5)
+        steps(model, make_optimizer(config, list(model.parameters()), CPU), 0, 1)
+    assert not torch.equal(next(iter(ours.parameters())), next(iter(l2.parameters())))
+
+
+def test_ones_own_optimizer_is_made_of_its_parameters_and_settings() -> None:
+    model = net()
+    config = OptimizerConfig(optimizer=f"{HERE}:SignMomentum", lr=0.02, weight_decay=0.1)
+    check_optimizer(config)
+    optimizer = make_optimizer(config, list(model.parameters()), CPU)
+    assert [group["initial_lr"] for group in optimizer.param_groups] == [0.02, 0.01]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
+    assert config.step_rate is None
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("leaves_out", ["the 3 parameters", "its groups hold 2"]),
+        ("raises", ["lr = 0.01", "RuntimeError: nothing to optimize"]),
+        ("returns_a_list", ["must return a torch.optim.Optimizer, not list"]),
+        ("needs_a_closure", ["in step(), it raised TypeError"]),
+        ("Forgets", ["its state was saved and loaded", "state_dict"]),
+        ("Random", ["when they are repeated"]),
+        ("Explodes", ["not finite", "--lr 0.01"]),
+        ("KeepsAnObject", ["can't be kept in a checkpoint"]),
+        ("missing", ["has no 'missing'"]),
+    ],
+)
+def test_what_is_no_optimizer_is_told_by_name(name: str, said: list[str]) -> None:
+    before = torch.get_rng_state()
+    with pytest.raises(InputError) as caught:
+        check_optimizer(OptimizerConfig(optimizer=f"{HERE}:{name}"))
+    for part in (f"optimizer = '{HERE}:{name}'", *said):
+        assert part in str(caught.value)
+    assert torch.equal(torch.get_rng_state(), before)
