@@ -25,6 +25,11 @@ from trainables.settings import LARGEST
 _STREAM = "noise-study/tuning/1"
 _LR_DECADES = 1.5
 _WEIGHT_DECAY = (1e-5, 1e-2)
+_DECOUPLED_DECAY = {"AdamW": (1e-3, 1.0)}
+"""By optimizer: a decoupled decay takes lr times itself of a weight in a step, and no more, so that
+its ranges begin where those of L2 end. One's own optimizer has that of L2: what its decay does is
+not known."""
+
 _NO_DECAY_SHARE = 0.2
 """The share of settings without weight decay."""
 
@@ -75,7 +80,7 @@ def settings(asked: StudyConfig) -> tuple[Setting, ...]:
         Setting(
             index,
             _learning_rate(optimizer.lr, (float(point[0]) + shift[0]) % 1),
-            _weight_decay((float(point[1]) + shift[1]) % 1),
+            _weight_decay(optimizer.optimizer, (float(point[1]) + shift[1]) % 1),
         )
         for index, point in enumerate(points, 1)
     ]
@@ -87,10 +92,10 @@ def _learning_rate(middle: float, share: float) -> float:
     return _rounded(min(max(exact, sys.float_info.min), LARGEST))
 
 
-def _weight_decay(share: float) -> float:
+def _weight_decay(optimizer: str, share: float) -> float:
     if share < _NO_DECAY_SHARE:
         return 0.0
-    low, high = map(math.log, _WEIGHT_DECAY)
+    low, high = map(math.log, _DECOUPLED_DECAY.get(optimizer, _WEIGHT_DECAY))
     part = (share - _NO_DECAY_SHARE) / (1 - _NO_DECAY_SHARE)
     return _rounded(math.exp(low + part * (high - low)))
 
@@ -255,7 +260,7 @@ def _guessed(record: TrialRecord | None) -> bool:
     if record is None or record.state != "complete" or not classes or not record.history:
         return False
     lowest = min(row.train_loss for row in record.history)
-    smoothing = record.config["optimizer"].get("label_smoothing", 0.0)
+    smoothing = record.config.get("optimizer", {}).get("label_smoothing", 0.0)
     floor = _lowest_loss(smoothing, len(classes))
     return lowest >= floor + _GUESSING * (math.log(len(classes)) - floor)
 

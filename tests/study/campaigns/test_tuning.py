@@ -122,6 +122,15 @@ def test_runs_are_without_noise_and_within_the_ranges_round_the_configured_setti
     }
 
 
+def test_a_decoupled_decay_has_a_range_of_its_own() -> None:
+    adamw = asked(60, train={"optimizer": {"optimizer": "AdamW", "lr": 1e-3}})
+    positive = [s.weight_decay for s in settings(adamw)[1:] if s.weight_decay]
+    assert 1e-3 <= min(positive) < 2e-3
+    assert 0.5 < max(positive) <= 1.0
+    own = asked(60, train={"optimizer": {"optimizer": "package.module:function", "lr": 1e-3}})
+    assert max(s.weight_decay for s in settings(own)[1:]) <= 1e-2
+
+
 def test_the_seed_alone_decides_the_settings() -> None:
     assert settings(asked()) == settings(asked(trials=99))
     assert settings(asked())[1:] != settings(asked(train={"seed": 1}))[1:]
@@ -239,6 +248,22 @@ def test_among_trainings_that_only_guess_the_configured_setting_stays() -> None:
     # One seed on which it learned something is enough to be chosen for its value.
     learned = [*done[:-1], record(tried[3], SECOND, 0.13, train=0.9 * STUCK)]
     assert chosen_setting(config, ledger(*learned)) == tried[3]
+
+
+@pytest.mark.parametrize(("train", "stuck"), [(2.28, True), (2.25, False)])
+def test_guessing_is_reckoned_from_what_smoothed_labels_allow(train: float, stuck: bool) -> None:
+    """With a smoothing of 0.5 no loss is below 1.68 nats, that of guessing is 2.30."""
+    config = asked()
+    runs = [
+        dataclasses.replace(r, config={**r.config, "optimizer": {"label_smoothing": 0.5}})
+        for seed in (FIRST, SECOND)
+        for r in (
+            record(s, seed, 0.9 if s.index == 3 else 0.1, train=train) for s in settings(config)
+        )
+    ]
+    chosen = chosen_setting(config, ledger(*runs))
+    assert chosen is not None
+    assert (chosen.index == 0) is stuck
 
 
 def test_only_seeds_that_both_have_are_compared() -> None:
