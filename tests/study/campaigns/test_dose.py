@@ -1,5 +1,6 @@
 """Doses: what a noisy epoch does to the weights, against sums written out by hand."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -147,3 +148,29 @@ def test_realised_doses_of_relative_noise_are_in_units_of_the_gradients(
     diverged = history({4: (kind, 0.5)}, math.inf)
     found = realised_ratio(diverged, trial, config)
     assert found is None if ratio == 9.0 else found == pytest.approx(1.0)
+
+
+def test_clipped_gradients_are_no_larger_than_that_in_the_realised_dose() -> None:
+    config = TrainConfig.model_validate(
+        {"epochs": 20, "optimizer": {"clip_norm": 2.0}, "noise": {"policy": "on_stagnation"}}
+    )
+    trial, control = history({4: ("gradient", 0.5)}, 1.0), history({4: ("gradient", 0.5)}, 3.0)
+    assert realised_ratio(control, trial, config) == pytest.approx(4.0)
+
+
+def test_the_rates_of_ones_own_schedule_are_those_recorded_without_running_it() -> None:
+    config = TrainConfig.model_validate(
+        {"epochs": 10, "optimizer": {"lr_schedule": "not.there:schedule"}}
+    )
+    rows = [dataclasses.replace(row, lr=0.1 * (row.epoch + 1)) for row in history({}, 1.0)]
+    assert Doses.of(config, rows).rates == pytest.approx([0.1 * n for n in range(1, 11)])
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "step", "constant"])
+def test_the_rates_of_other_schedules_are_theirs(schedule: str) -> None:
+    optimizer = OptimizerConfig(lr=0.1, lr_schedule=schedule, lr_warmup_epochs=2)
+    found = Doses.of(TrainConfig(optimizer=optimizer, epochs=12)).rates
+    steps = np.array(
+        [learning_rate(optimizer, step, steps_per_epoch=32, epochs=12) for step in range(12 * 32)]
+    )
+    assert found == pytest.approx(np.sqrt((steps.reshape(12, 32) ** 2).mean(axis=1)))

@@ -22,6 +22,7 @@ from study.campaigns.experiment_grid import (
     baselines,
     groups,
     noisy_runs,
+    own_names,
     paper,
     small,
 )
@@ -32,6 +33,7 @@ from study.commands.study import main
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from study.records.planned_run import BASELINE, PlannedRun
 from tests.support.study_processes import check_whole
+from trainables.code_identity import code_identity
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
@@ -80,6 +82,27 @@ def test_momentum_multiplies_sgd_only() -> None:
         "BabyCNN-SGD-m0.9-lr0.01-s1-gaussian-seed0",
         "BabyCNN-Adam-lr0.01-s1-gaussian-seed0",
     ]
+
+
+def test_the_runs_of_ones_own_optimizer_say_whose_source_they_have() -> None:
+    own = "tests.support.own_recipes:SignMomentum"
+    erase = "tests.support.own_recipes:erase"
+    train = {**QUICK, "data": {**QUICK["data"], "augment": erase}}
+    config = parse_config(
+        ExperimentConfig, {"train": train, "optimizers": ["sgd", own], "momenta": [0, 0.9]}
+    )
+    assert config.optimizers == ("SGD", own)
+    assert own_names(config) == {own: "optimizer", erase: "augment"}
+    config = config.model_copy(
+        update={"codes": {name: code_identity(name) for name in (own, erase)}}
+    )
+    runs = {run.name: apply_overrides(config.train, run.changes) for run in baselines(config)}
+    assert {run.optimizer.optimizer: set(run.identities) for run in runs.values()} == {
+        "SGD": {erase},
+        own: {own, erase},
+    }
+    assert "BabyCNN-tests.support.own_recipes.SignMomentum-lr0.01-s1-baseline" in runs
+    assert len(runs) == 3
 
 
 def test_every_run_has_exactly_one_baseline() -> None:
