@@ -194,7 +194,7 @@ class StudyConfig(RunsConfig):
         None, "the base run's learning rate and weight decay before they were tuned"
     )
     code_changes: int = setting(
-        0, "how often a changed source of the study's own classifier was accepted", ge=0
+        0, "how often a changed source of the study's own code was accepted", ge=0
     )
     configs: tuple[dict[str, Any], ...] | None = setting(
         None, "exactly these overrides are run instead of a search"

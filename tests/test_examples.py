@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from study.checks import check_train
 from tests.support.trained_studies import write_study
+from trainables.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 _ADDED = re.compile(r"noise|callback|e\.(forward|before_step|validated)|settings", re.I).search
@@ -59,6 +61,22 @@ def test_a_single_run(tmp_path: Path) -> None:
     assert any("injecting" in line for line in epochs)
     assert last.startswith("best epoch ")
     assert not list(tmp_path.iterdir())
+
+
+def test_training_of_ones_own(tmp_path: Path) -> None:
+    rate, weights, grey = output("own_training.py", tmp_path)
+    assert [float(word) for word in rate.split(": ")[1].split()] == [0.1, 1.0, 0.2]
+    assert weights.endswith("[0.8999999761581421, 1.100000023841858, 1.0, 0.8999999761581421]")
+    assert grey == f"grey pixels: {5 * 8 * 8}"
+    train = {
+        "optimizer": {
+            "optimizer": "examples.own_training:lion",
+            "lr_schedule": "examples.own_training:trapezoid",
+        },
+        "data": {"augment": "examples.own_training:erased"},
+    }
+    config = TrainConfig.model_validate(train)
+    assert check_train(config) == config
 
 
 @pytest.mark.slow

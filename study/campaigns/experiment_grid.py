@@ -77,7 +77,9 @@ class ExperimentConfig(RunsConfig):
         ("BabyCNN",), "the models, separated by commas", option="--classifiers"
     )
     optimizers: tuple[Annotated[str, _as(OptimizerConfig, "optimizer")], ...] = setting(
-        ("SGD",), ", ".join(OPTIMIZERS), option="--optimizers"
+        ("SGD",),
+        ", ".join(OPTIMIZERS) + ", or your own as package.module:function",
+        option="--optimizers",
     )
     momenta: tuple[Annotated[float, _as(OptimizerConfig, "momentum")], ...] = setting(
         (0.9,), "momenta of SGD; Adam has none", option="--momenta"

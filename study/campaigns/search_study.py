@@ -62,7 +62,7 @@ def run_study(
         config: the study. Its pinned baseline is ``config.train`` without noise.
         console: where to show progress; None: nowhere.
         fetched: the study's records were just brought from its object store (``resumed``).
-        accept_changed_code: go on though the source of the study's own classifier was changed.
+        accept_changed_code: go on though the source of the study's own code was changed.
 
     Raises:
         InterruptedStudyError: after Ctrl-C; finished and unfinished trials are kept.

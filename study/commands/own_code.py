@@ -8,8 +8,8 @@ Trust = Annotated[
     str,
     option(
         "--trust",
-        help="code that a file names and that may run, as package.module:function; its source is "
-        "remembered (docs/security.md)",
+        help="code that a file names and that may run, as package.module:function (several with "
+        "commas between them); its source is remembered (docs/security.md)",
         value="NAME",
         default="what the command line names otherwise, and what was trusted before",
     ),
@@ -19,7 +19,7 @@ AcceptChangedCode = Annotated[
     bool,
     option(
         "--accept-changed-code",
-        help="go on though the source of the study's own classifier was changed: with new "
+        help="go on though the source of the study's own code was changed: with new "
         "baselines; what was trained before is kept, and not ranked",
     ),
 ]

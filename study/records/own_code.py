@@ -1,4 +1,4 @@
-"""Which runs of a study were trained with the source that its own classifier has by now.
+"""Which runs of a study were trained with the source that its own code has by now.
 
 A run's configuration says which source it had (``TrainConfig.code``). A study whose source was
 changed, with the user's consent, goes on with new baselines; what was trained before stays in the
