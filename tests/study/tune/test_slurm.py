@@ -96,7 +96,6 @@ def test_a_study_cut_three_times_ends_equal_to_an_undisturbed_one(
         await_state(slurm, job, "Restarts", str(number))
         assert "queued again" in output_of(job)
         slurm.ask("scontrol", "update", f"JobId={job}", "TimeLimit=60")
-        slurm.start_at_once(job)
     wait_until(lambda: slurm.state(job)["JobState"] not in {"PENDING", "RUNNING", "COMPLETING"})
     assert slurm.state(job)["JobState"] == "COMPLETED", output_of(job)
     check_whole(cut / "cut")
