@@ -1,6 +1,5 @@
 """What is checked before anything is started or written. Nothing here imports Ray or MLflow."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from study.records.remote import check_remote
 from study.search.samplers import check_conditional, check_learns, check_sampler
 from study.tracking.addresses import check_uri
 from study.tune.address import address_of
+from study.tune.cores import cores_here
 from trainables.code_identity import CodeIdentity, changed_modules, code_identity
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.image_sets import check_data
@@ -27,13 +27,13 @@ from trainables.paths import check_writable
 
 
 def check_train(
-    config: TrainConfig, *, elsewhere: bool = False, evaluated: bool = False
+    config: TrainConfig, *, elsewhere: bool = False, trains: bool = True
 ) -> TrainConfig:
     """Check a classifier's configuration against this machine; returns it with a device resolved.
 
     Args:
         elsewhere: it is trained on a cluster, whose GPUs this machine need not have.
-        evaluated: its weights are only evaluated, so that what trains them is not run.
+        trains: False where weights are evaluated only, so that what trains them is not run.
     """
     if config.task.name is not None:
         raise InputError(
@@ -46,7 +46,7 @@ def check_train(
         check_pretrained(config.model.classifier)
     check_data(config.data)
     check_layers(config.model.classifier, config.noise.layers)
-    if not evaluated:
+    if trains:
         _check_recipe(config)
     return config.model_copy(update={"device": resolve_device(config.device, elsewhere=elsewhere)})
 
@@ -211,7 +211,7 @@ def _check_resources(config: RunsConfig) -> None:
     """Refuse GPUs and cores that are not there. A cluster's are known to Ray alone, later."""
     if address_of(config) is not None:
         return
-    cores = os.cpu_count() or 1
+    cores = cores_here()
     if config.cpus_per_trial > cores:
         raise InputError(
             f"cpus_per_trial = {config.cpus_per_trial:g}: no trial fits, this machine has {cores} "
