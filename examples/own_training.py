@@ -56,8 +56,8 @@ def erased(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def main() -> None:
-    rates = [trapezoid(step, steps_per_epoch=10, epochs=10, lr=1.0) for step in range(100)]
-    print("rate at the start, in the middle, at the end:", rates[0], rates[50], round(rates[-1], 3))
+    rates = [trapezoid(step, steps_per_epoch=10, epochs=10, lr=1.0) for step in (0, 50, 99)]
+    print("rate at the start, in the middle, at the end:", *(round(rate, 3) for rate in rates))
     weight = nn.Parameter(torch.ones(2, 2))
     optimizer = lion([weight], lr=0.1, weight_decay=0.0)
     weight.grad = torch.tensor([[3.0, -0.1], [0.0, 1e-6]])
