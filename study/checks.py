@@ -20,6 +20,7 @@ from trainables.device import resolve_device
 from trainables.documents import read_document
 from trainables.errors import InputError
 from trainables.margin import effective_margin
+from trainables.memory import check_training
 from trainables.metrics import check_deciding, check_objectives
 from trainables.models.registry import check_classifier, check_layers, check_pretrained
 from trainables.paths import check_writable
@@ -36,12 +37,18 @@ def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
             "whose models they build; a task is trained by noise-study run --task, and "
             "AdaptiveNoise (docs/own-loop.md) brings what a study found into its own loop"
         )
-    check_classifier(config.model.classifier)
+    classifier, shape = config.model.classifier, config.data.shape
+    size = check_classifier(classifier, shape)
     if config.model.download_weights:
-        check_pretrained(config.model.classifier)
+        check_pretrained(classifier, shape.size)
     check_data(config.data)
-    check_layers(config.model.classifier, config.noise.layers)
-    return config.model_copy(update={"device": resolve_device(config.device, elsewhere=elsewhere)})
+    check_layers(classifier, config.noise.layers, shape)
+    config = config.model_copy(
+        update={"device": resolve_device(config.device, elsewhere=elsewhere)}
+    )
+    if size is not None and config.device == "cpu" and not elsewhere:
+        check_training(config, size)
+    return config
 
 
 def _check_task(config: StudyConfig, *, elsewhere: bool) -> StudyConfig:
@@ -134,7 +141,7 @@ def checked_entry(config: StudyConfig, index: int, overrides: Mapping[str, Any])
         own = {"noise/policy": get_space(config.space).policy, **overrides}
         trial = apply_overrides(config.train, own)
         if trial.task.name is None:
-            check_layers(trial.model.classifier, trial.noise.layers)
+            check_layers(trial.model.classifier, trial.noise.layers, trial.data.shape)
     except InputError as error:
         raise InputError(f"configs entry {index}: {error}") from None
     baseline = config.train.model_dump(exclude={"noise"})

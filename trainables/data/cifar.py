@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from trainables.config import DataConfig
-from trainables.data.dataset import ClassCounts, Progress, Source, Triple
+from trainables.data.dataset import ClassCounts, PerChannel, Progress, Source
+from trainables.data.resizing import resized
+from trainables.data_config import FIRST_SHAPE
 from trainables.errors import InputError
 from trainables.paths import given_path
 
@@ -19,7 +21,7 @@ class _Cifar:
     folder: str
     files: tuple[str, ...]
     classes: int
-    normalisation: tuple[Triple, Triple]
+    normalisation: tuple[PerChannel, PerChannel]
 
 
 _CIFAR = {
@@ -87,10 +89,11 @@ def read(config: DataConfig, progress: Progress | None) -> Source:
             "what is there and use --download, or put a sound copy there"
         ) from error
     return Source(
-        train.data,
+        resized(train.data, config.shape),
         np.asarray(train.targets, np.int64),
-        test.data,
+        resized(test.data, config.shape),
         np.asarray(test.targets, np.int64),
         tuple(train.classes),
-        _CIFAR[config.dataset].normalisation,
+        # The known constants are those of the images as they are.
+        _CIFAR[config.dataset].normalisation if config.shape == FIRST_SHAPE else None,
     )

@@ -43,7 +43,7 @@ class _Named:
 def inspect_data(config: DataConfig, progress: Progress | None = None) -> Inspection:
     """Read a data set as a study would, and look for what would spoil it.
 
-    Images count as the same if their 32×32 pixels are, which is what a network sees.
+    Images count as the same if their pixels are, at the size of the study.
     """
     check_data(config)
     findings: list[str] = []
@@ -95,7 +95,7 @@ def _facts(decoding: Decoding, facts: Sequence[FileFacts]) -> list[str]:
     smallest, largest = (choose(sizes, key=lambda s: s[0] * s[1]) for choose in (min, max))
     kinds = Counter(fact.mode for fact in facts)
     return [
-        f"each becomes 32×32 pixels: {decoding.words}",
+        f"each becomes {decoding.shape.words}: {decoding.words}",
         f"{len(facts)} photos of {smallest[0]}×{smallest[1]} to {largest[0]}×{largest[1]} pixels; "
         + ", ".join(f"{count} {mode}" for mode, count in kinds.most_common()),
         f"{sum(w != h for w, h in sizes)} are not square, "
