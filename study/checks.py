@@ -26,10 +26,14 @@ from trainables.models.registry import check_classifier, check_layers, check_pre
 from trainables.paths import check_writable
 
 
-def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
+def check_train(
+    config: TrainConfig, *, elsewhere: bool = False, trains: bool = True
+) -> TrainConfig:
     """Check a classifier's configuration against this machine; returns it with a device resolved.
 
-    ``elsewhere``: it is trained on a cluster, whose GPUs this machine need not have.
+    Args:
+        elsewhere: it is trained on a cluster, whose GPUs and memory this machine need not have.
+        trains: False where weights are evaluated only, which takes less memory.
     """
     if config.task.name is not None:
         raise InputError(
@@ -46,7 +50,7 @@ def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
     config = config.model_copy(
         update={"device": resolve_device(config.device, elsewhere=elsewhere)}
     )
-    if size is not None and config.device == "cpu" and not elsewhere:
+    if size is not None and config.device == "cpu" and trains and not elsewhere:
         check_training(config, size)
     return config
 

@@ -224,7 +224,7 @@ ADDED = {
     *("tail_val_accuracy", "tail_val_loss", "validation_images", "split_seed"),
     *("runs", "n", "mean_difference", "interval", "ranked_by", "stages", "place", "yardstick"),
     *("final_test_accuracy", "final_test_loss", "clean_gap"),
-    *("fit", "background", "decoding", "skip_broken", "left_out"),
+    *("fit", "background", "decoding", "skip_broken", "left_out", "image_size", "channels"),
     *("tuning", "race_complete", "race_place", "race_seeds", "race_difference_best_val_accuracy"),
 }
 """What summaries and tables say beyond what they said when the recordings were made."""

@@ -105,7 +105,7 @@ class TestOptions:
             "-b",
             help="images per batch; changes the figures in their last digits",
             value="INT",
-            default="as in training",
+            default="as in training: 250, fewer above 96 pixels",
         ),
     ] = None
     workers: Annotated[

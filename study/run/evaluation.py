@@ -71,7 +71,7 @@ def evaluate_checkpoint(
     notice = changed_since(config.model)
     if notice:
         log.print(notice, soft_wrap=True, markup=False, highlight=False)
-    config = check_train(with_present_code(config))
+    config = check_train(with_present_code(config), trains=False)
     dataset = load_dataset(config.data)
     config = config.model_copy(update={"data": resolve_data(config.data, dataset)})
     device = torch.device(config.device)

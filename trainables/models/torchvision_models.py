@@ -226,7 +226,7 @@ def fetch_weights(name: str, model: nn.Module) -> dict[str, Tensor]:
     if name.startswith("densenet"):
         state = {_densenet_name(key): tensor for key, tensor in state.items()}
     first, convolution = _first_convolution(model)
-    if convolution.in_channels == 1:
+    if convolution.in_channels == 1 and f"{first}.weight" in state:
         state[f"{first}.weight"] = state[f"{first}.weight"].sum(1, keepdim=True)
     return state
 

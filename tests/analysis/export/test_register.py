@@ -151,7 +151,7 @@ def test_what_becomes_of_a_photo_goes_with_the_model(tmp_path: Path) -> None:
     view = load_study(tmp_path, "photos-study")
     trained = TrainedWeights(path, weights, 0, "final")
     model = model_to_log(view, find_winner(view), config, dataset, trained)
-    assert "Decoding(2, 'pad', 'grey')" in model.description
+    assert "Decoding(2, 'pad', 'grey', 32, 3)" in model.description
 
     write_model(model, tmp_path / "model", "run", "id")
     metadata = Model.load(str(tmp_path / "model")).metadata
