@@ -244,6 +244,11 @@ class DataConfig(FrozenConfig):
     def shape(self) -> ImageShape:
         return ImageShape(self.image_size, self.channels)
 
+    @property
+    def what(self) -> str:
+        """The data set's name, with the images' shape where it is not what it always was."""
+        return self.dataset + (f" ({self.shape.words})" if self.shape != FIRST_SHAPE else "")
+
     @model_validator(mode="after")
     def _split_seed_has_effect(self) -> Self:
         if self.split_seed and self.split != "pooled":

@@ -83,7 +83,8 @@ def check_training(config: TrainConfig, size: ModelSize) -> None:
     needed = training_bytes(size, data.batch_size, config.optimizer.optimizer)
     what = (
         f"data.batch_size (--batch-size) = {data.batch_size}, data.image_size (--image-size) = "
-        f"{data.image_size}: one training of {config.model.classifier} takes at least {words(needed)}"
+        f"{data.image_size}: one training of {config.model.classifier} takes at least "
+        f"{words(needed)}"
     )
     _compare(needed, what, "give a smaller batch, a smaller size, or another classifier")
 

@@ -302,7 +302,7 @@ def model_to_log(
     params |= {"weights": trained.which, f"{trained.which}_epoch": str(trained.epoch)}
     description = (
         f"The winner of study **{view.name}**, {winner.key}: {config.model.classifier} on "
-        f"{config.data.dataset}. {winner.reason}.\n\nInput: pixels, uint8 (images, {size}, {size}, "
+        f"{config.data.what}. {winner.reason}.\n\nInput: pixels, uint8 (images, {size}, {size}, "
         f"{channels}), {'RGB' if channels == 3 else 'grey'}. Output: logits "
         f"of {len(dataset.classes)} classes: {tags['classes']}."
     )

@@ -79,7 +79,7 @@ def evaluate_checkpoint(
     model = build_configured(config, len(dataset.classes))
     load_into(model, weights, path=path, classifier=config.model.classifier)
     log.print(
-        f"{path.name}: {config.model.classifier} on {config.data.dataset}, {device}",
+        f"{path.name}: {config.model.classifier} on {config.data.what}, {device}",
         soft_wrap=True,
         markup=False,
         highlight=False,

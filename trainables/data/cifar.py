@@ -8,8 +8,6 @@ import numpy as np
 
 from trainables.config import DataConfig
 from trainables.data.dataset import ClassCounts, PerChannel, Progress, Source
-from trainables.data.resizing import resized
-from trainables.data_config import FIRST_SHAPE
 from trainables.errors import InputError
 from trainables.paths import given_path
 
@@ -89,11 +87,10 @@ def read(config: DataConfig, progress: Progress | None) -> Source:
             "what is there and use --download, or put a sound copy there"
         ) from error
     return Source(
-        resized(train.data, config.shape),
+        train.data,
         np.asarray(train.targets, np.int64),
-        resized(test.data, config.shape),
+        test.data,
         np.asarray(test.targets, np.int64),
         tuple(train.classes),
-        # The known constants are those of the images as they are.
-        _CIFAR[config.dataset].normalisation if config.shape == FIRST_SHAPE else None,
+        _CIFAR[config.dataset].normalisation,
     )

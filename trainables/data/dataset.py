@@ -59,6 +59,11 @@ class Dataset:
         return ImageShape(*self.test_images.shape[2:])
 
     @property
+    def bytes(self) -> int:
+        """Of its images."""
+        return sum(part.nbytes for part in (self.train_images, self.val_images, self.test_images))
+
+    @property
     def test_set(self) -> "KnownImages":
         return KnownImages(self.test_digest, len(self.test_labels))
 

@@ -23,6 +23,7 @@ from trainables.data.dataset import (
     Source,
 )
 from trainables.data.registry import DATA_SETS
+from trainables.data.resizing import resized
 from trainables.data.stratified import counts, drawn, held_out, kept
 from trainables.data_config import FIRST_SHAPE
 from trainables.errors import InputError
@@ -106,7 +107,7 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
     Args:
         progress: called with (done, total) while the images of a folder are decoded.
     """
-    source: Source = _module(config).read(config, progress)
+    source = read_source(config, progress)
     _check_classes(config, source.classes)
     _check_left_out(config, source)
     _check_sizes(config, counts(source.train_labels), counts(source.test_labels))
@@ -149,6 +150,22 @@ def padding(config: DataConfig) -> int:
     """Zeros on each side of a training image: as large a part of it at every size, rounded."""
     first = FIRST_SHAPE.size
     return (DATA_SETS[config.dataset].pad * config.image_size + first // 2) // first
+
+
+def read_source(config: DataConfig, progress: Progress | None) -> Source:
+    """The images as they come, in the shape that is asked for."""
+    source: Source = _module(config).read(config, progress)
+    if {images.shape[1:] for images in (source.train_images, source.test_images)} == {
+        (config.image_size, *config.shape)
+    }:
+        return source
+    # Known constants are those of the images as they are.
+    return replace(
+        source,
+        train_images=resized(source.train_images, config.shape),
+        test_images=resized(source.test_images, config.shape),
+        normalisation=None,
+    )
 
 
 def _normalisation(config: DataConfig, source: Source) -> tuple[PerChannel, PerChannel]:

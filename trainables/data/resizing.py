@@ -8,7 +8,7 @@ from trainables.data_config import ImageShape
 
 
 def resized(images: Pixels, shape: ImageShape) -> Pixels:
-    """Images of RGB, uint8 (n, height, width, 3), as (n, size, size, channels).
+    """Images, uint8 (n, height, width, 1 or 3), as (n, size, size, channels).
 
     As photos are (``image_decoding``): grey is the luminance of ITU-R BT.601, shrinking averages
     over the pixels that fall together, enlarging is bilinear. Those that have the shape are
@@ -19,9 +19,10 @@ def resized(images: Pixels, shape: ImageShape) -> Pixels:
         return images
     found = np.empty((len(images), size, size, channels), np.uint8)
     for number, pixels in enumerate(images):
-        image = Image.fromarray(pixels)
-        if channels == 1:
-            image = image.convert("L")
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
+        # Pillow's grey images have no axis for their channel.
+        image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+        image = image.convert("L" if channels == 1 else "RGB").resize(
+            (size, size), Image.Resampling.BILINEAR
+        )
         found[number] = np.asarray(image).reshape(size, size, channels)
     return found

@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 
 from trainables.config import DataConfig
 from trainables.data.dataset import ClassCounts, Labels, Pixels, Progress, Source
-from trainables.data.resizing import resized
 from trainables.data.stratified import counts
 from trainables.data_config import FIRST_SHAPE
 
@@ -27,16 +26,15 @@ def read(config: DataConfig, progress: Progress | None) -> Source:
     """Each class a smooth coloured pattern of its own, seen with changing contrast and shift.
 
     ``synthetic_noise`` is the standard deviation of each pixel's noise in units of the pattern's.
-    They are drawn in RGB at the size that is asked for.
+    They are drawn at the size that is asked for, in RGB.
     """
     patterns = _patterns(config.synthetic_classes, config.image_size)
     train = _labels(config, config.synthetic_train)
     test = _labels(config, config.synthetic_test)
-    noise, shape = config.synthetic_noise, config.shape
     return Source(
-        resized(_synthetic_images(patterns, train, noise, _SYNTHETIC_SEED + 1), shape),
+        _synthetic_images(patterns, train, config.synthetic_noise, _SYNTHETIC_SEED + 1),
         train,
-        resized(_synthetic_images(patterns, test, noise, _SYNTHETIC_SEED + 2), shape),
+        _synthetic_images(patterns, test, config.synthetic_noise, _SYNTHETIC_SEED + 2),
         test,
         tuple(f"class {number}" for number in range(config.synthetic_classes)),
     )
