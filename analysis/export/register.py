@@ -298,6 +298,7 @@ def model_to_log(
         "classes": ", ".join(dataset.classes),
     }
     params = {"classifier": config.model.classifier, "dataset": config.data.dataset}
+    params |= {"image_size": str(size), "channels": str(channels)}
     params |= {"seed": str(config.seed), "epochs": str(config.epochs)}
     params |= {"weights": trained.which, f"{trained.which}_epoch": str(trained.epoch)}
     description = (
