@@ -102,7 +102,7 @@ def _line(view: StudyView) -> StudyLine:
     return StudyLine(
         name=view.name,
         model=train.task.name or train.model.classifier,
-        dataset=train.data.dataset if train.task.name is None else "",
+        dataset=train.data.what if train.task.name is None else "",
         space="given configurations" if view.config.configs is not None else view.config.space,
         objective=name,
         epochs=train.epochs,

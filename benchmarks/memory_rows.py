@@ -72,7 +72,7 @@ def ours(*, quick: bool) -> dict[str, float]:
             base=config.model_dump_json(),
             policy="off",
             checkpoint_root=storage,
-            datasets=put_datasets([(config, dataset(*_sizes(quick)))]),
+            datasets=put_datasets([(config, dataset(*_sizes(quick)))], print),
         )
         actor: Any = ray.remote(num_cpus=0)(tune.with_parameters(NoiseTrainable, spec=spec))
         trials = [

@@ -21,6 +21,7 @@ from trainables.documents import read_document
 from trainables.errors import InputError
 from trainables.lr_schedule import check_schedule
 from trainables.margin import effective_margin
+from trainables.memory import check_training
 from trainables.metrics import check_deciding, check_objectives
 from trainables.models.registry import check_classifier, check_layers, check_pretrained
 from trainables.paths import check_writable
@@ -32,8 +33,9 @@ def check_train(
     """Check a classifier's configuration against this machine; returns it with a device resolved.
 
     Args:
-        elsewhere: it is trained on a cluster, whose GPUs this machine need not have.
-        trains: False where weights are evaluated only, so that what trains them is not run.
+        elsewhere: it is trained on a cluster, whose GPUs and memory this machine need not have.
+        trains: False where weights are evaluated only, which takes less memory, and none of what
+            trains them.
     """
     if config.task.name is not None:
         raise InputError(
@@ -41,14 +43,20 @@ def check_train(
             "whose models they build; a task is trained by noise-study run --task, and "
             "AdaptiveNoise (docs/own-loop.md) brings what a study found into its own loop"
         )
-    check_classifier(config.model.classifier)
+    classifier, shape = config.model.classifier, config.data.shape
+    size = check_classifier(classifier, shape)
     if config.model.download_weights:
-        check_pretrained(config.model.classifier)
+        check_pretrained(classifier, shape.size)
     check_data(config.data)
-    check_layers(config.model.classifier, config.noise.layers)
+    check_layers(classifier, config.noise.layers, shape)
+    config = config.model_copy(
+        update={"device": resolve_device(config.device, elsewhere=elsewhere)}
+    )
     if trains:
         _check_recipe(config)
-    return config.model_copy(update={"device": resolve_device(config.device, elsewhere=elsewhere)})
+    if size is not None and config.device == "cpu" and trains and not elsewhere:
+        check_training(config, size)
+    return config
 
 
 def _check_task(config: StudyConfig, *, elsewhere: bool) -> StudyConfig:
@@ -160,7 +168,7 @@ def checked_entry(config: StudyConfig, index: int, overrides: Mapping[str, Any])
         own = {"noise/policy": get_space(config.space).policy, **overrides}
         trial = apply_overrides(config.train, own)
         if trial.task.name is None:
-            check_layers(trial.model.classifier, trial.noise.layers)
+            check_layers(trial.model.classifier, trial.noise.layers, trial.data.shape)
     except InputError as error:
         raise InputError(f"configs entry {index}: {error}") from None
     baseline = config.train.model_dump(exclude={"noise"})

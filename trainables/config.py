@@ -138,7 +138,7 @@ class TrainConfig(FrozenConfig):
     @property
     def what(self) -> str:
         """What is trained, in a few words."""
-        return self.task.name or f"{self.model.classifier} on {self.data.dataset}"
+        return self.task.name or f"{self.model.classifier} on {self.data.what}"
 
     @property
     def own_names(self) -> dict[str, str]:

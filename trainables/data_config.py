@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import field_validator, model_validator
 
@@ -35,6 +35,27 @@ _AS_RECORDED = {"decoding": 1, "fit": "stretch", "background": "white", "skip_br
 
 _NEW = {"decoding": 2, "fit": "crop"}
 """What new studies and runs of photos begin with instead."""
+
+
+class ImageShape(NamedTuple):
+    """Height and width of an image in pixels, and the values of a pixel: 1 (grey) or 3 (RGB).
+
+    The default is what all images had before there was a choice.
+    """
+
+    size: int = 32
+    channels: int = 3
+
+    @property
+    def words(self) -> str:
+        return f"{self.size}×{self.size} pixels, {'RGB' if self.channels == 3 else 'grey'}"
+
+    @property
+    def bytes(self) -> int:
+        return self.size * self.size * self.channels
+
+
+FIRST_SHAPE = ImageShape()
 
 
 def photo_defaults(
@@ -94,6 +115,20 @@ class DataConfig(FrozenConfig):
         le=1,
     )
     batch_size: int = setting(128, "images per step", option="--batch-size", short="-b", ge=1)
+    image_size: int = setting(
+        FIRST_SHAPE.size,
+        "height and width of every image in pixels; other images are resized",
+        option="--image-size",
+        later=True,
+        ge=8,
+        le=512,
+    )
+    channels: int = setting(
+        FIRST_SHAPE.channels,
+        "values of a pixel: 3 for RGB, 1 for grey, of colours their luminance",
+        option="--channels",
+        later=True,
+    )
     workers: int = setting(
         4,
         "processes that decode an image folder, once; training itself needs none: "
@@ -151,10 +186,10 @@ class DataConfig(FrozenConfig):
         option="--augment",
         later=True,
     )
-    mean: tuple[float, float, float] | None = setting(
+    mean: tuple[float, ...] | None = setting(
         None, "normalisation: mean per channel, in [0, 1]; None: the data set's own"
     )
-    std: tuple[float, float, float] | None = setting(
+    std: tuple[float, ...] | None = setting(
         None, "normalisation: standard deviation per channel; None: the data set's own"
     )
     classes: tuple[str, ...] | None = setting(None, "class names, filled in when the data are read")
@@ -177,11 +212,16 @@ class DataConfig(FrozenConfig):
 
     @field_validator("std")
     @classmethod
-    def _std_positive(
-        cls, value: tuple[float, float, float] | None
-    ) -> tuple[float, float, float] | None:
-        if value is not None and min(value) <= 0:
+    def _std_positive(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value and min(value) <= 0:
             raise ValueError("each standard deviation must be greater than 0")
+        return value
+
+    @field_validator("channels")
+    @classmethod
+    def _grey_or_rgb(cls, value: int) -> int:
+        if value not in (1, 3):
+            raise ValueError("allowed: 1 (grey), 3 (RGB)")
         return value
 
     @field_validator("background")
@@ -214,6 +254,26 @@ class DataConfig(FrozenConfig):
                 f"data.augment (--augment) = 'flip': {why}; take none, crop or standard"
             )
         return self
+
+    @model_validator(mode="after")
+    def _normalised_by_channel(self) -> Self:
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if value is not None and len(value) != self.channels:
+                raise ValueError(
+                    f"data.{name} = {list(value)}: {self.channels} numbers are needed, one for "
+                    "each of data.channels (--channels); null takes the data set's own"
+                )
+        return self
+
+    @property
+    def shape(self) -> ImageShape:
+        return ImageShape(self.image_size, self.channels)
+
+    @property
+    def what(self) -> str:
+        """The data set's name, with the images' shape where it is not what it always was."""
+        return self.dataset + (f" ({self.shape.words})" if self.shape != FIRST_SHAPE else "")
 
     @model_validator(mode="after")
     def _split_seed_has_effect(self) -> Self:

@@ -65,8 +65,8 @@ def evaluate(
 
     Args:
         model: returns logits (B, num_classes).
-        batches: images (B, 3, 32, 32) and labels (B,) on the model's device; together at least
-            one sample.
+        batches: images (B, channels, size, size) and labels (B,) on the model's device; together
+            at least one sample.
         precision: of the forward pass; the loss is computed in fp32 and summed in fp64.
 
     Raises:

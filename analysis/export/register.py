@@ -1,7 +1,7 @@
 """The winner's weights in MLflow's model registry, and whether it has earned the place.
 
-The registered model takes raw pixels, uint8 (B, 32, 32, 3), RGB, as an image file holds them, and
-gives logits, float32 (B, classes): normalisation is part of it.
+The registered model takes raw pixels, uint8 (B, size, size, channels), and gives logits,
+float32 (B, classes): normalisation is part of it.
 """
 
 import shlex
@@ -23,7 +23,7 @@ from study.records.planned_run import baseline_key
 from study.statistics.answers import Answer
 from trainables.checkpoint import load_run
 from trainables.config import TrainConfig
-from trainables.data.dataset import Dataset
+from trainables.data.dataset import Dataset, PerChannel
 from trainables.data.image_decoding import Decoding
 from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.data_config import PHOTOS
@@ -141,9 +141,7 @@ class PixelClassifier(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(
-        self, network: nn.Module, mean: tuple[float, float, float], std: tuple[float, float, float]
-    ) -> None:
+    def __init__(self, network: nn.Module, mean: PerChannel, std: PerChannel) -> None:
         super().__init__()
         self.network = network
         scale = torch.tensor([1 / (255 * s) for s in std])
@@ -152,7 +150,7 @@ class PixelClassifier(nn.Module):
         self.register_buffer("shift", shift)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 (B, 32, 32, 3) → float32 (B, classes)."""
+        """uint8 (B, size, size, channels) → float32 (B, classes)."""
         normalised = pixels.float() * self.scale + self.shift
         logits: Tensor = self.network(normalised.permute(0, 3, 1, 2))
         return logits
@@ -235,7 +233,7 @@ def build_classifier(
     config: TrainConfig, dataset: Dataset, weights: Mapping[str, Tensor]
 ) -> PixelClassifier:
     """The network with its weights and normalisation, on the CPU, in eval mode."""
-    network = build_configured(config.model, len(dataset.classes))
+    network = build_configured(config, len(dataset.classes))
     network.load_state_dict(dict(weights))
     return PixelClassifier(network, dataset.mean, dataset.std).eval()
 
@@ -289,6 +287,7 @@ def model_to_log(
     with torch.inference_mode():
         outputs = module(torch.from_numpy(example.copy())).numpy()
     data = resolve_data(config.data, dataset)
+    size, channels = dataset.shape
     tags = {
         "study": view.name,
         "trial_id": winner.key,
@@ -299,12 +298,14 @@ def model_to_log(
         "classes": ", ".join(dataset.classes),
     }
     params = {"classifier": config.model.classifier, "dataset": config.data.dataset}
+    params |= {"image_size": str(size), "channels": str(channels)}
     params |= {"seed": str(config.seed), "epochs": str(config.epochs)}
     params |= {"weights": trained.which, f"{trained.which}_epoch": str(trained.epoch)}
     description = (
         f"The winner of study **{view.name}**, {winner.key}: {config.model.classifier} on "
-        f"{config.data.dataset}. {winner.reason}.\n\nInput: pixels, uint8 (images, 32, 32, 3), "
-        f"RGB. Output: logits of {len(dataset.classes)} classes: {tags['classes']}."
+        f"{config.data.what}. {winner.reason}.\n\nInput: pixels, uint8 (images, {size}, {size}, "
+        f"{channels}), {'RGB' if channels == 3 else 'grey'}. Output: logits "
+        f"of {len(dataset.classes)} classes: {tags['classes']}."
     )
     decoding = Decoding.of(config.data) if config.data.dataset == PHOTOS else None
     if decoding is not None:

@@ -158,7 +158,7 @@ def write_run_report(view: RunView, folder: Path, *, files: bool = True) -> list
     config = view.config
     page = Page(
         f"Run {view.name}",
-        f"{config.model.classifier} on {config.data.dataset}, {config.epochs} epochs, "
+        f"{config.model.classifier} on {config.data.what}, {config.epochs} epochs, "
         f"{config.optimizer.optimizer}, learning rate {config.optimizer.lr:g}.",
     )
     for part in parts:

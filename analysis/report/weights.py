@@ -70,7 +70,7 @@ class CheckpointReader:
             raise CheckpointError("no epoch with finite statistics was complete")
         config, data = wanted.config, self._dataset(wanted.config)
         self._register_reading(wanted)
-        model = build_configured(config.model, len(data.classes))
+        model = build_configured(config, len(data.classes))
         model.load_state_dict(dict(weights[0]))
         model = to_memory_format(model.to(data.device), data.device)
         began = time.monotonic()

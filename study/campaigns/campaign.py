@@ -213,7 +213,7 @@ class Campaign(ABC, Generic[Config, Result]):
         with watched_ray(config, self.folder.ray_log, self.again):
             room = capacity(config)
             say(self.opening(room))
-            datasets = put_datasets(self.images)
+            datasets = put_datasets(self.images, say)
             for phase in self.phases(room):
                 self._run(phase, datasets)
                 self._check_ended(phase)

@@ -248,7 +248,7 @@ def asked(config: ExperimentConfig) -> str:
     train, noise = config.train, config.train.noise
     kind = "adaptive noise" if noise.policy == "on_stagnation" else f"static {noise.kind} noise"
     return (
-        f"Does {kind} ({', '.join(config.distributions)}) help on {train.data.dataset} within "
+        f"Does {kind} ({', '.join(config.distributions)}) help on {train.data.what} within "
         f"{train.epochs} epochs? {len(groups(config))} groups of classifier, optimizer and "
         f"learning rate, each beside its pinned baseline, on n = {len(config.seeds)} seeds."
     )

@@ -61,7 +61,7 @@ def _study_row(folder: StudyFolder) -> list[str]:
     return [
         config.name,
         _state(state),
-        config.train.task.name or f"{config.train.model.classifier}, {config.train.data.dataset}",
+        config.train.task.name or f"{config.train.model.classifier}, {config.train.data.what}",
         f"{ended}/{config.wanted}",
         or_dash(best and best.trial_id),
         signed(paired if isinstance(paired, float) else None),
@@ -80,7 +80,7 @@ def _grid_row(folder: StudyFolder) -> list[str]:
     return [
         config.name,
         _state(state),
-        f"grid: {', '.join(config.classifiers)}, {config.train.data.dataset}",
+        f"grid: {', '.join(config.classifiers)}, {config.train.data.what}",
         f"{sum(record.finished for record in state.trials.values())}/{wanted}",
         DASH,  # a run's key is long, and the grid's table has it
         signed(differences[result.best] if result.best else None),

@@ -182,6 +182,8 @@ def _derive_data(
     if changes.get("data/dataset", below.data.dataset) != below.data.dataset:
         # What was read from another data set says nothing about this one.
         changes |= {"data/mean": None, "data/std": None, "data/classes": None}
+    elif str(changes.get("data/channels", below.data.channels)) != str(below.data.channels):
+        changes |= {"data/mean": None, "data/std": None}
 
 
 def _derive_decoding(

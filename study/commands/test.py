@@ -74,6 +74,24 @@ class TestOptions:
             default="the checkpoint's; white for a bare state dict",
         ),
     ] = None
+    image_size: Annotated[
+        str | None,
+        option(
+            "--image-size",
+            help="height and width of every image in pixels",
+            value="INT",
+            default="the checkpoint's; 32 for a bare state dict",
+        ),
+    ] = None
+    channels: Annotated[
+        str | None,
+        option(
+            "--channels",
+            help="values of a pixel: 3 for RGB, 1 for grey",
+            value="INT",
+            default="the checkpoint's; 3 for a bare state dict",
+        ),
+    ] = None
     skip_broken: Annotated[
         bool, option("--skip-broken", help="leave out image files that can't be read")
     ] = False
@@ -87,7 +105,7 @@ class TestOptions:
             "-b",
             help="images per batch; changes the figures in their last digits",
             value="INT",
-            default="250, as in training",
+            default="as in training: 250, fewer above 96 pixels",
         ),
     ] = None
     workers: Annotated[
@@ -123,6 +141,8 @@ class TestOptions:
             "data_dir": "data/data_dir",
             "fit": "data/fit",
             "background": "data/background",
+            "image_size": "data/image_size",
+            "channels": "data/channels",
             "workers": "data/workers",
         }
         values = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -14,7 +14,7 @@ from study.records.register import Register, new_entry, note_reading
 from study.run.results import SHARPNESS_DRAWS, SHARPNESS_EPSILON, per_class
 from study.run.weights_file import Weights, load_into
 from trainables.config import TrainConfig
-from trainables.data.device_data import EVAL_BATCH, DeviceData
+from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.device import set_up_torch
 from trainables.evaluation import EvalResult, Sharpness, evaluate, sharpness
@@ -76,10 +76,10 @@ def evaluate_checkpoint(
     config = config.model_copy(update={"data": resolve_data(config.data, dataset)})
     device = torch.device(config.device)
     set_up_torch(config.threads, config.device, config.precision, config.deterministic)
-    model = build_configured(config.model, len(dataset.classes))
+    model = build_configured(config, len(dataset.classes))
     load_into(model, weights, path=path, classifier=config.model.classifier)
     log.print(
-        f"{path.name}: {config.model.classifier} on {config.data.dataset}, {device}",
+        f"{path.name}: {config.model.classifier} on {config.data.what}, {device}",
         soft_wrap=True,
         markup=False,
         highlight=False,
@@ -94,7 +94,6 @@ def evaluate_checkpoint(
     )
     model = to_memory_format(model.to(device), device)
     data = DeviceData(dataset, device)
-    batch_size = batch_size or EVAL_BATCH
     test = evaluate_test_set(model, data, config, batch_size)
     flatness = measure_sharpness(model, data, config, batch_size) if with_sharpness else None
     return Evaluation(path, config, dataset.classes, test, flatness)
@@ -113,14 +112,14 @@ def _other_classes(trained: Sequence[str], found: Sequence[str]) -> str:
 
 
 def evaluate_test_set(
-    model: nn.Module, data: DeviceData, config: TrainConfig, batch_size: int = EVAL_BATCH
+    model: nn.Module, data: DeviceData, config: TrainConfig, batch_size: int | None = None
 ) -> EvalResult:
     batches = data.eval_batches("test", batch_size)
     return evaluate(model, batches, len(data.classes), precision=config.precision)
 
 
 def measure_sharpness(
-    model: nn.Module, data: DeviceData, config: TrainConfig, batch_size: int = EVAL_BATCH
+    model: nn.Module, data: DeviceData, config: TrainConfig, batch_size: int | None = None
 ) -> Sharpness:
     """The model's sharpness on the test set, by the same steps for every run."""
     return sharpness(

@@ -318,7 +318,7 @@ class _SingleRun:
     def _title(self) -> str:
         config = self.config
         return (
-            f"{config.model.classifier} on {config.data.dataset}, {noise_label(config)}, "
+            f"{config.model.classifier} on {config.data.what}, {noise_label(config)}, "
             f"seed {config.seed}, {config.device}"
         )
 

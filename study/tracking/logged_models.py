@@ -43,7 +43,8 @@ def log_compared_models(
 
 def _parameters(config: Mapping[str, Any]) -> dict[str, str]:
     """What made the model, without what only says where and how it ran."""
-    wanted = ("model/", "optimizer/", "noise/", "data/dataset", "data/batch_size", "epochs", "seed")
+    images = ("data/dataset", "data/batch_size", "data/image_size", "data/channels")
+    wanted = ("model/", "optimizer/", "noise/", *images, "epochs", "seed")
     return {key: text for key, text in parameters(config).items() if key.startswith(wanted)}
 
 

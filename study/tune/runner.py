@@ -4,8 +4,9 @@ Tune's own checkpoints, restore and loggers are not used: a study goes on from t
 journal and the trials' own checkpoints.
 """
 
+import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
@@ -20,17 +21,23 @@ from study.tune.lost_nodes import ForgiveLostNodes
 from study.tune.ray_patches import fit
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
+from trainables.memory import words
 from trainables.tune_trainable import NoiseTrainable, TrialSpec, data_key
 
 
-def put_datasets(pairs: Sequence[tuple[TrainConfig, Dataset]]) -> dict[str, ray.ObjectRef]:
+def put_datasets(
+    pairs: Sequence[tuple[TrainConfig, Dataset]], say: Callable[[str], None]
+) -> dict[str, ray.ObjectRef]:
     """Put each data set into Ray's object store once; workers read it there without a copy."""
-    references: dict[str, ray.ObjectRef] = {}
-    for config, dataset in pairs:
-        key = data_key(config)
-        if key not in references:
-            references[key] = ray.put(dataset)
-    return references
+    wanted = {data_key(config): dataset for config, dataset in reversed(pairs)}
+    needed = sum(dataset.bytes for dataset in wanted.values())
+    room = ray.cluster_resources().get("object_store_memory", math.inf)
+    if needed > room:
+        say(
+            f"the images take {words(needed)}, and Ray's object store has {words(int(room))}: Ray "
+            "keeps the rest in files on its disk, from which reading is slower"
+        )
+    return {key: ray.put(dataset) for key, dataset in wanted.items()}
 
 
 def run_trials(

@@ -20,6 +20,7 @@ from trainables.data.image_cache import cache_path
 from trainables.data.image_decoding import Decoding
 from trainables.data.image_folder import load_folder
 from trainables.data.image_sets import load_dataset
+from trainables.data_config import FIRST_SHAPE, ImageShape
 
 Array = NDArray[Any]
 
@@ -35,10 +36,13 @@ def small(**fields: Any) -> Dataset:
     )
 
 
-def with_flips(count: int = 90, pad: int = 4, seed: int = 0) -> Dataset:
+def with_flips(
+    count: int = 90, pad: int = 4, seed: int = 0, shape: ImageShape = FIRST_SHAPE
+) -> Dataset:
     """Random pixels, so that every crop is like no other; all arrays read-only, as Ray's are."""
     random = np.random.default_rng(seed)
-    train, val, test = (random.integers(0, 256, (n, 32, 32, 3), np.uint8) for n in (count, 7, 5))
+    sides = (shape.size, shape.size, shape.channels)
+    train, val, test = (random.integers(0, 256, (n, *sides), np.uint8) for n in (count, 7, 5))
     arrays = {
         "train_images": np.pad(train, ((0, 0), (pad, pad), (pad, pad), (0, 0))),
         "train_labels": np.arange(count) % 3,
@@ -52,15 +56,15 @@ def with_flips(count: int = 90, pad: int = 4, seed: int = 0) -> Dataset:
     return Dataset(
         **arrays,
         classes=("a", "b", "c"),
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2471, 0.2435, 0.2616),
+        mean=(0.4914, 0.4822, 0.4465)[: shape.channels],
+        std=(0.2471, 0.2435, 0.2616)[: shape.channels],
         pad=pad,
         flip=True,
     )
 
 
 def unpadded(dataset: Dataset) -> Array:
-    inner = slice(dataset.pad, dataset.pad + 32)
+    inner = slice(dataset.pad, dataset.pad + dataset.shape.size)
     return dataset.train_images[:, inner, inner]
 
 

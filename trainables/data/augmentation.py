@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from trainables.code_identity import is_own
-from trainables.data.dataset import SIZE
 from trainables.data.device_data import Augment
 from trainables.data_config import DataConfig
 from trainables.errors import InputError
@@ -118,7 +117,8 @@ def check_augmentation(config: DataConfig) -> None:
     augment = make_augmentation(config)
     assert augment is not None
     draws = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, (4, SIZE, SIZE, 3), generator=draws, dtype=torch.uint8)
+    shape = (4, config.image_size, config.image_size, config.channels)
+    pixels = torch.randint(256, shape, generator=draws, dtype=torch.uint8)
     first, again = (augment(pixels.clone(), torch.Generator().manual_seed(7)) for _ in range(2))
     if not torch.equal(first, again):
         raise InputError(

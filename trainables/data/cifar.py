@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables.config import DataConfig
-from trainables.data.dataset import ClassCounts, Progress, Source, Triple
+from trainables.data.dataset import ClassCounts, PerChannel, Progress, Source
 from trainables.errors import InputError
 from trainables.paths import given_path
 
@@ -19,7 +19,7 @@ class _Cifar:
     folder: str
     files: tuple[str, ...]
     classes: int
-    normalisation: tuple[Triple, Triple]
+    normalisation: tuple[PerChannel, PerChannel]
 
 
 _CIFAR = {

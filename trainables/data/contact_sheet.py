@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from trainables.data.dataset import SIZE, Dataset, Pixels
+from trainables.data.dataset import Dataset, Pixels
 from trainables.data.device_data import Augment, DeviceData, EpochDraws, draw_epoch
 from trainables.random_streams import generator
 
@@ -19,7 +19,9 @@ _IMAGES = 3
 _EPOCHS = 3
 """Epochs whose augmentation is shown of each, those of seed 0."""
 
-_SCALE = 2
+_SMALL, _LARGE = 64, 128
+"""Pixels of an image on the sheet: a small one is shown larger, a large one smaller."""
+
 _GAP = 4
 _TEXT = 16
 
@@ -33,11 +35,12 @@ def contact_sheet(dataset: Dataset, augment: Augment | None = None) -> bytes:
     classes = range(min(len(dataset.classes), _CLASSES))
     chosen = {label: np.flatnonzero(dataset.train_labels == label)[:_IMAGES] for label in classes}
     which = torch.from_numpy(np.concatenate(list(chosen.values())))
-    pad = dataset.pad
-    columns = [dataset.train_images[which.numpy()][:, pad : pad + SIZE, pad : pad + SIZE]]
+    inner = slice(dataset.pad, dataset.pad + dataset.shape.size)
+    columns = [dataset.train_images[which.numpy()][:, inner, inner]]
     columns += [_augmented(data, dataset, which, epoch, augment) for epoch in range(_EPOCHS)]
 
-    tile = SIZE * _SCALE + _GAP
+    shown = _shown_size(dataset.shape.size)
+    tile = shown + _GAP
     width = _IMAGES * (len(columns) * tile + 2 * _GAP) + 2 * _GAP
     sheet = Image.new("RGB", (width, len(classes) * (tile + _TEXT) + 2 * _GAP), "white")
     pen = ImageDraw.Draw(sheet)
@@ -50,14 +53,22 @@ def contact_sheet(dataset: Dataset, augment: Augment | None = None) -> bytes:
         for n in range(len(chosen[label])):
             left = 2 * _GAP + n * (len(columns) * tile + 2 * _GAP)
             for column, images in enumerate(columns):
-                shown = Image.fromarray(images[place]).resize(
-                    (SIZE * _SCALE, SIZE * _SCALE), Image.Resampling.NEAREST
-                )
-                sheet.paste(shown, (left + column * tile, top + _TEXT))
+                sheet.paste(_tile(images[place], shown), (left + column * tile, top + _TEXT))
             place += 1
     content = io.BytesIO()
     sheet.save(content, "PNG")
     return content.getvalue()
+
+
+def _shown_size(size: int) -> int:
+    return min(_LARGE, max(1, _SMALL // size) * size)
+
+
+def _tile(pixels: Pixels, shown: int) -> Image.Image:
+    # Pillow's images of one channel have no axis for it.
+    image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+    how = Image.Resampling.NEAREST if shown >= image.width else Image.Resampling.BILINEAR
+    return image.resize((shown, shown), how)
 
 
 def _augmented(
@@ -67,7 +78,7 @@ def _augmented(
     epoch: int,
     augment: Augment | None,
 ) -> Pixels:
-    """Images as they come in an epoch of seed 0: uint8 (n, 32, 32, 3)."""
+    """Images as they come in an epoch of seed 0: uint8 (n, size, size, channels)."""
     drawn = draw_epoch(data.train_size, dataset.pad, dataset.flip, 0, epoch)
     at = torch.argsort(drawn.order)[which]
     draws = EpochDraws(which, drawn.top[at], drawn.left[at], drawn.flip[at])

@@ -9,14 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data_config import ImageShape
+
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
-Triple = tuple[float, float, float]
+PerChannel = tuple[float, ...]
 Progress = Callable[[int, int], None]
 """Called with (done, total) while images are decoded."""
-
-SIZE = 32
-"""Height and width of every image after decoding, in pixels."""
 
 
 class KnownImages(NamedTuple):
@@ -32,8 +31,8 @@ class Dataset:
 
     Arrays of numpy, so that Ray's object store shares one copy between all processes of a node:
     treat them as read-only. Images are uint8 (n, height, width, channel), RGB, raw. Those of
-    training have a border of ``pad`` zeros on each side, (n, 32 + 2·pad, 32 + 2·pad, 3), out of
-    which random crops are cut; the others are 32×32. Labels are int64 (n,), indices of ``classes``.
+    training have a border of ``pad`` zeros on each side, (n, size + 2·pad, size + 2·pad, channels),
+    out of which random crops are cut. Labels are int64 (n,), indices of ``classes``.
 
     Attributes:
         mean: of each channel, for normalisation, of pixels in [0, 1].
@@ -49,11 +48,20 @@ class Dataset:
     test_images: Pixels
     test_labels: Labels
     classes: tuple[str, ...]
-    mean: Triple
-    std: Triple
+    mean: PerChannel
+    std: PerChannel
     pad: int
     flip: bool
     left_out: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> ImageShape:
+        return ImageShape(*self.test_images.shape[2:])
+
+    @property
+    def bytes(self) -> int:
+        """Of its images."""
+        return sum(part.nbytes for part in (self.train_images, self.val_images, self.test_images))
 
     @property
     def test_set(self) -> "KnownImages":
@@ -63,9 +71,8 @@ class Dataset:
     def test_digest(self) -> str:
         """32 hexadecimal digits that name the test set by its content.
 
-        A hash over the sorted hashes of the images, each 3,072 bytes of decoded pixels with its
-        label: the same wherever the files lie, whatever they are called and however they are
-        ordered.
+        A hash over the sorted hashes of the images, each its decoded pixels with its label: the
+        same wherever the files lie, whatever they are called and however they are ordered.
         """
         images = sorted(
             hashlib.blake2b(np.int64(label).tobytes() + image.tobytes(), digest_size=16).digest()
@@ -76,7 +83,7 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A data set as it comes: 32×32 images and labels, not yet divided."""
+    """A data set as it comes: images of one shape and labels, not yet divided."""
 
     train_images: Pixels
     train_labels: Labels
@@ -84,7 +91,7 @@ class Source:
     test_labels: Labels
     classes: tuple[str, ...]
     # Of the whole of train_images (computed from them where there are no known constants).
-    normalisation: tuple[Triple, Triple] | None = None
+    normalisation: tuple[PerChannel, PerChannel] | None = None
     # Files that can't be read, relative to the folder.
     left_out: tuple[str, ...] = ()
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.data.dataset import SIZE, Dataset, Labels, Pixels
+from trainables.data.dataset import Dataset, Labels, Pixels
 from trainables.errors import InputError
 from trainables.random_streams import generator
 
@@ -26,8 +26,15 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 same shape, uint8 or float32 of 0 to 255, by what the generator (on the CPU) draws."""
 
 EVAL_BATCH = 250
-"""Images a batch in evaluation. Fixed, since sums differ between sizes; larger ones only take more
-memory."""
+"""Images a batch in evaluation, up to 96×96 pixels. Fixed, since sums differ between sizes; larger
+ones only take more memory."""
+
+_EVAL_PIXELS = EVAL_BATCH * 96 * 96
+
+
+def eval_batch(size: int) -> int:
+    """Images of ``size`` × ``size`` pixels a batch in evaluation; fewer where they are large."""
+    return max(1, min(EVAL_BATCH, _EVAL_PIXELS // size**2))
 
 
 @dataclass(frozen=True)
@@ -60,9 +67,9 @@ def draw_epoch(count: int, pad: int, flip: bool, seed: int, epoch: int) -> Epoch
 class DeviceData:
     """A data set on a device.
 
-    Images come as float32 (B, 3, 32, 32) in channels-last memory, normalised; labels as int64 (B,).
-    Every batch has memory of its own, which the caller may keep or change. The data set's arrays
-    are shared between processes, and are only read.
+    Images come as float32 (B, channels, size, size) in channels-last memory, normalised; labels as
+    int64 (B,). Every batch has memory of its own, which the caller may keep or change. The data
+    set's arrays are shared between processes, and are only read.
 
     Args:
         device: where batches are made. A GPU is given all images once, as bytes.
@@ -73,13 +80,17 @@ class DeviceData:
         self.classes = dataset.classes
         self._dataset = dataset
         self._parts: dict[Part, tuple[Pixels, Labels] | Batch] = {}
+        self.shape = dataset.shape
         images, _ = self._part("train")
-        self._crops = _DeviceCrops(images) if isinstance(images, Tensor) else _HostCrops(images)
+        size = self.shape.size
+        self._crops = (
+            _DeviceCrops(images, size) if isinstance(images, Tensor) else _HostCrops(images, size)
+        )
         scale = [1 / (255 * std) for std in dataset.std]
         shift = [-mean / std for mean, std in zip(dataset.mean, dataset.std, strict=True)]
         # Repeated for each pixel: broadcasting three numbers at a time is many times slower.
-        self._scale = torch.tensor(scale * SIZE * SIZE, device=self.device)
-        self._shift = torch.tensor(shift * SIZE * SIZE, device=self.device)
+        self._scale = torch.tensor(scale, device=self.device).repeat(size * size)
+        self._shift = torch.tensor(shift, device=self.device).repeat(size * size)
 
     @property
     def train_size(self) -> int:
@@ -99,9 +110,9 @@ class DeviceData:
     ) -> Iterator[Batch]:
         """The batches of one epoch, shuffled and augmented; they follow from the arguments alone.
 
-        Augmentation is torchvision's on images: the raw pixels are padded with zeros, cropped to
-        32×32 at random, half of the crops are mirrored, and then normalised. ``augment`` has a
-        random stream of its own, and comes before the normalisation.
+        Augmentation is torchvision's on images: the raw pixels are padded with zeros, cropped at
+        random to their size before, half of the crops are mirrored, and then normalised.
+        ``augment`` has a random stream of its own, and comes before the normalisation.
         """
         steps = self.steps_per_epoch(batch_size)
         draws = draw_epoch(self.train_size, self._dataset.pad, self._dataset.flip, seed, epoch)
@@ -118,7 +129,7 @@ class DeviceData:
         augment: Callable[[Tensor], Tensor] | None = None,
     ) -> Iterator[Batch]:
         """The first ``steps`` batches of the epoch that ``draws`` describes."""
-        side = SIZE + 2 * self._dataset.pad
+        side = self.shape.size + 2 * self._dataset.pad
         first = ((draws.order * side + draws.top) * side + draws.left).to(self.device)
         flip = draws.flip.to(self.device)
         labels = torch.tensor(self._dataset.train_labels)[draws.order].to(self.device)
@@ -127,8 +138,12 @@ class DeviceData:
             pixels = self._crops.cut(first[part], flip[part])
             yield self._normalised(pixels if augment is None else augment(pixels)), labels[part]
 
-    def eval_batches(self, part: Part, batch_size: int = EVAL_BATCH) -> Iterator[Batch]:
-        """All images of a part in their fixed order, normalised, without augmentation."""
+    def eval_batches(self, part: Part, batch_size: int | None = None) -> Iterator[Batch]:
+        """All images of a part in their fixed order, normalised, without augmentation.
+
+        ``batch_size`` None: ``eval_batch`` of their size.
+        """
+        batch_size = batch_size or eval_batch(self.shape.size)
         images, labels = self._part(part)
         inner = self._inner(part)
         for start in range(0, len(labels), batch_size):
@@ -141,14 +156,14 @@ class DeviceData:
         inner = self._inner("train")
         # Evenly spaced: image folders lie sorted by class.
         chosen = torch.arange(count, device=self.device) * len(labels) // count
-        for piece in chosen.split(EVAL_BATCH):
+        for piece in chosen.split(eval_batch(self.shape.size)):
             which = piece if isinstance(images, Tensor) else piece.numpy()
             yield self._normalised(_copy(images[which][:, inner, inner])), _copy(labels[which])
 
     def _inner(self, part: Part) -> slice:
         """Training images are stored padded: the rows, or columns, of the images themselves."""
         pad = self._dataset.pad if part == "train" else 0
-        return slice(pad, pad + SIZE)
+        return slice(pad, pad + self.shape.size)
 
     def _part(self, part: Part) -> tuple[Pixels, Labels] | Batch:
         """Images and labels of a part: the shared arrays on the CPU, tensors on a GPU."""
@@ -170,13 +185,13 @@ class DeviceData:
         return self._parts[part]
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        """uint8 (B, 32, 32, 3) → float32 (B, 3, 32, 32), channels-last.
+        """uint8 (B, size, size, channels) → float32 (B, channels, size, size), channels-last.
 
         Two roundings, not one fused operation, so that every device rounds alike.
         """
         flat = pixels.reshape(len(pixels), -1).float()
         flat.mul_(self._scale).add_(self._shift)
-        return flat.view(-1, SIZE, SIZE, 3).permute(0, 3, 1, 2)
+        return flat.view(pixels.shape).permute(0, 3, 1, 2)
 
 
 def _copy(values: Pixels | Labels | Tensor) -> Tensor:
@@ -186,20 +201,21 @@ def _copy(values: Pixels | Labels | Tensor) -> Tensor:
 class _HostCrops:
     """Cuts crops on the CPU: 0.13 s for 50,000 images at one thread, flips and all."""
 
-    def __init__(self, padded: Pixels) -> None:
+    def __init__(self, padded: Pixels, size: int) -> None:
         assert padded.flags.c_contiguous
         _, side, _, channels = padded.shape
-        # Every place that a row of a crop can begin, seen as one item of 32 pixels. The items
-        # overlap; fetching one is a single copy of 96 bytes.
-        row = np.dtype((np.void, SIZE * channels))
-        places = padded.size // channels - SIZE + 1
+        # Every place that a row of a crop can begin, seen as one item of ``size`` pixels. The items
+        # overlap; fetching one is a single copy, of 96 bytes at 32 pixels of RGB.
+        row = np.dtype((np.void, size * channels))
+        places = padded.size // channels - size + 1
         self._rows = np.ndarray((places,), row, buffer=padded, strides=(channels,))
-        self._below = np.arange(SIZE) * side
+        self._below = np.arange(size) * side
+        self._shape = (size, size, channels)
 
     def cut(self, first: Tensor, flip: Tensor) -> Tensor:
-        """uint8 (B, 32, 32, 3); ``first`` is the place of each crop's first pixel."""
+        """uint8 (B, size, size, channels); ``first`` is the place of each crop's first pixel."""
         rows = self._rows[first.numpy()[:, None] + self._below]
-        crops = rows.view(np.uint8).reshape(len(first), SIZE, SIZE, 3)
+        crops = rows.view(np.uint8).reshape(len(first), *self._shape)
         mirrored = np.flatnonzero(flip.numpy())
         # torch mirrors bytes in channels-last memory by vector instructions; numpy, pixel by pixel.
         images = torch.from_numpy(crops[mirrored]).permute(0, 3, 1, 2)
@@ -210,13 +226,13 @@ class _HostCrops:
 class _DeviceCrops:
     """The same on a GPU: one gathering of pixels cuts and mirrors."""
 
-    def __init__(self, padded: Tensor) -> None:
+    def __init__(self, padded: Tensor, size: int) -> None:
         self._side = padded.shape[1]
-        self._pixels = padded.view(-1, 3)
-        self._steps = torch.arange(SIZE, device=padded.device)
+        self._pixels = padded.view(-1, padded.shape[3])
+        self._steps = torch.arange(size, device=padded.device)
 
     def cut(self, first: Tensor, flip: Tensor) -> Tensor:
-        """uint8 (B, 32, 32, 3); ``first`` is the place of each crop's first pixel."""
-        columns = torch.where(flip[:, None], SIZE - 1 - self._steps, self._steps)
+        """uint8 (B, size, size, channels); ``first`` is the place of each crop's first pixel."""
+        columns = torch.where(flip[:, None], self._steps.flip(0), self._steps)
         places = first[:, None, None] + self._steps[:, None] * self._side + columns[:, None, :]
         return self._pixels[places]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from trainables.config import DataConfig
-from trainables.data.dataset import SIZE, ClassCounts, Progress, Source
+from trainables.data.dataset import ClassCounts, Progress, Source
 from trainables.data.registry import DATA_SETS
 from trainables.data.stratified import counts, drawn, held_out
 
@@ -21,13 +21,14 @@ def read(config: DataConfig, progress: Progress | None) -> Source:
     from PIL import Image
     from sklearn.datasets import load_digits
 
+    size, channels = config.shape
     digits = load_digits()
     grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
     resized = [
-        np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+        np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
         for image in grey
     ]
-    images = np.repeat(np.stack(resized)[..., None], 3, axis=3)
+    images = np.repeat(np.stack(resized)[..., None], channels, axis=3)
     labels = digits.target.astype(np.int64)
     sizes = [held_out(count, _TEST) for count in counts(labels)]
     test = drawn(labels, sizes, _TEST_SEED)

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.dataset import SIZE, Source
+from trainables.data.dataset import Source
 from trainables.data.image_listing import FolderListing
+from trainables.data_config import FIRST_SHAPE, ImageShape
 
 _FORMAT = "noise-study images 1"
 _CHECKSUM_BYTES = 4
@@ -62,8 +63,9 @@ def write_cache(path: Path, mark: str, images: Source) -> None:
         "test": len(images.test_labels),
         "left_out": images.left_out,
     }
-    parts = [json.dumps(header).encode() + b"\n"]
-    parts += [getattr(images, name).tobytes() for name in _ARRAYS]
+    parts: list[bytes | memoryview] = [json.dumps(header).encode() + b"\n"]
+    # Views: a copy of the images would take as much memory again.
+    parts += [_bytes_of(getattr(images, name)) for name in _ARRAYS]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
@@ -86,7 +88,13 @@ def write_cache(path: Path, mark: str, images: Source) -> None:
         )
 
 
-def read_cache(path: Path, mark: str, classes: tuple[str, ...]) -> Source | None:
+def _bytes_of(array: NDArray[np.generic]) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def read_cache(
+    path: Path, mark: str, classes: tuple[str, ...], shape: ImageShape = FIRST_SHAPE
+) -> Source | None:
     """The cached images, or None if there are none, they are out of date, or damaged."""
     try:
         content = path.read_bytes()
@@ -109,13 +117,13 @@ def read_cache(path: Path, mark: str, classes: tuple[str, ...]) -> Source | None
     arrays: dict[str, NDArray[np.generic]] = {}
     for name in _ARRAYS:
         count = header[name.split("_", maxsplit=1)[0]]
-        shape, kind = (
-            ((count, SIZE, SIZE, 3), np.dtype(np.uint8))
+        sides, kind = (
+            ((count, shape.size, shape.size, shape.channels), np.dtype(np.uint8))
             if name.endswith("images")
             else ((count,), np.dtype(np.int64))
         )
-        size = int(np.prod(shape)) * kind.itemsize
-        arrays[name] = np.frombuffer(body[start : start + size], kind).reshape(shape)
+        size = int(np.prod(sides)) * kind.itemsize
+        arrays[name] = np.frombuffer(body[start : start + size], kind).reshape(sides)
         start += size
     left_out = tuple(header.get("left_out", ()))
     return Source(**arrays, classes=classes, left_out=left_out)  # type: ignore[arg-type]

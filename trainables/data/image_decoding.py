@@ -1,4 +1,4 @@
-"""One image file becomes 32×32 pixels: its orientation, its transparency, and its shape."""
+"""One image file becomes pixels: its orientation, its transparency, and its shape."""
 
 import os
 import stat
@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageColor, UnidentifiedImageError
 
-from trainables.data.dataset import SIZE
-from trainables.data_config import DataConfig, Fit
+from trainables.data_config import FIRST_SHAPE, DataConfig, Fit, ImageShape
 from trainables.errors import InputError
 
 _ORIENTATION = 0x0112
@@ -30,7 +29,7 @@ _TURNS = {
 
 
 class Decoded(NamedTuple):
-    """An image: 3,072 bytes of 32×32 RGB, row by row, and what its file was.
+    """An image: its bytes, row by row, and what its file was.
 
     Attributes:
         size: width and height in the file.
@@ -58,19 +57,35 @@ class Decoding:
     version: int = 2
     fit: Fit = "crop"
     background: str = "white"
+    size: int = FIRST_SHAPE.size
+    channels: int = FIRST_SHAPE.channels
 
     @classmethod
     def of(cls, config: DataConfig) -> "Decoding":
-        return cls(config.decoding, config.fit, config.background)
+        return cls(config.decoding, config.fit, config.background, *config.shape)
+
+    @property
+    def shape(self) -> ImageShape:
+        return ImageShape(self.size, self.channels)
 
     @property
     def is_first(self) -> bool:
-        """Whether it is what all studies had before there was a choice."""
+        """Whether photos look as in all studies before there was a choice, at any size."""
         return self.version == 1 and self.fit == "stretch"
 
     @property
+    def key(self) -> str:
+        """By what the cache knows it: two of equal keys decode alike.
+
+        Empty for the first, as images were kept before there was a choice.
+        """
+        if self.shape != FIRST_SHAPE:
+            return f"{self.words}; {self.shape.words}"
+        return "" if self.is_first else self.words
+
+    @property
     def words(self) -> str:
-        """For people and the cache: two of equal words decode alike."""
+        """For people, without the shape."""
         fit = {"crop": "the middle square", "stretch": "stretched to a square"}.get(
             self.fit, f"whole, with bars of {self.background}"
         )
@@ -84,7 +99,8 @@ class Decoding:
         return (
             f"A photo becomes pixels as in training ({self.words}) by "
             "`trainables.data.image_folder.decode_image(path, "
-            f"Decoding({self.version}, {self.fit!r}, {self.background!r}))`"
+            f"Decoding({self.version}, {self.fit!r}, {self.background!r}, {self.size}, "
+            f"{self.channels}))`"
         )
 
     def decode(self, path: str | Path) -> Decoded:
@@ -122,10 +138,13 @@ class Decoding:
             orientation = image.getexif().get(_ORIENTATION, 1)
         else:
             before = 1
-        rgb, transparent = self._to_rgb(image)
+        shown, transparent = self._to_rgb(image)
+        if self.channels == 1:
+            # The luminance of ITU-R BT.601; of grey images, themselves.
+            shown = shown.convert("L")
         if orientation in _TURNS:
-            rgb = rgb.transpose(_TURNS[orientation])
-        return Decoded(self._fitted(rgb).tobytes(), size, mode, before in _TURNS, transparent)
+            shown = shown.transpose(_TURNS[orientation])
+        return Decoded(self._fitted(shown).tobytes(), size, mode, before in _TURNS, transparent)
 
     def _to_rgb(self, image: Image.Image) -> tuple[Image.Image, bool]:
         """RGB of any size, and whether the background shows in it."""
@@ -143,21 +162,22 @@ class Decoding:
         return Image.alpha_composite(behind, layer).convert("RGB"), lowest < 255
 
     def _fitted(self, image: Image.Image) -> Image.Image:
-        """32×32."""
-        width, height = image.size
+        """Of the size that is asked for; the mode stays."""
+        size, (width, height) = self.size, image.size
         if self.fit == "crop":
             side = min(width, height)
             left, top = (width - side) // 2, (height - side) // 2
             image = image.crop((left, top, left + side, top + side))
         elif self.fit == "pad" and width != height:
             longer = max(width, height)
-            inner = max(1, round(width * SIZE / longer)), max(1, round(height * SIZE / longer))
-            whole = Image.new("RGB", (SIZE, SIZE), ImageColor.getrgb(self.background))
-            place = ((SIZE - inner[0]) // 2, (SIZE - inner[1]) // 2)
+            inner = max(1, round(width * size / longer)), max(1, round(height * size / longer))
+            behind = Image.new("RGB", (size, size), ImageColor.getrgb(self.background))
+            whole = behind.convert(image.mode)
+            place = ((size - inner[0]) // 2, (size - inner[1]) // 2)
             whole.paste(image.resize(inner, Image.Resampling.BILINEAR), place)
             return whole
-        if image.size != (SIZE, SIZE):
-            image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        if image.size != (size, size):
+            image = image.resize((size, size), Image.Resampling.BILINEAR)
         return image
 
 

@@ -13,15 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from trainables.config import DataConfig
-from trainables.data.dataset import SIZE, ClassCounts, Labels, Pixels, Progress, Source
+from trainables.data.dataset import ClassCounts, Labels, Pixels, Progress, Source
 from trainables.data.image_cache import cache_path, fingerprint, read_cache, write_cache
 from trainables.data.image_decoding import Decoding
 from trainables.data.image_listing import MOST_NAMED, FolderListing, list_folder, some
 from trainables.errors import InputError
 
 _log = logging.getLogger(__name__)
-
-IMAGE_BYTES = SIZE * SIZE * 3
 
 _CHUNK = 64
 _IN_PROCESS_BELOW = 1000  # Starting processes takes as long as decoding this many small images.
@@ -75,7 +73,7 @@ def load_folder(
     decoding = decoding or Decoding()
     listing = list_folder(data_dir, nested=decoding.version > 1)
     _tell(data_dir, listing)
-    source = read_cache(*_cache(listing, decoding), listing.classes)
+    source = read_cache(*_cache(listing, decoding), listing.classes, decoding.shape)
     if source is None or (source.left_out and not skip_broken):
         images, facts = decode_all(listing, decoding, workers, progress)
         broken = [fact.wrong for fact in facts if fact.wrong]
@@ -90,8 +88,7 @@ def load_folder(
 
 def _cache(listing: FolderListing, decoding: Decoding) -> tuple[Path, str]:
     """The cache's file, and what has to stand in it."""
-    words = "" if decoding.is_first else decoding.words
-    return cache_path(listing.root, words), fingerprint(listing, words)
+    return cache_path(listing.root, decoding.key), fingerprint(listing, decoding.key)
 
 
 def keep(listing: FolderListing, decoding: Decoding, source: Source) -> None:
@@ -162,7 +159,7 @@ def _refusal(broken: Sequence[str]) -> str:
 
 
 def decode_image(path: str | Path, decoding: Decoding | None = None) -> bytes:
-    """Decode one image to 32×32 RGB, row by row: 3,072 bytes. ``decoding`` as in ``load_folder``.
+    """Decode one image to its bytes, row by row, in ``decoding.shape`` (as in ``load_folder``).
 
     With the decoding of a run's configuration (``Decoding.of(config.data)``) it does to an image
     what was done to those of training.
@@ -173,15 +170,19 @@ def decode_image(path: str | Path, decoding: Decoding | None = None) -> bytes:
 def decode_all(
     listing: FolderListing, decoding: Decoding, workers: int, progress: Progress | None
 ) -> tuple[Pixels, list[FileFacts]]:
-    """All images of a listing, in its order: uint8 (n, 32, 32, 3), zeros for one that is broken."""
+    """All images of a listing, in its order: uint8 (n, size, size, channels).
+
+    Zeros stand for one that is broken.
+    """
     paths = [os.path.join(listing.root, name) for name in listing.names]
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-    images = np.empty((len(paths), SIZE, SIZE, 3), np.uint8)
+    size, channels = decoding.shape
+    images = np.empty((len(paths), size, size, channels), np.uint8)
     flat = images.reshape(-1)
     facts: list[FileFacts] = []
     in_processes = workers if len(paths) >= _IN_PROCESS_BELOW else 1
     for pixels, found in _decoded_chunks(chunks, decoding, in_processes):
-        flat[len(facts) * IMAGE_BYTES :][: len(pixels)] = np.frombuffer(pixels, np.uint8)
+        flat[len(facts) * decoding.shape.bytes :][: len(pixels)] = np.frombuffer(pixels, np.uint8)
         facts += found
         if progress is not None:
             progress(len(facts), len(paths))
@@ -194,7 +195,7 @@ def _decode_chunk(paths: Sequence[str], decoding: Decoding) -> tuple[bytes, list
         try:
             found = decoding.decode(path)
         except InputError as error:
-            pixels.append(bytes(IMAGE_BYTES))
+            pixels.append(bytes(decoding.shape.bytes))
             facts.append(FileFacts(wrong=str(error)))
         else:
             pixels.append(found.pixels)
@@ -231,12 +232,14 @@ def labelled(listing: FolderListing, images: Pixels, facts: Sequence[FileFacts])
     test = slice(len(labels[0]), None)
     for part, own, which in (("train", labels[0], train), ("test", labels[1], test)):
         _check_none_is_empty(listing, part, own[good[which]])
+    # Views where all can be read: a copy of the images would take as much memory again.
+    kept = [slice(None) if good[part].all() else good[part] for part in (train, test)]
     return Source(
         classes=listing.classes,
-        train_images=images[train][good[train]],
-        train_labels=labels[0][good[train]],
-        test_images=images[test][good[test]],
-        test_labels=labels[1][good[test]],
+        train_images=images[train][kept[0]],
+        train_labels=labels[0][kept[0]],
+        test_images=images[test][kept[1]],
+        test_labels=labels[1][kept[1]],
         left_out=tuple(name for name, fact in zip(listing.names, facts, strict=True) if fact.wrong),
     )
 

@@ -14,19 +14,20 @@ import numpy as np
 
 from trainables.config import DataConfig
 from trainables.data.dataset import (
-    SIZE,
     ClassCounts,
     Dataset,
     Labels,
+    PerChannel,
     Pixels,
     Progress,
     Source,
-    Triple,
 )
 from trainables.data.registry import DATA_SETS
+from trainables.data.resizing import resized
 from trainables.data.stratified import counts, drawn, held_out, kept
-from trainables.data_config import CROPS, FLIPS
+from trainables.data_config import CROPS, FIRST_SHAPE, FLIPS
 from trainables.errors import InputError
+from trainables.memory import check_images
 
 # Splits and subsets are drawn from these, never from a run's seed: every run of a data set sees
 # the same validation images.
@@ -44,6 +45,7 @@ def check_data(config: DataConfig) -> None:
     if found.classes is not None:
         _check_classes(config, found.classes)
     _check_sizes(config, found.train, found.test)
+    check_images(config, sum(found.train) + sum(found.test), padding(config))
 
 
 def _check_sizes(config: DataConfig, train: Sequence[int], test: Sequence[int]) -> None:
@@ -105,7 +107,7 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
     Args:
         progress: called with (done, total) while the images of a folder are decoded.
     """
-    source: Source = _module(config).read(config, progress)
+    source = read_source(config, progress)
     _check_classes(config, source.classes)
     _check_left_out(config, source)
     _check_sizes(config, counts(source.train_labels), counts(source.test_labels))
@@ -127,8 +129,7 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
     chosen = np.flatnonzero(train)
     sizes = [kept(count, config.subset) for count in counts(source.train_labels[chosen])]
     chosen = chosen[drawn(source.train_labels[chosen], sizes, seed)]
-    known = DATA_SETS[config.dataset]
-    pad = known.pad if config.augment in CROPS else 0
+    known, pad = DATA_SETS[config.dataset], padding(config)
     return Dataset(
         train_images=_padded(source.train_images, chosen, pad),
         train_labels=source.train_labels[chosen],
@@ -145,7 +146,34 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
     )
 
 
-def _normalisation(config: DataConfig, source: Source) -> tuple[Triple, Triple]:
+def padding(config: DataConfig) -> int:
+    """Zeros on each side of a training image: as large a part of it at every size, rounded.
+
+    None where no crops are cut out of it.
+    """
+    if config.augment not in CROPS:
+        return 0
+    first = FIRST_SHAPE.size
+    return (DATA_SETS[config.dataset].pad * config.image_size + first // 2) // first
+
+
+def read_source(config: DataConfig, progress: Progress | None) -> Source:
+    """The images as they come, in the shape that is asked for."""
+    source: Source = _module(config).read(config, progress)
+    if {images.shape[1:] for images in (source.train_images, source.test_images)} == {
+        (config.image_size, *config.shape)
+    }:
+        return source
+    # Known constants are those of the images as they are.
+    return replace(
+        source,
+        train_images=resized(source.train_images, config.shape),
+        test_images=resized(source.test_images, config.shape),
+        normalisation=None,
+    )
+
+
+def _normalisation(config: DataConfig, source: Source) -> tuple[PerChannel, PerChannel]:
     """Mean and standard deviation: as configured, as known of the data set, or computed."""
     if config.mean is not None and config.std is not None:
         return config.mean, config.std
@@ -179,16 +207,18 @@ def resolve_data(config: DataConfig, dataset: Dataset) -> DataConfig:
     return config.model_copy(update=found)
 
 
-def channel_statistics(images: Pixels) -> tuple[Triple, Triple]:
+def channel_statistics(images: Pixels) -> tuple[PerChannel, PerChannel]:
     """Mean and standard deviation of each channel, of pixels scaled to [0, 1].
 
     From exact counts of the 256 values, so that no order of summation shows in the result.
     A constant channel is given the deviation of one grey level, 1/255, since it divides.
     """
-    counts = np.zeros((3, 256), np.int64)
-    for start in range(0, len(images), 2000):
-        for channel in range(3):
-            values = images[start : start + 2000, :, :, channel].reshape(-1)
+    channels = images.shape[3]
+    counts = np.zeros((channels, 256), np.int64)
+    piece = _piece(images)
+    for start in range(0, len(images), piece):
+        for channel in range(channels):
+            values = images[start : start + piece, :, :, channel].reshape(-1)
             counts[channel] += np.bincount(values, minlength=256)
     statistics = [_mean_and_std(channel.tolist()) for channel in counts]
     means, stds = zip(*statistics, strict=True)
@@ -204,10 +234,17 @@ def _mean_and_std(counts: list[int]) -> tuple[float, float]:
 
 
 def _padded(images: Pixels, chosen: Labels, pad: int) -> Pixels:
-    side = SIZE + 2 * pad
-    padded = np.zeros((len(chosen), side, side, 3), np.uint8)
-    inner = slice(pad, pad + SIZE)
-    for start in range(0, len(chosen), 1000):
-        part = chosen[start : start + 1000]
+    size, channels = images.shape[2:]
+    side = size + 2 * pad
+    padded = np.zeros((len(chosen), side, side, channels), np.uint8)
+    inner = slice(pad, pad + size)
+    piece = _piece(images)
+    for start in range(0, len(chosen), piece):
+        part = chosen[start : start + piece]
         padded[start : start + len(part), inner, inner] = images[part]
     return padded
+
+
+def _piece(images: Pixels) -> int:
+    """Images that are worked on at once, so that what is made of them takes little memory."""
+    return max(1, 2000 * FIRST_SHAPE.bytes // images[0].size)

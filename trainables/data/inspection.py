@@ -5,14 +5,12 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 
 from trainables.data.dataset import Dataset, Pixels, Progress, Source
 from trainables.data.image_decoding import Decoding
 from trainables.data.image_folder import FileFacts, decode_all, keep, labelled
 from trainables.data.image_listing import MOST_NAMED, list_folder, some
-from trainables.data.image_sets import check_data, load_dataset
-from trainables.data.registry import DATA_SETS
+from trainables.data.image_sets import check_data, load_dataset, read_source
 from trainables.data_config import PHOTOS, DataConfig
 
 
@@ -43,7 +41,7 @@ class _Named:
 def inspect_data(config: DataConfig, progress: Progress | None = None) -> Inspection:
     """Read a data set as a study would, and look for what would spoil it.
 
-    Images count as the same if their 32×32 pixels are, which is what a network sees.
+    Images count as the same if their pixels are, at the size of the study.
     """
     check_data(config)
     findings: list[str] = []
@@ -51,10 +49,7 @@ def inspect_data(config: DataConfig, progress: Progress | None = None) -> Inspec
     if config.dataset == PHOTOS:
         images = _photos(config, progress, findings, remarks)
     else:
-        source = import_module(f"trainables.data.{DATA_SETS[config.dataset].module}").read(
-            config, progress
-        )
-        images = _Named(source, *([], []))
+        images = _Named(read_source(config, progress), [], [])
     _repeated(images, findings, remarks)
     # Of how many files a recorded run left out says nothing of what is there now.
     asked = {"skip_broken": config.dataset == PHOTOS, "left_out": None}
@@ -95,7 +90,7 @@ def _facts(decoding: Decoding, facts: Sequence[FileFacts]) -> list[str]:
     smallest, largest = (choose(sizes, key=lambda s: s[0] * s[1]) for choose in (min, max))
     kinds = Counter(fact.mode for fact in facts)
     return [
-        f"each becomes 32×32 pixels: {decoding.words}",
+        f"each becomes {decoding.shape.words}: {decoding.words}",
         f"{len(facts)} photos of {smallest[0]}×{smallest[1]} to {largest[0]}×{largest[1]} pixels; "
         + ", ".join(f"{count} {mode}" for mode, count in kinds.most_common()),
         f"{sum(w != h for w, h in sizes)} are not square, "

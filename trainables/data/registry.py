@@ -2,7 +2,8 @@
 
 A module of ``trainables.data`` reads one or several. It has two functions: ``class_counts(config)``
 checks that the data are there and gives the images per class of the training and the test set;
-``read(config, progress)`` gives the ``Source``. Nothing here imports numpy or torch.
+``read(config, progress)`` gives the ``Source``, in any shape: images are brought to that of the
+configuration. Nothing here imports numpy or torch.
 """
 
 from dataclasses import dataclass

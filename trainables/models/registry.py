@@ -1,16 +1,20 @@
-"""The registry of classifiers: (B, 3, 32, 32) normalised images in, (B, num_classes) logits out.
+"""The registry of classifiers: normalised images (B, channels, size, size) in, logits out.
 
-Importing this file, and checking one of the four built-in names, imports neither torch nor
-torchvision, so that a mistake in a configuration is answered at once.
+Importing this file, and checking one of the four built-in names for 32×32 RGB, imports neither
+torch nor torchvision, so that a mistake in a configuration is answered at once.
 """
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any
 
 from trainables.code_identity import is_own
-from trainables.config import ModelConfig
+from trainables.config import TrainConfig
+from trainables.data_config import FIRST_SHAPE, ImageShape
 from trainables.errors import InputError
+from trainables.memory import ModelSize
 from trainables.own_import import check_unchanged, import_own
 
 if TYPE_CHECKING:
@@ -22,6 +26,11 @@ BUILT_IN = ("BabyCNN", "TinyCNN", "SimpleCNN", "resnet18")
 ``networks.py`` has besides, torchvision's, and the user's own."""
 
 _CHECK_CLASSES = 10
+
+_OWN_REMEDY = (
+    ". A function with parameters image_size and in_channels is told what --image-size and "
+    "--channels say"
+)
 
 
 @dataclass(frozen=True)
@@ -56,58 +65,78 @@ def _networks() -> "dict[str, type[nn.Module]]":
     }
 
 
-def check_classifier(name: str) -> None:
-    """Refuse a classifier that can't be built. A user's own is built once, for 10 classes."""
-    if name in BUILT_IN:
-        return
+def check_classifier(name: str, shape: ImageShape = FIRST_SHAPE) -> ModelSize | None:
+    """Refuse a classifier that can't be built, or can't take images of ``shape``; its size.
+
+    A user's own is built, for 10 classes. That those here take 32×32 RGB is known: they are not
+    asked, and None is returned.
+    """
+    if name in BUILT_IN and shape == FIRST_SHAPE:
+        return None
     if ":" in name:
-        _build_own(name, _CHECK_CLASSES)
-        return
-    networks = _networks()
-    if name in networks:
-        return
-    from trainables.models.torchvision_models import check_torchvision_name
+        _build_own(name, _CHECK_CLASSES, shape)
+    else:
+        networks = _networks()
+        if name not in networks:
+            from trainables.models.torchvision_models import check_torchvision_name
 
-    check_torchvision_name(name, networks)
+            check_torchvision_name(name, networks, shape.size)
+    return None if shape == FIRST_SHAPE else _asked(name, shape)
 
 
-def build_model(name: str, num_classes: int) -> "nn.Module":
+def _asked(name: str, shape: ImageShape) -> ModelSize:
+    from trainables.models.measure import size_of
+
+    try:
+        return size_of(_laid_out(name, shape), shape)
+    # What torch and torchvision raise of shapes that do not fit: asserts, and their own kinds.
+    except Exception as error:
+        raise InputError(
+            f"data.image_size (--image-size) = {shape.size}, data.channels (--channels) = "
+            f"{shape.channels}: classifier {name!r} can't take such images "
+            f"({' '.join(str(error).split())}); give another size or another classifier"
+        ) from None
+
+
+def build_model(name: str, num_classes: int, shape: ImageShape = FIRST_SHAPE) -> "nn.Module":
     """A freshly initialised classifier, in train mode, on torch's default device.
 
     The initial weights are drawn from torch's global generator.
 
     Args:
         name: a class of ``networks.py``, a torchvision classifier, or a user's own as
-            ``package.module:function``, called with ``num_classes``.
+            ``package.module:function``, called with ``num_classes`` (and see ``_told``).
+        shape: of the images that it is to take.
     """
     if ":" in name:
-        return _build_own(name, num_classes)
+        return _build_own(name, num_classes, shape)
     networks = _networks()
     if name in networks:
-        return networks[name](num_classes)
+        return networks[name](num_classes, shape)
     from trainables.models.torchvision_models import build_torchvision, check_torchvision_name
 
-    check_torchvision_name(name, networks)
-    return build_torchvision(name, num_classes)
+    check_torchvision_name(name, networks, shape.size)
+    return build_torchvision(name, num_classes, shape)
 
 
-def build_configured(config: ModelConfig, num_classes: int) -> "nn.Module":
-    """As ``build_model``; code of one's own must be what it was when it was recorded."""
-    if is_own(config.classifier):
-        check_unchanged("classifier", config.classifier, config.code)
-    return build_model(config.classifier, num_classes)
+def build_configured(config: TrainConfig, num_classes: int) -> "nn.Module":
+    """A run's classifier; code of one's own must be what it was when it was recorded."""
+    model = config.model
+    if is_own(model.classifier):
+        check_unchanged("classifier", model.classifier, model.code)
+    return build_model(model.classifier, num_classes, config.data.shape)
 
 
-def check_layers(name: str, layers: Sequence[str]) -> None:
+def check_layers(name: str, layers: Sequence[str], shape: ImageShape = FIRST_SHAPE) -> None:
     """Check that each fragment is in the name of a parameter of the classifier."""
     if not layers:
         return
     from trainables.noise.perturbations import select_parameters
 
-    select_parameters(_laid_out(name).named_parameters(), layers)
+    select_parameters(_laid_out(name, shape).named_parameters(), layers)
 
 
-def check_pretrained(name: str) -> None:
+def check_pretrained(name: str, size: int = FIRST_SHAPE.size) -> None:
     """Refuse ``download_weights`` for a classifier that has none; fetches nothing."""
     networks = _networks()
     if name in networks or ":" in name:
@@ -117,22 +146,25 @@ def check_pretrained(name: str) -> None:
         )
     from trainables.models.torchvision_models import check_torchvision_name, pretrained_weights
 
-    check_torchvision_name(name, networks)
+    check_torchvision_name(name, networks, size)
     pretrained_weights(name)
 
 
-def load_pretrained(model: "nn.Module", name: str) -> PretrainedReport:
+def load_pretrained(
+    model: "nn.Module", name: str, size: int = FIRST_SHAPE.size
+) -> PretrainedReport:
     """Load torchvision's pre-trained weights where the shapes fit, and name the rest.
 
     They are fetched once a machine, into torch.hub's cache.
 
     Args:
         model: what ``build_model(name, …)`` returned; changed in place.
+        size: of its images.
     """
-    check_pretrained(name)
+    check_pretrained(name, size)
     from trainables.models.torchvision_models import fetch_weights
 
-    stored = fetch_weights(name)
+    stored = fetch_weights(name, model)
     own = model.state_dict()
     fitting, skipped = {}, {}
     for key, tensor in stored.items():
@@ -162,7 +194,7 @@ def to_memory_format(model: "nn.Module", device: "torch.device | str") -> "nn.Mo
     return converted
 
 
-def _laid_out(name: str) -> "nn.Module":
+def _laid_out(name: str, shape: ImageShape) -> "nn.Module":
     """A classifier whose parameters' names and shapes are needed only, where possible."""
     import torch
 
@@ -170,47 +202,70 @@ def _laid_out(name: str) -> "nn.Module":
         try:
             # On the meta device nothing is allocated or drawn.
             with torch.device("meta"):
-                return build_model(name, _CHECK_CLASSES)
+                return build_model(name, _CHECK_CLASSES, shape)
         except NotImplementedError:
             # RegNets compute their widths with tensors, which then have no values. A user's
             # function may do so, too, and fail in any other way.
             pass
-    return build_model(name, _CHECK_CLASSES)
+    return build_model(name, _CHECK_CLASSES, shape)
 
 
 def _shape(tensor: "torch.Tensor") -> str:
     return "×".join(map(str, tensor.shape)) or "a number"
 
 
-def _build_own(name: str, num_classes: int) -> "nn.Module":
+def _told(function: Any, shape: ImageShape) -> dict[str, int]:
+    """What a user's function is told of the images: the parameters by these names that it has.
+
+    Of 32×32 RGB only those without a default, as functions were called before there was a choice.
+    """
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # Some classes in C say nothing of theirs.
+        return {}
+    named = {"image_size": shape.size, "in_channels": shape.channels}
+    return {
+        key: value
+        for key, value in named.items()
+        if key in parameters
+        and parameters[key].kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+        and (shape != FIRST_SHAPE or parameters[key].default is Parameter.empty)
+    }
+
+
+def _build_own(name: str, num_classes: int, shape: ImageShape) -> "nn.Module":
     function = import_own(
         "classifier",
         name,
         "a function or class that takes num_classes and returns a torch.nn.Module",
     )
+    told = _told(function, shape)
+    called = ", ".join(f"{key} = {value}" for key, value in told.items())
+    called = f"num_classes = {num_classes}" + (f", {called}" if called else "")
     import torch
     from torch import nn
 
     where = f"classifier = {name!r}"
     try:
-        model = function(num_classes)
+        model = function(num_classes, **told)
     except Exception as error:
         raise InputError(
-            f"{where}: called with num_classes = {num_classes} it raised "
-            f"{type(error).__name__}: {error}"
+            f"{where}: called with {called} it raised {type(error).__name__}: {error}"
         ) from error
     if not isinstance(model, nn.Module):
         raise InputError(
             f"{where}: it must return a torch.nn.Module, not {type(model).__name__} "
-            f"(called with num_classes = {num_classes})"
+            f"(called with {called})"
         )
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            logits = model.eval()(torch.zeros(2, 3, 32, 32))
+            sides = (shape.channels, shape.size, shape.size)
+            logits = model.eval()(torch.zeros(2, *sides))
     except Exception as error:
+        remedy = "" if shape == FIRST_SHAPE else _OWN_REMEDY
         raise InputError(
-            f"{where}: the model must take images of shape (batch, 3, 32, 32), but fails on them: "
-            f"{type(error).__name__}: {error}"
+            f"{where}: the model must take images of shape (batch, {str(sides)[1:-1]}), but fails "
+            f"on them: {type(error).__name__}: {error}{remedy}"
         ) from error
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
         found = (

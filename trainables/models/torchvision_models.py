@@ -1,8 +1,12 @@
-"""torchvision's classifiers, adapted to 32×32 images, and their pre-trained weights.
+"""torchvision's classifiers, and their pre-trained weights.
 
-They are made for 224×224: their stem alone divides the sides by up to eight. As the method does for
-resnet18, a stem that downsamples becomes a 3×3 convolution of stride 1, without its max-pools; all
-other layers, and the names of the parameters, stay torchvision's.
+They are made for 224×224: their stem alone divides the sides by up to eight. For 32×32, and only
+there, a stem that downsamples becomes a 3×3 convolution of stride 1, without its max-pools, as the
+method does for resnet18; all other layers, and the names of the parameters, stay torchvision's. At
+other sizes they are torchvision's altogether, and whether one can take a size is tried.
+
+For grey images the first convolution's weights are summed over red, green and blue: the model does
+what it would do to three equal channels, with pre-trained weights too.
 """
 
 import re
@@ -18,6 +22,7 @@ import torch
 import torchvision.models as tv
 from torch import Tensor, nn
 
+from trainables.data_config import FIRST_SHAPE, ImageShape
 from trainables.errors import InputError, nearest
 
 
@@ -57,38 +62,60 @@ _EXCLUDED = {
 _VGG_WIDTH = 512
 
 
-def torchvision_names() -> tuple[str, ...]:
-    """The names of torchvision's classifiers that can be brought to 32×32 images."""
-    return tuple(name for name in tv.list_models(module=tv) if _family(name, _STEMS))
+def torchvision_names(size: int = FIRST_SHAPE.size) -> tuple[str, ...]:
+    """The names of torchvision's classifiers; at 32×32, those that can be brought to it."""
+    names = tv.list_models(module=tv)
+    return tuple(name for name in names if size != FIRST_SHAPE.size or _family(name, _STEMS))
 
 
-def check_torchvision_name(name: str, further: Iterable[str] = ()) -> None:
+def check_torchvision_name(
+    name: str, further: Iterable[str] = (), size: int = FIRST_SHAPE.size
+) -> None:
     """Refuse a name that can't be built; ``further`` names are allowed, too."""
-    offered = torchvision_names()
+    offered = torchvision_names(size)
     if name in offered:
         return
     reason = ""
     if name in tv.list_models(module=tv):
         family = _family(name, _EXCLUDED)
         why = _EXCLUDED[family] if family else "no adaptation of this family is known"
-        reason = f"torchvision's model can't take 32×32 images: {why}; "
+        reason = f"torchvision's model can't take 32×32 images: {why}, see --image-size; "
     raise InputError(f"classifier = {name!r}: {reason}{nearest(name, {*offered, *further})}")
 
 
-def build_torchvision(name: str, num_classes: int) -> nn.Module:
-    """A freshly initialised torchvision classifier for (B, 3, 32, 32), giving (B, num_classes).
+def build_torchvision(name: str, num_classes: int, shape: ImageShape) -> nn.Module:
+    """A freshly initialised torchvision classifier for images of ``shape``, giving logits.
 
-    GoogLeNet comes without its auxiliary classifiers, so that all models return one tensor.
+    GoogLeNet and Inception come without their auxiliary classifiers, so that all models return one
+    tensor.
     """
+    small = shape.size == FIRST_SHAPE.size
+    model = _build_small(name, num_classes) if small else _build(name, num_classes, shape.size)
+    if shape.channels == 1:
+        _to_grey(model)
+    return model
+
+
+def _build(name: str, num_classes: int, size: int) -> nn.Module:
+    options: dict[str, Any] = {"weights": None, "num_classes": num_classes}
+    if name.startswith(("googlenet", "inception")):
+        # Said explicitly, this is torchvision's own initialisation without its warning.
+        options |= {"aux_logits": False, "init_weights": True}
+    elif name.startswith("vit"):
+        options["image_size"] = size
+    elif name.startswith("maxvit"):
+        options["input_size"] = (size, size)
+    model: nn.Module = tv.get_model(name, **options)
+    return model
+
+
+def _build_small(name: str, num_classes: int) -> nn.Module:
+    """For 32×32 images: without what divides their sides."""
     family = _family(name, _STEMS)
     assert family is not None, name
     if family == "vgg":
         return _build_vgg(name, num_classes)
-    options: dict[str, Any] = {"weights": None, "num_classes": num_classes}
-    if family == "googlenet":
-        # Said explicitly, this is torchvision's own initialisation without its warning.
-        options |= {"aux_logits": False, "init_weights": True}
-    model: nn.Module = tv.get_model(name, **options)
+    model = _build(name, num_classes, FIRST_SHAPE.size)
     stem = _STEMS[family]
     assert stem is not None
     convolution = model.get_submodule(stem.convolution)
@@ -118,6 +145,19 @@ def _undivided(convolution: nn.Conv2d) -> nn.Conv2d:
     )
     _init_convolution(replacement)
     return replacement
+
+
+def _first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
+    return next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
+
+
+def _to_grey(model: nn.Module) -> None:
+    """Let the first convolution take one channel in place of three equal ones."""
+    _, first = _first_convolution(model)
+    assert first.in_channels == 3
+    assert first.groups == 1
+    first.in_channels = 1
+    first.weight = nn.Parameter(first.weight.detach().sum(1, keepdim=True))
 
 
 def _init_convolution(convolution: nn.Conv2d) -> None:
@@ -166,8 +206,11 @@ def pretrained_weights(name: str) -> Any:
     return tv.get_model_weights(name).DEFAULT
 
 
-def fetch_weights(name: str) -> dict[str, Tensor]:
-    """The tensors of torchvision's pre-trained model, from the cache or the network."""
+def fetch_weights(name: str, model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of torchvision's pre-trained model, from the cache or the network.
+
+    For a ``model`` of grey images as it takes them.
+    """
     weights = pretrained_weights(name)
     try:
         state: dict[str, Tensor] = weights.get_state_dict(
@@ -182,6 +225,9 @@ def fetch_weights(name: str) -> dict[str, Tensor]:
         ) from error
     if name.startswith("densenet"):
         state = {_densenet_name(key): tensor for key, tensor in state.items()}
+    first, convolution = _first_convolution(model)
+    if convolution.in_channels == 1 and f"{first}.weight" in state:
+        state[f"{first}.weight"] = state[f"{first}.weight"].sum(1, keepdim=True)
     return state
 
 

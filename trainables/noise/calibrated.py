@@ -51,6 +51,6 @@ def initial_rms(run: TrainConfig, classes: int) -> float | None:
     """The RMS that a run's perturbed parameters had at its start."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(run.seed, "init"))
-        model = build_configured(run.model, classes)
+        model = build_configured(run, classes)
     perturbed = select_parameters(model.named_parameters(), run.noise.layers)
     return root_mean_square(list(perturbed.values())) or None

@@ -180,7 +180,7 @@ class InputNoise:
         """The batch with noise added.
 
         Args:
-            batch: augmented, normalised images, float (B, 3, 32, 32).
+            batch: augmented, normalised images, float (B, channels, size, size).
             sigma: the noise's standard deviation, in units of the batch's RMS if relative.
             generator: the noise's own random stream, on the batch's device.
             norms: whether to return the batch's norm before and after.

@@ -44,7 +44,7 @@ _CLEAN_SHARE = 0.035
 
 
 class ImageTask(Task):
-    """A classifier of 32×32 images, trained by cross-entropy.
+    """A classifier of images, trained by cross-entropy.
 
     Args:
         detail: what to record besides ``EpochMetrics``, in ``details``.
@@ -81,9 +81,10 @@ class ImageTask(Task):
         # The parameters are drawn on the CPU, so that every device starts from the same ones.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(self.seed, "init"))
-            model = build_configured(self.config.model, self.classes)
+            model = build_configured(self.config, self.classes)
         if self.config.model.download_weights:
-            self.pretrained = load_pretrained(model, self.config.model.classifier)
+            classifier, size = self.config.model.classifier, self.config.data.image_size
+            self.pretrained = load_pretrained(model, classifier, size)
         return to_memory_format(model.to(self.device), self.device)
 
     @property

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow.pyfunc
+import numpy as np
 import pytest
 import torch
 from mlflow.models import Model
@@ -151,7 +153,7 @@ def test_what_becomes_of_a_photo_goes_with_the_model(tmp_path: Path) -> None:
     view = load_study(tmp_path, "photos-study")
     trained = TrainedWeights(path, weights, 0, "final")
     model = model_to_log(view, find_winner(view), config, dataset, trained)
-    assert "Decoding(2, 'pad', 'grey')" in model.description
+    assert "Decoding(2, 'pad', 'grey', 32, 3)" in model.description
 
     write_model(model, tmp_path / "model", "run", "id")
     metadata = Model.load(str(tmp_path / "model")).metadata
@@ -159,3 +161,30 @@ def test_what_becomes_of_a_photo_goes_with_the_model(tmp_path: Path) -> None:
     pixels = decode_image(path, Decoding(**metadata["preprocessing"]))
     known = [i.tobytes() for i in (*dataset.test_images, *dataset.val_images)]
     assert pixels in known
+
+
+def test_a_model_of_grey_images_is_registered_with_their_shape(tmp_path: Path) -> None:
+    photos = write_images(tmp_path / "photos", size=40)
+    data = folder_config(photos, decoding=2, fit="crop", image_size=64, channels=1)
+    config = BASE.model_copy(update={"data": data})
+    dataset = load_dataset(data)
+    weights = build_model("BabyCNN", 2, data.shape).state_dict()
+    write_study(tmp_path, "grey-study", trials=TRIALS[2:3], seeds=1)
+    view = load_study(tmp_path, "grey-study")
+    trained = TrainedWeights(tmp_path, weights, 0, "final")
+    model = model_to_log(view, find_winner(view), config, dataset, trained)
+    assert "uint8 (images, 64, 64, 1), grey." in model.description
+    assert "BabyCNN on imagefolder (64×64 pixels, grey)" in model.description
+
+    write_model(model, tmp_path / "model", "run", "id")
+    stored = Model.load(str(tmp_path / "model"))
+    assert stored.signature is not None
+    assert stored.signature.inputs.inputs[0].shape == (-1, 64, 64, 1)
+    assert stored.metadata is not None
+    how = Decoding(**stored.metadata["preprocessing"])
+    path = photos / "test" / "cat" / "0.png"
+    pixels = np.frombuffer(decode_image(path, how), np.uint8).reshape(1, *how.shape[:1], *how.shape)
+    assert np.array_equal(pixels[0], dataset.test_images[0])
+    loaded = mlflow.pyfunc.load_model(str(tmp_path / "model"), model_config={"device": "cpu"})
+    expected = model.module(torch.from_numpy(pixels.copy())).detach().numpy()
+    np.testing.assert_allclose(loaded.predict(pixels), expected, rtol=1e-4, atol=1e-5)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from study.commands.options import run_command
 from study.commands.study import main
+from trainables import memory
 
 
 def _image_folder(root: Path) -> Path:
@@ -64,6 +65,17 @@ def _refused(capsys: pytest.CaptureFixture[str], storage: Path, *arguments: str)
         ),
         (["--fit", "pad"], ["data.fit (--fit) = 'pad'", "'digits' has none"]),
         (["--background", "black"], ["data.background (--background) = 'black'", "image files"]),
+        (["--image-size", "7"], ["data.image_size (--image-size) = '7'", "or equal to 8"]),
+        (["--image-size", "513"], ["data.image_size (--image-size) = '513'", "or equal to 512"]),
+        (["--image-size", "64.5"], ["data.image_size (--image-size) = '64.5'", "integer"]),
+        (["--image-size", "64x64"], ["data.image_size (--image-size) = '64x64'", "integer"]),
+        (["--channels", "2"], ["data.channels (--channels) = '2'", "allowed: 1 (grey), 3 (RGB)"]),
+        (["--channels", "grey"], ["data.channels (--channels) = 'grey'", "integer"]),
+        (
+            ["--image-size", "40", "--classifier", "vit_b_16"],
+            ["data.image_size (--image-size) = 40", "'vit_b_16' can't take", "give another size"],
+        ),
+        (["--classifier", "vit_b_16"], ["can't take 32×32 images", "see --image-size"]),
         (["--skip-broken"], ["data.skip_broken (--skip-broken) = True", "image files"]),
         (["--lr", "-1"], ["lr", "-1", "greater than 0"]),
         (["--lr", "nan"], ["lr", "nan", "finite"]),
@@ -112,6 +124,22 @@ def test_a_wrong_option_is_answered(
     message = _refused(capsys, tmp_path, *arguments)
     for words in said:
         assert words in message
+
+
+def test_what_no_memory_holds_is_answered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "machine_memory", lambda: memory.Memory(10**9, 10**9))
+    large = ("--image-size", "512", "--batch-size", "1000")
+    message = _refused(capsys, tmp_path, *large)
+    assert "data.image_size (--image-size) = 512, data.channels (--channels) = 3" in message
+    assert "give a smaller size, --channels 1, or fewer images" in message
+    large = (*large, "--channels", "1", "--classifier", "resnet50")
+    monkeypatch.setattr(memory, "machine_memory", lambda: memory.Memory(10**10, 10**10))
+    message = _refused(capsys, tmp_path, *large)
+    assert "data.batch_size (--batch-size) = 1000, data.image_size (--image-size) = 512" in message
+    assert "one training of resnet50 takes at least" in message
+    assert "give a smaller batch, a smaller size, or another classifier" in message
 
 
 @pytest.mark.parametrize("epochs", ["-3", "0", "1.5", "many"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from torchvision import datasets as torchvision_datasets
 
 from trainables.config import DataConfig
@@ -73,6 +74,24 @@ def test_cifar10_is_read_from_torchvisions_files(small_cifar: Path) -> None:
     planes = raw["data"].reshape(20, 3, 32, 32)
     assert np.array_equal(data.test_images, planes.transpose(0, 2, 3, 1))
     assert data.test_labels.tolist() == raw["labels"]
+
+
+def test_cifar10_is_resized_and_made_grey_where_that_is_asked_for(small_cifar: Path) -> None:
+    def read(**fields: Any) -> Any:
+        where = {"dataset": "cifar10", "data_dir": str(small_cifar), "batch_size": 32}
+        return load_dataset(DataConfig(**where, **fields))
+
+    first, large, grey = read(), read(image_size=64), read(channels=1)
+    assert large.test_images.shape == (20, 64, 64, 3)
+    assert large.train_images.shape == (90, 80, 80, 3)
+    assert large.pad == 8
+    enlarged = Image.fromarray(first.test_images[0]).resize((64, 64), Image.Resampling.BILINEAR)
+    assert np.array_equal(large.test_images[0], np.asarray(enlarged))
+    luminance = first.test_images @ (0.299, 0.587, 0.114)
+    assert abs(grey.test_images[..., 0] - luminance).max() < 1
+    # The known constants are of the images as they are.
+    assert large.std != first.std
+    assert (len(grey.mean), len(grey.std)) == (1, 1)
 
 
 def test_a_damaged_cifar_says_what_to_do(small_cifar: Path) -> None:

@@ -20,7 +20,9 @@ from trainables.data.device_data import (
     _DeviceCrops,
     _HostCrops,
     draw_epoch,
+    eval_batch,
 )
+from trainables.data_config import FIRST_SHAPE, ImageShape
 from trainables.errors import InputError
 
 torch.set_num_threads(1)
@@ -29,21 +31,24 @@ torch.set_num_threads(1)
 def augmented_by_torchvision(
     data: Dataset, image: Array, top: int, left: int, flip: bool
 ) -> torch.Tensor:
-    picture = Image.fromarray(image)
+    picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
     picture = reference.pad(picture, [data.pad] * 4)
-    picture = reference.crop(picture, top, left, 32, 32)
+    picture = reference.crop(picture, top, left, *image.shape[:2])
     if flip:
         picture = reference.hflip(picture)
     tensor = reference.to_tensor(picture)
     return torch.as_tensor(reference.normalize(tensor, list(data.mean), list(data.std)))
 
 
-@given(data=st.data(), pad=st.sampled_from([0, 2, 4]))
+SHAPES = [FIRST_SHAPE, ImageShape(28, 1), ImageShape(9, 3), ImageShape(64, 1)]
+
+
+@given(data=st.data(), pad=st.sampled_from([0, 2, 4]), shape=st.sampled_from(SHAPES))
 @settings(max_examples=40, deadline=None)
 def test_augmentation_is_torchvisions_pad_crop_flip_normalise(
-    data: st.DataObject, pad: int
+    data: st.DataObject, pad: int, shape: ImageShape
 ) -> None:
-    dataset = with_flips(pad=pad)
+    dataset = with_flips(pad=pad, shape=shape)
     raw = unpadded(dataset)
     size = data.draw(st.integers(1, 6))
     offsets = st.lists(st.integers(0, 2 * pad), min_size=size, max_size=size)
@@ -64,20 +69,23 @@ def test_augmentation_is_torchvisions_pad_crop_flip_normalise(
     assert labels.tolist() == dataset.train_labels[order].tolist()
 
 
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("pad", [0, 2, 4])
-def test_the_gpus_way_of_cutting_gives_the_same_bytes(pad: int) -> None:
-    dataset = with_flips(pad=pad)
+def test_the_gpus_way_of_cutting_gives_the_same_bytes(pad: int, shape: ImageShape) -> None:
+    dataset = with_flips(pad=pad, shape=shape)
     draws = draw_epoch(90, pad, True, seed=0, epoch=0)
-    side = 32 + 2 * pad
+    side = shape.size + 2 * pad
     first = (draws.order * side + draws.top) * side + draws.left
-    host = _HostCrops(dataset.train_images).cut(first, draws.flip)
-    device = _DeviceCrops(torch.tensor(dataset.train_images)).cut(first, draws.flip)
+    host = _HostCrops(dataset.train_images, shape.size).cut(first, draws.flip)
+    images = torch.tensor(dataset.train_images)
+    device = _DeviceCrops(images, shape.size).cut(first, draws.flip)
     assert torch.equal(host, device)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_a_gpu_gets_the_very_batches_of_the_cpu() -> None:
-    dataset = with_flips()
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_gpu_gets_the_very_batches_of_the_cpu(shape: ImageShape) -> None:
+    dataset = with_flips(shape=shape)
     host, device = DeviceData(dataset, "cpu"), DeviceData(dataset, "cuda")
     pairs = [
         *zip(host.train_batches(0, 1, 32), device.train_batches(0, 1, 32), strict=True),
@@ -181,12 +189,20 @@ def test_batches_of_an_epoch_may_be_kept() -> None:
     assert all(torch.equal(x, y) for (x, _), (y, _) in zip(kept, again, strict=True))
 
 
+def test_evaluation_takes_fewer_images_at_once_where_they_are_large() -> None:
+    assert [eval_batch(size) for size in (8, 32, 96, 224, 512)] == [250, 250, 250, 45, 8]
+    data = DeviceData(with_flips(count=9, pad=0, shape=ImageShape(512, 1)), "cpu")
+    assert [len(labels) for _, labels in data.eval_batches("train")] == [8, 1]
+    assert [len(labels) for _, labels in data.clean_train_batches(9)] == [8, 1]
+
+
+@pytest.mark.parametrize("shape", [FIRST_SHAPE, ImageShape(12, 1)])
 @pytest.mark.parametrize("part", ["train", "val", "test"])
 @pytest.mark.parametrize("batch_size", [3, 500])
 def test_evaluation_sees_every_image_once_in_order_and_unaugmented(
-    part: Part, batch_size: int
+    part: Part, batch_size: int, shape: ImageShape
 ) -> None:
-    dataset = with_flips()
+    dataset = with_flips(shape=shape)
     images, labels = zip(*DeviceData(dataset, "cpu").eval_batches(part, batch_size), strict=True)
     raw = unpadded(dataset) if part == "train" else getattr(dataset, f"{part}_images")
     expected = (raw / 255 - np.array(dataset.mean)) / np.array(dataset.std)

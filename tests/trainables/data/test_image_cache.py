@@ -37,6 +37,12 @@ def test_each_decoding_has_a_cache_of_its_own(folder: Path) -> None:
     others = [Decoding(), Decoding(fit="pad"), Decoding(background="black"), Decoding(1, "crop")]
     assert [decoded(one) for one in (first, *others)] == [18] * 5
     assert [decoded(one) for one in (first, *others)] == [0] * 5
+    sizes = [Decoding(size=64), Decoding(size=64, channels=1), Decoding(channels=1)]
+    assert [decoded(one) for one in sizes] == [18] * 3
+    assert [decoded(one) for one in sizes] == [0] * 3
+    assert [load_folder(folder, one).test_images.shape for one in sizes] == [
+        (6, one.size, one.size, one.channels) for one in sizes
+    ]
     # The file of the first has the name that it always had.
     assert cache_path(folder).exists()
     # The background of bars that there are none of changes nothing.

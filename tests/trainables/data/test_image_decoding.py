@@ -16,7 +16,8 @@ FIRST = Decoding(1, "stretch")
 
 
 def pixels(path: Path, decoding: Decoding | None = None) -> Array:
-    return np.frombuffer(decode_image(path, decoding), np.uint8).reshape(32, 32, 3)
+    size, channels = (decoding or Decoding()).shape
+    return np.frombuffer(decode_image(path, decoding), np.uint8).reshape(size, size, channels)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (100, 37), (8, 8), (1, 1)])
@@ -161,6 +162,45 @@ def test_a_large_photo_is_no_bomb(tmp_path: Path, recwarn: pytest.WarningsRecord
     Image.new("1", (10_000, 9_500)).save(path)  # Beyond where PIL warns.
     assert decode_image(path) == bytes(3072)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("size", [8, 28, 64, 224])
+def test_a_photo_has_the_size_that_is_asked_for(tmp_path: Path, size: int, fit: Any) -> None:
+    """As a photo of 512 pixels, shrunk by Pillow; grey is the luminance of what is seen."""
+    path = tmp_path / "photo.png"
+    random = np.random.default_rng(0)
+    small = Image.fromarray(random.integers(0, 256, (4, 4, 3), np.uint8))
+    shown = small.resize((512, 512), Image.Resampling.BICUBIC)
+    shown.save(path)
+    expected = shown.resize((size, size), Image.Resampling.BILINEAR)
+    assert np.array_equal(pixels(path, Decoding(fit=fit, size=size)), np.asarray(expected))
+    grey = pixels(path, Decoding(fit=fit, size=size, channels=1)).astype(float)
+    luminance = np.asarray(expected) @ (0.299, 0.587, 0.114)
+    assert abs(grey[..., 0] - luminance).max() <= 2
+
+
+def test_grey_photos_stay_what_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "digit.png"
+    stored = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    Image.fromarray(stored).save(path)
+    grey = pixels(path, Decoding(size=28, channels=1))
+    assert np.array_equal(grey[..., 0], stored)
+    assert np.array_equal(pixels(path, Decoding(size=28)), np.repeat(grey, 3, axis=2))
+
+
+def test_bars_and_backgrounds_are_grey_in_grey_photos(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.new("RGBA", (128, 64), (255, 0, 0, 0)).save(path)
+    found = pixels(path, Decoding(fit="pad", background="#0000ff", size=16, channels=1))
+    assert set(found.flatten().tolist()) == {29}  # 0.114 · 255
+
+
+def test_the_cache_tells_sizes_and_channels_apart() -> None:
+    ways = [FIRST, Decoding(), Decoding(size=64), Decoding(channels=1), Decoding(1, "stretch")]
+    ways += [Decoding(1, "stretch", size=64), Decoding(1, "stretch", channels=1)]
+    assert len({way.key for way in ways}) == 6
+    assert (FIRST.key, Decoding().key) == ("", Decoding().words)
 
 
 def test_a_configuration_without_a_word_on_decoding_means_the_first(tmp_path: Path) -> None:

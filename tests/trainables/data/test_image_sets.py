@@ -20,9 +20,17 @@ from tests.support.data_sets import (
     unpadded,
     write_images,
 )
+from trainables import memory
 from trainables.config import DataConfig
 from trainables.data.dataset import Dataset
-from trainables.data.image_sets import channel_statistics, check_data, load_dataset, resolve_data
+from trainables.data.image_sets import (
+    channel_statistics,
+    check_data,
+    load_dataset,
+    padding,
+    resolve_data,
+)
+from trainables.data_config import ImageShape
 from trainables.errors import InputError
 from trainables.settings import parse_config
 
@@ -45,6 +53,45 @@ def test_digits_are_divided_into_stratified_quarters() -> None:
     # 0 … 16 fills the range of a byte, and the three channels are alike.
     assert (digits.train_images.min(), digits.train_images.max()) == (0, 255)
     assert (digits.train_images[..., :1] == digits.train_images).all()
+
+
+def test_digits_have_the_shape_that_is_asked_for() -> None:
+    grey = loaded(image_size=28, channels=1)
+    assert grey.test_images.shape == (451, 28, 28, 1)
+    assert grey.train_images.shape == (1009, 32, 32, 1)
+    assert (grey.shape, grey.mean[0]) == (ImageShape(28, 1), pytest.approx(0.305, abs=0.005))
+    # Enlarged from their own 8×8 pixels, not from 32×32.
+    own = loaded(image_size=8)
+    assert set(np.unique(own.test_images)) <= {round(255 / 16 * n) for n in range(17)}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "size", "pad"),
+    [
+        *(("synthetic", size, pad) for size, pad in ((8, 1), (28, 4), (32, 4), (64, 8), (224, 28))),
+        *(("digits", size, pad) for size, pad in ((8, 1), (28, 2), (32, 2), (64, 4))),
+    ],
+)
+def test_crops_move_by_as_large_a_part_of_an_image_at_every_size(
+    dataset: str, size: int, pad: int
+) -> None:
+    assert padding(DataConfig(dataset=dataset, image_size=size)) == pad
+
+
+def test_images_that_no_memory_holds_are_refused_before_they_are_read(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = DataConfig(dataset="synthetic", image_size=512, channels=3)
+    size = 2 * 2500 * (512 + 2 * 64) ** 2 * 3
+    monkeypatch.setattr(memory, "machine_memory", lambda: memory.Memory(size - 1, size - 1))
+    with pytest.raises(InputError, match=r"image_size \(--image-size\) = 512.*3\.07 GB .*smaller"):
+        check_data(config)
+    monkeypatch.setattr(memory, "machine_memory", lambda: memory.Memory(size, size - 1))
+    check_data(config)
+    assert "are free here now" in caplog.text
+    caplog.clear()
+    check_data(DataConfig(dataset="synthetic", image_size=256))
+    assert not caplog.text
 
 
 def test_the_parts_of_a_data_set_are_all_of_it_and_do_not_overlap() -> None:

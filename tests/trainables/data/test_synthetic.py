@@ -7,6 +7,16 @@ from tests.support.data_sets import loaded
 from trainables.data.device_data import DeviceData
 
 
+def test_synthetic_images_are_of_the_shape_that_is_asked_for() -> None:
+    grey = loaded(dataset="synthetic", synthetic_train=40, batch_size=8, image_size=28, channels=1)
+    assert grey.test_images.shape == (500, 28, 28, 1)
+    large = loaded(
+        dataset="synthetic", synthetic_train=40, batch_size=8, synthetic_test=9, image_size=224
+    )
+    assert large.val_images.shape[1:] == (224, 224, 3)
+    assert large.test_images.std() > 20
+
+
 def test_synthetic_images_can_be_learnt() -> None:
     data = DeviceData(loaded(dataset="synthetic", synthetic_train=400), "cpu")
     torch.manual_seed(0)

@@ -55,6 +55,15 @@ def test_how_photos_become_pixels_is_part_of_the_baseline() -> None:
     assert len({digest(), *(digest(**way) for way in ways)}) == 6
 
 
+def test_size_and_channels_are_part_of_the_baseline() -> None:
+    first = small_config()
+    assert baseline_digest(small_config(data={"image_size": 32, "channels": 3})) == baseline_digest(
+        first
+    )
+    others = [small_config(data=data) for data in ({"image_size": 64}, {"channels": 1})]
+    assert len({baseline_digest(config) for config in (first, *others)}) == 3
+
+
 def test_where_the_data_lie_does_not_change_the_baseline() -> None:
     one = small_config(data={"dataset": "cifar10", "data_dir": "/a", "workers": 1})
     two = small_config(data={"dataset": "cifar10", "data_dir": "/b", "workers": 2})

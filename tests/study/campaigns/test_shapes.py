@@ -1,0 +1,80 @@
+"""Studies of images of another size, and of grey ones: forked or not, killed and resumed."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from analysis.commands.analysis import main as noise_analysis
+from study.commands.study import main as noise_study
+from study.records.folder import StudyFolder
+from study.records.ledger_view import LedgerState, read_ledger
+from tests.support.data_sets import write_images
+from tests.support.study_processes import check_whole, count, study_process, wait_until
+
+EPOCHS = 4
+NOISY = (
+    {
+        "noise/policy": "on_stagnation",
+        "noise/signals": ["low_weight_update"],
+        "noise/weight_update_threshold": 1e3,
+        "noise/warmup_epochs": 2,
+        "noise/window": 2,
+        "noise/trigger_epochs": 1,
+    },
+    {"noise/policy": "always", "noise/kind": "input", "noise/magnitude": 0.3},
+    {"noise/policy": "always", "noise/kind": "weight", "noise/magnitude": 0.1},
+)
+
+
+def _ledger(storage: Path, name: str) -> LedgerState:
+    return read_ledger(StudyFolder.of(storage, name).ledger)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("data", "classifier"),
+    [
+        ("imagefolder --image-size 64", "TinyCNN"),
+        ("imagefolder --image-size 28 --channels 1", "BabyCNN"),
+        ("digits --image-size 28 --channels 1 --subset 0.3", "resnet18"),
+    ],
+)
+def test_a_study_is_the_same_forked_whole_and_killed_on_the_way(
+    data: str, classifier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    photos, configs = tmp_path / "photos", tmp_path / "configs.json"
+    write_images(photos, train=40, test=20, size=70)
+    configs.write_text(json.dumps(NOISY))
+    storage = tmp_path / "studies"
+    where = ["--storage", str(storage)]
+    words = ["--dataset", *data.split(), "-c", classifier, "-b", "16", "-e", str(EPOCHS)]
+    words += ["--configs", str(configs), "--baseline-seeds", "1", "--max-concurrent", "1"]
+    if "imagefolder" in data:
+        words += ["--data-dir", str(photos)]
+    assert noise_study(["run", "--name", "forked", *where, *words]) == 0
+    assert noise_study(["run", "--name", "whole", *where, *words, "--fork", "never"]) == 0
+    ledger = StudyFolder.of(storage, "killed").ledger
+    with study_process(["run", "--name", "killed", *where, *words]) as process:
+        wait_until(lambda: count(ledger, '"trial":"trial-0001"') > 1, process)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not all(r.finished for r in _ledger(storage, "killed").trials.values())
+    assert noise_study(["resume", "killed", *where]) == 0
+
+    forked, whole, killed = (
+        _ledger(storage, name).trials for name in ("forked", "whole", "killed")
+    )
+    assert forked["trial-0000"].fork_epoch == 2
+    assert whole["trial-0000"].fork_epoch is None
+    assert len(forked) == len(whole) == len(killed) == 1 + len(NOISY)
+    for key, record in forked.items():
+        assert str(record.history) == str(whole[key].history) == str(killed[key].history)
+        assert len(record.history) == EPOCHS
+    check_whole(storage / "killed")
+    for verb in ("report", "export"):
+        assert noise_analysis([verb, "forked", *where]) == 0
+    # The same command, with another size: it can't be the same study.
+    assert noise_study(["run", "--name", "forked", *where, *words, "--image-size", "48"]) == 2

@@ -1,0 +1,102 @@
+"""What images and a training need of memory, estimated before anything starts."""
+
+import logging
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from trainables.config import TrainConfig
+from trainables.data_config import DataConfig
+from trainables.errors import InputError
+
+_CGROUP = Path("/sys/fs/cgroup/memory.max")
+_FREE = Path("/proc/meminfo")
+
+_COPIES = 2
+"""Of the images: one here, one in Ray's object store; and while they are read, two here."""
+
+_NUMBER = 4
+"""Bytes of a number of fp32."""
+
+_OF_PARAMETERS = {"SGD": 4, "Adam": 5}
+"""Numbers kept for each parameter: itself, its gradient, its best value, and the optimizer's."""
+
+_log = logging.getLogger(__name__)
+
+
+class Memory(NamedTuple):
+    """Bytes of a machine's memory: what processes may have here, and what is free now."""
+
+    total: int
+    free: int
+
+
+class ModelSize(NamedTuple):
+    """Numbers of a model: its parameters, and what its layers give for one image."""
+
+    parameters: int
+    activations: int
+
+
+def machine_memory() -> Memory:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError):  # Elsewhere than in a container it says ``max``.
+        total = min(total, int(_CGROUP.read_text()))
+    free = total
+    with suppress(OSError):
+        for line in _FREE.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free = min(total, int(line.split()[1]) * 1024)
+    return Memory(total, free)
+
+
+def image_bytes(config: DataConfig, count: int, pad: int) -> int:
+    """Bytes of a data set, as if all images had the border of training ones."""
+    return count * (config.image_size + 2 * pad) ** 2 * config.channels
+
+
+def training_bytes(size: ModelSize, batch_size: int, optimizer: str) -> int:
+    """Bytes that one training takes at least, beside its images and its process.
+
+    Its parameters, and what its layers give that is kept for the backward pass: ResNet-18 and
+    MobileNetV2 took 1.2 times that at 64 pixels, networks with little depth several times.
+    """
+    kept = _OF_PARAMETERS.get(optimizer, max(_OF_PARAMETERS.values())) * size.parameters
+    return _NUMBER * (kept + batch_size * size.activations)
+
+
+def check_images(config: DataConfig, count: int, pad: int) -> None:
+    """Refuse images that this machine has no room for; say so where it has none at the moment."""
+    needed = image_bytes(config, count, pad)
+    what = (
+        f"data.image_size (--image-size) = {config.image_size}, data.channels (--channels) = "
+        f"{config.channels}: the {count} images take {words(needed)} as bytes, {_COPIES} times "
+        "that while they are read and studied"
+    )
+    _compare(_COPIES * needed, what, "give a smaller size, --channels 1, or fewer images")
+
+
+def check_training(config: TrainConfig, size: ModelSize) -> None:
+    """Refuse a training that this machine has no room for."""
+    data = config.data
+    needed = training_bytes(size, data.batch_size, config.optimizer.optimizer)
+    what = (
+        f"data.batch_size (--batch-size) = {data.batch_size}, data.image_size (--image-size) = "
+        f"{data.image_size}: one training of {config.model.classifier} takes at least "
+        f"{words(needed)}"
+    )
+    _compare(needed, what, "give a smaller batch, a smaller size, or another classifier")
+
+
+def _compare(needed: int, what: str, remedy: str) -> None:
+    total, free = machine_memory()
+    if needed > total:
+        raise InputError(f"{what}, and this machine has {words(total)}; {remedy}")
+    if needed > free:
+        _log.warning("%s, and only %s of %s are free here now", what, words(free), words(total))
+
+
+def words(count: int) -> str:
+    """``1.5 GB``, ``310 MB``."""
+    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
