@@ -131,3 +131,14 @@ def test_the_same_images_whatever_is_done_to_them() -> None:
     assert np.array_equal(plain.train_images, cropped.train_images[:, inner, inner])
     assert np.array_equal(plain.train_labels, cropped.train_labels)
     assert plain.test_digest == cropped.test_digest
+
+
+@pytest.mark.parametrize("augment", ["trivial", f"{HERE}:erase", f"{HERE}:jittered"])
+@pytest.mark.parametrize("shape", [(48, 1), (24, 3)])
+def test_images_of_any_shape(augment: str, shape: tuple[int, int]) -> None:
+    size, channels = shape
+    config = digits(augment, image_size=size, channels=channels)
+    check_augmentation(config)
+    first = _epoch(config, 0, 0)[0]
+    assert first.shape == (16, channels, size, size)
+    assert bool(torch.isfinite(first).all())
