@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from search_spaces.registry import get_space
 from study.config import RunsConfig, StudyConfig
 from study.records.folder import check_secrets, storage_of
 from study.records.register import OBJECTS
 from study.records.remote import check_remote
+from study.search.own_space import beginnings, space_of, with_own_space
 from study.search.samplers import check_conditional, check_learns, check_sampler
 from study.tracking.addresses import check_uri
 from study.tune.address import address_of
@@ -91,17 +91,18 @@ def check_study(config: StudyConfig) -> StudyConfig:
     check_runs(config)
     check_sampler(config.sampler, len(config.objective))
     check_warm(config)
-    space = get_space(config.space)
     elsewhere = address_of(config) is not None
     if config.train.task.name is not None:
         config = _check_task(config, elsewhere=elsewhere)
     else:
         train = check_train(config.train, elsewhere=elsewhere)
         config = config.model_copy(update={"train": train})
-    train = config.train
+    train, config = config.train, with_own_space(config)
     if config.configs is None:
+        space = space_of(config)
         if space.conditions(space.distributions(train)):
             check_conditional(config.sampler, config.space)
+        beginnings(config)
     else:
         if not config.configs:
             raise InputError("configs: an empty list; give at least one entry, or no file at all")
@@ -131,7 +132,7 @@ def checked_entry(config: StudyConfig, index: int, overrides: Mapping[str, Any])
     """The run that one entry of a configurations file means; a wrong one is named by its index."""
     try:
         # The space sets the policy, unless the entry does so itself.
-        own = {"noise/policy": get_space(config.space).policy, **overrides}
+        own = {"noise/policy": space_of(config).policy, **overrides}
         trial = apply_overrides(config.train, own)
         if trial.task.name is None:
             check_layers(trial.model.classifier, trial.noise.layers)

@@ -5,10 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ValidationInfo, field_validator, model_validator
 
-from search_spaces.registry import SPACES
 from study.names import NAME_PATTERN, TAKEN_NAMES, is_address
+from study.space_config import SpaceConfig
 from trainables.config import TrainConfig
-from trainables.errors import nearest
 from trainables.metrics import (
     ACCURACY_MARGIN,
     LOSS_MARGIN,
@@ -52,12 +51,6 @@ def _objectives(value: object) -> object:
 
 def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int) else value
-
-
-def _known_space(value: object) -> object:
-    if isinstance(value, str) and value not in SPACES:
-        raise ValueError(f"unknown space; {nearest(value, SPACES)}")
-    return value
 
 
 def _known_metrics(info: ValidationInfo) -> Mapping[str, Metric] | None:
@@ -155,14 +148,11 @@ class Untuned(FrozenConfig):
     weight_decay: float
 
 
-class StudyConfig(RunsConfig):
+class StudyConfig(SpaceConfig, RunsConfig):
     """Everything that decides a study: ``DIR/NAME/study.json`` holds one."""
 
     trials: int = setting(
         16, "configurations to try, besides the baseline", option="--trials", ge=1
-    )
-    space: Annotated[str, BeforeValidator(_known_space)] = setting(
-        "noise", "search space: " + ", ".join(SPACES), option="--space"
     )
     # Which there are is known in study.search, above: the checks and the options' help ask there.
     sampler: str = setting("tpe", "Optuna's sampler", option="--sampler")

@@ -2,10 +2,10 @@
 
 from rich.console import Console
 
-from search_spaces.registry import get_space
 from study.checks import checked_entry
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
+from study.search.own_space import space_of
 from trainables.noise_config import NoiseConfig, possible_kinds
 
 
@@ -44,7 +44,7 @@ def tested(
 
 def _noises(config: StudyConfig) -> list[NoiseConfig]:
     """Noise of each kind that the trials may have, from the first epoch on."""
-    space = get_space(config.space)
+    space = space_of(config)
     if config.configs is None:
         bases = [config.train.noise.model_copy(update={"policy": space.policy})]
     else:
@@ -61,6 +61,6 @@ def _noises(config: StudyConfig) -> list[NoiseConfig]:
 def _kinds(config: StudyConfig, noise: NoiseConfig) -> set[str]:
     kinds = set(possible_kinds(noise))
     if config.configs is None:
-        searched = get_space(config.space).distributions(config.train).get("noise/kind")
+        searched = space_of(config).distributions(config.train).get("noise/kind")
         kinds |= set(getattr(searched, "choices", ()))
     return kinds

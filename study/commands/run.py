@@ -14,6 +14,7 @@ from study.commands.options import read_command_line
 from study.commands.own_code import AcceptChangedCode, Trust
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
+from study.commands.space_options import Range, with_space
 from study.commands.task_options import with_task
 from study.config import MAY_CHANGE, StudyConfig
 from study.config_changes import asked_values, with_stored_decoding
@@ -88,6 +89,7 @@ class SearchOptions:
             default="none",
         ),
     ] = ()
+    range: Range = ()
     trust: Trust = ""
     accept_changed_code: AcceptChangedCode = False
 
@@ -132,6 +134,7 @@ def _read_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     values = with_task(
         values, line.extra.task, line.extra.task_option, line.given, merge(from_file, given)
     )
+    values = with_space(values, line.extra.range, line.given)
     if line.extra.configs:
         values["configs"] = read_configs(line.extra.configs)
     config = parse_config(
