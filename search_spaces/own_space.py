@@ -48,7 +48,11 @@ def load_space(name: str, base: TrainConfig) -> dict[str, Any]:
     """The document of a space of one's own: its file is read, or its function called, now."""
     where = f"space (--space) = {name!r}"
     if name.lower().endswith(_FILES):
-        return checked_document(read_document(given_path(name, "space (--space)")), where)
+        path = given_path(name, "space (--space)")
+        try:
+            return checked_document(read_document(path), where)
+        except InputError as error:
+            raise InputError(str(error) if where in str(error) else f"{where}: {error}") from None
     function = import_own("space", name, "a function of the base configuration")
     first, second = (_called(function, base, where) for _ in range(2))
     if first != second:

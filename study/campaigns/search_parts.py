@@ -103,7 +103,7 @@ def searcher_that_fits(
             records=records,
             stopped=stopped,
             warm=warm,
-            pass_over=lambda key, overrides: _passed_over(config, session, key, overrides),
+            pass_over=_PassOver(config, session),
         )
 
     try:
@@ -123,19 +123,25 @@ def searcher_that_fits(
     return _on_new_journal(make, session)
 
 
-def _passed_over(
-    config: StudyConfig, session: Session, key: str, overrides: Mapping[str, Any]
-) -> bool:
+class _PassOver:
     """Whether noise can't begin at a point; then it is recorded as a trial that was pruned."""
-    from study.tune.jobs import tune_config
 
-    policy = space_of(config).policy
-    why = why_not(config.train, {"noise/policy": policy, **overrides})
-    if not why:
-        return False
-    described = DescribeRun(config.train, policy)(tune_config(key, "trial", overrides))
-    session.append(described, EndEvent(key, "pruned", f"{CANNOT_BEGIN}: {why}"))
-    return True
+    def __init__(self, config: StudyConfig, session: Session) -> None:
+        self._train, self._session = config.train, session
+        self._policy = space_of(config).policy
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles a searcher; nobody reads it."""
+        return {}
+
+    def __call__(self, key: str, overrides: Mapping[str, Any]) -> bool:
+        from study.tune.jobs import tune_config
+
+        why = why_not(self._train, {"noise/policy": self._policy, **overrides})
+        if why:
+            start = DescribeRun(self._train, self._policy)(tune_config(key, "trial", overrides))
+            self._session.append(start, EndEvent(key, "pruned", f"{CANNOT_BEGIN}: {why}"))
+        return bool(why)
 
 
 def passed_over_note(trials: Sequence[TrialRecord]) -> str:
