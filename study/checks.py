@@ -20,6 +20,7 @@ from trainables.device import resolve_device
 from trainables.documents import read_document
 from trainables.errors import InputError
 from trainables.margin import effective_margin
+from trainables.metric_config import MetricConfig
 from trainables.metrics import check_deciding, check_objectives
 from trainables.models.registry import check_classifier, check_layers, check_pretrained
 from trainables.paths import check_writable
@@ -41,7 +42,17 @@ def check_train(config: TrainConfig, *, elsewhere: bool = False) -> TrainConfig:
         check_pretrained(config.model.classifier)
     check_data(config.data)
     check_layers(config.model.classifier, config.noise.layers)
-    return config.model_copy(update={"device": resolve_device(config.device, elsewhere=elsewhere)})
+    device = resolve_device(config.device, elsewhere=elsewhere)
+    return config.model_copy(update={"device": device, "measured": _described(config)})
+
+
+def _described(config: TrainConfig) -> tuple[MetricConfig, ...]:
+    """The further metrics of a classifier, with what one's own say of themselves."""
+    if not config.measured:
+        return ()
+    from trainables.classifier_metrics import described
+
+    return tuple(described(each) for each in config.measured)
 
 
 def _check_task(config: StudyConfig, *, elsewhere: bool) -> StudyConfig:
@@ -56,11 +67,18 @@ def _check_task(config: StudyConfig, *, elsewhere: bool) -> StudyConfig:
     train = config.train
     device = resolve_device(train.device, elsewhere=elsewhere)
     train = train.model_copy(update={"task": described(train.task), "device": device})
-    check_objectives(config.objective, train.metrics)
-    check_deciding(config.decide_by, train.metrics)
+    config = config.model_copy(update={"train": train})
+    _check_figures(config)
+    return config
+
+
+def _check_figures(config: StudyConfig) -> None:
+    """Check what is searched for and decided by against what one's own code declares."""
+    metrics = config.train.metrics
+    check_objectives(config.objective, metrics)
+    check_deciding(config.decide_by, metrics)
     # Else it would be told once all is trained.
-    effective_margin(config.decide_by, config.margin, None, train.metrics)
-    return config.model_copy(update={"train": train})
+    effective_margin(config.decide_by, config.margin, None, metrics)
 
 
 def with_present_code(config: TrainConfig) -> TrainConfig:
@@ -97,6 +115,8 @@ def check_study(config: StudyConfig) -> StudyConfig:
     else:
         train = check_train(config.train, elsewhere=elsewhere)
         config = config.model_copy(update={"train": train})
+        if train.measured:
+            _check_figures(config)
     train, config = config.train, with_own_space(config)
     if config.configs is None:
         space = space_of(config)

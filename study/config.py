@@ -54,9 +54,9 @@ def _as_text(value: object) -> object:
 
 
 def _known_metrics(info: ValidationInfo) -> Mapping[str, Metric] | None:
-    """The figures that there are; None while it is not known: a task's are read off it later."""
+    """The figures that there are; None while it is not known: one's own code says it later."""
     train = info.data.get("train")
-    if not isinstance(train, TrainConfig) or (train.task.name and not train.task.metrics):
+    if not isinstance(train, TrainConfig) or not train.metrics_known:
         return None
     return train.metrics
 
@@ -166,8 +166,8 @@ class StudyConfig(SpaceConfig, RunsConfig):
     objective: Annotated[tuple[str, ...], BeforeValidator(_objectives)] = setting(
         # Provisional: the tables recorded so far do not part the objectives (docs/controls.md).
         ("tail_val_loss",),
-        "what is searched for: " + ", ".join(OBJECTIVES) + "; two of them, separated by a comma, "
-        "for a multi-objective search",
+        "what is searched for: " + ", ".join(OBJECTIVES) + ", tail_val_METRIC, final_val_METRIC of "
+        "--metric; two of them, separated by a comma, for a multi-objective search",
         option="--objective",
     )
     baseline_seeds: int = setting(
@@ -232,7 +232,8 @@ class StudyConfig(SpaceConfig, RunsConfig):
         "final_test_accuracy",
         "what a confirmation decides by, a figure on the test set: final_test_accuracy, "
         "final_test_loss, of the final weights, or test_accuracy, test_loss, of those best in "
-        "validation; with --task final_test_METRIC or test_METRIC (default final_test_loss)",
+        "validation; final_test_METRIC, test_METRIC of --metric, or of --task (default "
+        "final_test_loss)",
         option="--decide-by",
     )
     margin: float | None = setting(

@@ -10,6 +10,7 @@ from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds, stored_conf
 from study.campaigns.resume import resumed
 from study.checks import read_configs
 from study.commands.dispatch import NOISE_STUDY
+from study.commands.metric_options import FurtherMetrics, with_metrics
 from study.commands.options import read_command_line
 from study.commands.own_code import AcceptChangedCode, Trust
 from study.commands.places import StudyName
@@ -90,6 +91,7 @@ class SearchOptions:
         ),
     ] = ()
     range: Range = ()
+    metric: FurtherMetrics = ()
     trust: Trust = ""
     accept_changed_code: AcceptChangedCode = False
 
@@ -135,6 +137,7 @@ def _read_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
         values, line.extra.task, line.extra.task_option, line.given, merge(from_file, given)
     )
     values = with_space(values, line.extra.range, line.given)
+    values = with_metrics(values, line.extra.metric)
     if line.extra.configs:
         values["configs"] = read_configs(line.extra.configs)
     config = parse_config(

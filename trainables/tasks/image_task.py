@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn import functional as F
 
+from trainables.classifier_metrics import Measures
 from trainables.config import TrainConfig
 from trainables.data.device_data import DeviceData, Part
 from trainables.device import autocast
@@ -65,6 +66,7 @@ class ImageTask(Task):
         self.config = config
         self.seed = seed
         self.device = torch.device(config.device)
+        self.measures = Measures(config.measured)
         self.model = self._initial_model()
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(config.optimizer, parameters, self.device)
@@ -130,13 +132,13 @@ class ImageTask(Task):
     def validate(self) -> dict[str, float]:
         found = self.evaluate("val", per_class=self.detail.per_class)
         self.details = self._details(found)
-        figures = {"loss": found.loss, "accuracy": found.accuracy}
+        figures = {"loss": found.loss, "accuracy": found.accuracy, **found.further}
         clean = self._clean_train_accuracy()
         return figures if clean is None else {**figures, "clean_train_accuracy": clean}
 
     def test(self) -> dict[str, float]:
         found = self.evaluate("test", per_class=False)
-        return {"accuracy": found.accuracy, "loss": found.loss}
+        return {"accuracy": found.accuracy, "loss": found.loss, **found.further}
 
     def evaluate(self, part: Part, *, per_class: bool) -> EvalResult:
         return evaluate(
@@ -145,6 +147,7 @@ class ImageTask(Task):
             self.classes,
             precision=self.config.precision,
             per_class=per_class,
+            measures=self.measures,
         )
 
     def _clean_train_accuracy(self) -> float | None:
