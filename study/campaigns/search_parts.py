@@ -16,6 +16,7 @@ from study.records.planned_run import baseline_key
 from study.search.own_space import beginnings, space_of
 from study.search.space import study_space
 from trainables.errors import InputError
+from trainables.metrics import METRICS
 
 if TYPE_CHECKING:
     from search_spaces.calibration import CalibratedSpace
@@ -190,11 +191,23 @@ def asked(config: StudyConfig) -> str:
     """What a study asks, in a sentence."""
     train = config.train
     what = space_of(config).description
+    if config.ranges:
+        what += f"; ranges of its own: {', '.join(config.ranges)}"
+
+    def objective(name: str) -> str:
+        # What everybody knows needs no explanation.
+        if name in METRICS or name not in train.metrics:
+            return name
+        metric = train.metrics[name]
+        better = "more" if metric.mode == "max" else "less"
+        return f"{name} (in {metric.unit}, {better} is better)"
+
     tuned = ", tuned first" if config.tune_baseline else ""
     optimizer = train.optimizer
     how = f" ({optimizer.optimizer}, learning rate {optimizer.lr:g}{tuned})"
     how = how if train.task.name is None else ""
     return (
         f"Does noise help {train.what} within {train.epochs} epochs{how}? "
-        f"Searched for {' and '.join(config.objective)}; space {config.space}: {what}."
+        f"Searched for {' and '.join(map(objective, config.objective))}; "
+        f"space {config.space}: {what}."
     )
