@@ -85,7 +85,14 @@ def with_present_code(config: TrainConfig) -> TrainConfig:
     """One run's configuration with the source that its classifier has."""
     model = config.model
     code = (code_identity(model.classifier) or None) if is_own(model.classifier) else None
-    return config.model_copy(update={"model": model.model_copy(update={"code": code})})
+    changed = {"model": model.model_copy(update={"code": code})}
+    return with_present_metrics(config).model_copy(update=changed)
+
+
+def with_present_metrics(config: TrainConfig) -> TrainConfig:
+    """What is begun anew measures by the source that its metrics have, whatever a file recorded."""
+    measured = tuple(each.model_copy(update={"code": None}) for each in config.measured)
+    return config.model_copy(update={"measured": measured})
 
 
 def changed_since(model: ModelConfig) -> str:

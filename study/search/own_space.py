@@ -4,17 +4,21 @@ from search_spaces.own_space import is_own_space, load_space, own_spec
 from search_spaces.ranged import Beginnings, check_points, with_ranges
 from search_spaces.registry import SpaceSpec, get_space
 from study.config import StudyConfig
+from trainables.config import TrainConfig
 
 
 def space_of(config: StudyConfig) -> SpaceSpec:
-    """Nobody's code is run: of a space of one's own the study has the document."""
+    """Nobody's code is run: of a space of one's own a study has the document."""
     if config.own_space is not None:
         found = own_spec(config.space, config.own_space)
-    elif is_own_space(config.space):
-        found = own_spec(config.space, load_space(config.space, config.train))
     else:
-        found = get_space(config.space)
+        found = named_space(config.space, config.train)
     return with_ranges(found, config.ranges)
+
+
+def named_space(name: str, base: TrainConfig) -> SpaceSpec:
+    """A space by name; of one of one's own the file is read, or the function called, now."""
+    return own_spec(name, load_space(name, base)) if is_own_space(name) else get_space(name)
 
 
 def with_own_space(config: StudyConfig) -> StudyConfig:
