@@ -39,7 +39,7 @@ _LONGEST_LIST = 1000
 
 
 @dataclass(frozen=True)
-class Interval:
+class NumberRange:
     """The numbers from ``low`` to ``high``, ends included; whole ones if these are ``int``."""
 
     low: float
@@ -86,7 +86,7 @@ class Choices:
         return CategoricalDistribution(self.values)
 
 
-Dimension = Interval | Choices
+Dimension = NumberRange | Choices
 
 
 @cache
@@ -192,14 +192,14 @@ class _Reader:
 
     def interval(
         self, low: float, high: float, log: bool = False, step: float | None = None
-    ) -> Interval:
+    ) -> NumberRange:
         if low > high:
             self.refuse(f"it begins at {low:g}, above its end {high:g}")
         if log and low <= 0:
             self.refuse("a range with log begins above 0")
         if step is not None and step > high - low:
             self.refuse(f"step = {step:g} is longer than the range")
-        return Interval(low, high, log, step)
+        return NumberRange(low, high, log, step)
 
     def of_choices(self, items: list[Any]) -> Dimension:
         if not items or "" in items:
@@ -216,7 +216,7 @@ class _Reader:
 
     def single(self, value: Any) -> Dimension:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return Interval(value, value) if is_number else Choices((value,))
+        return NumberRange(value, value) if is_number else Choices((value,))
 
     def number(self, text: str) -> float:
         value = self.value(text.strip())
@@ -254,9 +254,9 @@ def from_distribution(name: str, distribution: Any, where: str) -> Written:
         case CategoricalDistribution(choices=choices):
             return list(choices)
         case IntDistribution(low=low, high=high, log=log, step=step) if int in kinds:
-            return Interval(low, high, log, None if step == 1 else step).written
+            return NumberRange(low, high, log, None if step == 1 else step).written
         case FloatDistribution(low=low, high=high, log=log, step=step) if float in kinds:
-            return Interval(low, high, log, step).written
+            return NumberRange(low, high, log, step).written
         case IntDistribution() | FloatDistribution():
             wanted = next((k.__name__ for k in (int, float) if k in kinds), "named choices")
             raise InputError(

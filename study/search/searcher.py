@@ -96,8 +96,7 @@ class StudySearcher(StatelessSearcher):
             records: what the ledger says of the study's trials, by key.
             stopped: keys of trials that a person ends; it may grow.
             warm: trials of another study, which stand before the study's own in the journal.
-            pass_over: told of each new trial, by key and overrides; whether it can't be trained,
-                and is recorded as pruned by now.
+            pass_over: whether a trial, by key and overrides, can't be trained and is recorded so.
         """
         check_sampler(sampler, len(objectives))
         super().__init__(list(objectives), modes_of(objectives))
@@ -105,14 +104,11 @@ class StudySearcher(StatelessSearcher):
         self._storage = JournalStorage(self._backend)
         self._study = open_study(name, self._storage, modes_of(objectives))
         self._space = dict(distributions)
-        self._conditions = conditions or {}
-        self._opening = tuple(opening)
+        self._conditions, self._opening = conditions or {}, tuple(opening)
         self._given = None if given is None else tuple(given)
-        self._objectives = tuple(objectives)
-        self._epochs = epochs
+        self._objectives, self._epochs = tuple(objectives), epochs
         self._records = dict(records or {})
-        self._stopped = stopped
-        self._pass_over = pass_over
+        self._stopped, self._pass_over = stopped, pass_over
         self._number_of: dict[str, int] = {}  # by Tune's trial id
         self._curves: dict[int, dict[int, float]] = {}  # by number: epochs completed -> value
         self._untold: dict[int, Outcome | None] = {}  # None: failed, the reason decides

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search_spaces.written import Interval, from_distribution, read_dimension
+from search_spaces.written import NumberRange, from_distribution, read_dimension
 from trainables.errors import InputError
 
 
@@ -43,7 +43,7 @@ def test_what_is_written_is_what_is_searched(name, written, meant) -> None:
     ends=st.lists(st.floats(1e-30, 1e30), min_size=2, max_size=2, unique=True), log=st.booleans()
 )
 def test_a_stored_range_has_the_same_bits(ends, log) -> None:
-    found = Interval(*sorted(ends), log=log)
+    found = NumberRange(*sorted(ends), log=log)
     assert read_dimension("noise/magnitude", found.written, "here") == found
 
 
