@@ -29,9 +29,10 @@ def cost(logits, labels):
 """
 STUDY = [
     *("run", "--metric", "metric_of_mine:cost", "--objective", "tail_val_cost"),
-    *("--decide-by", "final_test_cost", "--metric", "macro_f1", "--space", "static_noise"),
-    *("--range", "noise/kind=gradient,weight", "--dataset", "digits", "-c", "TinyCNN"),
-    *("--epochs", "4", "--trials", "3", "--batch-size", "128", "--lr", "0.05"),
+    *("--decide-by", "final_test_cost", "--metric", "macro_f1", "--space", "adaptive_noise"),
+    *("--range", "noise/signals=val_loss_plateau", "--range", "noise/plateau_delta=5"),
+    *("--range", "noise/warmup_epochs=3", "--dataset", "digits", "-c", "TinyCNN"),
+    *("--epochs", "8", "--trials", "3", "--batch-size", "128", "--lr", "0.05"),
     *("--race-seeds", "1", "--baseline-seeds", "1", "--max-concurrent", "1"),
 ]
 
@@ -63,11 +64,15 @@ def test_a_metric_of_ones_own_from_the_search_to_the_report(
         wait_until(lambda: count(ledger, '"trial":"trial-0001"') > 1, process)
         os.killpg(process.pid, signal.SIGKILL)
     assert noise_study(["resume", "mine", *where]) == 0
-    with study_process([*STUDY, "--name", "whole", *where, "--fork", "never"]) as process:
-        output, _ = process.communicate()
-    assert process.returncode == 0, output
-    mine, whole = trials(work, "mine"), trials(work, "whole")
+    mine = trials(work, "mine")
+    settings = [mine[f"trial-000{number}"].overrides for number in range(3)]
+    (work / "settings.json").write_text(json.dumps(settings))
+    again = [*STUDY, "--name", "whole", *where, "--fork", "never", "--configs", "settings.json"]
+    assert noise_study(again) == 0
+    whole = trials(work, "whole")
     assert mine.keys() == whole.keys()
+    assert mine["trial-0000"].fork_epoch
+    assert whole["trial-0000"].fork_epoch is None
     for key, record in mine.items():
         assert str(record.history) == str(whole[key].history)
         assert record.values == whole[key].values

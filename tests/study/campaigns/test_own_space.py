@@ -60,13 +60,6 @@ def trials(folder: Path, name: str) -> dict[str, TrialRecord]:
     return {record.key: record for record in read_ledger(ledger).by_role("trial")}
 
 
-def run(folder: Path, name: str, *more: str) -> None:
-    words = [*STUDY, "--name", name, "--storage", str(folder / "studies"), *more]
-    with study_process(words, {"PYTHONPATH": f"{folder}:{ROOT}"}) as process:
-        output, _ = process.communicate()
-    assert process.returncode == 0, output
-
-
 def recorded(folder: Path, name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "studies" / name / "summary.json").read_text())
     return found
@@ -85,16 +78,20 @@ def test_it_goes_on_is_confirmed_and_read_without_the_code(
     ) as process:
         wait_until(lambda: count(ledger, '"trial":"trial-0002"') > 3, process)
         os.killpg(process.pid, signal.SIGKILL)
-    run(tmp_path, "whole", "--fork", "never")
     # From here on nobody needs the code: the study has what it returned.
     (tmp_path / "space_of_mine.py").unlink()
     assert noise_study(["resume", "mine", *where]) == 0
-    killed, whole = trials(tmp_path, "mine"), trials(tmp_path, "whole")
-    assert killed.keys() == whole.keys() == {f"trial-000{number}" for number in range(5)}
-    for key, record in killed.items():
-        assert record.overrides == whole[key].overrides
-        assert str(record.history) == str(whole[key].history)
-        assert record.values == whole[key].values
+    killed = trials(tmp_path, "mine")
+    assert killed.keys() == {f"trial-000{number}" for number in range(5)}
+    trained = [record for record in killed.values() if record.state == "complete"]
+    (tmp_path / "settings.json").write_text(json.dumps([r.overrides for r in trained]))
+    other = [STUDY[0], *STUDY[3:], *where, "--space", "noise"]
+    again = [*other, "--name", "whole", "--fork", "never"]
+    assert noise_study([*again, "--configs", str(tmp_path / "settings.json")]) == 0
+    for record, alone in zip(trained, trials(tmp_path, "whole").values(), strict=True):
+        assert str(record.history) == str(alone.history)
+        assert record.values == alone.values
+    for record in killed.values():
         assert record.overrides["noise/schedule"] == "constant"
         assert 0.05 <= record.overrides["noise/magnitude_min"] <= 0.5
         assert ("noise/patience" in record.overrides) == (
@@ -119,8 +116,6 @@ def test_it_goes_on_is_confirmed_and_read_without_the_code(
         assert noise_analysis([verb, "mine", *where]) == 0
     assert not verify_study(str(tmp_path / "studies"), "mine").findings
 
-    # A second study is told what the first found; the first command is refused with another range.
-    words = [*STUDY, *where, "--name", "mine", "--space", "noise", "--range", "noise/window=3"]
     capfd.readouterr()
-    assert noise_study(words) == 2
+    assert noise_study([*other, "--name", "mine", "--range", "noise/window=3"]) == 2
     assert "stored: 'space_of_mine:around'" in capfd.readouterr().err
