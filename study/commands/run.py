@@ -208,19 +208,23 @@ def _run_to_the_end(config: StudyConfig, *, accept: bool, fetched: bool = False)
 
     console = Console()
     summary = run_study(config, console=console, fetched=fetched, accept_changed_code=accept)
-    config = _with_metrics(config)
+    config = _as_begun(config)
     print_result(console, config, summary)
     if confirm is not None:
         _confirm(config, confirm, summary, console)
     return 0
 
 
-def _with_metrics(config: StudyConfig) -> StudyConfig:
-    """A study with what its own task says of its metrics, and of forks, which is stored."""
+def _as_begun(config: StudyConfig) -> StudyConfig:
+    """A study with what code of one's own said when it began: a task, a metric, a space."""
     stored = StudyFolder.of(storage_of(config), config.name).stored_config()
-    if config.train.task.name is None or stored is None:
+    if stored is None:
         return config
-    return config.model_copy(update={"train": stored.train, "fork": stored.fork})
+    train = config.train.model_copy(update={"measured": stored.train.measured})
+    if train.task.name is not None:
+        train = stored.train
+    changed = {"train": train, "fork": stored.fork, "own_space": stored.own_space}
+    return config.model_copy(update=changed)
 
 
 def _confirm(
