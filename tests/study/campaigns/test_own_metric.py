@@ -31,8 +31,9 @@ STUDY = [
     *("run", "--metric", "metric_of_mine:cost", "--objective", "tail_val_cost"),
     *("--decide-by", "final_test_cost", "--metric", "macro_f1", "--space", "adaptive_noise"),
     *("--range", "noise/signals=val_loss_plateau", "--range", "noise/plateau_delta=5"),
-    *("--range", "noise/warmup_epochs=3", "--dataset", "digits", "-c", "TinyCNN"),
-    *("--epochs", "8", "--trials", "3", "--batch-size", "128", "--lr", "0.05"),
+    *("--range", "noise/warmup_epochs=3", "--dataset", "synthetic", "-c", "TinyCNN"),
+    *("--synthetic-train", "240", "--synthetic-test", "100"),
+    *("--epochs", "7", "--trials", "2", "--batch-size", "64", "--lr", "0.05"),
     *("--race-seeds", "1", "--baseline-seeds", "1", "--max-concurrent", "1"),
 ]
 
@@ -65,7 +66,7 @@ def test_a_metric_of_ones_own_from_the_search_to_the_report(
         os.killpg(process.pid, signal.SIGKILL)
     assert noise_study(["resume", "mine", *where]) == 0
     mine = trials(work, "mine")
-    settings = [mine[f"trial-000{number}"].overrides for number in range(3)]
+    settings = [mine[f"trial-000{number}"].overrides for number in range(2)]
     (work / "settings.json").write_text(json.dumps(settings))
     again = [*STUDY, "--name", "whole", *where, "--fork", "never", "--configs", "settings.json"]
     assert noise_study(again) == 0

@@ -49,8 +49,9 @@ RANGES = [
     *("--range", "noise/warmup_epochs=3,9"),
 ]
 STUDY = [
-    *("run", "--space", "space_of_mine:around", *RANGES, "--dataset", "digits", "-c", "TinyCNN"),
-    *("--epochs", "8", "--trials", "5", "--batch-size", "128", "--lr", "0.05"),
+    *("run", "--space", "space_of_mine:around", *RANGES, "--dataset", "synthetic", "-c", "TinyCNN"),
+    *("--synthetic-train", "240", "--synthetic-test", "100"),
+    *("--epochs", "8", "--trials", "4", "--batch-size", "64", "--lr", "0.05"),
     *("--race-seeds", "1", "--baseline-seeds", "1", "--max-concurrent", "1"),
 ]
 
@@ -82,7 +83,7 @@ def test_it_goes_on_is_confirmed_and_read_without_the_code(
     (tmp_path / "space_of_mine.py").unlink()
     assert noise_study(["resume", "mine", *where]) == 0
     killed = trials(tmp_path, "mine")
-    assert killed.keys() == {f"trial-000{number}" for number in range(5)}
+    assert killed.keys() == {f"trial-000{number}" for number in range(4)}
     trained = [record for record in killed.values() if record.state == "complete"]
     (tmp_path / "settings.json").write_text(json.dumps([r.overrides for r in trained]))
     other = [STUDY[0], *STUDY[3:], *where, "--space", "noise"]
@@ -106,11 +107,11 @@ def test_it_goes_on_is_confirmed_and_read_without_the_code(
         assert (record.state, record.history) == ("pruned", ())
         assert record.reason.startswith(f"{CANNOT_BEGIN}: epochs = 8: noise could never begin")
     notes = recorded(tmp_path, "mine")["notes"]
-    assert any(f"{len(late)} of 5 trials were pruned before they were trained" in n for n in notes)
+    assert any(f"{len(late)} of 4 trials were pruned before they were trained" in n for n in notes)
     assert any("points drawn from the space noise can't begin" in note for note in notes)
 
     assert noise_study(["resume", "mine", *where, "--trials", "+1"]) == 0
-    assert len(trials(tmp_path, "mine")) == 6
+    assert len(trials(tmp_path, "mine")) == 5
     assert noise_study(["confirm", "mine", *where, "--top", "1", "--seeds", "2"]) == 0
     for verb in ("report", "export", "confirm"):
         assert noise_analysis([verb, "mine", *where]) == 0
