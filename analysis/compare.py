@@ -9,6 +9,7 @@ from rich.table import Table
 from analysis.reading import StudyView
 from analysis.report.figures import Cost, better_by, cost
 from analysis.report.importance import Importances, importances
+from search_spaces.conditions import path_of
 from study.campaigns.confirmation import confirmation_of
 from study.formats import DASH, number, setting_name
 from study.statistics.estimate import estimate
@@ -103,7 +104,7 @@ def _line(view: StudyView) -> StudyLine:
         name=view.name,
         model=train.task.name or train.model.classifier,
         dataset=train.data.what if train.task.name is None else "",
-        space="given configurations" if view.config.configs is not None else view.config.space,
+        space=_space(view),
         objective=name,
         epochs=train.epochs,
         trials=len(view.summary.trials),
@@ -115,6 +116,13 @@ def _line(view: StudyView) -> StudyLine:
         cost=cost(view),
         missing=tuple(view.missing()),
     )
+
+
+def _space(view: StudyView) -> str:
+    if view.config.configs is not None:
+        return "given configurations"
+    changed = ", ".join(path_of(name).removeprefix("noise/") for name in view.config.ranges)
+    return view.config.space + (f" (own ranges: {changed})" if changed else "")
 
 
 def _best(view: StudyView, baseline: Sequence[float]) -> BestDifference | None:

@@ -106,8 +106,8 @@ def statistic_unit(statistic: str, images: int | None) -> Unit:
 
 def image_worth(metric: str, difference: float | None, images: int | None, which: str) -> str:
     """What one image is worth, where a difference is no larger than that; else empty."""
-    # A task of one's own says of no images.
-    if not images or not difference or METRICS[metric].unit != _SHARE:
+    # A task of one's own says of no images, and a mean over classes counts none.
+    if not images or not difference or metric not in METRICS or METRICS[metric].unit != _SHARE:
         return ""
     if abs(difference) > (1 + 1e-6) / images or abs(difference) <= EQUAL:
         return ""

@@ -4,7 +4,7 @@ Whatever depends on time follows the epoch budget: at every point of a space the
 can both begin and end within it, and at least one clean epoch is left after them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -16,6 +16,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from search_spaces.conditions import path_of
 from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.noise.kinds import NOISE_KINDS
@@ -134,13 +135,22 @@ def with_effect(
     return {path: distribution for path, distribution in space.items() if path not in idle}
 
 
-def earliest_of(space: Mapping[str, BaseDistribution], base: TrainConfig) -> int:
-    """The earliest epoch in which noise could begin at any point of an adaptive space."""
-    lowest = {
-        path.removeprefix("noise/"): distribution.low
-        for path, distribution in space.items()
-        if isinstance(distribution, IntDistribution)
-    }
+def earliest_of(
+    space: Mapping[str, BaseDistribution],
+    base: TrainConfig,
+    sometimes: Collection[str] = (),
+) -> int:
+    """The earliest epoch in which noise could begin at any point of an adaptive space.
+
+    ``sometimes``: dimensions that only some points have; the others have the base's value.
+    """
+    lowest: dict[str, int] = {}
+    for name, distribution in space.items():
+        field = path_of(name).removeprefix("noise/")
+        values = [*_whole_numbers(distribution), *([lowest[field]] if field in lowest else [])]
+        own = getattr(base.noise, field) if values and name in sometimes else None
+        if values:
+            lowest[field] = min([*values, *([own] if isinstance(own, int) else [])])
     choices = space.get("noise/signals")
     sets = (
         signal_sets(choices.choices)
@@ -155,6 +165,14 @@ def earliest_of(space: Mapping[str, BaseDistribution], base: TrainConfig) -> int
         for names in sets
     )
     return min((epoch for epoch in found if epoch is not None), default=base.epochs)
+
+
+def _whole_numbers(distribution: BaseDistribution) -> list[int]:
+    """The whole numbers that a dimension may be, as far as the lowest is among them."""
+    if isinstance(distribution, IntDistribution):
+        return [distribution.low]
+    choices = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
+    return [each for each in choices if isinstance(each, int) and not isinstance(each, bool)]
 
 
 def fit(name: str, base: TrainConfig, sets: Iterable[SignalSet]) -> tuple[Timing, list[SignalSet]]:

@@ -91,7 +91,7 @@ def calibrate(
     threshold (between quantiles of the statistic over the windows past the warm-up) gives the
     epochs at which noise would begin. The range kept is the one that spreads them widest while few
     enough settings never inject, or inject at once; early forks, which cost most, count against it.
-    A signal without such a range is left out.
+    A signal without such a range is left out. A range that a user gave stays as it is.
     """
     box = space.distributions(base)
     choices = box.get("noise/signals")
@@ -104,24 +104,24 @@ def calibrate(
     notes: list[str] = []
     dropped: dict[str, str] = {}
     for path in dict.fromkeys(SIGNALS[name].path for name in listened):
-        if path not in box:
+        if path not in box or path in space.ranged:
             continue
         found = view.find(path, [name for name in listened if SIGNALS[name].path == path])
         ranges |= found.ranges
         dropped |= found.dropped
         notes += found.notes
-    kept = listening_only_to(sets, listened.keys() - dropped.keys())
+    notes += [f"{name}: the range you gave is kept as it is" for name in sorted(space.ranged)]
+    kept: Sequence[SignalSet] = listening_only_to(sets, listened.keys() - dropped.keys())
+    if "noise/signals" in space.ranged:
+        kept, dropped = sets, {}
+        stays = "stays in the range you gave, though calibration would leave it out"
+        notes = [note.replace("is left out", stays) for note in notes]
     if not kept:
         why = "no signal has a range of thresholds that works; the space stays as it is"
         return as_written(space, box, [*notes, why])
-    return as_written(space, _narrowed(box, ranges, kept, base), notes, dropped)
-
-
-def _narrowed(
-    box: Mapping[str, BaseDistribution],
-    ranges: Mapping[str, BaseDistribution],
-    kept: Sequence[SignalSet],
-    base: TrainConfig,
-) -> dict[str, BaseDistribution]:
     replaced = {path: ranges.get(path, distribution) for path, distribution in box.items()}
-    return with_effect({**replaced, "noise/signals": signal_choices(kept)}, base.noise)
+    narrowed = {**replaced, "noise/signals": signal_choices(kept)}
+    effective = with_effect(narrowed, base.noise)
+    # A user's range is searched even where it can have no effect.
+    wanted = {n: d for n, d in narrowed.items() if n in effective or n in space.ranged}
+    return as_written(space, wanted, notes, dropped)

@@ -33,6 +33,7 @@ class SpaceSpec:
         distributions: raises an ``InputError`` if the epoch budget is too small for the space.
         conditions: where its dimensions are there, by its distributions, calibrated or not.
         opening: the points that a search begins with, in order.
+        ranged: the settings, or dimensions, whose ranges a user gave; nothing changes those.
     """
 
     name: str
@@ -43,6 +44,7 @@ class SpaceSpec:
     opening: "Callable[[Mapping[str, BaseDistribution]], Sequence[Mapping[str, Any]]]" = (
         lambda box: ()
     )
+    ranged: frozenset[str] = frozenset()
 
     def overrides(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """The overrides of a trial at ``point``, which is keyed by dimension."""
@@ -91,4 +93,7 @@ def possible_injections(
 
     box = space.distributions(base) if distributions is None else distributions
     policies = getattr(box.get("noise/policy"), "choices", (space.policy,))
-    return [earliest_of(box, base) if policy == "on_stagnation" else 0 for policy in policies]
+    sometimes = space.conditions(box).keys()
+    return [
+        earliest_of(box, base, sometimes) if policy == "on_stagnation" else 0 for policy in policies
+    ]

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from search_spaces.registry import get_space
 from study.config import RunsConfig, StudyConfig
 from study.records.folder import check_secrets, storage_of
 from study.records.register import OBJECTS
 from study.records.remote import check_remote
+from study.search.own_space import beginnings, space_of, with_own_space
 from study.search.samplers import check_conditional, check_learns, check_sampler
 from study.tracking.addresses import check_uri
 from study.tune.address import address_of
@@ -22,6 +22,7 @@ from trainables.errors import InputError
 from trainables.lr_schedule import check_schedule
 from trainables.margin import effective_margin
 from trainables.memory import check_training
+from trainables.metric_config import MetricConfig
 from trainables.metrics import check_deciding, check_objectives
 from trainables.models.registry import check_classifier, check_layers, check_pretrained
 from trainables.paths import check_writable
@@ -49,14 +50,22 @@ def check_train(
         check_pretrained(classifier, shape.size)
     check_data(config.data)
     check_layers(classifier, config.noise.layers, shape)
-    config = config.model_copy(
-        update={"device": resolve_device(config.device, elsewhere=elsewhere)}
-    )
+    device = resolve_device(config.device, elsewhere=elsewhere)
+    config = config.model_copy(update={"device": device, "measured": _described(config)})
     if trains:
         _check_recipe(config)
     if size is not None and config.device == "cpu" and trains and not elsewhere:
         check_training(config, size)
     return config
+
+
+def _described(config: TrainConfig) -> tuple[MetricConfig, ...]:
+    """The further metrics of a classifier, with what one's own say of themselves."""
+    if not config.measured:
+        return ()
+    from trainables.classifier_metrics import described
+
+    return tuple(described(each) for each in config.measured)
 
 
 def _check_task(config: StudyConfig, *, elsewhere: bool) -> StudyConfig:
@@ -71,11 +80,18 @@ def _check_task(config: StudyConfig, *, elsewhere: bool) -> StudyConfig:
     train = config.train
     device = resolve_device(train.device, elsewhere=elsewhere)
     train = train.model_copy(update={"task": described(train.task), "device": device})
-    check_objectives(config.objective, train.metrics)
-    check_deciding(config.decide_by, train.metrics)
+    config = config.model_copy(update={"train": train})
+    _check_figures(config)
+    return config
+
+
+def _check_figures(config: StudyConfig) -> None:
+    """Check what is searched for and decided by against what one's own code declares."""
+    metrics = config.train.metrics
+    check_objectives(config.objective, metrics)
+    check_deciding(config.decide_by, metrics)
     # Else it would be told once all is trained.
-    effective_margin(config.decide_by, config.margin, None, train.metrics)
-    return config.model_copy(update={"train": train})
+    effective_margin(config.decide_by, config.margin, None, metrics)
 
 
 def _check_recipe(config: TrainConfig) -> None:
@@ -95,7 +111,13 @@ def _check_recipe(config: TrainConfig) -> None:
 
 def with_present_code(config: TrainConfig) -> TrainConfig:
     """One run's configuration with the source that its own code has."""
-    return config.with_identities(present_identities(config))
+    return with_present_metrics(config).with_identities(present_identities(config))
+
+
+def with_present_metrics(config: TrainConfig) -> TrainConfig:
+    """What is begun anew measures by the source that its metrics have, whatever a file recorded."""
+    measured = tuple(each.model_copy(update={"code": None}) for each in config.measured)
+    return config.model_copy(update={"measured": measured})
 
 
 def present_identities(config: TrainConfig) -> dict[str, CodeIdentity]:
@@ -125,17 +147,20 @@ def check_study(config: StudyConfig) -> StudyConfig:
     check_runs(config)
     check_sampler(config.sampler, len(config.objective))
     check_warm(config)
-    space = get_space(config.space)
     elsewhere = address_of(config) is not None
     if config.train.task.name is not None:
         config = _check_task(config, elsewhere=elsewhere)
     else:
         train = check_train(config.train, elsewhere=elsewhere)
         config = config.model_copy(update={"train": train})
-    train = config.train
+        if train.measured:
+            _check_figures(config)
+    train, config = config.train, with_own_space(config)
     if config.configs is None:
+        space = space_of(config)
         if space.conditions(space.distributions(train)):
             check_conditional(config.sampler, config.space)
+        beginnings(config)
     else:
         if not config.configs:
             raise InputError("configs: an empty list; give at least one entry, or no file at all")
@@ -165,7 +190,7 @@ def checked_entry(config: StudyConfig, index: int, overrides: Mapping[str, Any])
     """The run that one entry of a configurations file means; a wrong one is named by its index."""
     try:
         # The space sets the policy, unless the entry does so itself.
-        own = {"noise/policy": get_space(config.space).policy, **overrides}
+        own = {"noise/policy": space_of(config).policy, **overrides}
         trial = apply_overrides(config.train, own)
         if trial.task.name is None:
             check_layers(trial.model.classifier, trial.noise.layers, trial.data.shape)

@@ -5,10 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ValidationInfo, field_validator, model_validator
 
-from search_spaces.registry import SPACES
 from study.names import NAME_PATTERN, TAKEN_NAMES, is_address
+from study.space_config import SpaceConfig
 from trainables.config import TrainConfig
-from trainables.errors import nearest
 from trainables.metrics import (
     ACCURACY_MARGIN,
     LOSS_MARGIN,
@@ -54,16 +53,10 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int) else value
 
 
-def _known_space(value: object) -> object:
-    if isinstance(value, str) and value not in SPACES:
-        raise ValueError(f"unknown space; {nearest(value, SPACES)}")
-    return value
-
-
 def _known_metrics(info: ValidationInfo) -> Mapping[str, Metric] | None:
-    """The figures that there are; None while it is not known: a task's are read off it later."""
+    """The figures that there are; None while it is not known: one's own code says it later."""
     train = info.data.get("train")
-    if not isinstance(train, TrainConfig) or (train.task.name and not train.task.metrics):
+    if not isinstance(train, TrainConfig) or not train.metrics_known:
         return None
     return train.metrics
 
@@ -155,14 +148,11 @@ class Untuned(FrozenConfig):
     weight_decay: float
 
 
-class StudyConfig(RunsConfig):
+class StudyConfig(SpaceConfig, RunsConfig):
     """Everything that decides a study: ``DIR/NAME/study.json`` holds one."""
 
     trials: int = setting(
         16, "configurations to try, besides the baseline", option="--trials", ge=1
-    )
-    space: Annotated[str, BeforeValidator(_known_space)] = setting(
-        "noise", "search space: " + ", ".join(SPACES), option="--space"
     )
     # Which there are is known in study.search, above: the checks and the options' help ask there.
     sampler: str = setting("tpe", "Optuna's sampler", option="--sampler")
@@ -176,8 +166,8 @@ class StudyConfig(RunsConfig):
     objective: Annotated[tuple[str, ...], BeforeValidator(_objectives)] = setting(
         # Provisional: the tables recorded so far do not part the objectives (docs/controls.md).
         ("tail_val_loss",),
-        "what is searched for: " + ", ".join(OBJECTIVES) + "; two of them, separated by a comma, "
-        "for a multi-objective search",
+        "what is searched for: " + ", ".join(OBJECTIVES) + ", tail_val_METRIC, final_val_METRIC of "
+        "--metric; two of them, separated by a comma, for a multi-objective search",
         option="--objective",
     )
     baseline_seeds: int = setting(
@@ -242,7 +232,8 @@ class StudyConfig(RunsConfig):
         "final_test_accuracy",
         "what a confirmation decides by, a figure on the test set: final_test_accuracy, "
         "final_test_loss, of the final weights, or test_accuracy, test_loss, of those best in "
-        "validation; with --task final_test_METRIC or test_METRIC (default final_test_loss)",
+        "validation; final_test_METRIC, test_METRIC of --metric, or of --task (default "
+        "final_test_loss)",
         option="--decide-by",
     )
     margin: float | None = setting(

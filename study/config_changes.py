@@ -84,7 +84,14 @@ def _compare(stored: dict[str, Any], wanted: dict[str, Any], prefix: str, lines:
         path = f"{prefix}{key}"
         if path in MAY_CHANGE or new == old:
             continue
-        if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
-            _compare(old, new, f"{path}/", lines)
+        before, now = _by_name(old), _by_name(new)
+        if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
+            _compare(before, now, f"{path}/", lines)
         else:
             lines.append(f"{path} = {new!r}, stored: {old!r}")
+
+
+def _by_name(value: Any) -> Any:
+    """Of a list of named things, such as metrics, each by its name."""
+    named = isinstance(value, list) and all(isinstance(v, dict) and "name" in v for v in value)
+    return {each["name"]: each for each in value} if named else value

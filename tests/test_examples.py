@@ -37,6 +37,14 @@ def test_every_script_is_run_here_and_listed() -> None:
         assert f"]({script.name})" in listed
 
 
+def test_a_space_and_a_metric_of_ones_own(tmp_path: Path) -> None:
+    *dimensions, points, cost = output("own_space.py", tmp_path)
+    assert "noise/window IntDistribution(high=3, log=False, low=3, step=1)" in dimensions
+    assert points == "0 of 256 points can't begin"
+    # Ten images of class 0 at 10, eighty others at 1, of a hundred.
+    assert cost == "cost of always class 1: 1.7999999523162842"
+
+
 def test_a_study_and_reading_it(tmp_path: Path) -> None:
     lines = [line for line in output("study_from_python.py", tmp_path) if line.startswith("trial-")]
     assert len(lines) == 4

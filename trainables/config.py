@@ -19,6 +19,7 @@ from pydantic_core import to_jsonable_python
 
 from trainables.code_identity import CodeIdentity, is_own, joined
 from trainables.data_config import DataConfig as DataConfig  # noqa: PLC0414  (others import it here)
+from trainables.metric_config import MetricConfig, metrics_with, read_measured
 from trainables.metrics import Metric, metrics_of
 from trainables.noise_config import NoiseConfig
 from trainables.optimizer_config import OptimizerConfig as OptimizerConfig  # noqa: PLC0414
@@ -120,6 +121,10 @@ class TrainConfig(FrozenConfig):
         later=True,
     )
 
+    measured: Annotated[tuple[MetricConfig, ...], BeforeValidator(read_measured)] = setting(
+        (), "further metrics of classifiers (--metric)", later=True
+    )
+
     @model_serializer(mode="wrap")
     def _without_task(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What has no task, or no code of its own, says nothing of it: its files stay the same."""
@@ -133,7 +138,16 @@ class TrainConfig(FrozenConfig):
     @property
     def metrics(self) -> Mapping[str, Metric]:
         """The figures that its runs are compared by."""
-        return metrics_of(self.task.metrics)
+        if self.task.name is not None:
+            return metrics_of(self.task.metrics)
+        return metrics_with(self.measured)
+
+    @property
+    def metrics_known(self) -> bool:
+        """Whether it says what is measured; code of one's own is asked when a study begins."""
+        if self.task.name is not None:
+            return bool(self.task.metrics)
+        return all(each.mode is not None for each in self.measured)
 
     @property
     def what(self) -> str:

@@ -2,14 +2,15 @@
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables.classifier_metrics import Measures
 from trainables.config import Precision
 from trainables.device import autocast
 
@@ -27,6 +28,7 @@ class EvalResult:
         accuracy: correct / total, in [0, 1].
         per_class_accuracy: by class; None for a class without a sample. Empty if not asked for.
         per_class_loss: mean cross-entropy by class, likewise.
+        further: the metrics that were asked for besides, by name.
     """
 
     loss: float
@@ -35,6 +37,7 @@ class EvalResult:
     total: int
     per_class_accuracy: tuple[float | None, ...] = ()
     per_class_loss: tuple[float | None, ...] = ()
+    further: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def evaluate(
     *,
     precision: Precision = "fp32",
     per_class: bool = True,
+    measures: Measures | None = None,
 ) -> EvalResult:
     """Evaluate ``model`` in eval mode; its modules' modes are as before afterwards.
 
@@ -68,6 +72,7 @@ def evaluate(
         batches: images (B, channels, size, size) and labels (B,) on the model's device; together
             at least one sample.
         precision: of the forward pass; the loss is computed in fp32 and summed in fp64.
+        measures: further metrics; for these the logits of all samples are kept.
 
     Raises:
         ValueError: if there is no sample.
@@ -79,11 +84,12 @@ def evaluate(
                 logits = model(images)
             logits = logits.float()
             losses = F.cross_entropy(logits, targets, reduction="none")
-            samples.add(losses, logits.argmax(1) == targets, targets)
+            kept = (logits,) if measures else ()
+            samples.add(losses, logits.argmax(1) == targets, targets, *kept)
         if not samples.total:
             raise ValueError("no images to evaluate")
         # Read from the device once, at the end: reading each batch would wait for each.
-        loss, hit, label = (column.cpu() for column in samples.columns())
+        loss, hit, label, *logits_of_all = (column.cpu() for column in samples.columns())
         loss = loss.double()
     total, correct = len(loss), int(hit.sum())
     return EvalResult(
@@ -93,6 +99,7 @@ def evaluate(
         total=total,
         per_class_accuracy=_class_means(hit.double(), label, num_classes) if per_class else (),
         per_class_loss=_class_means(loss, label, num_classes) if per_class else (),
+        further=measures.of(logits_of_all[0], label) if measures else {},
     )
 
 
@@ -101,6 +108,9 @@ def figures_on_test(best: EvalResult, final: EvalResult | None) -> dict[str, flo
     figures = {"test_accuracy": best.accuracy, "test_loss": best.loss}
     if final is not None:
         figures |= {"final_test_accuracy": final.accuracy, "final_test_loss": final.loss}
+    for prefix, found in (("test_", best), ("final_test_", final)):
+        further = found.further if found is not None else {}
+        figures |= {f"{prefix}{name}": value for name, value in further.items()}
     return figures
 
 
@@ -117,10 +127,12 @@ class _Samples:
         self._columns: tuple[Tensor, ...] = ()
 
     def add(self, *values: Tensor) -> None:
-        """Append one batch: tensors (B,), in the same order each time."""
+        """Append one batch: tensors (B, …), in the same order each time."""
         end = self.total + len(values[0])
         if not self._columns:
-            self._columns = tuple(value.new_empty(max(_FIRST_SAMPLES, end)) for value in values)
+            self._columns = tuple(
+                value.new_empty((max(_FIRST_SAMPLES, end), *value.shape[1:])) for value in values
+            )
         while end > len(self._columns[0]):
             self._columns = tuple(torch.cat([part, part]) for part in self._columns)
         for column, value in zip(self._columns, values, strict=True):

@@ -28,7 +28,7 @@ def effective_margin(
     A difference of accuracies is at least ``_FEWEST_IMAGES`` images of the test set, where their
     number is known. ``metrics``: those of a task (None: of classifiers).
     """
-    if metrics is not None and metrics is not METRICS:
+    if metrics is not None and metrics[metric] is not METRICS.get(metric):
         return _declared_margin(metrics[metric], wanted)
     unit = METRICS[metric].unit
     share = unit == SHARE
@@ -43,7 +43,7 @@ def _declared_margin(metric: Metric, wanted: float | None) -> Margin:
     value = metric.margin if wanted is None else wanted
     if value is None:
         raise InputError(
-            f"margin (--margin) = None: the task declares none for {metric.name}; give the "
-            f"smallest difference worth having, in {metric.unit}, or declare it in TaskMetric"
+            f"margin (--margin) = None: none is declared for {metric.name}; give the smallest "
+            f"difference worth having, in {metric.unit}, or declare it with the metric"
         )
     return Margin(value, f"{value:.4g} {metric.unit}")

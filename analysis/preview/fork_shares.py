@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from analysis.reading import BaselineHistory, StudyView
-from search_spaces.calibration import CalibratedSpace, calibrate
-from search_spaces.registry import SpaceSpec, get_space
+from search_spaces.calibration import CalibratedSpace, as_written, calibrate
+from search_spaces.own_space import is_own_space
+from search_spaces.registry import SpaceSpec
 from search_spaces.shares import ForkShares, shares
 from study.formats import DASH
+from study.search.own_space import named_space, space_of
 from study.search.space import read_space
 from trainables.errors import InputError
 
@@ -35,7 +37,7 @@ def space_forks(
     ``space``: None is the study's own, with the calibration it searched with.
     """
     name = space or view.config.space
-    spec = get_space(name)
+    spec = space_of(view.config) if space is None else named_space(space, view.config.train)
     if spec.policy != "on_stagnation":
         raise InputError(f"space = {name!r}: its noise begins in epoch 0, whatever the baseline")
     if len(baseline.rows) < baseline.epochs - 1:
@@ -59,6 +61,8 @@ def _calibrated(view: StudyView, baseline: BaselineHistory, spec: SpaceSpec) -> 
     own = baseline.config.seed == view.config.seeds[0] and view.config.calibrate
     if own and view.config.space == spec.name and view.folder.space.exists():
         return read_space(view.folder)
+    if is_own_space(spec.name):
+        return as_written(spec, spec.distributions(view.config.train))
     return calibrate(spec, view.config.train, baseline.rows)
 
 

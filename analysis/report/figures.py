@@ -198,7 +198,8 @@ def cost(view: StudyView) -> Cost:
         trained=sum(len(r.history) - r.shared_epochs for r in trials),
         reported=sum(len(r.history) for r in trials),
         shared=sum(r.shared_epochs for r in trials),
-        stopped=sum(budget - len(r.history) for r in trials if r.state == "pruned"),
+        # A trial without an epoch was never begun: nothing of it was saved.
+        stopped=sum(budget - len(r.history) for r in trials if r.state == "pruned" and r.history),
         failed=sum(len(r.history) - r.shared_epochs for r in trials if r.state == "failed"),
         seconds=math.fsum(r.seconds or 0.0 for r in (*tuning, *trials, *pinned)),
     )

@@ -18,9 +18,9 @@ from optuna.trial import TrialState, create_trial
 from analysis.reading import StudyView
 from search_spaces.calibration import CalibratedSpace, as_written
 from search_spaces.conditions import build_point, from_overrides
-from search_spaces.registry import get_space
 from study.records.values import by_objective
 from study.search.optuna_parts import contains
+from study.search.own_space import space_of
 from study.search.space import read_space
 
 ENOUGH_PER_SETTING = 5
@@ -61,7 +61,7 @@ def searched(view: StudyView) -> CalibratedSpace:
         return CalibratedSpace({})
     if view.folder.space.exists():
         return read_space(view.folder)
-    spec = get_space(view.config.space)
+    spec = space_of(view.config)
     return as_written(spec, spec.distributions(view.config.train))
 
 

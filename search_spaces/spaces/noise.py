@@ -14,7 +14,7 @@ from optuna.distributions import (
 
 from search_spaces.adaptive import SignalSet, fit, signal_choices, signal_sets, thresholds
 from search_spaces.conditions import Condition, Conditions, build_point
-from search_spaces.opening import SCHEDULE, half_decades
+from search_spaces.opening import SCHEDULE, half_decades, preferred
 from search_spaces.ranges import magnitudes, schedules
 from trainables.config import TrainConfig
 from trainables.noise.kinds import NOISE_KINDS
@@ -131,7 +131,7 @@ def conditions(box: Mapping[str, BaseDistribution]) -> Conditions:
         of_kind = of_adaptive if name == "magnitude_min" else of_static
         found[f"noise/{name}@{unit}"] = (
             [
-                {**each, "noise/scaling": ("step" if unit == "step" else "relative",)}
+                {**each, "noise/scaling": ("step",) if unit == "step" else _other_than_step(box)}
                 for each in of_kind["gradient"]
             ]
             if unit in ("step", "gradient")
@@ -141,6 +141,15 @@ def conditions(box: Mapping[str, BaseDistribution]) -> Conditions:
         names = [name for name, signal in SIGNALS.items() if signal.path == path]
         found[path] = [{"noise/signals": _choices(box, names)}]
     return {name: found[name] for name in box if name in found}
+
+
+def _other_than_step(box: Mapping[str, BaseDistribution]) -> tuple[str, ...]:
+    """A user's range may have ``absolute``, whose magnitudes are searched as relative ones."""
+    return tuple(each for each in _scalings(box) if each != "step")
+
+
+def _scalings(box: Mapping[str, BaseDistribution]) -> tuple[str, ...]:
+    return tuple(getattr(box["noise/scaling"], "choices", ()))
 
 
 def _choices(box: Mapping[str, BaseDistribution], names: Iterable[str]) -> tuple[str, ...]:
@@ -169,7 +178,8 @@ def opening(box: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
         if policy == "on_stagnation" and signals is None:
             continue
         name = "noise/magnitude_min" if policy == "on_stagnation" else "noise/magnitude"
-        unit = f"{name}@step" if kind == "gradient" and f"{name}@step" in box else f"{name}@{kind}"
+        by_step = kind == "gradient" and _scalings(box)[:1] == ("step",)
+        unit = f"{name}@step" if by_step else f"{name}@{kind}"
         common = {"noise/policy": policy, "noise/kind": kind, "noise/signals": signals}
         columns.append([{**common, unit: value} for value in half_decades(box[unit])])
     return [
@@ -186,15 +196,16 @@ def _simplest(box: Mapping[str, BaseDistribution], chosen: Mapping[str, Any]) ->
     def value(name: str) -> Any:
         if name in chosen:
             return chosen[name]
-        if name == "noise/schedule":
-            return SCHEDULE
         distribution = box[name]
+        if name == "noise/schedule":
+            return preferred(distribution, SCHEDULE)
         if isinstance(distribution, CategoricalDistribution):
             return distribution.choices[0]
         assert isinstance(distribution, IntDistribution | FloatDistribution)
         if name in compared:
             # Raised always, noise would be as good as static, which the opening has anyway.
-            return math.sqrt(distribution.low * distribution.high)
+            low, high = distribution.low, distribution.high
+            return math.sqrt(low * high) if low != high else low
         return distribution.high if name == _LONGEST else distribution.low
 
     return build_point(box, conditions(box), value)

@@ -5,7 +5,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from search_spaces.opening import SCHEDULE, half_decades
+from search_spaces.opening import SCHEDULE, half_decades, preferred
 from search_spaces.ranges import magnitudes, noise_distributions, schedules
 from trainables.config import TrainConfig
 from trainables.noise.kinds import NOISE_KINDS
@@ -30,8 +30,8 @@ def opening(box: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
         {
             "noise/kind": kind,
             "noise/magnitude": magnitude,
-            "noise/schedule": SCHEDULE,
-            "noise/distribution": "gaussian",
+            "noise/schedule": preferred(box["noise/schedule"], SCHEDULE),
+            "noise/distribution": preferred(box["noise/distribution"], "gaussian"),
         }
         for magnitude in half_decades(box["noise/magnitude"])
         for kind in NOISE_KINDS

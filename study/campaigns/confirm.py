@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from search_spaces.registry import get_space
 from study.campaigns.campaign import Campaign, Phase, held
 from study.campaigns.confirm_plan import (
     STEPS,
@@ -53,6 +52,7 @@ from study.records.json_files import write_json
 from study.records.ledger_view import LedgerState, read_ledger
 from study.records.register import RegisterError
 from study.records.summary import VALIDATION_IMAGES
+from study.search.own_space import space_of
 from trainables.data.dataset import KnownImages
 from trainables.errors import InputError
 
@@ -107,7 +107,7 @@ def run_confirm(
             images=images,
             objectives=(confirm.decide_by or study.decide_by,),
             asked=asked(study, confirm),
-            policy=get_space(study.space).policy,
+            policy=space_of(study).policy,
             begun=Confirmation(folder, study, search, confirm, read_ledger(home.ledger)),
             before=before,
         ).to_the_end()

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from search_spaces.registry import get_space
 from study.campaigns.confirm_evidence import Runs, evidence_of
 from study.campaigns.confirm_plan import (
     CONTROLS,
@@ -32,6 +31,7 @@ from study.records.own_code import is_present
 from study.records.planned_run import PlannedRun, Role, baseline_run
 from study.records.storage import Storage, Where
 from study.records.summary import TrialSummary
+from study.search.own_space import space_of
 from study.statistics.comparison import Comparison, compare
 from study.statistics.looks import Evidence
 from study.statistics.paired import Paired
@@ -96,7 +96,7 @@ class Confirmation(ConfirmedRuns):
             seeds = sorted({seed for needed in wanted.values() for seed in needed})
             runs = [baseline_run(seed) for seed in seeds]
         else:
-            policy = {"noise/policy": get_space(self.study.space).policy}
+            policy = {"noise/policy": space_of(self.study).policy}
             runs = [
                 PlannedRun(
                     role,

@@ -26,6 +26,10 @@ def study_images(
     if train.task.name is not None:
         return train, []
     [dataset] = read_images([("reading images", train.data)], console)
+    if train.measured:
+        from trainables.classifier_metrics import check_measures
+
+        check_measures(train.measured, len(dataset.classes))
     resolved = train.model_copy(update={"data": resolve_data(train.data, dataset)})
     return resolved, [(train, dataset)]
 

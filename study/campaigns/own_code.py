@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from study.campaigns.session import Session
-from study.checks import check_study, present_identities
+from study.checks import check_study, present_identities, with_present_metrics
 from study.config import StudyConfig
 from study.records.events import EndEvent, NoteEvent
 from study.records.folder import StudyFolder
@@ -65,6 +65,8 @@ def checked_with_code(
     ``fetched``: what an object store has of the study is here already.
     """
     folder.check_files()
+    if folder.stored_config() is None:
+        config = config.model_copy(update={"train": with_present_metrics(config.train)})
     # Before the code is run, as far as the records are here.
     config = check_study(with_code(config, folder, accept=accept))
     if fetched:

@@ -1,17 +1,22 @@
 """What a search is made of: its space, its searcher, its trial scheduler."""
 
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from search_spaces.registry import get_space, possible_injections
+from search_spaces.ranged import CANNOT_BEGIN, why_not
+from search_spaces.registry import possible_injections
+from study.campaigns.baseline import DescribeRun
 from study.campaigns.own_code import for_searcher
 from study.campaigns.session import Session
 from study.checks import checked_entry
 from study.config import StudyConfig
+from study.records.events import EndEvent
 from study.records.ledger_view import TrialRecord
 from study.records.planned_run import baseline_key
+from study.search.own_space import beginnings, space_of
 from study.search.space import study_space
 from trainables.errors import InputError
+from trainables.metrics import METRICS
 
 if TYPE_CHECKING:
     from search_spaces.calibration import CalibratedSpace
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
 def earliest_injections(config: StudyConfig) -> list[int]:
     """The first epochs in which the trials' noise could begin."""
     if config.configs is None:
-        return possible_injections(get_space(config.space), config.train)
+        return possible_injections(space_of(config), config.train)
     earliest = [
         checked_entry(config, index, entry).noise.earliest_injection()
         for index, entry in enumerate(config.configs)
@@ -37,6 +42,12 @@ def searched_space(config: StudyConfig, session: Session) -> "CalibratedSpace":
     space = study_space(config, session.folder, main.history)
     for note in space.notes:
         session.note(note)
+    found = beginnings(config)
+    if found is not None and found.without:
+        session.note(
+            f"at {found.without} of {found.points} points drawn from the space noise can't begin "
+            f"({found.reason}); such a trial is pruned at once, and counts"
+        )
     if config.multi_objective and config.early_stopping:
         session.note("two objectives: no trial is stopped early, there is no single best to lag")
     return space
@@ -66,13 +77,13 @@ def warm_trials(
 def searcher_that_fits(
     config: StudyConfig,
     session: Session,
-    space: "CalibratedSpace",
     stopped: Collection[str] = (),
 ) -> "StudySearcher":
     """The searcher; if Optuna's journal is damaged or knows better, on a new journal."""
     from study.search.journal import replace_journal
     from study.search.searcher import StudySearcher
 
+    space = searched_space(config, session)
     journal = session.folder.journal
     every = {record.key: record for record in session.whole_state().by_role("trial")}
     records = for_searcher(config, every)
@@ -93,6 +104,7 @@ def searcher_that_fits(
             records=records,
             stopped=stopped,
             warm=warm,
+            pass_over=_PassOver(config, session),
         )
 
     try:
@@ -110,6 +122,39 @@ def searcher_that_fits(
         return searcher
     session.note(f"{journal.name} {about}; {replace_journal(journal)}")
     return _on_new_journal(make, session)
+
+
+class _PassOver:
+    """Whether noise can't begin at a point; then it is recorded as a trial that was pruned."""
+
+    def __init__(self, config: StudyConfig, session: Session) -> None:
+        self._train, self._session = config.train, session
+        self._policy = space_of(config).policy
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles a searcher; nobody reads it."""
+        return {}
+
+    def __call__(self, key: str, overrides: Mapping[str, Any]) -> bool:
+        from study.tune.jobs import tune_config
+
+        why = why_not(self._train, {"noise/policy": self._policy, **overrides})
+        if why:
+            start = DescribeRun(self._train, self._policy)(tune_config(key, "trial", overrides))
+            self._session.append(start, EndEvent(key, "pruned", f"{CANNOT_BEGIN}: {why}"))
+        return bool(why)
+
+
+def passed_over_note(trials: Sequence[TrialRecord]) -> str:
+    """How many trials ended before they were trained, and why the first; empty where none did."""
+    without = [r for r in trials if r.state == "pruned" and r.reason.startswith(CANNOT_BEGIN)]
+    if not without:
+        return ""
+    first = min(without, key=lambda record: record.key)
+    return (
+        f"{len(without)} of {len(trials)} trials were pruned before they were trained, the first "
+        f"is {first.key}: {first.reason}"
+    )
 
 
 def _on_new_journal(make: "Callable[[], StudySearcher]", session: Session) -> "StudySearcher":
@@ -145,12 +190,24 @@ def trial_scheduler(
 def asked(config: StudyConfig) -> str:
     """What a study asks, in a sentence."""
     train = config.train
-    what = get_space(config.space).description
+    what = space_of(config).description
+    if config.ranges:
+        what += f"; ranges of its own: {', '.join(config.ranges)}"
+
+    def objective(name: str) -> str:
+        # What everybody knows needs no explanation.
+        if name in METRICS or name not in train.metrics:
+            return name
+        metric = train.metrics[name]
+        better = "more" if metric.mode == "max" else "less"
+        return f"{name} (in {metric.unit}, {better} is better)"
+
     tuned = ", tuned first" if config.tune_baseline else ""
     optimizer = train.optimizer
     how = f" ({optimizer.optimizer}, learning rate {optimizer.lr:g}{tuned})"
     how = how if train.task.name is None else ""
     return (
         f"Does noise help {train.what} within {train.epochs} epochs{how}? "
-        f"Searched for {' and '.join(config.objective)}; space {config.space}: {what}."
+        f"Searched for {' and '.join(map(objective, config.objective))}; "
+        f"space {config.space}: {what}."
     )

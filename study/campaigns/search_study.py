@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
-from search_spaces.registry import get_space
 from study.campaigns.baseline import missing_baselines, waiting_note
 from study.campaigns.campaign import Campaign, Phase, command, held
 from study.campaigns.images import study_images
@@ -21,7 +20,7 @@ from study.campaigns.race import is_over, most_runs, race_note, race_phase, shar
 from study.campaigns.search_parts import (
     asked,
     earliest_injections,
-    searched_space,
+    passed_over_note,
     searcher_that_fits,
     trial_scheduler,
 )
@@ -39,6 +38,7 @@ from study.records.own_code import present
 from study.records.race import CUT_SHORT, race_of
 from study.records.summary import VALIDATION_IMAGES, Summary, summarise, winner_config
 from study.records.verdict import end_tags, trial_tags
+from study.search.own_space import space_of
 from study.search.space import check_stored_space
 from study.search.warm_start import check_source
 
@@ -94,7 +94,7 @@ def run_study(
             remark=remark,
             objectives=config.objective,
             asked=question,
-            policy=get_space(config.space).policy,
+            policy=space_of(config).policy,
             again=again,
             sends=command("sync", config),
             began=began,
@@ -255,8 +255,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             self.fail_unrecorded(f"{missing} trials have no recorded end")
 
     def _searcher(self) -> "StudySearcher":
-        space = searched_space(self.config, self.session)
-        return searcher_that_fits(self.config, self.session, space, self.stopped)
+        return searcher_that_fits(self.config, self.session, self.stopped)
 
     def _race(self) -> Iterator[Phase]:
         self._phase = "race"
@@ -300,8 +299,9 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 
     def closing(self) -> None:
         state = self.session.state()
-        note = race_note(race_of(self.config, state), len(state.by_role("trial")))
-        if note:
+        trials = state.by_role("trial")
+        race = race_note(race_of(self.config, state), len(trials))
+        for note in filter(None, (passed_over_note(trials), race)):
             self.session.note(note)
 
     def _missing(self) -> int:
@@ -334,9 +334,9 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         for record in open_trials:
             self.session.append(
                 EndEvent(
-                    key=record.key,
-                    state="pruned",
-                    reason=f"the time budget ended after {len(record.history)} epochs",
+                    record.key,
+                    "pruned",
+                    f"the time budget ended after {len(record.history)} epochs",
                     epochs_trained=record.epochs_trained,
                     first_injection_epoch=record.first_injection_epoch,
                 )

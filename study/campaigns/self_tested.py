@@ -2,11 +2,16 @@
 
 from rich.console import Console
 
-from search_spaces.registry import get_space
+from search_spaces.adaptive import signal_sets
 from study.checks import checked_entry
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
+from study.search.own_space import space_of
+from trainables.noise.signals import SIGNALS
 from trainables.noise_config import NoiseConfig, possible_kinds
+
+_KIND_BY = ("kind", "signals", "policy")
+"""The settings of the noise that decide its kind."""
 
 
 def tested(
@@ -44,7 +49,7 @@ def tested(
 
 def _noises(config: StudyConfig) -> list[NoiseConfig]:
     """Noise of each kind that the trials may have, from the first epoch on."""
-    space = get_space(config.space)
+    space = space_of(config)
     if config.configs is None:
         bases = [config.train.noise.model_copy(update={"policy": space.policy})]
     else:
@@ -61,6 +66,10 @@ def _noises(config: StudyConfig) -> list[NoiseConfig]:
 def _kinds(config: StudyConfig, noise: NoiseConfig) -> set[str]:
     kinds = set(possible_kinds(noise))
     if config.configs is None:
-        searched = get_space(config.space).distributions(config.train).get("noise/kind")
-        kinds |= set(getattr(searched, "choices", ()))
+        box = space_of(config).distributions(config.train)
+        choices = {name: getattr(box.get(f"noise/{name}"), "choices", ()) for name in _KIND_BY}
+        kinds |= set(choices["kind"])
+        kinds |= {SIGNALS[n].asks_for for names in signal_sets(choices["signals"]) for n in names}
+        if "always" in choices["policy"] and "noise/kind" not in box:
+            kinds.add(noise.kind)
     return kinds

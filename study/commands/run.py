@@ -10,10 +10,12 @@ from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds, stored_conf
 from study.campaigns.resume import resumed
 from study.checks import read_configs
 from study.commands.dispatch import NOISE_STUDY
+from study.commands.metric_options import FurtherMetrics, with_metrics
 from study.commands.options import read_command_line
 from study.commands.own_code import AcceptChangedCode, Trust
 from study.commands.places import StudyName
 from study.commands.settings import THE_STUDYS, SettingOptions, option
+from study.commands.space_options import Range, with_space
 from study.commands.task_options import with_task
 from study.config import MAY_CHANGE, StudyConfig
 from study.config_changes import asked_values, with_stored_decoding
@@ -88,6 +90,8 @@ class SearchOptions:
             default="none",
         ),
     ] = ()
+    range: Range = ()
+    metric: FurtherMetrics = ()
     trust: Trust = ""
     accept_changed_code: AcceptChangedCode = False
 
@@ -132,6 +136,8 @@ def _read_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     values = with_task(
         values, line.extra.task, line.extra.task_option, line.given, merge(from_file, given)
     )
+    values = with_space(values, line.extra.range, line.given)
+    values = with_metrics(values, line.extra.metric)
     if line.extra.configs:
         values["configs"] = read_configs(line.extra.configs)
     config = parse_config(
@@ -202,19 +208,23 @@ def _run_to_the_end(config: StudyConfig, *, accept: bool, fetched: bool = False)
 
     console = Console()
     summary = run_study(config, console=console, fetched=fetched, accept_changed_code=accept)
-    config = _with_metrics(config)
+    config = _as_begun(config)
     print_result(console, config, summary)
     if confirm is not None:
         _confirm(config, confirm, summary, console)
     return 0
 
 
-def _with_metrics(config: StudyConfig) -> StudyConfig:
-    """A study with what its own task says of its metrics, and of forks, which is stored."""
+def _as_begun(config: StudyConfig) -> StudyConfig:
+    """A study with what code of one's own said when it began: a task, a metric, a space."""
     stored = StudyFolder.of(storage_of(config), config.name).stored_config()
-    if config.train.task.name is None or stored is None:
+    if stored is None:
         return config
-    return config.model_copy(update={"train": stored.train, "fork": stored.fork})
+    train = config.train.model_copy(update={"measured": stored.train.measured})
+    if train.task.name is not None:
+        train = stored.train
+    changed = {"train": train, "fork": stored.fork, "own_space": stored.own_space}
+    return config.model_copy(update=changed)
 
 
 def _confirm(

@@ -12,8 +12,8 @@ from study.records.seeds import race_seeds
 from study.records.values import ResultPart, Value, by_objective, differences_to_baseline, value_of
 from study.statistics.pareto import front
 from study.statistics.race import Gain, Race, Results, by_gain, race, rungs
-from trainables.metrics import DIVERGED, guessing, metrics_of
-from trainables.task_config import TaskConfig
+from trainables.metric_config import recorded_metrics
+from trainables.metrics import DIVERGED, METRICS, guessing
 
 CUT_SHORT = "ended the race before it was over"
 """How the time budget's note says it: the runs that it stopped have no end."""
@@ -118,11 +118,9 @@ def raced_difference(
 
 
 def _knowing_nothing(record: TrialRecord, objective: str) -> float | None:
-    """An objective's value for a model that knows nothing: of a task, what the task says."""
-    task = record.config.get("task")
-    if task:
-        declared = TaskConfig.model_validate(task).metrics
-        return metrics_of(declared)[objective].worst
+    """An objective's value for a model that knows nothing: as it is declared, where it is."""
+    if record.config.get("task") or objective not in METRICS:
+        return recorded_metrics(record.config)[objective].worst
     classes = record.config["data"].get("classes")
     return guessing(objective, len(classes)) if classes else None
 

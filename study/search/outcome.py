@@ -27,7 +27,7 @@ class Outcome:
     curve: bool = True
 
 
-_WITHOUT_VALUE = Outcome(TrialState.PRUNED, curve=False)
+WITHOUT_VALUE = Outcome(TrialState.PRUNED, curve=False)
 """A configuration to stay away from."""
 TEACHES_NOTHING = Outcome(TrialState.FAIL, curve=False)
 
@@ -43,7 +43,7 @@ def judge_result(
         return None
     values = tuple(float(result[name]) for name in objectives)
     if result.get("diverged") or not all(map(math.isfinite, values)):
-        return _WITHOUT_VALUE
+        return WITHOUT_VALUE
     if result["training_iteration"] >= epochs:
         return Outcome(TrialState.COMPLETE, values)
     return Outcome(TrialState.PRUNED)
@@ -52,7 +52,7 @@ def judge_result(
 def judge_failure(reason: str) -> Outcome:
     """The outcome of a trial that failed: only a bug in the code teaches nothing."""
     if reason.startswith(DIVERGED) or _OUT_OF_MEMORY.search(reason):
-        return _WITHOUT_VALUE
+        return WITHOUT_VALUE
     return TEACHES_NOTHING
 
 

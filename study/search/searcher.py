@@ -6,16 +6,13 @@ tells each trial's state for what it is, and goes on from the journal and the st
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import (
     BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
 )
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -26,7 +23,15 @@ from search_spaces.conditions import Conditions, build_point, from_overrides, to
 from study.records.ledger_view import TrialRecord
 from study.search.journal import BatchingJournal
 from study.search.optuna_parts import storage_id
-from study.search.outcome import TEACHES_NOTHING, Outcome, judge_failure, judge_record, judge_result
+from study.search.optuna_study import open_study, suggest
+from study.search.outcome import (
+    TEACHES_NOTHING,
+    WITHOUT_VALUE,
+    Outcome,
+    judge_failure,
+    judge_record,
+    judge_result,
+)
 from study.search.samplers import check_sampler, make_sampler
 from study.tune.failures import failure_reason
 from study.tune.jobs import StatelessSearcher, tune_config
@@ -37,6 +42,8 @@ CONFIG_INDEX = "config_index"
 
 WARM = "warm_start"
 """User attribute of a trial that another study had: which one. It is none of this study's."""
+
+PassOver = Callable[[str, Mapping[str, Any]], bool]
 
 WarmTrial = tuple[str, Mapping[str, Any], Sequence[float]]
 """Where a trial of another study comes from, its point, and its values by objective."""
@@ -73,6 +80,7 @@ class StudySearcher(StatelessSearcher):
         records: Mapping[str, TrialRecord] | None = None,
         stopped: Collection[str] = (),
         warm: Sequence[WarmTrial] = (),
+        pass_over: PassOver = lambda key, overrides: False,
     ) -> None:
         """Open the journal, which is repaired and under the study's lock, and take stock.
 
@@ -88,20 +96,19 @@ class StudySearcher(StatelessSearcher):
             records: what the ledger says of the study's trials, by key.
             stopped: keys of trials that a person ends; it may grow.
             warm: trials of another study, which stand before the study's own in the journal.
+            pass_over: whether a trial, by key and overrides, can't be trained and is recorded so.
         """
         check_sampler(sampler, len(objectives))
         super().__init__(list(objectives), modes_of(objectives))
         self._backend = BatchingJournal(journal)
         self._storage = JournalStorage(self._backend)
-        self._study = _open_study(name, self._storage, modes_of(objectives))
+        self._study = open_study(name, self._storage, modes_of(objectives))
         self._space = dict(distributions)
-        self._conditions = conditions or {}
-        self._opening = tuple(opening)
+        self._conditions, self._opening = conditions or {}, tuple(opening)
         self._given = None if given is None else tuple(given)
-        self._objectives = tuple(objectives)
-        self._epochs = epochs
+        self._objectives, self._epochs = tuple(objectives), epochs
         self._records = dict(records or {})
-        self._stopped = stopped
+        self._stopped, self._pass_over = stopped, pass_over
         self._number_of: dict[str, int] = {}  # by Tune's trial id
         self._curves: dict[int, dict[int, float]] = {}  # by number: epochs completed -> value
         self._untold: dict[int, Outcome | None] = {}  # None: failed, the reason decides
@@ -130,8 +137,11 @@ class StudySearcher(StatelessSearcher):
 
     # What Tune calls.
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next trial's configuration: first what was left unfinished, then something new."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's configuration: first what was left unfinished, then something new.
+
+        None where that can't be trained: it has ended, and counts as one that was handed out.
+        """
         self._tell_untold()
         if self._unfinished:
             trial = self._reattach(self._unfinished.pop(0))
@@ -139,10 +149,14 @@ class StudySearcher(StatelessSearcher):
             trial = self._study.ask()
         else:
             return str(Searcher.FINISHED)
+        key, overrides = self._key(trial.number), self._point(trial)
+        if self._given is None and self._pass_over(key, overrides):
+            self.passed_over += 1
+            self._tell(trial.number, WITHOUT_VALUE)
+            return None
         self._number_of[trial_id] = trial.number
-        record = self._records.get(self._key(trial.number))
-        self._curves[trial.number] = self._recorded_curve(record)
-        return tune_config(self._key(trial.number), "trial", self._point(trial))
+        self._curves[trial.number] = self._recorded_curve(self._records.get(key))
+        return tune_config(key, "trial", overrides)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._tell_untold()
@@ -273,7 +287,7 @@ class StudySearcher(StatelessSearcher):
             point = build_point(
                 self._space,
                 self._conditions,
-                lambda name: _suggest(trial, name, self._space[name]),
+                lambda name: suggest(trial, name, self._space[name]),
             )
         return to_overrides(point)
 
@@ -317,30 +331,3 @@ class ReasonCallback(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._searcher.note_error(trial.config["key"], failure_reason(trial))
-
-
-def _open_study(name: str, storage: JournalStorage, modes: Sequence[str]) -> optuna.Study:
-    before = optuna.logging.get_verbosity()
-    # Its line about a new study would stand in the live view.
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        return optuna.create_study(
-            storage=storage,
-            pruner=optuna.pruners.NopPruner(),  # Tune's trial scheduler stops trials
-            study_name=name,
-            directions=["maximize" if mode == "max" else "minimize" for mode in modes],
-            load_if_exists=True,
-        )
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
-def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
-    match distribution:
-        case FloatDistribution(low=low, high=high, log=log, step=step):
-            return trial.suggest_float(name, low, high, log=log, step=step)
-        case IntDistribution(low=low, high=high, log=log, step=step):
-            return trial.suggest_int(name, low, high, log=log, step=step)
-        case CategoricalDistribution(choices=choices):
-            return trial.suggest_categorical(name, choices)
-    raise TypeError(f"{name}: no distribution of Optuna: {distribution!r}")

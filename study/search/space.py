@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from search_spaces.calibration import CalibratedSpace, as_written, calibrate
-from search_spaces.registry import get_space
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
 from study.records.json_files import write_json
+from study.search.own_space import space_of
 from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
@@ -28,8 +28,11 @@ def study_space(
         return CalibratedSpace({})
     if folder.space.exists():
         return read_space(folder)
-    spec = get_space(config.space)
-    if config.calibrate and spec.policy == "on_stagnation":
+    spec = space_of(config)
+    if config.own_space is not None:
+        note = f"space {config.space}: its ranges are searched as they are written, uncalibrated"
+        space = as_written(spec, spec.distributions(config.train), [note])
+    elif config.calibrate and spec.policy == "on_stagnation":
         space = calibrate(spec, config.train, baseline)
     else:
         space = as_written(spec, spec.distributions(config.train))

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from study.records import events
 from study.records.ledger_view import TrialRecord
 from study.tracking.types import STUDY_RUN, MetricPoint, RunStatus
-from trainables.metrics import OBJECTIVES, EpochMetrics, Mode, metrics_of
-from trainables.task_config import TaskConfig
+from trainables.metric_config import recorded_metrics
+from trainables.metrics import OBJECTIVES, EpochMetrics, Mode
 from trainables.uris import redact_uri
 
 ENDED: dict[str, RunStatus] = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
@@ -114,8 +114,7 @@ class Reader:
     def mode(self) -> Mode:
         """Whether more or less of the first objective is better."""
         config = self.study.config if self.study else {}
-        task = config.get("train", {}).get("task")
-        metrics = metrics_of(TaskConfig.model_validate(task).metrics if task else {})
+        metrics = recorded_metrics(config.get("train", {}))
         return metrics[self.objective or next(iter(OBJECTIVES))].mode
 
     def _study_began(self, event: events.StudyEvent) -> None:

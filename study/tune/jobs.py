@@ -27,7 +27,12 @@ def tune_config(
 
 
 class StatelessSearcher(Searcher):
-    """Keeps nothing for Tune: a study goes on by its own records, not by Tune's snapshots."""
+    """Keeps nothing for Tune: a study goes on by its own records, not by Tune's snapshots.
+
+    ``passed_over``: how many runs it has recorded itself, since they can't be trained.
+    """
+
+    passed_over: int = 0
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any

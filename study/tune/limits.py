@@ -54,9 +54,14 @@ class LimitedSearcher(NotKept, ConcurrencyLimiter):
         limits = self._limits
         self.max_concurrent = limits.concurrent
         given: dict[str, Any] | str | None = None
-        if self._handed < limits.samples:
+        while given is None and self._handed < limits.samples:
+            before = getattr(self.searcher, "passed_over", 0)
             given = super().suggest(trial_id)
-        elif not self.live_trials:
+            passed = getattr(self.searcher, "passed_over", 0) - before
+            self._handed += passed
+            if not passed:
+                break
+        if given is None and self._handed >= limits.samples and not self.live_trials:
             given = str(Searcher.FINISHED)
         limits.over = given == Searcher.FINISHED
         self._handed += isinstance(given, dict)

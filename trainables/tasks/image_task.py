@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn import functional as F
 
+from trainables.classifier_metrics import Measures
 from trainables.config import TrainConfig
 from trainables.data.augmentation import make_augmentation
 from trainables.data.device_data import DeviceData, Part
@@ -69,6 +70,7 @@ class ImageTask(Task):
         self.seed = seed
         self.device = torch.device(config.device)
         check_same_code(config)
+        self.measures = Measures(config.measured)
         self.model = self._initial_model()
         self.augmentation = make_augmentation(config.data)
         recipe = config.optimizer
@@ -166,13 +168,13 @@ class ImageTask(Task):
     def validate(self) -> dict[str, float]:
         found = self.evaluate("val", per_class=self.detail.per_class)
         self.details = self._details(found)
-        figures = {"loss": found.loss, "accuracy": found.accuracy}
+        figures = {"loss": found.loss, "accuracy": found.accuracy, **found.further}
         clean = self._clean_train_accuracy()
         return figures if clean is None else {**figures, "clean_train_accuracy": clean}
 
     def test(self) -> dict[str, float]:
         found = self.evaluate("test", per_class=False)
-        return {"accuracy": found.accuracy, "loss": found.loss}
+        return {"accuracy": found.accuracy, "loss": found.loss, **found.further}
 
     def evaluate(self, part: Part, *, per_class: bool) -> EvalResult:
         return evaluate(
@@ -181,6 +183,7 @@ class ImageTask(Task):
             self.classes,
             precision=self.config.precision,
             per_class=per_class,
+            measures=self.measures,
         )
 
     def _clean_train_accuracy(self) -> float | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from study.campaigns.own_code import with_code
-from study.commands.run import _with_metrics, study_config
+from study.commands.run import _as_begun, study_config
 from study.commands.study import main as noise_study
 from study.commands.train import main as noise_train
 from study.config import StudyConfig
@@ -64,7 +64,7 @@ def test_a_stored_study_of_a_task_is_read_without_its_code() -> None:
         (["--task", TASK, "--objective", "best_val_accuracy"], "objective = 'best_val_accuracy'"),
         (["--task", TASK, "--decide-by", "test_accuracy"], "decide_by (--decide-by)"),
         (["--task", TASK, "--tune-baseline", "8"], "tune it by --task-option"),
-        (["--task", TASK, "--decide-by", "final_test_worst"], "the task declares none"),
+        (["--task", TASK, "--decide-by", "final_test_worst"], "none is declared"),
         (["--task", TASK, "--task-option", "lr=NaN"], "can't be stored as JSON"),
         (["--task", TASK, "--space", "noise"], "noise on labels"),
         (["--task", "tests.support.own_tasks:Raises"], "in train_epoch, it raised OSError"),
@@ -86,7 +86,7 @@ def test_a_confirmation_after_a_study_that_is_not_forked_is_not_forked(tmp_path:
     folder.path.mkdir()
     train = task_config(Line)
     folder.write_config(config.model_copy(update={"fork": "never", "train": train}))
-    found = _with_metrics(config)
+    found = _as_begun(config)
     assert (found.fork, found.train) == ("never", train)
 
 

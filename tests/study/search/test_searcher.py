@@ -579,3 +579,22 @@ def test_torn_by_a_crash_at_any_entry(tmp_path: Path) -> None:
         assert again.finalise() == 0
         assert [t.state.is_finished() for t in stored(folder)] == [True] * 3
         shutil.rmtree(folder)
+
+
+def test_a_point_that_cannot_be_trained_is_told_as_pruned_and_is_not_taken_up_again(tmp_path):
+    told: list[str] = []
+
+    def odd(key: str, overrides: Mapping[str, Any]) -> bool:
+        told.append(key)
+        return int(key[-1]) % 2 == 1
+
+    searcher = make(tmp_path, pass_over=odd)
+    assert take(searcher, "a")[0] == trial_key(0)
+    assert searcher.suggest("b") is None
+    assert searcher.passed_over == 1
+    assert take(searcher, "b")[0] == trial_key(2)
+    assert told == [trial_key(0), trial_key(1), trial_key(2)]
+    assert stored(tmp_path)[1].state == TrialState.PRUNED
+    # After a crash those that ran come first; what was passed over is over.
+    again = make(tmp_path, pass_over=odd)
+    assert [take(again, name)[0] for name in "ab"] == [trial_key(0), trial_key(2)]

@@ -174,3 +174,32 @@ def test_with_tune_itself(tmp_path: Path) -> None:
         "COMPLETE",
     ]
     assert set(at_once) == {1}
+
+
+class PassesOver(ListSearcher):
+    """Records its runs of seed 1 itself."""
+
+    def suggest(self, trial_id: str) -> Any:
+        if self._waiting and self._waiting[0].seed:
+            self._waiting.pop(0)
+            self.passed_over += 1
+            return None
+        return super().suggest(trial_id)
+
+
+def test_what_is_passed_over_counts_as_handed_out() -> None:
+    seeds = (1, 0, 1, 1, 0, 1, 0)
+    runs = [PlannedRun("trial", f"trial-{n:04d}", seed) for n, seed in enumerate(seeds)]
+    searcher = LimitedSearcher(PassesOver(runs), Limits(samples=6, concurrent=2))
+    # The third would be the seventh: one and four are handed out, four are passed over.
+    assert handed(searcher, "a", "b", "c") == [True, True, False]
+    searcher.on_trial_complete("a")
+    assert searcher.suggest("c") is None
+    searcher.on_trial_complete("b")
+    assert searcher.suggest("c") == Searcher.FINISHED
+
+
+def test_a_search_of_which_nothing_can_be_trained_ends() -> None:
+    runs = [PlannedRun("trial", f"trial-{number:04d}", 1) for number in range(3)]
+    searcher = LimitedSearcher(PassesOver(runs), Limits(samples=3, concurrent=2))
+    assert searcher.suggest("a") == Searcher.FINISHED
