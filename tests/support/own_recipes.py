@@ -168,3 +168,26 @@ def nan_pixels(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def otherwise(images: Tensor, generator: torch.Generator) -> Tensor:
     return (images + global_random.randrange(1, 200)).to(torch.uint8)
+
+
+# --- what goes wrong only later --------------------------------------------------------------
+
+
+class TiresLater(SignMomentum):
+    """Sound for as long as it is tried beforehand."""
+
+    def step(self, closure: Any = None) -> None:
+        super().step()
+        # Counted by a state that is saved.
+        for group in self.param_groups:
+            group["count"] = group.get("count", 0) + 1
+            if group["count"] > 9:
+                raise RuntimeError("out of breath")
+
+
+def smaller_later(images: Tensor, generator: torch.Generator) -> Tensor:
+    return images[:, :, 1:, :] if len(images) > 4 else images
+
+
+def nan_later(step: int, steps_per_epoch: int, epochs: int, lr: float) -> float:
+    return math.nan if steps_per_epoch != 10 and step > 8 else lr

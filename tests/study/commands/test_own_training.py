@@ -169,6 +169,24 @@ def test_a_single_run_goes_on_with_its_source_only_and_weights_need_no_recipe(
     assert not ran(work)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--optimizer", f"{OWN}:TiresLater"], "in step(), it raised RuntimeError: out of breath"),
+        (["--lr-schedule", f"{OWN}:nan_later"], "called with step = 9, it returned nan"),
+        (["--augment", f"{OWN}:smaller_later"], "it must return the same shape"),
+    ],
+)
+def test_what_fails_only_in_training_is_told_by_name_in_a_line(
+    options: list[str], said: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert noise_train([*SMALL, "-e", "3", *options]) == 2
+    message = capsys.readouterr().err
+    assert f"{options[0][2:].replace('-', '_')} = '{options[1]}': " in message
+    assert said in message
+    assert len(message.splitlines()) == 1
+
+
 def test_a_study_goes_on_with_its_source_or_with_a_changed_one_that_is_accepted(
     work: Path,
 ) -> None:
