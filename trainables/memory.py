@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from trainables.config import TrainConfig
+from trainables.config import Precision, TrainConfig
 from trainables.data_config import DataConfig
 from trainables.errors import InputError
 
@@ -19,8 +19,9 @@ _COPIES = 2
 _NUMBER = 4
 """Bytes of a number of fp32."""
 
-_OF_PARAMETERS = {"SGD": 4, "Adam": 5}
-"""Numbers kept for each parameter: itself, its gradient, its best value, and the optimizer's."""
+_OF_PARAMETER = 3
+"""Numbers kept for each at least: itself, its gradient, its best value; an optimizer's come on top.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Memory(NamedTuple):
 
 
 class ModelSize(NamedTuple):
-    """Numbers of a model: its parameters, and what its layers give for one image."""
+    """Numbers of a model: its parameters, and what layers give for an image that are trained."""
 
     parameters: int
     activations: int
@@ -56,14 +57,14 @@ def image_bytes(config: DataConfig, count: int, pad: int) -> int:
     return count * (config.image_size + 2 * pad) ** 2 * config.channels
 
 
-def training_bytes(size: ModelSize, batch_size: int, optimizer: str) -> int:
+def training_bytes(size: ModelSize, batch_size: int, precision: Precision = "fp32") -> int:
     """Bytes that one training takes at least, beside its images and its process.
 
-    Its parameters, and what its layers give that is kept for the backward pass: ResNet-18 and
-    MobileNetV2 took 1.2 times that at 64 pixels, networks with little depth several times.
+    Its parameters, and what its layers give that is kept for the backward pass: ResNet-18 took 1.3
+    times that at 64 pixels, networks with little depth several times.
     """
-    kept = _OF_PARAMETERS.get(optimizer, max(_OF_PARAMETERS.values())) * size.parameters
-    return _NUMBER * (kept + batch_size * size.activations)
+    activation = _NUMBER if precision == "fp32" else _NUMBER // 2
+    return _NUMBER * _OF_PARAMETER * size.parameters + activation * batch_size * size.activations
 
 
 def check_images(config: DataConfig, count: int, pad: int) -> None:
@@ -80,7 +81,7 @@ def check_images(config: DataConfig, count: int, pad: int) -> None:
 def check_training(config: TrainConfig, size: ModelSize) -> None:
     """Refuse a training that this machine has no room for."""
     data = config.data
-    needed = training_bytes(size, data.batch_size, config.optimizer.optimizer)
+    needed = training_bytes(size, data.batch_size, config.precision)
     what = (
         f"data.batch_size (--batch-size) = {data.batch_size}, data.image_size (--image-size) = "
         f"{data.image_size}: one training of {config.model.classifier} takes at least "

@@ -1,4 +1,4 @@
-"""How large a classifier is: its parameters, and what its layers give for an image."""
+"""How large a classifier is, in numbers."""
 
 from torch import Tensor, nn, no_grad, zeros
 
@@ -14,11 +14,13 @@ def size_of(model: nn.Module, shape: ImageShape) -> ModelSize:
 
     It is in eval mode afterwards. On the meta device nothing is computed but shapes.
     """
-    given = 0
+    given, trained = 0, False
 
-    def count(_: nn.Module, __: object, output: object) -> None:
-        nonlocal given
-        if isinstance(output, Tensor):
+    def count(module: nn.Module, _: object, output: object) -> None:
+        nonlocal given, trained
+        # Of frozen layers at the beginning nothing is kept.
+        trained = trained or any(p.requires_grad for p in module.parameters())
+        if trained and isinstance(output, Tensor):
             given += output.numel()
 
     leaves = [module for module in model.modules() if not any(module.children())]

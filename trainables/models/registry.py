@@ -73,22 +73,23 @@ def check_classifier(name: str, shape: ImageShape = FIRST_SHAPE) -> ModelSize | 
     """
     if name in BUILT_IN and shape == FIRST_SHAPE:
         return None
+    model = None
     if ":" in name:
-        _build_own(name, _CHECK_CLASSES, shape)
+        model = _build_own(name, _CHECK_CLASSES, shape)
     else:
         networks = _networks()
         if name not in networks:
             from trainables.models.torchvision_models import check_torchvision_name
 
             check_torchvision_name(name, networks, shape.size)
-    return None if shape == FIRST_SHAPE else _asked(name, shape)
+    return None if shape == FIRST_SHAPE else _asked(name, shape, model)
 
 
-def _asked(name: str, shape: ImageShape) -> ModelSize:
+def _asked(name: str, shape: ImageShape, model: "nn.Module | None") -> ModelSize:
     from trainables.models.measure import size_of
 
     try:
-        return size_of(_laid_out(name, shape), shape)
+        return size_of(_laid_out(name, shape) if model is None else model, shape)
     # What torch and torchvision raise of shapes that do not fit: asserts, and their own kinds.
     except Exception as error:
         raise InputError(

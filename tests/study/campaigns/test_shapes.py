@@ -38,8 +38,7 @@ def _ledger(storage: Path, name: str) -> LedgerState:
     ("data", "classifier"),
     [
         ("imagefolder --image-size 64", "TinyCNN"),
-        ("imagefolder --image-size 28 --channels 1", "BabyCNN"),
-        ("digits --image-size 28 --channels 1 --subset 0.3", "resnet18"),
+        ("digits --image-size 28 --channels 1 --subset 0.1", "resnet18"),
     ],
 )
 def test_a_study_is_the_same_forked_whole_and_killed_on_the_way(

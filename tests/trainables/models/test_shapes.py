@@ -10,7 +10,7 @@ from torch import nn
 
 from trainables.data_config import FIRST_SHAPE, ImageShape
 from trainables.errors import InputError
-from trainables.memory import ModelSize
+from trainables.memory import ModelSize, training_bytes
 from trainables.models.measure import size_of
 from trainables.models.registry import build_model, check_classifier, check_layers, load_pretrained
 from trainables.models.torchvision_models import torchvision_names
@@ -132,8 +132,23 @@ def test_a_models_size_is_its_parameters_and_what_its_layers_give() -> None:
     assert size == ModelSize(8 * 9 + 8 + 10 * (8 * 32 * 32 + 1), 8 * 64 * 64)
     assert check_classifier("BabyCNN", FIRST_SHAPE) is None
     model = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
-    assert size_of(model, ImageShape(8, 1)) == ModelSize(3 * 65, 64 + 3)
+    assert size_of(model, ImageShape(8, 1)) == ModelSize(3 * 65, 3)
     assert not model[1]._forward_hooks
+
+
+def test_what_frozen_layers_give_takes_no_memory_in_training() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 5, 1), nn.Flatten(), nn.Linear(5 * 64, 2))
+    assert size_of(model, ImageShape(8, 1)).activations == 2 * 5 * 64 + 2
+    model[0].requires_grad_(False)
+    assert size_of(model, ImageShape(8, 1)).activations == 2
+
+
+def test_the_memory_of_a_training_is_its_parameters_and_what_is_kept_for_the_backward_pass() -> (
+    None
+):
+    size = ModelSize(1_000_000, 50_000)
+    assert training_bytes(size, 100) == 12_000_000 + 20_000_000
+    assert training_bytes(size, 100, "bf16") == 12_000_000 + 10_000_000
 
 
 # A user's own
