@@ -88,6 +88,8 @@ def test_a_metric_of_ones_own_from_the_search_to_the_report(
     assert noise_study(words) == 0
     confirmed = load_confirmation(str(work / "studies"), "mine")
     assert confirmed.margin.words == "0.02 euros"
+    for verb in ("report", "export", "confirm"):
+        assert noise_analysis([verb, "mine", *where]) == 0
     told: dict[str, Any] = json.loads((work / "studies/mine/confirm.json").read_text())
     assert told["decide_by"] == "final_test_cost"
     [trial] = told["trials"]
@@ -95,8 +97,6 @@ def test_a_metric_of_ones_own_from_the_search_to_the_report(
     assert row["better"] == "lower"
     assert trial["against_baseline"]["final_test_macro_f1"]["better"] == "higher"
     assert "final_test_cost" in trial["placebo_effect"]
-    for verb in ("report", "export", "confirm"):
-        assert noise_analysis([verb, "mine", *where]) == 0
     pages = [*(work / "studies" / "mine").rglob("*.html"), *(work / "studies/mine").rglob("*.md")]
     assert any("final test cost" in page.read_text() for page in pages)
     assert any("lower is better" in page.read_text() for page in pages)

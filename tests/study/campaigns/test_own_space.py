@@ -98,7 +98,7 @@ def test_it_goes_on_is_confirmed_and_read_without_the_code(
         assert ("noise/patience" in record.overrides) == (
             record.overrides["noise/signals"] == "stuck"
         )
-    assert killed["trial-0000"].fork_epoch == 4
+    assert killed["trial-0000"].fork_epoch == 3
     assert killed["trial-0000"].state == "complete"
     # The opening's second point begins too late: pruned at once, with its reason, and counted.
     late = {key: r for key, r in killed.items() if r.overrides["noise/warmup_epochs"] == 9}
