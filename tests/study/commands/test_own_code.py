@@ -201,11 +201,11 @@ def test_a_grid_goes_on_with_its_own_source_only(work, capsys):
 
 
 def test_another_version_of_the_source_on_a_node_is_an_error_that_names_it(work):
-    model = small_run().model.model_copy(update={"code": code_identity(NAME)})
-    assert build_configured(model, 10) is not None
+    run = small_run().with_identities({NAME: code_identity(NAME)})
+    assert build_configured(run, 10) is not None
     (work / "visiting_parts.py").write_text("X = 2\n")
     with pytest.raises(InputError, match="source of visiting_parts"):
-        build_configured(model, 10)
+        build_configured(run, 10)
 
 
 def test_a_study_without_a_source_goes_on_and_records_it_once(work):
