@@ -81,13 +81,17 @@ def check_images(config: DataConfig, count: int, pad: int) -> None:
 def check_training(config: TrainConfig, size: ModelSize) -> None:
     """Refuse a training that this machine has no room for."""
     data = config.data
-    needed = training_bytes(size, data.batch_size, config.precision)
+    # One pass of a step at a time.
+    images = data.batch_size // config.optimizer.accumulate
+    needed = training_bytes(size, images, config.precision)
     what = (
         f"data.batch_size (--batch-size) = {data.batch_size}, data.image_size (--image-size) = "
         f"{data.image_size}: one training of {config.model.classifier} takes at least "
         f"{words(needed)}"
     )
-    _compare(needed, what, "give a smaller batch, a smaller size, or another classifier")
+    _compare(
+        needed, what, "give a smaller batch, --accumulate, a smaller size, or another classifier"
+    )
 
 
 def _compare(needed: int, what: str, remedy: str) -> None:

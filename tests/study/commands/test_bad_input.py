@@ -13,6 +13,8 @@ from PIL import Image
 from study.commands.options import run_command
 from study.commands.study import main
 from trainables import memory
+from trainables.config import TrainConfig, apply_overrides
+from trainables.errors import InputError
 
 
 def _image_folder(root: Path) -> Path:
@@ -126,6 +128,15 @@ def test_a_wrong_option_is_answered(
         assert words in message
 
 
+def test_passes_of_a_step_take_memory_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = memory.ModelSize(parameters=10**3, activations=10**6)
+    config = apply_overrides(TrainConfig(), {"data/batch_size": 1000})
+    monkeypatch.setattr(memory, "machine_memory", lambda: memory.Memory(10**9, 10**9))
+    with pytest.raises(InputError, match=r"one training of BabyCNN takes at least"):
+        memory.check_training(config, size)
+    memory.check_training(apply_overrides(config, {"optimizer/accumulate": 10}), size)
+
+
 def test_what_no_memory_holds_is_answered(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +150,7 @@ def test_what_no_memory_holds_is_answered(
     message = _refused(capsys, tmp_path, *large)
     assert "data.batch_size (--batch-size) = 1000, data.image_size (--image-size) = 512" in message
     assert "one training of resnet50 takes at least" in message
-    assert "give a smaller batch, a smaller size, or another classifier" in message
+    assert "give a smaller batch, --accumulate, a smaller size, or another classifier" in message
 
 
 @pytest.mark.parametrize("epochs", ["-3", "0", "1.5", "many"])
