@@ -29,9 +29,13 @@ _DOTTED = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 _named_in: dict[str, str] = {}
 
 
+TIMM = "timm:"
+"""What the names of timm's models begin with."""
+
+
 def is_own(classifier: str) -> bool:
     """Whether a classifier is a user's own, ``package.module:function``."""
-    return ":" in classifier
+    return ":" in classifier and not classifier.startswith(TIMM)
 
 
 def remember_named(path: object, content: Any) -> None:
