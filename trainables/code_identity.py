@@ -29,9 +29,13 @@ _DOTTED = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 _named_in: dict[str, str] = {}
 
 
+TIMM = "timm:"
+"""What the names of timm's models begin with."""
+
+
 def is_own(name: str) -> bool:
     """Whether a classifier, an optimizer … is a user's own, ``package.module:function``."""
-    return ":" in name
+    return ":" in name and not name.startswith(TIMM)
 
 
 def remember_named(path: object, content: Any) -> None:

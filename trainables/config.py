@@ -51,7 +51,7 @@ class ModelConfig(FrozenConfig):
     classifier: Annotated[str, BeforeValidator(_canonical_classifier)] = setting(
         "BabyCNN",
         "BabyCNN, TinyCNN, SimpleCNN, resnet18, DeepMLP, PlainCNN, another torchvision classifier, "
-        "or your own as package.module:function",
+        "timm's as timm:NAME, or your own as package.module:function",
         option="--classifier",
         short="-c",
         min_length=1,

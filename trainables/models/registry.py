@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
-from trainables.code_identity import is_own
+from trainables.code_identity import TIMM, is_own
 from trainables.config import TrainConfig
 from trainables.data_config import FIRST_SHAPE, ImageShape
 from trainables.errors import InputError
@@ -74,7 +74,13 @@ def check_classifier(name: str, shape: ImageShape = FIRST_SHAPE) -> ModelSize | 
     if name in BUILT_IN and shape == FIRST_SHAPE:
         return None
     model = None
-    if ":" in name:
+    if name.startswith(TIMM):
+        from trainables.models.timm_models import check_timm_name
+
+        # Which sizes one takes is known to nobody: all are asked.
+        check_timm_name(name)
+        return _asked(name, shape)
+    if is_own(name):
         model = _build_own(name, _CHECK_CLASSES, shape)
     else:
         networks = _networks()
@@ -105,12 +111,16 @@ def build_model(name: str, num_classes: int, shape: ImageShape = FIRST_SHAPE) ->
     The initial weights are drawn from torch's global generator.
 
     Args:
-        name: a class of ``networks.py``, a torchvision classifier, or a user's own as
-            ``package.module:function``, called with ``num_classes`` (and see ``_told``).
+        name: a class of ``networks.py``, a torchvision classifier, timm's as ``timm:NAME``, or a
+            user's own as ``package.module:function``, called with ``num_classes`` (see ``_told``).
         shape: of the images that it is to take.
     """
-    if ":" in name:
+    if is_own(name):
         return _build_own(name, num_classes, shape)
+    if name.startswith(TIMM):
+        from trainables.models.timm_models import build_timm
+
+        return build_timm(name, num_classes, shape)
     networks = _networks()
     if name in networks:
         return networks[name](num_classes, shape)
