@@ -30,6 +30,9 @@ DIFFERENCES: Mapping[str, str] = {
 }
 """Differences to the baseline, and the figure that each compares."""
 
+_ROW = ("classifier", "optimizer", "momentum", "lr", "subset", "noise")
+"""What tells the rows of the table apart."""
+
 
 class RunRow(ResultPart):
     """One run. ``state`` is complete, failed or unfinished; differences need both runs."""
@@ -50,6 +53,12 @@ class RunRow(ResultPart):
     first_injection_epoch: int | None
     figures: dict[str, float | None]
     differences: dict[str, float | None]
+
+    @property
+    def never_began(self) -> bool:
+        """Whether it is complete, and had no epoch with the noise that it was to have."""
+        noisy = self.noise != BASELINE
+        return noisy and self.state == "complete" and self.first_injection_epoch is None
 
 
 class Spread(ResultPart):
@@ -104,6 +113,14 @@ class ExperimentResult(ResultPart):
         }
         known = {key: value for key, value in ahead.items() if value is not None}
         return max(known, key=lambda key: known[key]) if known else None
+
+    def runs_of(self, row: TableRow) -> list[RunRow]:
+        """The runs that a row of the table sums up."""
+        return [run for run in self.runs if all(getattr(run, n) == getattr(row, n) for n in _ROW)]
+
+    def without_noise(self, row: TableRow) -> list[int]:
+        """The seeds on which noise was wanted and never began: such runs equal their baselines."""
+        return [run.seed for run in self.runs_of(row) if run.never_began]
 
 
 def report(

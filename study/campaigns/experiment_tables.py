@@ -66,6 +66,8 @@ def _legend(result: ExperimentResult) -> str:
     )
     if any(row.complete > 1 for row in result.table):
         text += " Means over n seeds ± standard deviation; differences are paired by seed."
+    if any(map(result.without_noise, result.table)):
+        text += " No noise: on so many seeds it never began, and the run equals its baseline."
     return text
 
 
@@ -86,7 +88,7 @@ def _cells(result: ExperimentResult, between: str) -> tuple[list[str], list[list
         "lr": lambda row: exact(row.lr),
         "subset": lambda row: exact(row.subset),
         "noise": lambda row: row.noise,
-        "n": _count,
+        "n": lambda row: _count(result, row),
     }
     if len({row.subset for row in result.table}) < 2:
         del columns["subset"]
@@ -110,8 +112,10 @@ def _optimizer(row: TableRow) -> str:
     return f"{row.optimizer} {exact(row.momentum)}" if row.momentum else row.optimizer
 
 
-def _count(row: TableRow) -> str:
+def _count(result: ExperimentResult, row: TableRow) -> str:
     parts = [str(row.complete)] if row.complete else []
+    idle = len(result.without_noise(row))
+    parts += [f"{idle} no noise"] if idle else []
     parts += [f"{row.failed} failed"] if row.failed else []
     parts += [f"{row.unfinished} to do"] if row.unfinished else []
     return ", ".join(parts)

@@ -9,6 +9,7 @@ from typing import Any
 
 from study.records import events
 from study.records.ledger import LONGEST_CHUNK, Chunk, Damage, read_chunk
+from trainables.epochs import epoch_number
 from trainables.metrics import EpochMetrics
 
 log = logging.getLogger(__name__)
@@ -234,7 +235,7 @@ class _TrialSoFar:
                 "%s: epoch %d was reported twice, with different numbers; the first ones are kept "
                 "(training is not deterministic there)",
                 self.start.key,
-                row.epoch,
+                epoch_number(row.epoch),
             )
 
     def record(self) -> TrialRecord:
