@@ -74,7 +74,8 @@ def _row(row: Any, number: int, where: str) -> EpochMetrics:
     kind = values.get("noise_kind")
     if kind not in (None, "", "none"):
         raise InputError(
-            f"{place} was trained with {kind} noise; a baseline has none: train it with the policy 'off'"
+            f"{place} was trained with {kind} noise; a baseline has none: train it "
+            "with the policy 'off'"
         )
     epoch = _number(values.get("epoch", number), f"{place}: epoch")
     if epoch != number:

@@ -112,12 +112,13 @@ def _repeated(first: _Watched, again: _Watched, config: TrainConfig) -> list[str
     if config.device.startswith("cuda"):
         return [
             "the same batches give other numbers in the first epoch: an operation on the GPU is "
-            "not deterministic (cuDNN, atomic additions); torch.use_deterministic_algorithms names it"
+            "not deterministic (cuDNN, atomic additions); torch.use_deterministic_algorithms "
+            "names it"
         ]
     return [
-        "the same batches give other numbers in the first epoch: something is drawn from a generator "
-        "that is not seeded (the initial weights, dropout, numpy's default_rng()), or depends on time "
-        f"or on several threads; {_STREAM}"
+        "the same batches give other numbers in the first epoch: something is drawn from a "
+        "generator that is not seeded (the initial weights, dropout, numpy's default_rng()), or "
+        f"depends on time or on several threads; {_STREAM}"
     ]
 
 
