@@ -253,6 +253,14 @@ def is_run(folder: Path) -> bool:
         return False
 
 
+def is_begun_run(folder: Path) -> bool:
+    """Whether a folder is that of a single run, which need not have an epoch yet."""
+    try:
+        return is_run(folder) or (folder / "config.json").is_file()
+    except OSError:
+        return False
+
+
 def read_run(folder: Path) -> tuple[TrainConfig, tuple[EpochMetrics, ...]]:
     """The configuration of a single run and its epochs so far."""
     if not is_run(folder):

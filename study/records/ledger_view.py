@@ -25,6 +25,7 @@ class StudyInfo:
         started: ms since 1970.
         state: how it ended; None while it runs, or if its process died.
         resumed: how often it went on.
+        since: when the process began that ran it last, in ms since 1970.
     """
 
     name: str
@@ -36,6 +37,7 @@ class StudyInfo:
     state: events.StudyState | None
     best: str | None
     resumed: int
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,7 @@ def _begun(before: StudyInfo | None, event: events.StudyEvent) -> StudyInfo:
         state=None,
         best=None,
         resumed=(before.resumed if before else 0) + event.resumed,
+        since=event.time,
     )
 
 
