@@ -115,7 +115,9 @@ class StudyView:
             lines.append("No trial is complete yet: there is no ranking and no best trial.")
         failed = sum(t.state == "failed" for t in self.summary.trials)
         if failed:
-            lines.append(f"{failed} trials failed; the table of trials gives the reasons.")
+            lines.append(
+                f"{failed} trial{'s' * (failed > 1)} failed; the table of trials gives the reasons."
+            )
         if self.left_out:
             lines.append(
                 f"{self.left_out} trials were trained with another source of the classifier; they "
@@ -164,7 +166,9 @@ class GridView:
             )
         failed = len(self.result.failed)
         if failed:
-            lines.append(f"{failed} runs failed; the table of runs gives the reasons.")
+            lines.append(
+                f"{failed} run{'s' * (failed > 1)} failed; the table of runs gives the reasons."
+            )
         if self.state.damage:
             lines.append(damage_text(self.state))
         return lines

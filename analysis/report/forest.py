@@ -89,7 +89,7 @@ def grid_forest(compared: Sequence[GridComparison], unit: Unit) -> Chart | None:
     """A grid's noises beside their baselines, the farthest ahead first."""
     found = [each for each in compared if each.mean is not None][:_COMPARED]
     rows = [
-        _Row(each.name, BLUE, each.mean, each.interval, [(str(s), v) for s, v in each.by_seed])
+        _Row(each.label, BLUE, each.mean, each.interval, [(str(s), v) for s, v in each.by_seed])
         for each in found
     ]
     more = len(compared) - len(found)

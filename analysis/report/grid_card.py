@@ -30,15 +30,16 @@ def grid_card(view: GridView, compared: Sequence[GridComparison]) -> Card:
     ahead = sum((each.mean or 0.0) > 0 for each in known)
     above = sum(each.interval is not None and each.interval[0] > 0 for each in known)
     said = (
-        f"Not confirmed: noise is ahead of its baseline in {ahead} of {len(known)} comparisons of "
-        f"{GRID_WORDS}, and the 95 % interval lies above zero in {above} of them."
+        f"Not confirmed: noise is ahead of its baseline in {ahead or 'none'} of {len(known)} "
+        f"comparisons of {GRID_WORDS}"
     )
+    said += f"; the 95 % interval lies above zero in {above or 'none'} of them." if ahead else "."
     lines = tuple(
         f"{words}: {each.name}, {unit.difference(each.mean)}"
         + (f", 95 % {unit.bounds(each.interval)}" if each.interval else "")
         + f", {seeds_text(len(each.by_seed))}."
         for words, each in (("Farthest ahead", best), ("Farthest behind", worst))
-        if each is best or len(known) > 1
+        if (each.mean or 0.0) * (1 if each is best else -1) > 0
     )
     groups = sum(row.noise == BASELINE for row in view.result.table)
     figures = (

@@ -11,7 +11,7 @@ from study.statistics.estimate import estimate
 COMPARED = "difference"
 """The difference that a grid is read by."""
 
-GRID_WORDS = "validation accuracy of the last epoch"
+GRID_WORDS = "final validation accuracy"
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class GridComparison:
     """One noise of one group beside its baseline.
 
     Attributes:
+        label: what tells it apart from the others, shorter than the ``name``.
         interval: Student's, over the seeds; None with fewer than two, or where all are equal.
         by_seed: seed and difference, of those that both have.
         without_noise: seeds on which it never began.
@@ -26,6 +27,7 @@ class GridComparison:
 
     row: TableRow
     name: str
+    label: str
     mean: float | None
     interval: tuple[float, float] | None
     by_seed: tuple[tuple[int, float], ...]
@@ -47,11 +49,25 @@ def _compared(view: GridView, row: TableRow) -> GridComparison:
     return GridComparison(
         row=row,
         name=f"{group_name(view, row)}, {row.noise}",
+        label=", ".join(filter(None, (row.noise, _what_varies(view, row)))),
         mean=found.mean,
         interval=(interval.low, interval.high) if interval else None,
         by_seed=known,
         without_noise=tuple(view.result.without_noise(row)),
     )
+
+
+def _what_varies(view: GridView, row: TableRow) -> str:
+    """The parts of a group's name that the grid has more than one of."""
+    config = view.config
+    parts = (
+        (config.classifiers, row.classifier),
+        (config.optimizers, row.optimizer),
+        (config.momenta, "" if row.momentum is None else f"momentum {exact(row.momentum)}"),
+        (config.lrs, f"lr {exact(row.lr)}"),
+        (config.subsets, f"{exact(row.subset)} of the data"),
+    )
+    return " ".join(text for axis, text in parts if len(axis) > 1 and text)
 
 
 def group_name(view: GridView, row: TableRow) -> str:
