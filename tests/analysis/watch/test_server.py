@@ -279,6 +279,8 @@ def test_a_run_without_an_epoch(width: int, dark: bool, browser: Browser, tmp_pa
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
         browser.wait_for("no longer served", seconds=30)
+        # It would go on asking.
+        browser.open("about:blank")
 
 
 def wait_for_pictures(browser: Browser) -> None:
