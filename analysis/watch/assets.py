@@ -10,7 +10,8 @@ padding:.4em 16px;font-size:.9rem}
 #live>div{max-width:1048px;margin:0 auto;display:flex;flex-wrap:wrap;gap:.1em 1em;
 align-items:baseline}
 #live progress{width:100%;height:.5em;accent-color:#0072B2}
-#live .state{font-weight:700}#live .left{margin-left:auto}
+#live .state{font-weight:700}#live .left{margin-left:auto}#live .line{order:1;width:100%}
+#live progress{order:2}h2{scroll-margin-top:5rem}
 #live.problem{background:var(--mark)}
 @media print{#live{display:none}}
 """

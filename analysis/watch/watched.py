@@ -141,8 +141,7 @@ class WatchedCampaign(Watched):
             elapsed = max(0.0, (now_ms() - since) / 1000)
             left = f"{duration(elapsed)} so far{clock.left(counted, state, elapsed)}"
         word = "finished" if over else "running" if running else "stopped"
-        line = f"{headline(counted, now)} · {counted.standing(state)}"
-        return Status(word, line, left, now.epochs_done, now.epochs_wanted)
+        return Status(word, headline(counted, now), left, now.epochs_done, now.epochs_wanted)
 
 
 class WatchedStudy(WatchedCampaign):

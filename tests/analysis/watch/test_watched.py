@@ -91,7 +91,6 @@ def test_a_confirmation_is_followed_once_there_is_one(tmp_path: Path) -> None:
     found = watched.status()
     assert watched.stamp() != before
     assert found.line.startswith("confirmation: baseline 2/2")
-    assert "trial-0000" in found.line
     assert (found.state, found.done) == ("stopped", 4 * EPOCHS)
     assert "The confirmation is not finished" in watched.page().html()
 
