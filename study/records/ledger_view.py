@@ -26,6 +26,7 @@ class StudyInfo:
         state: how it ended; None while it runs, or if its process died.
         resumed: how often it went on.
         since: when the process began that ran it last, in ms since 1970.
+        first_step: as in the first ``StudyEvent``.
     """
 
     name: str
@@ -38,6 +39,7 @@ class StudyInfo:
     best: str | None
     resumed: int
     since: int = 0
+    first_step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ def _begun(before: StudyInfo | None, event: events.StudyEvent) -> StudyInfo:
         best=None,
         resumed=(before.resumed if before else 0) + event.resumed,
         since=event.time,
+        first_step=before.first_step if before else event.first_step,
     )
 
 

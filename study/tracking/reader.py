@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from study.formats import signed
 from study.records import events
 from study.records.ledger_view import TrialRecord
+from study.tracking.steps import Steps
 from study.tracking.types import STUDY_RUN, MetricPoint, RunStatus
 from trainables.metrics import OBJECTIVES, EpochMetrics, Mode, metrics_of
 from trainables.task_config import TaskConfig
@@ -74,6 +76,7 @@ class Reader:
         self.runs: dict[str, KnownRun] = {}
         self._deltas: dict[str, Delta] = {}
         self._latest = 0
+        self._steps: Steps | None = None
 
     def absorb(self, event: events.Event) -> None:
         # A clock may be set back while a study runs; in MLflow no run ends before it began.
@@ -103,6 +106,11 @@ class Reader:
         return found
 
     @property
+    def steps(self) -> Steps:
+        """Those that the study began with: what goes on keeps them."""
+        return self._steps or Steps(self.study.first_step if self.study else 0)
+
+    @property
     def objective(self) -> str | None:
         """The first objective, which tables are sorted by."""
         return self.study.objectives[0] if self.study and self.study.objectives else None
@@ -121,6 +129,7 @@ class Reader:
     def _study_began(self, event: events.StudyEvent) -> None:
         if self.study is not None and event.uid != self.study.uid:
             raise ValueError("the ledger holds two studies")
+        self._steps = self.steps if self.study is not None else Steps(event.first_step)
         self.study = event
         delta = self._delta(STUDY_RUN)
         self.study_end = None
@@ -179,7 +188,8 @@ class Reader:
             known.end = event
             delta.status, delta.time = ENDED[event.state], event.time
             delta.tags.update(self._end_tags(event))
-            points = end_points(event, self.objective, max(known.epochs, default=0), event.time)
+            step = self.steps.whole(max(known.epochs, default=0))
+            points = end_points(event, self.objective, step, event.time)
             delta.metrics.extend(p for p in points if (p.key, p.step) not in known.told)
             known.told.update((point.key, point.step) for point in points)
             if known.start.role == "baseline":
@@ -192,7 +202,7 @@ class Reader:
         for row in event.rows:
             if row.epoch not in known.epochs:
                 known.epochs.add(row.epoch)
-                delta.metrics.extend(metric_points(row, known.signals, event.time))
+                delta.metrics.extend(metric_points(row, known.signals, event.time, self.steps))
 
     def _end_tags(self, event: events.EndEvent) -> dict[str, str]:
         objectives = self.study.objectives if self.study else ()
@@ -201,6 +211,7 @@ class Reader:
             "reason": event.reason,
             "value": _figures(event.values, objectives),
             "paired_difference": _figures(event.paired_difference, objectives),
+            **_difference_tags(event.paired_difference, objectives),
             "epochs_trained": event.epochs_trained,
             "fork_epoch": event.fork_epoch,
             "first_injection_epoch": event.first_injection_epoch,
@@ -208,10 +219,16 @@ class Reader:
         return {key: str(value) for key, value in tags.items() if value not in {None, ""}}
 
 
+def _difference_tags(paired: Mapping[str, float], objectives: tuple[str, ...]) -> dict[str, str]:
+    """What the table shows of a run beside its baseline; a race says more later."""
+    known = [paired[name] for name in objectives if name in paired]
+    return {"difference": ", ".join(map(signed, known)), "n": "1"} if known else {}
+
+
 def end_points(
     end: events.EndEvent | TrialRecord, objective: str | None, step: int, time: int
 ) -> list[MetricPoint]:
-    """What a run's end adds to MLflow's metrics, at its last epoch."""
+    """What a run's end adds to MLflow's metrics; ``step``: ``Steps.whole``."""
     points = [MetricPoint(k, v, time, step) for k, v in end.values.items()]
     difference = end.paired_difference.get(objective or "")
     if difference is not None:
@@ -226,8 +243,10 @@ def listened(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(noise.get("signals", ())) if noise.get("policy") == "on_stagnation" else ()
 
 
-def metric_points(row: EpochMetrics, signals: tuple[str, ...], time: int) -> list[MetricPoint]:
-    """An epoch, the step, as MLflow's metrics: METHOD's statistics, and what the controller did.
+def metric_points(
+    row: EpochMetrics, signals: tuple[str, ...], time: int, steps: Steps
+) -> list[MetricPoint]:
+    """An epoch as MLflow's metrics: METHOD's statistics, and what the controller did.
 
     ``signals``, which the run listens to, are given as 0 or 1; ``time`` is in ms since 1970.
     """
@@ -239,7 +258,9 @@ def metric_points(row: EpochMetrics, signals: tuple[str, ...], time: int) -> lis
     values["injected"] = float(row.injected)
     values["cooldown"] = float(row.noise_phase == "cooldown")
     values.update({f"signal_{name}": float(name in row.signals) for name in signals})
-    return [MetricPoint(key, float(value), time, row.epoch) for key, value in values.items()]
+    return [
+        MetricPoint(key, float(value), time, steps.of(row.epoch)) for key, value in values.items()
+    ]
 
 
 def _figures(values: Mapping[str, float], names: tuple[str, ...]) -> str:
