@@ -67,15 +67,12 @@ def trial_tags(trial: TrialSummary) -> dict[str, str]:
     """What MLflow shows of a trial that raced; nothing of one that did not."""
     if trial.place is None or trial.mean_difference is None:
         return {}
-    known = [value for value in by_objective(trial.mean_difference) if value is not None]
+    known = (value for value in by_objective(trial.mean_difference) if value is not None)
     means = ", ".join(f"{value:.6g}" for value in known)
     interval = trial.first_interval
     return {
         "race_place": str(trial.place),
         "race_n": str(trial.n),
-        # What the table of runs shows: no longer the one seed's.
-        "difference": ", ".join(map(signed, known)),
-        "n": str(trial.n),
         "race_mean_difference": means,
         "race_interval": f"{interval[0]:.6g} to {interval[1]:.6g}" if interval else "",
     }

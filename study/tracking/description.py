@@ -26,7 +26,7 @@ def describe(
     baselines = [
         key
         for key, run in reader.runs.items()
-        if run.start.role == "baseline" and is_pinned(study, run.start.seed)
+        if run.start.role == "baseline" and _is_pinned(study, run.start.seed)
     ]
     verdict = end.tags.get("verdict") if end else None
     table, models = view_link(experiment_id), models_link(experiment_id)
@@ -62,7 +62,7 @@ def _by_title(reader: Reader) -> dict[str, list[KnownRun]]:
     }
 
 
-def is_pinned(study: StudyEvent, seed: int) -> bool:
+def _is_pinned(study: StudyEvent, seed: int) -> bool:
     """Whether a baseline is pinned: those of the race are told with the race."""
     first = study.config.get("train", {}).get("seed")
     if first is None:

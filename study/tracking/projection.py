@@ -21,7 +21,7 @@ from study.tracking.runs_view import runs_view
 from study.tracking.store import MlflowStore
 from study.tracking.stored_points import ContradictionError, StoredPoints
 from study.tracking.types import NOTE_TAG, REPORT_FILE, STUDY_RUN, StoreRefusedError
-from trainables.metrics import STATISTICS
+from trainables.metrics import OBJECTIVES, STATISTICS
 from trainables.uris import redact_uri
 
 if TYPE_CHECKING:
@@ -259,12 +259,13 @@ class Projection:
             log_compared_models(self.store.connection, runs.experiment, runs.ids, reader)
         if delta.describe:
             self._describe(run_id)
-            view = runs_view(reader, runs.ids)
-            self.store.share_view(runs.experiment, view)
         if delta.status is not None:
             runs.set_status(delta.key, delta.status, delta.time or None)
             if delta.status != "RUNNING":
                 self._stored.forget(run_id)
+        if delta.key == STUDY_RUN and delta.config:
+            objective = reader.objective or next(iter(OBJECTIVES))
+            self.store.share_view(runs.experiment, runs_view(objective))
         if delta.key == STUDY_RUN and delta.status not in {None, "RUNNING"}:
             assert reader.study is not None
             runs.remove_doubles(reader.study.uid)

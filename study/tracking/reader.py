@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from study.formats import signed
 from study.records import events
 from study.records.ledger_view import TrialRecord
+from study.tracking.runs_view import difference_tags, race_tags
 from study.tracking.steps import Steps
 from study.tracking.types import STUDY_RUN, MetricPoint, RunStatus
 from trainables.metrics import OBJECTIVES, EpochMetrics, Mode, metrics_of
@@ -182,6 +182,7 @@ class Reader:
             self._epochs(event, known, delta)
         elif isinstance(event, events.NoteEvent):
             delta.tags.update(event.tags)
+            delta.tags.update(race_tags(event.tags, self.mode))
         elif isinstance(event, events.ArtifactEvent):
             delta.files.append(File(known.start.key, event.path, event.folder))
         else:
@@ -211,18 +212,13 @@ class Reader:
             "reason": event.reason,
             "value": _figures(event.values, objectives),
             "paired_difference": _figures(event.paired_difference, objectives),
-            **_difference_tags(event.paired_difference, objectives),
             "epochs_trained": event.epochs_trained,
             "fork_epoch": event.fork_epoch,
             "first_injection_epoch": event.first_injection_epoch,
         }
-        return {key: str(value) for key, value in tags.items() if value not in {None, ""}}
-
-
-def _difference_tags(paired: Mapping[str, float], objectives: tuple[str, ...]) -> dict[str, str]:
-    """What the table shows of a run beside its baseline; a race says more later."""
-    known = [paired[name] for name in objectives if name in paired]
-    return {"difference": ", ".join(map(signed, known)), "n": "1"} if known else {}
+        found = {key: str(value) for key, value in tags.items() if value not in {None, ""}}
+        known = [event.paired_difference[n] for n in objectives if n in event.paired_difference]
+        return found | difference_tags(known, 1, self.mode)
 
 
 def end_points(

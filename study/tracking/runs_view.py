@@ -1,98 +1,97 @@
-"""The view of the runs table that a study gets: columns, the baseline first, and its charts.
+"""The view of the runs table that a study gets: its columns, its order and its charts.
 
 MLflow's pages keep such choices in the browser; a shared view is the one way to hand them over. Its
-form is MLflow's own (``ExperimentPageUIState``): a page that does not know a part leaves it out.
+form is MLflow's own (``ExperimentPageUIState``): a page that does not know a part leaves it out,
+and none takes runs that are pinned or hidden from it. So the order is a tag of the runs.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from study.tracking.description import is_pinned
-from study.tracking.reader import Reader
-from trainables.metrics import OBJECTIVES
+from study.formats import signed
+from trainables.metrics import Mode
+
+ORDER_TAG = "order"
+_FIRST, _RANKED, _LATER, _LAST = range(4)
+_LARGEST = 1_000_000
+"""Beyond this all differences are alike in the table's order."""
 
 _SECTION = "noise-study-curves"
 _CURVES = ("val_accuracy", "val_loss", "train_loss")
 _WIDTHS = {"role": 90, "n": 50, "status": 90, "difference": 110, "reason": 260}
 _METRIC_WIDTH = 150
-_PINNED = 8
-"""Baselines that stay above the other runs: a grid, or a confirmation, has many."""
 
 
-def runs_view(reader: Reader, run_ids: Mapping[str, str]) -> dict[str, Any]:
-    """The best first, below the baselines, which are pinned; ``run_ids``: by key."""
-    objective = reader.objective or next(iter(OBJECTIVES))
-    sorted_by = _metric("paired_difference")
-    columns = [
-        *map(_tag, ("role",)),
-        _metric(objective),
-        *map(_tag, ("difference", "n", "status")),
-        sorted_by,
-        _tag("reason"),
-    ]
-    widths = {_tag(name): width for name, width in _WIDTHS.items()}
-    widths |= dict.fromkeys((_metric(objective), sorted_by), _METRIC_WIDTH)
-    pinned = [run_ids[key] for key in _baselines(reader) if key in run_ids][:_PINNED]
-    best = (reader.study_end.best if reader.study_end else None) or ""
-    shown = [*pinned[:1], *([run_ids[best]] if best in run_ids else [])]
+def first_order(role: str) -> str:
+    """A run's place in the table before it has a difference: baselines first, the study last."""
+    return str({"baseline": _FIRST, "study": _LAST}.get(role, _LATER))
+
+
+def difference_tags(differences: list[float], n: int, mode: Mode) -> dict[str, str]:
+    """What the table shows of a run beside its baseline, and its place by it: the best first.
+
+    ``differences``: by objective, of which the first one decides.
+    """
+    if not differences:
+        return {}
+    ahead = differences[0] if mode == "max" else -differences[0]
+    place = _LARGEST - max(-_LARGEST, min(_LARGEST, ahead))
     return {
-        "selectedColumns": columns,
-        "columnOrder": columns,
-        "columnWidths": widths,
-        "orderByKey": sorted_by,
-        # Best first; what has no difference, tuning and the study's own run, comes last.
-        "orderByAsc": reader.mode == "min",
-        "runsPinned": pinned,
-        **_curves(shown),
+        "difference": ", ".join(map(signed, differences)),
+        "n": str(n),
+        # Texts are ordered as texts: so all have the same length.
+        ORDER_TAG: f"{_RANKED} {place:018.9f}",
     }
 
 
-def _baselines(reader: Reader) -> list[str]:
-    """The keys of a study's own baselines; single runs, which share an experiment, have none."""
-    study = reader.study
-    if study is None or "train" not in study.config:
-        return []
-    runs = [run.start for run in reader.runs.values() if run.start.role == "baseline"]
-    return [start.key for start in runs if is_pinned(study, start.seed)]
+def race_tags(tags: Mapping[str, str], mode: Mode) -> dict[str, str]:
+    """The same of a trial that raced, from what is noted of it: no longer the one seed's."""
+    try:
+        means = [float(mean) for mean in tags["race_mean_difference"].split(",")]
+        return difference_tags(means, int(tags["race_n"]), mode)
+    except (KeyError, ValueError):
+        return {}
 
 
-def _tag(name: str) -> str:
-    return f"tags.`{name}`"
-
-
-def _metric(name: str) -> str:
-    return f"metrics.`{name}`"
-
-
-def _curves(shown: list[str]) -> dict[str, Any]:
-    """Charts of the validation, of the baseline and the best; all other metrics follow."""
+def runs_view(objective: str) -> dict[str, Any]:
+    value, paired = f"metrics.`{objective}`", "metrics.`paired_difference`"
+    tags = {name: f"tags.`{name}`" for name in _WIDTHS}
+    after = [tags[name] for name in ("difference", "n", "status")]
+    columns = [tags["role"], value, *after, paired, tags["reason"]]
+    widths = {tags[name]: width for name, width in _WIDTHS.items()}
     section = {"uuid": _SECTION, "name": "Validation", "display": True, "isReordered": False}
-    charts = [
-        {
-            "type": "LINE",
-            "uuid": f"noise-study-{name}",
-            "metricSectionId": _SECTION,
-            "metricKey": name,
-            "selectedMetricKeys": [name],
-            "displayName": name,
-            "runsCountToCompare": 10,
-            "isGenerated": False,
-            "deleted": False,
-            "lineSmoothness": 0,
-            "xAxisKey": "step",
-            "xAxisScaleType": "linear",
-            "scaleType": "linear",
-            "range": {},
-            "yAxisKey": "metric",
-            "yAxisExpressions": [],
-            "ignoreOutliers": False,
-            "useGlobalXaxisKey": True,
-            "useGlobalLineSmoothing": True,
-            "selectedXAxisMetricKey": "",
-        }
-        for name in _CURVES
-    ]
-    found: dict[str, Any] = {"compareRunCharts": charts, "compareRunSections": [section]}
-    if len(shown) > 1:
-        found |= {"runsHiddenMode": "CUSTOM", "runsVisibilityMap": dict.fromkeys(shown, True)}
-    return found
+    return {
+        "selectedColumns": columns,
+        "columnOrder": columns,
+        "columnWidths": widths | dict.fromkeys((value, paired), _METRIC_WIDTH),
+        "orderByKey": f"tags.`{ORDER_TAG}`",
+        "orderByAsc": True,
+        # Charts of all other metrics follow.
+        "compareRunCharts": [_curve(name) for name in _CURVES],
+        "compareRunSections": [section],
+    }
+
+
+def _curve(metric: str) -> dict[str, Any]:
+    return {
+        "type": "LINE",
+        "uuid": f"noise-study-{metric}",
+        "metricSectionId": _SECTION,
+        "metricKey": metric,
+        "selectedMetricKeys": [metric],
+        "displayName": metric,
+        "runsCountToCompare": 10,
+        "isGenerated": False,
+        "deleted": False,
+        "lineSmoothness": 0,
+        "xAxisKey": "step",
+        "xAxisScaleType": "linear",
+        "scaleType": "linear",
+        "range": {},
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "ignoreOutliers": False,
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+        "selectedXAxisMetricKey": "",
+    }

@@ -150,7 +150,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "an epoch's line lost": (
         lambda s: drop_lines(s, '"trial":"trial-0001","rows":[{"epoch":8'),
-        ["missing: trial-0001: the ledger lacks 1 epochs, from 8 on"],
+        ["missing: trial-0001: the ledger lacks 1 epochs, from 9 on"],
     ),
     "the last epoch's line lost": (
         lambda s: drop_lines(s, '"trial":"trial-0001","rows":[{"epoch":11'),
