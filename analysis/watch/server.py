@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from analysis.report.page import Page
 from analysis.watch.assets import served
-from analysis.watch.watched import Watched
+from analysis.watch.watched import WatchedRecords
 from trainables.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ _HEADERS = {
 class Renewed:
     """The report as somebody last asked for it."""
 
-    def __init__(self, watched: Watched) -> None:
+    def __init__(self, watched: WatchedRecords) -> None:
         self._watched = watched
         self._lock = threading.Lock()
         self._page: Page | None = None
@@ -156,7 +156,7 @@ class _Server(ThreadingHTTPServer):
         log.debug("a request broke off", exc_info=True)
 
 
-def serving(watched: Watched, port: int) -> ThreadingHTTPServer:
+def serving(watched: WatchedRecords, port: int) -> ThreadingHTTPServer:
     """A server that listens, on ``port`` or, for 0, on a free one; nothing is answered yet."""
     handler = type("Handler", (_Handler,), {"report": Renewed(watched)})
     try:

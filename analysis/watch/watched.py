@@ -56,7 +56,7 @@ class Status:
     wanted: int
 
 
-class Watched(ABC):
+class WatchedRecords(ABC):
     """What is watched. One thread at a time may ask."""
 
     name: str
@@ -84,7 +84,7 @@ def sizes(paths: Iterable[Path]) -> str:
     return "-".join(found)
 
 
-class _Holder:
+class _Liveness:
     """Whether a process holds a lock; one whose records grow does, and is not asked."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class _Holder:
         return self._held
 
 
-class WatchedCampaign(Watched):
+class WatchedCampaign(WatchedRecords):
     """What has a ledger: what is common to a study and a grid."""
 
     def __init__(self, folder: StudyFolder) -> None:
@@ -112,7 +112,7 @@ class WatchedCampaign(Watched):
         self._folder = folder
         self._views: dict[Path, LedgerView] = {}
         self._clocks: dict[Path, Clock] = {}
-        self._holder = _Holder()
+        self._holder = _Liveness()
         self._fetched = time.monotonic()
 
     def _fetch(self) -> None:
@@ -195,14 +195,14 @@ class WatchedGrid(WatchedCampaign):
         return grid_page(GridView(self._folder, self._config, self._state(self._folder)))
 
 
-class WatchedRun(Watched):
+class WatchedRun(WatchedRecords):
     """A single run, from its configuration on: it need not have a whole epoch yet."""
 
     def __init__(self, folder: Path) -> None:
         self.name = folder.resolve().name
         self._folder = folder
         self._config = run_settings(folder)
-        self._holder = _Holder()
+        self._holder = _Liveness()
         self._began: tuple[float, int] | None = None
 
     def stamp(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from study.records import events
 from study.records.ledger_view import TrialRecord
 from study.tracking.runs_view import difference_tags, race_tags
-from study.tracking.steps import Steps
+from study.tracking.steps import EpochSteps
 from study.tracking.types import STUDY_RUN, MetricPoint, RunStatus
 from trainables.metrics import OBJECTIVES, EpochMetrics, Mode, metrics_of
 from trainables.task_config import TaskConfig
@@ -76,7 +76,7 @@ class Reader:
         self.runs: dict[str, KnownRun] = {}
         self._deltas: dict[str, Delta] = {}
         self._latest = 0
-        self._steps: Steps | None = None
+        self._steps: EpochSteps | None = None
 
     def absorb(self, event: events.Event) -> None:
         # A clock may be set back while a study runs; in MLflow no run ends before it began.
@@ -106,9 +106,9 @@ class Reader:
         return found
 
     @property
-    def steps(self) -> Steps:
+    def steps(self) -> EpochSteps:
         """Those that the study began with: what goes on keeps them."""
-        return self._steps or Steps(self.study.first_step if self.study else 0)
+        return self._steps or EpochSteps(self.study.first_step if self.study else 0)
 
     @property
     def objective(self) -> str | None:
@@ -129,7 +129,7 @@ class Reader:
     def _study_began(self, event: events.StudyEvent) -> None:
         if self.study is not None and event.uid != self.study.uid:
             raise ValueError("the ledger holds two studies")
-        self._steps = self.steps if self.study is not None else Steps(event.first_step)
+        self._steps = self.steps if self.study is not None else EpochSteps(event.first_step)
         self.study = event
         delta = self._delta(STUDY_RUN)
         self.study_end = None
@@ -224,7 +224,7 @@ class Reader:
 def end_points(
     end: events.EndEvent | TrialRecord, objective: str | None, step: int, time: int
 ) -> list[MetricPoint]:
-    """What a run's end adds to MLflow's metrics; ``step``: ``Steps.whole``."""
+    """What a run's end adds to MLflow's metrics; ``step``: ``EpochSteps.whole``."""
     points = [MetricPoint(k, v, time, step) for k, v in end.values.items()]
     difference = end.paired_difference.get(objective or "")
     if difference is not None:
@@ -240,7 +240,7 @@ def listened(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def metric_points(
-    row: EpochMetrics, signals: tuple[str, ...], time: int, steps: Steps
+    row: EpochMetrics, signals: tuple[str, ...], time: int, steps: EpochSteps
 ) -> list[MetricPoint]:
     """An epoch as MLflow's metrics: METHOD's statistics, and what the controller did.
 

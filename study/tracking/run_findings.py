@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from study.records.findings import Finding, Kind
 from study.records.ledger_view import LedgerState, TrialRecord, recorded
 from study.tracking.reader import ENDED, STUDY_ENDED, end_points, listened, metric_points
-from study.tracking.steps import Steps
+from study.tracking.steps import EpochSteps
 from study.tracking.store import MlflowStore
 from study.tracking.stored_points import same_value
 from study.tracking.types import STUDY_RUN, MetricPoint
 
 _PLACES = 5
-"""Steps of a metric that are named; more of them say the same."""
+"""EpochSteps of a metric that are named; more of them say the same."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Mirror:
                 yield from self._point_findings(record, run, told)
 
     @property
-    def _steps(self) -> Steps:
-        return Steps(self.now.study.first_step if self.now.study else 0)
+    def _steps(self) -> EpochSteps:
+        return EpochSteps(self.now.study.first_step if self.now.study else 0)
 
     def _status_findings(self) -> Iterator[Finding]:
         study, over = self.now.study, self.sent.study is not None and self.sent.study.state

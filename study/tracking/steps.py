@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Steps(NamedTuple):
+class EpochSteps(NamedTuple):
     """The steps of one study; ``first``: that of its first epoch (``StudyEvent.first_step``).
 
     MLflow draws what has no step above 0 as bars, a run beside the other, and all else as a line.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.reading import load_grid
-from analysis.watch.watched import Watched, WatchedGrid, WatchedRun, WatchedStudy
+from analysis.watch.watched import WatchedGrid, WatchedRecords, WatchedRun, WatchedStudy
 from study.records.events import EndEvent, EpochsEvent, StartEvent, StudyEvent, now_ms
 from study.records.file_lock import take
 from study.records.folder import StudyFolder
@@ -34,7 +34,7 @@ def study(storage: Path, name: str) -> WatchedStudy:
     return WatchedStudy(Storage.of(storage), name)
 
 
-def title(watched: Watched) -> str:
+def title(watched: WatchedRecords) -> str:
     text = watched.page().html()
     return text.split("<h1>")[1].split("</h1>")[0]
 

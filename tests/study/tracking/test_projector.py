@@ -10,7 +10,7 @@ from study.records.events import NoteEvent
 from study.records.ledger import Ledger
 from study.tracking import reader as reader_module
 from study.tracking.projector import LedgerProjector
-from study.tracking.steps import Steps
+from study.tracking.steps import EpochSteps
 from study.tracking.types import MetricPoint
 from tests.support.ledgers import run_events, study_event, study_events
 from tests.support.mlflow_places import Place, begin, check_all_there_once
@@ -111,7 +111,7 @@ def test_an_error_of_our_own_is_said_and_tried_again(
     real = reader_module.metric_points
 
     def once_broken(
-        row: EpochMetrics, signals: tuple[str, ...], time: int, steps: Steps
+        row: EpochMetrics, signals: tuple[str, ...], time: int, steps: EpochSteps
     ) -> list[MetricPoint]:
         calls.append(row)
         if len(calls) == 1:

@@ -10,7 +10,7 @@ from study.records.ledger import Ledger, decode, encode
 from study.records.ledger_view import read_ledger
 from study.tracking.reader import Reader
 from study.tracking.runs_view import ORDER_TAG, difference_tags, first_order, race_tags, runs_view
-from study.tracking.steps import Steps
+from study.tracking.steps import EpochSteps
 from tests.support.ledgers import study_event, study_events
 from trainables.metrics import OBJECTIVES, STATISTICS, Mode
 
@@ -65,8 +65,8 @@ def test_the_steps_of_epochs_and_of_single_values(first_step: int) -> None:
 
 
 def test_a_study_keeps_the_steps_that_it_began_with(tmp_path: Path) -> None:
-    assert read(0, resumed_as=FIRST_STEP).steps == Steps(0)
-    assert read(FIRST_STEP, resumed_as=0).steps == Steps(FIRST_STEP)
+    assert read(0, resumed_as=FIRST_STEP).steps == EpochSteps(0)
+    assert read(FIRST_STEP, resumed_as=0).steps == EpochSteps(FIRST_STEP)
     begun = study_event()
     # What an earlier version began is written as it wrote it.
     assert b"first_step" not in encode(begun)
