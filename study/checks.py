@@ -1,6 +1,5 @@
 """What is checked before anything is started or written. Nothing here imports Ray or MLflow."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from study.records.remote import check_remote
 from study.search.samplers import check_conditional, check_learns, check_sampler
 from study.tracking.addresses import check_uri
 from study.tune.address import address_of
+from study.tune.cores import cores_here
 from trainables.code_identity import changed_modules, code_identity, is_own
 from trainables.config import ModelConfig, TrainConfig, apply_overrides
 from trainables.data.image_sets import check_data
@@ -185,7 +185,7 @@ def _check_resources(config: RunsConfig) -> None:
     """Refuse GPUs and cores that are not there. A cluster's are known to Ray alone, later."""
     if address_of(config) is not None:
         return
-    cores = os.cpu_count() or 1
+    cores = cores_here()
     if config.cpus_per_trial > cores:
         raise InputError(
             f"cpus_per_trial = {config.cpus_per_trial:g}: no trial fits, this machine has {cores} "

@@ -14,6 +14,7 @@ import ray.autoscaler
 import yaml
 
 from study.commands.run import study_config
+from study.commands.study import main as noise_study
 from study.config import StudyConfig
 from trainables.uris import is_uri
 
@@ -138,4 +139,16 @@ def test_every_option_that_the_page_names_exists() -> None:
     assert len(runs) >= 2
     for line in runs:
         words = shlex.split(line.partition("noise-study run")[2], comments=True)
-        assert study_config(words).address is not None
+        if not line.startswith("noise-study slurm"):
+            assert study_config(words).address is not None
+
+
+def test_the_batch_script_is_what_the_command_of_the_page_prints(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (ROOT / "docs" / "cluster.md").read_text().replace("\\\n", " ")
+    (line,) = re.findall(r"^noise-study slurm .*-- +run .*$", page, re.MULTILINE)
+    assert noise_study([*shlex.split(line)[1:2], "--print", *shlex.split(line)[2:]]) == 0
+    printed = re.sub(r"^export PATH=.*?:", "export PATH=CHANGE/.venv/bin:", capsys.readouterr().out,
+                     flags=re.MULTILINE)  # fmt: skip
+    assert (ROOT / "cluster" / "slurm" / "study.sbatch").read_text() == printed

@@ -10,6 +10,7 @@ from study.commands.live import set_limits, stop
 from study.commands.look_after import clean, list_studies, sync, ui, verify
 from study.commands.options import run_command
 from study.commands.run import resume, run
+from study.commands.slurm import slurm
 
 
 def experiment(arguments: Sequence[str]) -> int:
@@ -36,6 +37,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "confirm": (confirm, "the best configurations on fresh seeds, beside baseline and controls"),
     "check-data": (check_data, "look at a data set before it is studied: what is wrong with it?"),
     "controls": (controls, "test the instrument on trainings whose answer is known"),
+    "slurm": (slurm, "run one of these as a job of Slurm, which outlives time limits"),
     "resume": (resume, "go on with an interrupted study, or extend a finished one"),
     "set": (set_limits, "change limits of a study while it runs"),
     "stop": (stop, "stop a study that runs, or one of its trials"),

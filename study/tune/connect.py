@@ -13,6 +13,7 @@ import ray
 
 from study.config import RunsConfig
 from study.tune.address import address_of
+from study.tune.cores import cores_here
 from study.tune.left_processes import ended_with_this_process
 from study.tune.ray_patches import (
     GRPC_OPTIONS,
@@ -118,8 +119,11 @@ def _start_here() -> None:
     Its processes inherit the workers' variables. A runtime environment with them would cost a
     second: Ray starts workers in advance, and can use them only where there is no such environment.
     """
+    # Ray counts the machine's cores; a process bound to some of them would train on those alone.
+    cores = cores_here()
+    share = {} if cores == os.cpu_count() else {"num_cpus": cores}
     with on_loopback(), without_servers(), environment(WORKER_ENVIRONMENT):
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, **_LOGGING)
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, **_LOGGING, **share)
 
 
 def _init_again(options: dict[str, Any]) -> None:
