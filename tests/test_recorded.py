@@ -491,7 +491,8 @@ def test_a_finished_grid_trains_nothing_again(tmp_path: Path) -> None:
     words = ("--name", "grid", "--classifiers", "BabyCNN", "--batch-size", "32")
     assert "complete already" in run(tmp_path, "noise-study", *GRID, *words)
     kinds = {event["type"] for event in ledger.since()}
-    assert kinds == {"study", "artifact", "study_end"}
+    # How many images it validates on was not recorded then.
+    assert kinds == {"study", "note", "artifact", "study_end"}
     assert read(folder / "experiment.json") == result
     assert (folder / "experiment.csv").read_text() == table
 
