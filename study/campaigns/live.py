@@ -132,7 +132,10 @@ def render(counted: Counted, state: LedgerState, elapsed: float, clock: Clock) -
     bar = ProgressBar(total=max(1, now.epochs_wanted), completed=now.epochs_done, width=60)
     foot = Text(counted.standing(state))
     when = Text(f"{duration(elapsed)} so far{clock.left(counted, state, elapsed)}")
-    return Group(head, bar, when, foot, _running(counted, state))
+    # A bar ends no line; what follows would stand beside it, and be cut off.
+    line = Table.grid()
+    line.add_row(bar)
+    return Group(head, line, when, foot, _running(counted, state))
 
 
 def headline(counted: Counted, now: Progress) -> str:
