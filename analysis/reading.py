@@ -19,7 +19,7 @@ from study.records.folder import StudyFolder, open_records, open_study
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from study.records.own_code import present
 from study.records.storage import Where
-from study.records.summary import VALIDATION_IMAGES, Summary, TrialSummary, ranked, summarise
+from study.records.summary import Summary, TrialSummary, ranked, summarise
 from trainables.config import TrainConfig
 from trainables.documents import read_mapping
 from trainables.epochs import epoch_number
@@ -150,9 +150,8 @@ class GridView:
 
     def unit(self, figure: str) -> Unit:
         """How a figure of a run's last epoch is written."""
-        tags = self.state.study.tags if self.state.study else {}
-        images = tags.get(VALIDATION_IMAGES) if figure.endswith("val_accuracy") else None
-        return statistic_unit("accuracy" if figure == "gap" else figure, int(images or 0) or None)
+        images = self.result.validation_images if figure.endswith("val_accuracy") else None
+        return statistic_unit("accuracy" if figure == "gap" else figure, images)
 
     def missing(self) -> list[str]:
         """What an unfinished grid lacks, in sentences; empty for a whole one."""

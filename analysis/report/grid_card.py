@@ -8,7 +8,6 @@ from analysis.report.card import OPEN, Card, seeds_text
 from analysis.report.grid_compared import GRID_WORDS, GridComparison
 from analysis.units import image_worth
 from study.records.planned_run import BASELINE
-from study.records.summary import VALIDATION_IMAGES
 
 _NEXT = (
     "Next: a grid compares on validation data, without a correction for how much it compares. Run "
@@ -71,9 +70,8 @@ def _chips(view: GridView, known: Sequence[GridComparison]) -> Iterator[str]:
         yield "not finished"
     if view.result.failed:
         yield f"{len(view.result.failed)} failed"
-    tags = view.state.study.tags if view.state.study else {}
-    images = int(tags.get(VALIDATION_IMAGES) or 0) or None
     if known:
+        images = view.result.validation_images
         worth = image_worth("final_val_accuracy", known[0].mean, images, "validation")
         if worth:
             yield worth

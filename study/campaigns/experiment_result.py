@@ -16,7 +16,7 @@ from study.campaigns.experiment_grid import ExperimentConfig, Group, asked, grid
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import BASELINE
-from study.records.summary import CostSummary, cost_of, study_notes
+from study.records.summary import VALIDATION_IMAGES, CostSummary, cost_of, study_notes
 from study.records.values import ResultPart
 from study.statistics.paired import paired_differences
 from trainables.metrics import EpochMetrics
@@ -95,7 +95,7 @@ class FailedRun(ResultPart):
 
 
 class ExperimentResult(ResultPart):
-    """``experiment.json``."""
+    """``experiment.json``; ``validation_images``: None where they were not recorded, or differ."""
 
     experiment: str
     asked: str
@@ -104,6 +104,7 @@ class ExperimentResult(ResultPart):
     failed: list[FailedRun]
     cost: CostSummary
     notes: list[str]
+    validation_images: int | None = None
 
     @property
     def best(self) -> str | None:
@@ -132,6 +133,7 @@ def report(
         for noises in ((BASELINE,), config.distributions)
         for group, noise, seed in product(groups(config), noises, config.seeds)
     ]
+    images = state.study.tags.get(VALIDATION_IMAGES) if state.study else None
     return ExperimentResult(
         experiment=config.name,
         asked=asked(config),
@@ -140,6 +142,7 @@ def report(
         failed=[FailedRun(key=r.key, reason=r.reason or "") for r in rows if r.state == "failed"],
         cost=cost_of(state.trials.values()),
         notes=study_notes(state),
+        validation_images=int(images) if images else None,
     )
 
 

@@ -83,8 +83,18 @@ def test_where_noise_never_began_is_said_everywhere(view: GridView) -> None:
     column = list(table.header).index("never began on")
     shown = {row[1]: row[column] for row in table.rows}
     assert shown == {"baseline": "–", "gaussian": "seed 0", "uniform": "seed 0"}
-    assert to_markdown(view.result).count("1 no noise") == 4
-    assert "on so many seeds it never began" in to_markdown(view.result)
+    assert to_markdown(view.result).count("1 idle") == 4
+    assert "whose noise never began, which equal their baselines (4 in all)" in to_markdown(
+        view.result
+    )
+
+
+def test_what_an_image_is_worth_where_a_difference_is_no_larger(view: GridView) -> None:
+    one, more = with_gains(view, {"gaussian": 0.01}), with_gains(view, {"gaussian": 0.0101})
+    for changed, said in ((one, True), (more, False)):
+        result = changed.result.model_copy(update={"validation_images": 100})
+        assert ("One of the 100 validation images is worth 0.0100." in to_markdown(result)) is said
+    assert "validation images is worth" not in to_markdown(one.result)
 
 
 def test_the_forest_and_the_curves(view: GridView) -> None:
