@@ -11,15 +11,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from analysis.units import Unit, unit_of
+from analysis.units import Unit, statistic_unit, unit_of
+from study.campaigns.experiment_grid import ExperimentConfig, stored_experiment
+from study.campaigns.experiment_result import ExperimentResult, report
 from study.config import StudyConfig
-from study.records.folder import StudyFolder, open_study
+from study.records.folder import StudyFolder, open_records, open_study
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from study.records.own_code import present
 from study.records.storage import Where
 from study.records.summary import Summary, TrialSummary, ranked, summarise
 from trainables.config import TrainConfig
 from trainables.documents import read_mapping
+from trainables.epochs import epoch_number
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics, WhichWeights
 from trainables.settings import parse_config
@@ -112,18 +115,76 @@ class StudyView:
             lines.append("No trial is complete yet: there is no ranking and no best trial.")
         failed = sum(t.state == "failed" for t in self.summary.trials)
         if failed:
-            lines.append(f"{failed} trials failed; the table of trials gives the reasons.")
+            lines.append(
+                f"{failed} trial{'s' * (failed > 1)} failed; the table of trials gives the reasons."
+            )
         if self.left_out:
             lines.append(
                 f"{self.left_out} trials were trained with another source of the classifier; they "
                 "are in the ledger, and left out here."
             )
         if self.state.damage:
-            lines.append(
-                f"{len(self.state.damage)} lines of the ledger are damaged and left out "
-                f"(the first: line {self.state.damage[0].line})."
-            )
+            lines.append(damage_text(self.state))
         return lines
+
+
+@dataclass(frozen=True)
+class GridView:
+    """A grid as its files say it is, at one moment."""
+
+    folder: StudyFolder
+    config: ExperimentConfig
+    state: LedgerState
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @cached_property
+    def result(self) -> ExperimentResult:
+        return report(self.config, self.state)
+
+    @property
+    def over(self) -> bool:
+        return self.state.study is not None and self.state.study.state == "complete"
+
+    def unit(self, figure: str) -> Unit:
+        """How a figure of a run's last epoch is written."""
+        images = self.result.validation_images if figure.endswith("val_accuracy") else None
+        return statistic_unit("accuracy" if figure == "gap" else figure, images)
+
+    def missing(self) -> list[str]:
+        """What an unfinished grid lacks, in sentences; empty for a whole one."""
+        runs, lines = self.result.runs, []
+        if not self.over:
+            known = self.state.study
+            how = "has not begun" if known is None else known.state or "running or interrupted"
+            ended = sum(run.state != "unfinished" for run in runs)
+            lines.append(
+                f"The grid is not finished ({how}): {ended} of {len(runs)} runs have ended."
+            )
+        failed = len(self.result.failed)
+        if failed:
+            lines.append(
+                f"{failed} run{'s' * (failed > 1)} failed; the table of runs gives the reasons."
+            )
+        if self.state.damage:
+            lines.append(damage_text(self.state))
+        return lines
+
+
+def load_grid(storage: Where, name: str) -> GridView | None:
+    """A grid; None if the name is that of a study. An unknown name is refused."""
+    folder = open_records(storage, name)
+    config = stored_experiment(folder) if not folder.config.exists() else None
+    return None if config is None else GridView(folder, config, read_ledger(folder.ledger))
+
+
+def damage_text(state: LedgerState) -> str:
+    return (
+        f"{len(state.damage)} lines of the ledger are damaged and left out "
+        f"(the first: line {state.damage[0].line})."
+    )
 
 
 def load_study(storage: Where, name: str) -> StudyView:
@@ -168,8 +229,8 @@ def study_baseline(view: StudyView, seed: int | None = None) -> BaselineHistory:
         )
     if record.lost_epochs:
         raise InputError(
-            f"{record.key}: epoch {record.lost_epochs[0]} is lost from {view.folder.ledger}; "
-            "choose the baseline of another seed"
+            f"{record.key}: epoch {epoch_number(record.lost_epochs[0])} is lost from "
+            f"{view.folder.ledger}; choose the baseline of another seed"
         )
     return BaselineHistory(
         f"{record.key} of study {view.name}", view.train_config(record.key), record.history
@@ -191,6 +252,14 @@ def is_run(folder: Path) -> bool:
     """Whether a folder is that of a single run."""
     try:
         return (folder / METRICS_FILE).is_file()
+    except OSError:
+        return False
+
+
+def is_begun_run(folder: Path) -> bool:
+    """Whether a folder is that of a single run, which need not have an epoch yet."""
+    try:
+        return is_run(folder) or (folder / "config.json").is_file()
     except OSError:
         return False
 

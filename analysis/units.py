@@ -62,6 +62,10 @@ class Unit:
             return DASH
         return f"{self.bare(difference, sign)} {self.word}".rstrip()
 
+    def size(self, difference: float | None) -> str:
+        """``1.8 points``: a difference without its sign."""
+        return self.difference(None if difference is None else abs(difference), "")
+
     def bounds(self, interval: Iterable[float] | None, to: str = " to ") -> str:
         return DASH if interval is None else to.join(self.bare(value) for value in interval)
 

@@ -14,7 +14,14 @@ from trainables.errors import nearest
 from trainables.files import write_atomically
 
 FOLDER = Path(__file__).parent
-MODULES = ("loop_rows", "tracking_rows", "study_rows", "memory_rows", "gpu_rows")
+MODULES = (
+    "loop_rows",
+    "tracking_rows",
+    "study_rows",
+    "time_left_rows",
+    "memory_rows",
+    "gpu_rows",
+)
 
 
 def benchmarks() -> dict[str, Benchmark]:

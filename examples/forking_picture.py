@@ -9,6 +9,7 @@ from analysis.charts.draw_static import save_figure
 from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED
 from analysis.reading import StudyView, load_study
 from study.records.ledger_view import TrialRecord
+from trainables.epochs import epoch_number, epoch_numbers
 from trainables.errors import InputError
 
 _VISIBLE = 0.05
@@ -29,23 +30,25 @@ def forking_chart(view: StudyView, shown: int = 3, statistic: str = "val_loss") 
         raise InputError(f"study {view.name!r}: no trial was forked from its baseline")
     values = [getattr(row, statistic) for row in baseline.history]
     epochs = len(values)
-    curves: list[Line | Points] = [Line(range(epochs), values, "baseline", GREY, width=3.2)]
+    curves: list[Line | Points] = [Line(range(1, epochs + 1), values, "baseline", GREY, width=3.2)]
     rows = ["baseline", *(trial.key for trial in trials)]
-    blocks = [Blocks(rows, [("baseline", -0.5, epochs - 0.5)], "baseline, trained", GREY, True)]
-    shared = [(trial.key, -0.5, trial.shared_epochs - 0.5) for trial in trials]
+    blocks = [Blocks(rows, [("baseline", 0.5, epochs + 0.5)], "baseline, trained", GREY, True)]
+    shared = [(trial.key, 0.5, trial.shared_epochs + 0.5) for trial in trials]
     # The baseline's colour, paler: the same epochs, taken over.
     blocks.append(Blocks(rows, shared, "taken over from the baseline", "#D4D4D4", True))
     for trial, colour in zip(trials, _COLOURS, strict=False):
         fork = trial.shared_epochs
         own = [getattr(row, statistic) for row in trial.history]
         start = max(0, fork - 1)
-        label = f"{trial.key}, trained from epoch {fork}"
-        curves.append(Line(range(start, len(own)), own[start:], label, colour))
-        blocks.append(Blocks(rows, [(trial.key, fork - 0.5, len(own) - 0.5)], label, colour))
+        label = f"{trial.key}, trained from epoch {epoch_number(fork)}"
+        curves.append(Line(range(start + 1, len(own) + 1), own[start:], label, colour))
+        blocks.append(Blocks(rows, [(trial.key, fork + 0.5, len(own) + 0.5)], label, colour))
     at = [max(0, trial.shared_epochs - 1) for trial in trials]
-    curves.append(Points(at, [values[epoch] for epoch in at], "fork", RED, "diamond", 8))
+    curves.append(
+        Points(epoch_numbers(at), [values[epoch] for epoch in at], "fork", RED, "diamond", 8)
+    )
     positive = min(v for line in curves for v in line.y if v is not None) > 0
-    reach = (-0.5, epochs - 0.5)
+    reach = (0.5, epochs + 0.5)
     trained = sum(len(t.history) - t.shared_epochs for t in trials)
     reported = sum(len(t.history) for t in trials)
     return Chart(

@@ -4,6 +4,7 @@ import sys
 
 from analysis.reading import load_study
 from analysis.trials_table import trials_table
+from trainables.epochs import epoch_number
 
 view = load_study("studies", sys.argv[1] if len(sys.argv) > 1 else "from-python")
 
@@ -20,4 +21,4 @@ print(len(table.rows), "runs,", len(table.columns), "columns:", *list(table.colu
 # Everything that was recorded of one run, epoch by epoch.
 if view.best is not None:
     for row in view.state.trials[view.best.trial_id].history:
-        print(row.epoch, row.val_accuracy, row.noise_kind, row.noise_magnitude)
+        print(epoch_number(row.epoch), row.val_accuracy, row.noise_kind, row.noise_magnitude)

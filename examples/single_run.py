@@ -3,6 +3,7 @@
 from trainables.config import DataConfig, OptimizerConfig, TrainConfig
 from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset
+from trainables.epochs import epoch_number
 from trainables.loop import train_epochs
 from trainables.noise_config import NoiseConfig
 from trainables.tasks.image_task import ImageTraining
@@ -15,6 +16,13 @@ config = TrainConfig(
 )
 training = ImageTraining(config, DeviceData(load_dataset(config.data), config.device))
 for row in train_epochs(training):
-    print(row.epoch, row.noise_phase, row.noise_kind, round(row.val_accuracy, 4), *row.signals)
+    print(
+        epoch_number(row.epoch),
+        row.noise_phase,
+        row.noise_kind,
+        round(row.val_accuracy, 4),
+        *row.signals,
+    )
 test = training.evaluate_best("test")
-print(f"best epoch {training.best.row.epoch if training.best else None}, test {test.accuracy:.4f}")
+best = epoch_number(training.best.row.epoch) if training.best else None
+print(f"best epoch {best}, test {test.accuracy:.4f}")

@@ -10,6 +10,7 @@ from search_spaces.conditions import build_point
 from search_spaces.registry import SpaceSpec, first_possible_injection
 from search_spaces.sampling import sample
 from trainables.config import TrainConfig, apply_overrides
+from trainables.epochs import epoch_number, epoch_numbers
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import fork_epoch
 
@@ -37,16 +38,18 @@ class ForkShares:
     epochs: int
 
     def describe(self) -> str:
-        spread = (
-            f"the others begin at epochs {self.forks[0]} to {self.forks[-1]}, half of them "
-            f"between {self.forks[2]} and {self.forks[4]}"
-            if self.forks
-            else "none begins"
-        )
+        spread = "none begins"
+        if self.forks:
+            first, _, low, _, high, _, last = epoch_numbers(self.forks)
+            spread = (
+                f"the others begin in epochs {first} to {last}, half of them between {low} and "
+                f"{high}"
+            )
         return (
             f"of {self.n} settings {self.never:.1%} never inject, {self.at_first:.1%} at the first "
-            f"epoch at which they could; {spread} (possible: {self.first_possible} to "
-            f"{self.epochs - 1}); {self.trained:.0%} of all epochs are trained"
+            f"epoch at which they could; {spread} (possible: "
+            f"{epoch_number(self.first_possible)} to {self.epochs}); "
+            f"{self.trained:.0%} of all epochs are trained"
         )
 
 

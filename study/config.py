@@ -96,7 +96,7 @@ class RunsConfig(FrozenConfig):
     fork: Literal["auto", "never"] = setting(
         "auto",
         "auto: trials start from the baseline's checkpoint where their noise begins; "
-        "never: every trial trains from epoch 0",
+        "never: every trial trains from the first epoch on",
         option="--fork",
     )
     fork_disk_mb: float = setting(

@@ -1,6 +1,7 @@
 """Numbers, durations and Markdown tables as people read them: the same everywhere."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 DASH = "–"
 """What stands for a value that is not there."""
@@ -13,6 +14,33 @@ def number(value: float | None, form: str = ".4f") -> str:
 def signed(value: float | None) -> str:
     """Four decimals with a sign; less than they hold, as ``-3e-06`` rather than ``-0.0000``."""
     return number(value, "+.0e" if value and abs(value) < 5e-5 else "+.4f")
+
+
+class Figures(Protocol):
+    """How a metric's values, and differences of them, are written in sentences."""
+
+    def value(self, value: float | None, /) -> str: ...
+
+    def difference(self, difference: float | None, /) -> str: ...
+
+    def size(self, difference: float | None, /) -> str:
+        """A difference without its sign."""
+
+
+class _Plain:
+    """As they are recorded, in four decimals."""
+
+    def value(self, value: float | None, /) -> str:
+        return number(value)
+
+    def difference(self, difference: float | None, /) -> str:
+        return signed(difference)
+
+    def size(self, difference: float | None, /) -> str:
+        return signed(None if difference is None else abs(difference)).removeprefix("+")
+
+
+PLAIN: Figures = _Plain()
 
 
 def percent(value: float | None) -> str:

@@ -122,6 +122,12 @@ def told_by(path: Path) -> list[str]:
     return [word for word in re.split(r"[\s|]+", path.read_text()) if word.strip("-")]
 
 
+def with_epochs_from_1(path: Path) -> None:
+    """A table of results as it is written now: its last column is an epoch, once from 0."""
+    last = re.compile(r"\b(\d+)( \|| \\\\)$", re.MULTILINE)
+    path.write_text(last.sub(lambda found: f"{int(found[1]) + 1}{found[2]}", path.read_text()))
+
+
 def trained(events: Sequence[Mapping[str, Any]]) -> Counter[str]:
     """How many epochs each run has trained."""
     reports = (e for e in events if e["type"] == "epochs" and not e["shared"])
@@ -350,6 +356,7 @@ def test_a_finished_study_is_listed_reported_exported_and_compared(tmp_path: Pat
     trials = table_without_added(tmp_path / "exported" / "trials.csv")
     assert trials == table_without_added(expected / "trials.csv")
     for name in ("table.md", "table.tex"):
+        with_epochs_from_1(expected / name)
         assert told_by(tmp_path / "exported" / name) == told_by(expected / name)
     config = tmp_path / "exported" / "configs" / f"01_{best['trial_id']}.json"
     assert without_added(read(config)) == read(expected / "best.json")
@@ -487,8 +494,9 @@ def test_a_finished_grid_trains_nothing_again(tmp_path: Path) -> None:
     words = ("--name", "grid", "--classifiers", "BabyCNN", "--batch-size", "32")
     assert "complete already" in run(tmp_path, "noise-study", *GRID, *words)
     kinds = {event["type"] for event in ledger.since()}
-    assert kinds == {"study", "artifact", "study_end"}
-    assert read(folder / "experiment.json") == result
+    # How many images it validates on was not recorded then.
+    assert kinds == {"study", "note", "artifact", "study_end"}
+    assert without_added(read(folder / "experiment.json"), {"validation_images"}) == result
     assert (folder / "experiment.csv").read_text() == table
 
 
@@ -504,7 +512,8 @@ def test_a_killed_grid_goes_on_with_what_is_missing(tmp_path: Path) -> None:
     result = read(folder / "experiment.json")
     assert [run["state"] for run in result["runs"]] == ["complete"] * 6
     result["notes"] = without_late_source(result["notes"])
-    check_same(timeless(result), timeless(read(tmp_path / "expected" / "experiment.json")))
+    wanted = read(tmp_path / "expected" / "experiment.json")
+    check_same(timeless(without_added(result, {"validation_images"})), timeless(wanted))
     histories(lines(ledger.path))
 
 

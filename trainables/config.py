@@ -19,6 +19,7 @@ from pydantic_core import to_jsonable_python
 
 from trainables.code_identity import CodeIdentity, is_own, joined
 from trainables.data_config import DataConfig as DataConfig  # noqa: PLC0414  (others import it here)
+from trainables.epochs import epoch_number
 from trainables.metric_config import MetricConfig, metrics_with, read_measured
 from trainables.metrics import Metric, metrics_of
 from trainables.noise_config import NoiseConfig
@@ -225,8 +226,8 @@ class TrainConfig(FrozenConfig):
         noise = self.noise
         if noise.plan and noise.plan[-1][0] >= self.epochs:
             raise ValueError(
-                f"epochs = {self.epochs}: noise.plan reaches epoch {noise.plan[-1][0]} (counted "
-                f"from 0); train for at least {noise.plan[-1][0] + 1} epochs"
+                f"epochs = {self.epochs}: noise.plan reaches epoch {noise.plan[-1][0]} (plans "
+                f"count from 0); train for at least {epoch_number(noise.plan[-1][0])} epochs"
             )
         if noise.policy != "on_stagnation":
             return self
@@ -239,9 +240,9 @@ class TrainConfig(FrozenConfig):
         if earliest >= self.epochs:
             raise ValueError(
                 f"epochs = {self.epochs}: noise could never begin, its first possible epoch is "
-                f"{earliest} (counted from 0; noise.warmup_epochs = {noise.warmup_epochs}, "
+                f"{epoch_number(earliest)} (noise.warmup_epochs = {noise.warmup_epochs}, "
                 f"window = {noise.window}, trigger_epochs = {noise.trigger_epochs}); "
-                f"train for at least {earliest + 1} epochs or lower these"
+                f"train for at least {epoch_number(earliest)} epochs or lower these"
             )
         return self
 

@@ -20,6 +20,7 @@ from trainables.checkpoint import load_run, save_state
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import DeviceData
+from trainables.epochs import epoch_number
 from trainables.errors import CheckpointError
 from trainables.loop import Training
 from trainables.metrics import NEVER_INFINITE, EpochMetrics, objective_values
@@ -182,8 +183,9 @@ class NoiseTrainable(tune.Trainable):
         self._start_epoch = len(training.history)
         if begins is not None and self._start_epoch < begins:
             again = (
-                f"trained again from epoch {self._start_epoch} to {begins}, where the noise "
-                "begins: the baseline has no later checkpoint that can be used"
+                f"trained again from epoch {epoch_number(self._start_epoch)} on, though the noise "
+                f"begins in epoch {epoch_number(begins)}: the baseline has no later checkpoint "
+                "that can be used"
             )
             self._note = f"{self._note}; {again}" if self._note else again
 
@@ -269,4 +271,4 @@ def _node_name() -> str:
 
 def diverged_because(row: EpochMetrics) -> str:
     wrong = next(name for name in NEVER_INFINITE if not math.isfinite(getattr(row, name)))
-    return f"diverged: {wrong} is {getattr(row, wrong)} in epoch {row.epoch}"
+    return f"diverged: {wrong} is {getattr(row, wrong)} in epoch {epoch_number(row.epoch)}"

@@ -8,7 +8,7 @@ import tyro
 from rich.console import Console
 
 from analysis.commands.options import PROG, StoreOptions, StudyOptions, tell, writing
-from analysis.reading import is_run
+from analysis.reading import is_begun_run, is_run, load_grid
 from study.commands.dispatch import subcommand
 from study.commands.own_code import Trust
 from study.commands.settings import option, positional
@@ -16,7 +16,10 @@ from trainables.errors import InputError
 from trainables.paths import given_path
 
 if TYPE_CHECKING:
-    from analysis.reading import StudyView
+    from analysis.reading import GridView, StudyView
+
+
+_PORTS = 2**16
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,18 @@ class ReportOptions(StudyOptions):
             "sharp their minima are",
         ),
     ] = True
+    watch: Annotated[
+        bool,
+        option(
+            "--watch",
+            help="serve the report on this machine and renew it while what it tells of goes on; "
+            "nothing is written; Ctrl-C ends it",
+        ),
+    ] = False
+    port: Annotated[
+        int | None,
+        option("--port", help="port on 127.0.0.1 for --watch", value="INT", default="a free one"),
+    ] = None
     trust: Trust = ""
 
 
@@ -126,10 +141,18 @@ class ReportOptions(StudyOptions):
 def report(options: ReportOptions) -> int:
     """Write report.html, one file that opens offline, and its pictures as PNG and SVG. Works
     for running, interrupted and finished studies; and for a single run, given the folder that
-    noise-train left, e.g. checkpoints/metrics/RUN.
+    noise-train left, e.g. checkpoints/metrics/RUN. --watch shows it in a browser, with progress
+    and time left.
     """
+    if options.watch:
+        return _watch(options)
+    if options.port is not None:
+        raise InputError(f"--port = {options.port}: only with --watch")
     if options.name and is_run(Path(options.name)):
         return _run_report(options)
+    grid = load_grid(options.where, options.name)
+    if grid is not None:
+        return _grid_report(options, grid)
     view = options.load(options.name)
     # What takes long to import is imported for a study that exists.
     from analysis.export.tracking import attach_report
@@ -145,6 +168,46 @@ def report(options: ReportOptions) -> int:
     said = attach_report(view, options.tracking_uri or None, paths[0])
     if said:
         tell(said)
+    for line in view.missing():
+        tell(line)
+    return 0
+
+
+def _watch(options: ReportOptions) -> int:
+    if options.out:
+        raise InputError(f"--out = {options.out}: not with --watch, which writes no file")
+    port = options.port or 0
+    if not 0 <= port < _PORTS:
+        raise InputError(f"--port = {port}: from 1 to {_PORTS - 1}, or 0 for a free one")
+    run = given_path(options.name, "name") if options.name else None
+    begun = run is not None and is_begun_run(run)
+    grid = None if begun else load_grid(options.where, options.name)
+    # What takes long to import is imported for a study that exists.
+    from analysis.watch.server import HOST, serve, serving
+    from analysis.watch.watched import WatchedGrid, WatchedRun, WatchedStudy
+    from study.tracking.ui import open_when_ready
+
+    if begun and run is not None:
+        server = serving(WatchedRun(run), port)
+    elif grid is not None:
+        server = serving(WatchedGrid(grid), port)
+    else:
+        server = serving(WatchedStudy(options.where, options.name), port)
+    address = f"http://{HOST}:{server.server_port}/"
+    print(f"the report of {options.name} (Ctrl-C ends it):\n  {address}", flush=True)
+    open_when_ready(address)
+    serve(server)
+    return 0
+
+
+def _grid_report(options: ReportOptions, view: "GridView") -> int:
+    from analysis.report.grid_report import write_grid_report
+
+    folder = options.folder(view.folder.path)
+    with writing():
+        paths = write_grid_report(view, folder, files=options.pictures)
+    for path in paths:
+        print(path)
     for line in view.missing():
         tell(line)
     return 0

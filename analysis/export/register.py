@@ -27,6 +27,7 @@ from trainables.data.dataset import Dataset, PerChannel
 from trainables.data.image_decoding import Decoding
 from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.data_config import PHOTOS
+from trainables.epochs import epoch_number
 from trainables.errors import CheckpointError, InputError
 from trainables.loop import weights_of
 from trainables.metrics import EpochMetrics, WhichWeights, is_better
@@ -213,9 +214,11 @@ def _from_file(view: StudyView, path: Path, key: str) -> TrainedWeights:
     best = _best(view.state.trials[key].history)
     epoch = best.epoch if which == "best" and best is not None else config.epochs - 1
     if found.epoch != epoch:
+        its = "an unknown epoch" if found.epoch is None else f"epoch {epoch_number(found.epoch)}"
         raise InputError(
-            f"--weights = {path}: the weights after epoch {found.epoch}; the study decides by "
-            f"{view.config.decide_by}, the {which} weights, which are those after epoch {epoch}"
+            f"--weights = {path}: the weights after {its}; the study "
+            f"decides by {view.config.decide_by}, the {which} weights, which are those after epoch "
+            f"{epoch_number(epoch)}"
         )
     return TrainedWeights(path, found.model, found.epoch, which)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from analysis.reading import StudyView
 from study.formats import DASH, markdown_table, mean_sd, number, signed
 from study.records.values import by_objective
+from trainables.epochs import epoch_number
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ def result_table(view: StudyView, shown: int = 10) -> ResultTable:
     for trial in view.complete[:shown]:
         raced = trial.place is not None
         paired = by_objective(trial.shown_difference, len(names))
-        begins = "never" if trial.never_injected else str(trial.first_injection_epoch)
+        first = trial.first_injection_epoch
+        begins = "never" if trial.never_injected or first is None else str(epoch_number(first))
         values = map(number, by_objective(trial.value))
         seeds = str(trial.n) if raced else "1"
         rows.append((trial.trial_id, seeds, *values, *map(_signed, paired), begins))

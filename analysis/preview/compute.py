@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.reading import BaselineHistory
+from trainables.epochs import epoch_number
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import SEVERITY_UNKNOWN, Injection, replay
@@ -181,8 +182,8 @@ def _beginning(found: Preview) -> list[str]:
             "what comes later is not known."
         ]
     begins = (
-        f"Noise begins in epoch {found.fork} of {found.epochs} (counted from 0): {injection.kind} "
-        f"noise of magnitude {injection.magnitude:.4g}"
+        f"Noise begins in epoch {epoch_number(found.fork or 0)} of {found.epochs}: "
+        f"{injection.kind} noise of magnitude {injection.magnitude:.4g}"
     )
     if found.noise.policy == "always":
         return [f"{begins}, in every epoch."]
@@ -207,15 +208,16 @@ def _after(found: Preview) -> list[str]:
     elif cooldown.exact is not None:
         lines.append(
             f"One noisy epoch, then a cooldown of {cooldown.exact} epochs "
-            f"(from epoch {cooldown.earliest} on)."
+            f"(from epoch {epoch_number(cooldown.earliest)} on)."
         )
     else:
         lines.append(
             f"A cooldown follows {noise.max_injection_epochs} noisy epochs in a row, so from epoch "
-            f"{cooldown.earliest} on at the earliest: {_lengths(cooldown)}."
+            f"{epoch_number(cooldown.earliest)} on at the earliest: {_lengths(cooldown)}."
         )
     if found.known < found.epochs:
-        lines.append(f"From epoch {found.known} on nothing is known: training leaves the baseline.")
+        since = epoch_number(found.known)
+        lines.append(f"From epoch {since} on nothing is known: training leaves the baseline.")
     return lines
 
 

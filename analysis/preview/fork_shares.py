@@ -12,6 +12,7 @@ from search_spaces.shares import ForkShares, shares
 from study.formats import DASH
 from study.search.own_space import named_space, space_of
 from study.search.space import read_space
+from trainables.epochs import epoch_number
 from trainables.errors import InputError
 
 
@@ -39,7 +40,9 @@ def space_forks(
     name = space or view.config.space
     spec = space_of(view.config) if space is None else named_space(space, view.config.train)
     if spec.policy != "on_stagnation":
-        raise InputError(f"space = {name!r}: its noise begins in epoch 0, whatever the baseline")
+        raise InputError(
+            f"space = {name!r}: its noise begins in the first epoch, whatever the baseline"
+        )
     if len(baseline.rows) < baseline.epochs - 1:
         raise InputError(
             f"{baseline.source}: {len(baseline.rows)} of {baseline.epochs} epochs are recorded; "
@@ -75,11 +78,14 @@ def shares_table(found: SpaceForks) -> Table:
     table.add_row("never inject", *(f"{s.never:.1%}" for s in both))
     table.add_row("inject at the first epoch possible", *(f"{s.at_first:.1%}" for s in both))
     for index, label in enumerate(("first", "10 %", "25 %", "half", "75 %", "90 %", "last")):
-        table.add_row(f"fork epoch: {label}", *(_fork(s, index) for s in both))
-    table.add_row("possible fork epochs", *(f"{s.first_possible}–{s.epochs - 1}" for s in both))
+        table.add_row(f"noise begins in epoch: {label}", *(_fork(s, index) for s in both))
+    table.add_row(
+        "epochs in which it can begin",
+        *(f"{epoch_number(s.first_possible)}–{s.epochs}" for s in both),
+    )
     table.add_row("epochs trained ÷ reported", *(f"{s.trained:.1%}" for s in both))
     return table
 
 
 def _fork(found: ForkShares, index: int) -> str:
-    return f"{found.forks[index]:g}" if found.forks else DASH
+    return f"{epoch_number(found.forks[index]):g}" if found.forks else DASH

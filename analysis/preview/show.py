@@ -10,6 +10,7 @@ from analysis.charts.chart import Band, Blocks, Chart, Line, Mark, Panel, Rule, 
 from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, RED, SIGNAL_COLOURS
 from analysis.preview.compute import Preview
 from study.formats import DASH, number
+from trainables.epochs import epoch_number, epoch_numbers
 from trainables.noise.controller import Injection
 from trainables.noise.signals import SIGNALS
 
@@ -24,8 +25,8 @@ def signals_table(preview: Preview) -> Table:
     for signal in preview.signals:
         table.add_row(
             signal.name,
-            span_text(signal.raised),
-            str(signal.raised[0]) if signal.raised else DASH,
+            span_text(epoch_numbers(signal.raised)),
+            str(epoch_number(signal.raised[0])) if signal.raised else DASH,
             number(signal.threshold, ".4g"),
             number(signal.lowest, ".4g"),
             number(signal.highest, ".4g"),
@@ -34,7 +35,7 @@ def signals_table(preview: Preview) -> Table:
 
 
 def timeline_table(preview: Preview) -> Table:
-    """The controller's phases in order, from epoch 0 to the end of the budget."""
+    """The controller's phases in order, from the first epoch to the end of the budget."""
     table = Table(title=f"{preview.source}: what these settings would do")
     table.add_column("epochs", no_wrap=True)
     table.add_column("phase")
@@ -45,7 +46,7 @@ def timeline_table(preview: Preview) -> Table:
         noisy = decided.injecting
         style = "bold" if noisy else ""
         table.add_row(
-            f"{first}" if first == last else f"{first}–{last}",
+            span_text(epoch_numbers(range(first, last + 1))),
             decided.phase.replace("_", "-"),
             ", ".join(decided.signals) or DASH,
             decided.kind if noisy else DASH,
@@ -55,8 +56,10 @@ def timeline_table(preview: Preview) -> Table:
             style=style,
         )
     if preview.known < preview.epochs:
-        end = preview.epochs - 1
-        cells = [f"{preview.known}–{end}" if end > preview.known else str(end), "no longer known"]
+        cells = [
+            span_text(range(epoch_number(preview.known), preview.epochs + 1)),
+            "no longer known",
+        ]
         table.add_row(*cells, *["?"] * 5, style="dim")
     return table
 
@@ -85,14 +88,14 @@ _STATISTICS = (
 def preview_chart(preview: Preview) -> Chart:
     """The statistics with the raised signals as bands, the fork, and the unknown part greyed."""
     raised = {signal.name: signal.raised for signal in preview.signals}
-    reach = (-0.5, preview.epochs - 0.5)
+    reach = (0.5, preview.epochs + 0.5)
     panels = []
     for axis, statistics in _STATISTICS:
         marks: list[Mark] = [
             Band(start - 0.5, stop + 0.5, f"{name} raised", SIGNAL_COLOURS[name])
             for name, signal in SIGNALS.items()
             if not statistics.keys().isdisjoint(signal.statistics)
-            for start, stop in spans(raised.get(name, ()))
+            for start, stop in spans(epoch_numbers(raised.get(name, ())))
         ]
         for name, colour in statistics.items():
             marks += _baseline_lines(preview, name, colour)
@@ -126,10 +129,17 @@ def _baseline_lines(preview: Preview, name: str, colour: str) -> list[Line]:
     values = [getattr(row, name) for row in preview.history]
     # The first noisy epoch's own statistics are no longer the baseline's.
     cut = len(values) if preview.fork is None else preview.fork
-    before = Line(range(cut), values[:cut], name, colour)
+    before = Line(epoch_numbers(range(cut)), values[:cut], name, colour)
     after = range(max(0, cut - 1), len(values))
     later = Line(
-        after, values[max(0, cut - 1) :], f"{name} of the baseline", colour, "dot", 1.2, 0.6, False
+        epoch_numbers(after),
+        values[max(0, cut - 1) :],
+        f"{name} of the baseline",
+        colour,
+        "dot",
+        1.2,
+        0.6,
+        False,
     )
     return [before, later] if len(after) > 1 else [before]
 
@@ -138,14 +148,15 @@ def _borders(preview: Preview) -> list[Mark]:
     marks: list[Mark] = []
     if preview.known < preview.epochs:
         name = "no longer known" if preview.fork is not None else "not recorded"
-        marks.append(Band(preview.known - 0.5, preview.epochs - 0.5, name, GREY, 0.22))
+        marks.append(Band(preview.known + 0.5, preview.epochs + 0.5, name, GREY, 0.22))
     if preview.fork is not None:
-        marks.append(Rule(preview.fork, f"noise begins (epoch {preview.fork})", RED, "x", "solid"))
+        begins = epoch_number(preview.fork)
+        marks.append(Rule(begins, f"noise begins (epoch {begins})", RED, "x", "solid"))
     return marks
 
 
 def _signals_panel(preview: Preview, reach: tuple[float, float]) -> Panel:
-    by_row = {name: spans(epochs) for name, epochs in _marked(preview).items()}
+    by_row = {name: spans(epoch_numbers(epochs)) for name, epochs in _marked(preview).items()}
     colours = {**SIGNAL_COLOURS, "noise": RED, "cooldown": GREY}
     marks: list[Mark] = [
         Blocks(tuple(by_row), [(row, a - 0.5, b + 0.5) for a, b in found], row, colours[row])
@@ -178,7 +189,7 @@ def terminal_picture(preview: Preview, width: int = 90) -> str:
         for name, epochs in marked.items()
     ]
     shown = min(columns, preview.epochs) * _wide(preview, columns)
-    lines.append(f"{'epoch':>{label}} 0{preview.epochs - 1:>{max(1, shown - 1)}}")
+    lines.append(f"{'epoch':>{label}} 1{preview.epochs:>{max(1, shown - 1)}}")
     lines.append(f"{'':>{label}} █ raised  ▲ noise  ▼ cooldown  · neither  ░ not known")
     return "\n".join([*parts, *lines])
 
@@ -191,12 +202,12 @@ def _terminal_curves(preview: Preview, axis: str, names: Sequence[str], width: i
     figure.theme("simple")
     figure.plot_size(width, 11)
     figure.legend(False)
-    last = max(1, preview.epochs - 1)
-    figure.ruler("x").lim(0, last)
-    figure.ruler("x").ticks(sorted({round(i * last / 5) for i in range(6)}))
+    last = max(2, preview.epochs)
+    figure.ruler("x").lim(1, last)
+    figure.ruler("x").ticks(sorted({1 + round(i * (last - 1) / 5) for i in range(6)}))
     title, values = [], []
     for name, color in zip(names, ("cyan", "yellow"), strict=False):
-        known = [(row.epoch, getattr(row, name)) for row in preview.history]
+        known = [(epoch_number(row.epoch), getattr(row, name)) for row in preview.history]
         shown = [(epoch, value) for epoch, value in known if math.isfinite(value)]
         if not shown:
             continue
@@ -214,7 +225,7 @@ def _terminal_curves(preview: Preview, axis: str, names: Sequence[str], width: i
     if preview.fork is not None:
         text += "; red: noise begins"
         line = figure.signal(
-            [preview.fork] * 2, [low, high], marker=plotext.marker("braille", "red")
+            [epoch_number(preview.fork)] * 2, [low, high], marker=plotext.marker("braille", "red")
         )
         figure.draw(line.lines())
     return f"{text}\n{str(figure.build().string()).rstrip()}"

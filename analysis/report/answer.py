@@ -46,8 +46,9 @@ def _about_search(view: StudyView) -> Iterator[str]:
     tuned = tuning_note(as_asked(view.config), view.state)
     if tuned:
         yield f"{tuned[0].upper()}{tuned[1:]}."
+    name = view.config.objective[0]
     for trial in view.ranking:
-        sentence = race_sentence(trial, view.config.objective[0])
+        sentence = race_sentence(trial, words_of(name), view.unit(name))
         if sentence:
             yield f"{trial.trial_id}: {sentence}."
 

@@ -128,10 +128,9 @@ def verdict(view: StudyView) -> list[str]:
         return [f"{len(front)} trials lie on the Pareto front: {', '.join(front)}.", _LUCK]
     if better_by(view, best) is None:
         return ["The best trial can't be compared with the baseline of its seed."]
-    lines = [
-        f"{line[0].upper()}{line[1:]}." for line in search_verdict(view.config, view.summary, best)
-    ]
-    return [*lines, _LUCK]
+    unit = view.unit(view.config.objective[0])
+    lines = search_verdict(view.config, view.summary, best, unit)
+    return [*(f"{line[0].upper()}{line[1:]}." for line in lines), _LUCK]
 
 
 _LUCK = (

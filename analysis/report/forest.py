@@ -7,6 +7,7 @@ from analysis.charts.chart import Band, Chart, Line, Mark, Panel, Points, Rule
 from analysis.charts.looks import BLUE, GREY, ORANGE, PINK
 from analysis.confirm.model import ConfirmedTrial, ConfirmReport
 from analysis.reading import StudyView
+from analysis.report.grid_compared import GRID_WORDS, GridComparison
 from analysis.units import Unit
 from study.records.values import by_objective
 from trainables.metrics import words_of
@@ -20,6 +21,9 @@ _ROLES = (
 
 _RACED = 8
 """Trials of a race that are shown."""
+
+_COMPARED = 30
+"""Comparisons of a grid that are shown."""
 
 _BELOW = 0.24
 """How far below its interval a row's seeds lie."""
@@ -78,6 +82,26 @@ def race_forest(view: StudyView) -> Chart | None:
         title="Beside the baseline, in the race over seeds",
         caption="Diamond and bar: mean difference and 95 % interval on the seeds after a trial's "
         "last selection; below, each seed's, those that selected it too. Validation data.",
+    )
+
+
+def grid_forest(compared: Sequence[GridComparison], unit: Unit) -> Chart | None:
+    """A grid's noises beside their baselines, the farthest ahead first."""
+    found = [each for each in compared if each.mean is not None][:_COMPARED]
+    rows = [
+        _Row(each.label, BLUE, each.mean, each.interval, [(str(s), v) for s, v in each.by_seed])
+        for each in found
+    ]
+    more = len(compared) - len(found)
+    left_out = f" {more} comparisons are left out, those farthest behind." if more else ""
+    return _forest(
+        rows,
+        unit,
+        GRID_WORDS,
+        title="Beside the baselines of the grid",
+        caption="Diamond and bar: mean difference from the baseline of the same group and its 95 % "
+        f"interval over the seeds, one by one, uncorrected for their number; below, each seed's. "
+        f"Validation data.{left_out}",
     )
 
 

@@ -20,6 +20,14 @@ _POLICY = (
 )
 
 
+class Served(NamedTuple):
+    """What a page that is served has besides: it may ask who serves it, and nobody else."""
+
+    style: str
+    bar: str
+    script: str
+
+
 class Page:
     def __init__(self, title: str, lead: str) -> None:
         self._title = title
@@ -149,24 +157,33 @@ class Page:
             f"</thead><tbody>{body}</tbody></table></div>"
         )
 
-    def html(self) -> str:
-        title = html.escape(self._title)
-        links = "".join(
+    def parts(self) -> dict[str, object]:
+        """What another version of the same page may put in the place of its own."""
+        return {"nav": self._links(), "main": "".join(self._parts), "figures": self._figures}
+
+    def _links(self) -> str:
+        return "".join(
             f'<a href="#{html.escape(key)}">{html.escape(name)}</a>' for key, name in self._sections
         )
+
+    def html(self, served: Served | None = None) -> str:
+        title = html.escape(self._title)
+        policy = f"{_POLICY}; connect-src 'self'" if served else _POLICY
+        style = STYLE + (served.style if served else "")
+        bar, script = (served.bar, served.script) if served else ("", "")
         # A script ends, or begins to hide its end, at a "<" only.
         specs = json.dumps(self._figures, allow_nan=False).replace("<", "\\u003c")
         return "".join(
             [
                 '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
-                f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+                f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
                 '<meta name="viewport" content="width=device-width,initial-scale=1">',
                 '<meta name="color-scheme" content="light dark">',
-                f"<title>{title}</title><style>{STYLE}</style></head><body>",
-                f"<header><h1>{title}</h1></header><nav>{links}</nav><main>",
+                f"<title>{title}</title><style>{style}</style></head><body>",
+                f"{bar}<header><h1>{title}</h1></header><nav>{self._links()}</nav><main>",
                 *self._parts,
                 f'</main><script type="application/json" id="figures">{specs}</script>',
-                f"<script>{_plotly()}</script><script>{SCRIPT}</script></body></html>\n",
+                f"<script>{_plotly()}</script><script>{SCRIPT}{script}</script></body></html>\n",
             ]
         )
 

@@ -54,7 +54,7 @@ th,td{white-space:normal;padding:.1em .3em}
 """
 
 SCRIPT = """
-const specs = JSON.parse(document.getElementById("figures").textContent);
+let specs = JSON.parse(document.getElementById("figures").textContent);
 const hovers = matchMedia("(hover: hover)").matches;
 // A long title of an axis would be cut off in a narrow picture: it is broken in two lines.
 function broken(text, room) {
@@ -75,7 +75,9 @@ function draw(light) {
     const text = JSON.stringify(given);
     const spec = JSON.parse(night ? text.replaceAll("#0072B2", "#3D9BDC") : text);
     const layout = spec.layout;
-    Object.assign(layout, {paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    // Data that are renewed leave a picture as its reader has moved it.
+    Object.assign(layout, {uirevision: "same",
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: {color: ink, size: 12, family: "system-ui, sans-serif"}});
     for (const key of Object.keys(layout)) {
       if (/^[xy]axis/.test(key)) {
@@ -99,7 +101,7 @@ dark.addEventListener("change", () => draw(false));
 addEventListener("beforeprint", () => draw(true));
 addEventListener("afterprint", () => draw(false));
 
-for (const table of document.querySelectorAll("table.data")) {
+function bind(table) {
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     const down = head.getAttribute("aria-sort") === "ascending";
@@ -125,4 +127,5 @@ for (const table of document.querySelectorAll("table.data")) {
     }
   });
 }
+document.querySelectorAll("table.data").forEach(bind);
 """

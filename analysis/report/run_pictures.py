@@ -8,6 +8,7 @@ from analysis.charts.chart import Band, Chart, Line, Mark, Panel, spans
 from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Dash
 from analysis.report.epoch_pictures import curve, is_steep, shading
 from analysis.units import statistic_unit
+from trainables.epochs import epoch_number, epoch_numbers
 from trainables.metrics import EpochMetrics
 
 Logged = Mapping[str, Any]
@@ -65,7 +66,9 @@ def _panel(
 def _shaded(rows: Sequence[EpochMetrics]) -> tuple[Mark, ...]:
     """Noise and cooldowns, and thin marks where a signal was raised in vain."""
     idle = [row.epoch for row in rows if row.signals and not row.injected]
-    raised = [Band(a - 0.5, b + 0.5, "signal, no noise", GREY, 0.2) for a, b in spans(idle)]
+    raised = [
+        Band(a - 0.5, b + 0.5, "signal, no noise", GREY, 0.2) for a, b in spans(epoch_numbers(idle))
+    ]
     return (*shading(rows), *raised)
 
 
@@ -103,11 +106,11 @@ def layers_chart(lines: Sequence[Logged]) -> Chart | None:
     for line in lines:
         for name, norms in (line.get("layers") or {}).items():
             if norms.get("norm_before") is not None:
-                by_layer.setdefault(name, {})[line["epoch"]] = norms["norm_before"]
+                by_layer.setdefault(name, {})[epoch_number(line["epoch"])] = norms["norm_before"]
     if not by_layer:
         return None
     largest = sorted(by_layer, key=lambda name: -max(by_layer[name].values()))[:_LAYERS]
-    epochs = [float(line["epoch"]) for line in lines]
+    epochs = [epoch_number(line["epoch"]) for line in lines]
     marks = tuple(
         Line(epochs, [by_layer[name].get(epoch) for epoch in epochs], name, colour)
         for name, colour in zip(largest, cycle(_COLOURS), strict=False)
@@ -123,5 +126,5 @@ def layers_chart(lines: Sequence[Logged]) -> Chart | None:
     )
 
 
-def _over(lines: Sequence[Logged], name: str) -> tuple[list[float], list[float | None]]:
-    return [line["epoch"] for line in lines], [line.get(name) for line in lines]
+def _over(lines: Sequence[Logged], name: str) -> tuple[Sequence[float], list[float | None]]:
+    return [epoch_number(line["epoch"]) for line in lines], [line.get(name) for line in lines]

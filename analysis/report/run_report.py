@@ -26,6 +26,7 @@ from trainables.config import TrainConfig
 from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
+from trainables.settings import parse_config
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class RunView:
     optimizer: tuple[dict[str, Any], ...]
     noise: tuple[dict[str, Any], ...]
     result: dict[str, Any]
+
+
+def run_settings(folder: Path) -> TrainConfig:
+    """The configuration of a run that has been begun."""
+    file = folder / "config.json"
+    return parse_config(TrainConfig, read_mapping(file), where=str(file))
 
 
 def load_run(folder: Path) -> RunView:
@@ -151,25 +158,46 @@ def _figures(view: RunView) -> Iterator[Sequence[object]]:
             yield name.replace("_", " "), value
 
 
-def write_run_report(view: RunView, folder: Path, *, files: bool = True) -> list[Path]:
-    """Write ``report.html`` into ``folder``, with ``files`` its pictures into ``folder/report``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = run_sections(view)
-    config = view.config
-    page = Page(
-        f"Run {view.name}",
+def run_page(view: RunView) -> Page:
+    page = _begun(view.name, view.config)
+    for part in run_sections(view):
+        page.add(part)
+    _reproduce(page, view.config)
+    return page
+
+
+def begun_page(name: str, config: TrainConfig) -> Page:
+    """The page of a run that has no whole epoch yet."""
+    page = _begun(name, config)
+    said = "No epoch is complete yet."
+    advice = "Next: wait for the first epoch; if nothing trains it, noise-train --resume goes on."
+    card = Card(OPEN, "no epoch yet", said, (), (("seed", str(config.seed)),), (), advice)
+    page.add(Section("result", "Result", card=card))
+    _reproduce(page, config)
+    return page
+
+
+def _begun(name: str, config: TrainConfig) -> Page:
+    return Page(
+        f"Run {name}",
         f"{config.model.classifier} on {config.data.what}, {config.epochs} epochs, "
         f"{config.optimizer.optimizer}, learning rate {config.optimizer.lr:g}.",
     )
-    for part in parts:
-        page.add(part)
+
+
+def _reproduce(page: Page, config: TrainConfig) -> None:
     page.section("reproduce", "To reproduce it")
     page.text("noise-train --config with the configuration below trains it again.")
     page.code("\n".join(f"{name} {found}" for name, found in versions().items()))
     page.code(json.dumps(config.model_dump(mode="json"), indent=2), "config.json")
+
+
+def write_run_report(view: RunView, folder: Path, *, files: bool = True) -> list[Path]:
+    """Write ``report.html`` into ``folder``, with ``files`` its pictures into ``folder/report``."""
+    folder.mkdir(parents=True, exist_ok=True)
     with Drawing(folder / "report") as drawing:
         if files:
-            drawing.begin([chart for part in parts for chart in part.charts])
+            drawing.begin([chart for part in run_sections(view) for chart in part.charts])
         path = folder / "report.html"
-        path.write_text(page.html(), encoding="utf-8")
+        path.write_text(run_page(view).html(), encoding="utf-8")
         return [path, *drawing.files()]

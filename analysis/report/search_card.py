@@ -6,6 +6,7 @@ from analysis.reading import StudyView
 from analysis.report.card import OPEN, Card, command, seeds_text, untuned
 from analysis.report.figures import better_by
 from analysis.units import EQUAL, image_worth
+from study.records.race_summary import yardstick_sentence
 from study.records.summary import TrialSummary
 from study.records.values import by_objective
 from study.records.verdict import claims_gain
@@ -33,11 +34,12 @@ def search_card(view: StudyView) -> Card:
     if not view.over:
         advice, commands = _GO_ON, (command(view, "noise-study resume"),)
     yardstick = view.summary.yardstick
+    luck = yardstick_sentence(yardstick, view.unit(view.config.objective[0])) if yardstick else ""
     return Card(
         OPEN,
         "not confirmed",
         _search_sentence(view, best, gained=gained),
-        (f"{yardstick.sentence[0].upper()}{yardstick.sentence[1:]}.",) if yardstick else (),
+        (f"{luck[0].upper()}{luck[1:]}.",) if luck else (),
         tuple(_search_figures(view, best)),
         chips,
         advice,

@@ -80,12 +80,16 @@ def _classes(figures: PairedFigures | str) -> Section:
 
 def _ranking(view: StudyView, none: str) -> Section:
     bands = [baseline_band(view, index) for index in range(len(view.config.objective))]
-    lines = [f"{text[0].upper()}{text[1:]}." for text in indistinct(view.config, view.summary)]
+    lines = [f"{text[0].upper()}{text[1:]}." for text in _indistinct(view)]
     rows = [band.row(view.unit(band.objective)) for band in bands if band is not None]
     header = ("baseline", "mean", "standard deviation", "lowest", "highest", "seeds")
     tables = (Table("The baseline over its seeds", header, rows),) if rows else ()
     charts = only(pictures.ranking_chart(view))
     return Section("ranking", "Ranking", tuple(lines), charts=charts, tables=tables, missing=none)
+
+
+def _indistinct(view: StudyView) -> list[str]:
+    return indistinct(view.config, view.summary, view.unit(view.config.objective[0]))
 
 
 def _adaptivity(view: StudyView) -> Section:

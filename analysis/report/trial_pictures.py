@@ -13,6 +13,7 @@ from analysis.units import Unit, statistic_unit
 from study.formats import settings_text
 from study.records.ledger_view import TrialRecord
 from study.records.summary import TrialSummary, pareto_front
+from trainables.epochs import epoch_number
 from trainables.metrics import objective_value, words_of
 
 _SHOWN = 15
@@ -143,7 +144,7 @@ def curves_chart(view: StudyView) -> Chart | None:
 def _shading(record: TrialRecord) -> tuple[Mark, ...]:
     marks = shading(record.history)
     if record.first_injection_epoch:
-        fork = record.first_injection_epoch
+        fork = epoch_number(record.first_injection_epoch)
         marks.append(Rule(fork - 0.5, f"fork before epoch {fork}", RED, "x", "dot"))
     return tuple(marks)
 

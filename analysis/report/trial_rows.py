@@ -7,6 +7,7 @@ from analysis.report.section import Figure
 from analysis.trials_table import trials_table
 from study.records.summary import TrialSummary
 from study.records.values import by_objective
+from trainables.epochs import epoch_number
 
 FIRST_COLUMNS = 8
 """Columns that are shown without being asked for."""
@@ -44,8 +45,7 @@ def trial_rows(view: StudyView) -> tuple[list[str], list[Sequence[object]]]:
                 row["state"],
                 row["epochs"],
                 None if number is None else Figure(unit.value(number).split(" ")[0], number),
-                # Epochs count from 1 for people.
-                int(first) + 1 if isinstance(first, int | float) else None,
+                epoch_number(int(first)) if isinstance(first, int | float) else None,
                 row["role"],
                 *(row[column] for column in others),
             )

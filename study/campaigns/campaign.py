@@ -170,6 +170,8 @@ class Campaign(ABC, Generic[Config, Result]):
         """Train what is missing, then write the result, however the training ended."""
         # Before MLflow is imported in its thread: two threads that import at once get in each
         # other's way.
+        import scipy.stats  # noqa: F401
+
         import study.tune.connect
         import study.tune.ledger_callback
         import study.tune.runner  # noqa: F401

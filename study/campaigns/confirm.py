@@ -39,6 +39,7 @@ from study.campaigns.confirmation import (
     first_noise,
 )
 from study.campaigns.contrast import why_no_placebo
+from study.campaigns.counted import confirm_counted
 from study.campaigns.images import study_images
 from study.campaigns.live import Counted
 from study.campaigns.own_code import checked_with_code
@@ -49,7 +50,7 @@ from study.errors import StudyFailedError
 from study.records.events import ArtifactEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
-from study.records.ledger_view import LedgerState, read_ledger
+from study.records.ledger_view import read_ledger
 from study.records.register import RegisterError
 from study.records.summary import VALIDATION_IMAGES
 from study.search.own_space import space_of
@@ -169,34 +170,7 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         write_json(config_file(self.begun.folder), self.begun.config.model_dump(mode="json"))
 
     def counted(self) -> Counted:
-        confirm = self.begun.config
-        return Counted(
-            name=self.config.name,
-            objective=self._shown(),
-            epochs=self.config.train.epochs,
-            trials=confirm.runs_a_seed * len(confirm.trials) * confirm.seeds,
-            baselines=confirm.seeds,
-            standing=self._standing,
-            time_budget=self.config.time_budget,
-            spared=lambda state: replace(self.begun, state=state).spared(),
-        )
-
-    def _shown(self) -> str:
-        """The objective of the live view."""
-        task = self.begun.study.train.task.name is not None
-        return self.begun.study.objective[0] if task else "best_val_accuracy"
-
-    def _standing(self, state: LedgerState) -> str:
-        words = []
-        now = replace(self.begun, state=state)
-        for trial, sample in now.samples(now.decide_by).items():
-            known = sample.complete
-            if known:
-                mean = sum(known) / len(known)
-                words.append(f"{trial} {mean:+.4f} (n = {len(known)})")
-        if not words:
-            return "no configuration has a finished run beside its baseline yet"
-        return f"{now.deciding.words} beside the baseline: " + ", ".join(words)
+        return confirm_counted(self.begun, self.config)
 
     def _now(self) -> Confirmation:
         return replace(self.begun, state=self.session.state())

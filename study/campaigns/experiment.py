@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from study.campaigns.campaign import Campaign, Phase, held
+from study.campaigns.counted import GRID_OBJECTIVE, grid_counted
 from study.campaigns.experiment_grid import (
     AXES,
     ExperimentConfig,
@@ -25,7 +26,7 @@ from study.campaigns.experiment_grid import (
 )
 from study.campaigns.experiment_result import ExperimentResult, report, result_files
 from study.campaigns.experiment_tables import to_csv, to_markdown
-from study.campaigns.images import read_images
+from study.campaigns.images import read_images, record_images
 from study.campaigns.live import Counted
 from study.campaigns.own_code import record_late, refusal
 from study.campaigns.session import Session, check_records
@@ -34,7 +35,7 @@ from study.config_changes import differences
 from study.records.events import ArtifactEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, public_values, storage_of
 from study.records.json_files import write_json
-from study.records.ledger_view import LedgerState, read_ledger
+from study.records.ledger_view import read_ledger
 from study.records.own_code import later_codes
 from study.records.planned_run import PlannedRun
 from trainables.code_identity import changed_modules, code_identity
@@ -47,9 +48,6 @@ from trainables.files import write_atomically
 if TYPE_CHECKING:
     from study.tracking.projector import LedgerProjector
     from study.tune.capacity import Capacity
-
-OBJECTIVE = "final_val_accuracy"
-"""What the live view and MLflow's table show first; nothing is searched for."""
 
 
 def run_experiment(
@@ -97,7 +95,7 @@ def run_experiment(
             config=config,
             session=Session(folder, config, console),
             images=list(zip(trains, images, strict=True)),
-            objectives=(OBJECTIVE,),
+            objectives=(GRID_OBJECTIVE,),
             asked=asked(config),
             policy=config.train.noise.policy,
             retry_failed=retry_failed,
@@ -168,29 +166,13 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
         write_json(self.folder.experiment, public_values(self.config))
 
     def counted(self) -> Counted:
-        config = self.config
-        return Counted(
-            name=config.name,
-            objective=OBJECTIVE,
-            epochs=config.train.epochs,
-            trials=len(noisy_runs(config)),
-            baselines=len(baselines(config)),
-            standing=self._standing,
-        )
-
-    def _standing(self, state: LedgerState) -> str:
-        rows = report(self.config, state).table
-        known = [row.differences["difference"].mean for row in rows]
-        ahead = [value for value in known if value is not None]
-        if not ahead:
-            return "no group has a run with noise beside its baseline yet"
-        better = sum(value > 0 for value in ahead)
-        return f"noise is ahead of the baseline in {better} of {len(ahead)} comparisons so far"
+        return grid_counted(self.config)
 
     def put_in_order(self) -> None:
         config = self.config
         late = [name for name in own_names(config) if name not in config.codes]
         record_late(self.session, {name: code_identity(name) for name in late})
+        record_images(self.session, self.images)
         super().put_in_order()
 
     # The training: all baselines, then all runs with noise.

@@ -16,7 +16,7 @@ from study.campaigns.experiment_grid import ExperimentConfig, Group, asked, grid
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import BASELINE
-from study.records.summary import CostSummary, cost_of, study_notes
+from study.records.summary import VALIDATION_IMAGES, CostSummary, cost_of, study_notes
 from study.records.values import ResultPart
 from study.statistics.paired import paired_differences
 from trainables.metrics import EpochMetrics
@@ -29,6 +29,9 @@ DIFFERENCES: Mapping[str, str] = {
     "best_difference": "best_val_accuracy",
 }
 """Differences to the baseline, and the figure that each compares."""
+
+_ROW = ("classifier", "optimizer", "momentum", "lr", "subset", "noise")
+"""What tells the rows of the table apart."""
 
 
 class RunRow(ResultPart):
@@ -50,6 +53,12 @@ class RunRow(ResultPart):
     first_injection_epoch: int | None
     figures: dict[str, float | None]
     differences: dict[str, float | None]
+
+    @property
+    def never_began(self) -> bool:
+        """Whether it is complete, and had no epoch with the noise that it was to have."""
+        noisy = self.noise != BASELINE
+        return noisy and self.state == "complete" and self.first_injection_epoch is None
 
 
 class Spread(ResultPart):
@@ -86,7 +95,7 @@ class FailedRun(ResultPart):
 
 
 class ExperimentResult(ResultPart):
-    """``experiment.json``."""
+    """``experiment.json``; ``validation_images``: None where they were not recorded, or differ."""
 
     experiment: str
     asked: str
@@ -95,6 +104,7 @@ class ExperimentResult(ResultPart):
     failed: list[FailedRun]
     cost: CostSummary
     notes: list[str]
+    validation_images: int | None = None
 
     @property
     def best(self) -> str | None:
@@ -104,6 +114,14 @@ class ExperimentResult(ResultPart):
         }
         known = {key: value for key, value in ahead.items() if value is not None}
         return max(known, key=lambda key: known[key]) if known else None
+
+    def runs_of(self, row: TableRow) -> list[RunRow]:
+        """The runs that a row of the table sums up."""
+        return [run for run in self.runs if all(getattr(run, n) == getattr(row, n) for n in _ROW)]
+
+    def without_noise(self, row: TableRow) -> list[int]:
+        """The seeds on which noise was wanted and never began: such runs equal their baselines."""
+        return [run.seed for run in self.runs_of(row) if run.never_began]
 
 
 def report(
@@ -115,6 +133,7 @@ def report(
         for noises in ((BASELINE,), config.distributions)
         for group, noise, seed in product(groups(config), noises, config.seeds)
     ]
+    images = state.study.tags.get(VALIDATION_IMAGES) if state.study else None
     return ExperimentResult(
         experiment=config.name,
         asked=asked(config),
@@ -123,6 +142,7 @@ def report(
         failed=[FailedRun(key=r.key, reason=r.reason or "") for r in rows if r.state == "failed"],
         cost=cost_of(state.trials.values()),
         notes=study_notes(state),
+        validation_images=int(images) if images else None,
     )
 
 

@@ -39,7 +39,7 @@ def to_csv(result: ExperimentResult) -> str:
 
 
 def to_markdown(result: ExperimentResult) -> str:
-    heading, rows = _cells(result, " ± ")
+    heading, rows = _cells(result, " ± ", whole=True)
     left = len(heading) - len(_SHOWN) - 1
     lines = [
         f"# {result.experiment}",
@@ -66,7 +66,19 @@ def _legend(result: ExperimentResult) -> str:
     )
     if any(row.complete > 1 for row in result.table):
         text += " Means over n seeds ± standard deviation; differences are paired by seed."
-    return text
+    idle = sum(run.never_began for run in result.runs)
+    if idle:
+        text += f" Idle: runs whose noise never began, which equal their baselines ({idle} in all)."
+    return text + _image_note(result)
+
+
+def _image_note(result: ExperimentResult) -> str:
+    """What an image is worth, where a difference between two runs is no larger than that."""
+    images = result.validation_images
+    known = [abs(value) for run in result.runs if (value := run.differences["difference"])]
+    if images is None or not known or min(known) > (1 + 1e-6) / images:
+        return ""
+    return f" One of the {images} validation images is worth {1 / images:.4f}."
 
 
 def cost_line(result: ExperimentResult) -> str:
@@ -78,15 +90,20 @@ def cost_line(result: ExperimentResult) -> str:
     )
 
 
-def _cells(result: ExperimentResult, between: str) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows as text; ``between`` stands between a mean and its deviation."""
+def _cells(
+    result: ExperimentResult, between: str, *, whole: bool
+) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows as text; ``between`` stands between a mean and its deviation.
+
+    ``whole``: whether there is room to say of each row how many runs were idle.
+    """
     columns: dict[str, Callable[[TableRow], str]] = {
         "model": lambda row: row.classifier,
         "optimizer": _optimizer,
         "lr": lambda row: exact(row.lr),
         "subset": lambda row: exact(row.subset),
         "noise": lambda row: row.noise,
-        "n": _count,
+        "n": lambda row: _count(row, len(result.without_noise(row)) if whole else 0),
     }
     if len({row.subset for row in result.table}) < 2:
         del columns["subset"]
@@ -110,8 +127,9 @@ def _optimizer(row: TableRow) -> str:
     return f"{row.optimizer} {exact(row.momentum)}" if row.momentum else row.optimizer
 
 
-def _count(row: TableRow) -> str:
+def _count(row: TableRow, idle: int) -> str:
     parts = [str(row.complete)] if row.complete else []
+    parts += [f"{idle} idle"] if idle else []
     parts += [f"{row.failed} failed"] if row.failed else []
     parts += [f"{row.unfinished} to do"] if row.unfinished else []
     return ", ".join(parts)
@@ -122,7 +140,7 @@ _TERMINAL_HEADINGS = {"− baseline": "− base", "optimizer": "opt."}
 
 def result_table(result: ExperimentResult) -> Table:
     """The table for the terminal, 80 columns wide for common names; baselines are bold."""
-    heading, rows = _cells(result, "\n±")
+    heading, rows = _cells(result, "\n±", whole=False)
     table = Table(title=result.experiment, box=None, padding=(0, 1, 0, 0))
     for index, name in enumerate(heading):
         figure = index >= len(heading) - len(_SHOWN)

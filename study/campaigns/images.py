@@ -7,6 +7,9 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBars
 from rich.progress import TaskID
 
+from study.campaigns.session import Session
+from study.records.events import NoteEvent
+from study.records.summary import VALIDATION_IMAGES
 from trainables.config import DataConfig, TrainConfig
 from trainables.data.dataset import Dataset
 from trainables.data.image_listing import MOST_NAMED, some
@@ -70,3 +73,11 @@ def _bar(bars: ProgressBars, title: str) -> Callable[[int, int], None]:
         bars.update(tasks[0], completed=done)
 
     return progress
+
+
+def record_images(session: Session, images: Sequence[tuple[TrainConfig, Dataset]]) -> None:
+    """Record once what one validation image is worth in an accuracy, where all sets agree."""
+    study = session.state().study
+    counts = {len(dataset.val_labels) for _, dataset in images}
+    if len(counts) == 1 and not (study is not None and VALIDATION_IMAGES in study.tags):
+        session.append(NoteEvent(None, {VALIDATION_IMAGES: str(counts.pop())}))

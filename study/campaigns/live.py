@@ -108,18 +108,20 @@ class Clock:
     def left(self, counted: Counted, state: LedgerState, elapsed: float) -> str:
         """An estimate within the time budget; empty before there is one."""
         now = progress(counted, state)
-        running = len(now.running)
-        self.most = max(self.most, running)
-        to_come = now.waiting + now.noiseless_waiting
-        if not running and to_come:
+        if not now.running and now.waiting + now.noiseless_waiting:
             return " · starting workers"
+        seconds = self.seconds(counted, state, elapsed)
+        return "" if seconds is None else f" · about {duration(seconds)} left"
+
+    def seconds(self, counted: Counted, state: LedgerState, elapsed: float) -> float | None:
+        """The estimate; None before there is one."""
+        now = progress(counted, state)
+        self.most = max(self.most, len(now.running))
         remaining = Remaining(counted.epochs, now.noiseless_waiting, now.waiting)
         seconds = seconds_left(state, remaining, self.most, self.since)
-        if seconds is None:
-            return ""
-        if counted.time_budget is not None:
-            seconds = min(seconds, max(0.0, counted.time_budget - elapsed))
-        return f" · about {duration(seconds)} left"
+        if seconds is None or counted.time_budget is None:
+            return seconds
+        return min(seconds, max(0.0, counted.time_budget - elapsed))
 
 
 def render(counted: Counted, state: LedgerState, elapsed: float, clock: Clock) -> RenderableType:
@@ -130,7 +132,10 @@ def render(counted: Counted, state: LedgerState, elapsed: float, clock: Clock) -
     bar = ProgressBar(total=max(1, now.epochs_wanted), completed=now.epochs_done, width=60)
     foot = Text(counted.standing(state))
     when = Text(f"{duration(elapsed)} so far{clock.left(counted, state, elapsed)}")
-    return Group(head, bar, when, foot, _running(counted, state))
+    # A bar ends no line; what follows would stand beside it, and be cut off.
+    line = Table.grid()
+    line.add_row(bar)
+    return Group(head, line, when, foot, _running(counted, state))
 
 
 def headline(counted: Counted, now: Progress) -> str:

@@ -17,6 +17,7 @@ from study.records.folder import StudyFolder, storage_of
 from study.records.summary import Summary, TrialSummary, ranked, sharing_best
 from study.records.values import by_objective
 from study.records.verdict import beats_baseline, verdict
+from trainables.epochs import epoch_number
 
 _SHOWN = 5
 
@@ -73,7 +74,7 @@ def result_table(config: StudyConfig, summary: Summary, shown: int = _SHOWN) -> 
 def _row(config: StudyConfig, trial: TrialSummary) -> list[str]:
     values = by_objective(trial.value, len(config.objective))
     first = trial.first_injection_epoch
-    begins = "never" if trial.never_injected or first is None else str(first + 1)
+    begins = "never" if trial.never_injected or first is None else str(epoch_number(first))
     return [
         trial.trial_id,
         *(number(value) for value in values),

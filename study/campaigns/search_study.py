@@ -13,10 +13,11 @@ from rich.console import Console
 
 from study.campaigns.baseline import missing_baselines, waiting_note
 from study.campaigns.campaign import Campaign, Phase, command, held
-from study.campaigns.images import study_images
-from study.campaigns.live import Counted, best_so_far
+from study.campaigns.counted import search_counted
+from study.campaigns.images import record_images, study_images
+from study.campaigns.live import Counted
 from study.campaigns.own_code import checked_with_code, late_codes, leave_behind, record_late
-from study.campaigns.race import is_over, most_runs, race_note, race_phase, share_of_search
+from study.campaigns.race import is_over, race_note, race_phase, share_of_search
 from study.campaigns.search_parts import (
     asked,
     earliest_injections,
@@ -34,9 +35,8 @@ from study.records.assumed import write_assumed
 from study.records.events import EndEvent, NoteEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, storage_of
 from study.records.json_files import write_json
-from study.records.own_code import present
 from study.records.race import CUT_SHORT, race_of
-from study.records.summary import VALIDATION_IMAGES, Summary, summarise, winner_config
+from study.records.summary import Summary, summarise, winner_config
 from study.records.verdict import end_tags, trial_tags
 from study.search.own_space import space_of
 from study.search.space import check_stored_space
@@ -126,18 +126,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         self.folder.write_config(self.config)
 
     def counted(self) -> Counted:
-        config = self.config
-        return Counted(
-            name=config.name,
-            objective=config.objective[0],
-            epochs=config.train.epochs,
-            trials=config.wanted + most_runs(config)[0],
-            baselines=config.baseline_seeds + most_runs(config)[1],
-            tunings=config.tune_baseline,
-            standing=lambda state: best_so_far(config, state),
-            time_budget=config.time_budget,
-            of=lambda state: present(config, state),
-        )
+        return search_counted(self.config)
 
     def put_in_order(self) -> None:
         from study.search.journal import repair_or_replace_journal
@@ -146,22 +135,13 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             self.session.note(line)
         if self.remark:
             self.session.note(self.remark)
-        self._record_images()
+        record_images(self.session, self.images)
         leave_behind(self.session, self.config)
         record_late(self.session, late_codes(self.config))
         super().put_in_order()
         if self.is_complete():
             # A kill may have left the last ends in the ledger alone: the searcher tells Optuna.
             self._searcher()
-
-    def _record_images(self) -> None:
-        """Record once what one validation image is worth in an accuracy."""
-        study = self.session.state().study
-        for _, dataset in self.images:
-            if study is not None and VALIDATION_IMAGES in study.tags:
-                continue
-            tags = {VALIDATION_IMAGES: str(len(dataset.val_labels))}
-            self.session.append(NoteEvent(None, tags))
 
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Summary:
         state = self.session.whole_state()

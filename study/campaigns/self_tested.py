@@ -43,7 +43,7 @@ def tested(
         return config, ""
     return config.model_copy(update={"fork": "never"}), (
         f"{config.train.task.name} is not repeatable: {'; '.join(found.problems)}. Runs are still "
-        "compared by seed, but each is trained from epoch 0: forking is switched off"
+        "compared by seed, but each is trained from the first epoch on: forking is switched off"
     )
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from study.config import RunsConfig
 from study.errors import RecordsRemovedError
-from study.records.events import Event, NoteEvent, StudyEvent, new_uid
+from study.records.events import FIRST_STEP, Event, NoteEvent, StudyEvent, new_uid
 from study.records.folder import StudyFolder, public_values, storage_of
 from study.records.folder_files import has_records
 from study.records.ledger import Ledger
@@ -89,6 +89,7 @@ class Session:
                 objectives=objectives,
                 asked=asked,
                 resumed=known is not None,
+                first_step=known.first_step if known else FIRST_STEP,
             )
         )
         self._begun = True

@@ -7,13 +7,13 @@ from typing import Annotated
 from rich.console import Console
 from rich.markup import escape
 
-from study.api import run_confirm
 from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds, stored_confirmation
 from study.campaigns.confirm_register import standing
 from study.campaigns.confirmation import Confirmation, by_verdict
 from study.campaigns.resume import resumed
 from study.campaigns.search_result import print_next
 from study.commands.dispatch import NOISE_STUDY
+from study.commands.first_line import say_starting
 from study.commands.options import read_command_line
 from study.commands.own_code import Trust
 from study.commands.places import StudyName
@@ -120,6 +120,9 @@ def _seeds(study: StudyConfig, options: ConfirmOptions) -> tuple[int, int | None
 def run(arguments: Sequence[str]) -> int:
     study, wanted = read_confirm(arguments)
     console = Console()
+    say_starting(console, study.name, f"its best {wanted.top} on {wanted.seeds} fresh seeds")
+    from study.api import run_confirm
+
     print_verdicts(console, run_confirm(study, wanted, console=console, fetched=True))
     return 0
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from rich.console import Console
 
-from study.api import run_experiment
 from study.campaigns.experiment_grid import (
     AXES,
     PRESETS,
@@ -17,10 +16,8 @@ from study.campaigns.experiment_grid import (
     small,
     stored_experiment,
 )
-from study.campaigns.experiment_result import result_files
-from study.campaigns.experiment_tables import print_experiment
-from study.campaigns.search_result import print_next
 from study.commands.dispatch import NOISE_STUDY
+from study.commands.first_line import say_starting
 from study.commands.options import read_command_line
 from study.commands.own_code import Trust
 from study.commands.settings import SettingOptions, option
@@ -105,6 +102,12 @@ def run(arguments: Sequence[str]) -> int:
         print(config.model_dump_json(indent=2))
         return 0
     console = Console()
+    say_starting(console, config.name, size(config))
+    from study.api import run_experiment
+    from study.campaigns.experiment_result import result_files
+    from study.campaigns.experiment_tables import print_experiment
+    from study.campaigns.search_result import print_next
+
     result = run_experiment(config, console=console, retry_failed=options.retry_failed)
     print_experiment(console, result)
     where = storage_of(config)

@@ -10,6 +10,7 @@ from study.campaigns.confirm_plan import ConfirmConfig, parse_seeds, stored_conf
 from study.campaigns.resume import resumed
 from study.checks import read_configs
 from study.commands.dispatch import NOISE_STUDY
+from study.commands.first_line import say_starting
 from study.commands.metric_options import FurtherMetrics, with_metrics
 from study.commands.options import read_command_line
 from study.commands.own_code import AcceptChangedCode, Trust
@@ -202,11 +203,13 @@ def wanted_confirmation(config: StudyConfig) -> ConfirmConfig | None:
 def _run_to_the_end(config: StudyConfig, *, accept: bool, fetched: bool = False) -> int:
     from rich.console import Console
 
-    confirm = wanted_confirmation(config)
+    confirm, console = wanted_confirmation(config), Console()
+    train = config.train
+    trials = f"{config.wanted} trials of {train.what}, {train.epochs} epochs each"
+    say_starting(console, config.name, trials)
     from study.api import run_study
     from study.campaigns.search_result import print_result
 
-    console = Console()
     summary = run_study(config, console=console, fetched=fetched, accept_changed_code=accept)
     config = _as_begun(config)
     print_result(console, config, summary)

@@ -22,6 +22,9 @@ def new_uid() -> str:
     return uuid.uuid4().hex
 
 
+FIRST_STEP = 1
+"""The step in MLflow of the first epoch, in studies that begin now. Earlier ones began at 0."""
+
 TIE = "tie"
 """The tag at a study's end that says which trials share the best value."""
 
@@ -34,6 +37,7 @@ class StudyEvent:
         uid: its identity (``new_uid``), chosen once and repeated when it is resumed.
         config: its whole configuration as JSON types, without secrets.
         asked: what it asks, in a sentence for people.
+        first_step: the step in MLflow of each run's first epoch; chosen once, and repeated.
         time: ms since 1970, here and in every event.
     """
 
@@ -43,6 +47,7 @@ class StudyEvent:
     objectives: tuple[str, ...] = ()
     asked: str = ""
     resumed: bool = False
+    first_step: int = 0
     time: int = field(default_factory=now_ms)
 
 

@@ -19,6 +19,7 @@ from study.records.ledger_view import (
 from study.records.race import CUT_SHORT
 from study.records.recovery import damage_notes
 from study.records.summary import study_notes
+from trainables.epochs import epoch_number
 from trainables.metrics import EpochMetrics, objective_values
 
 Kind = Literal["missing", "doubled", "different", "damaged"]
@@ -54,7 +55,10 @@ def _record_findings(record: TrialRecord, *, over: bool) -> Iterator[Finding]:
         yield Finding("missing", f"{key}: the ledger has no end of it, though the study is over")
     lost = record.lost_epochs
     if lost:
-        yield Finding("missing", f"{key}: the ledger lacks {len(lost)} epochs, from {lost[0]} on")
+        yield Finding(
+            "missing",
+            f"{key}: the ledger lacks {len(lost)} epochs, from {epoch_number(lost[0])} on",
+        )
     elif record.finished and not recorded(record):
         have, wanted = len(record.history), record.config["epochs"]
         yield Finding("missing", f"{key}: complete, but with {have} of {wanted} epochs")
@@ -120,7 +124,9 @@ class _Order:
             known = rows.setdefault(row.epoch, row)
             if known is not row:
                 how: Kind = "doubled" if same_numbers(known, row) else "different"
-                yield Finding(how, f"{event.key}: epoch {row.epoch} is in the ledger twice")
+                yield Finding(
+                    how, f"{event.key}: epoch {epoch_number(row.epoch)} is in the ledger twice"
+                )
 
 
 def checkpoint_findings(

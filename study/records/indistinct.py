@@ -3,6 +3,7 @@
 import math
 
 from study.config import StudyConfig
+from study.formats import PLAIN, Figures
 from study.records.summary import Summary, TrialSummary, sharing_best
 from study.records.values import by_objective
 
@@ -10,14 +11,13 @@ _NAMED = 2
 """Trials of equal value that are named; the others are counted."""
 
 
-def indistinct(config: StudyConfig, summary: Summary) -> list[str]:
+def indistinct(config: StudyConfig, summary: Summary, figures: Figures = PLAIN) -> list[str]:
     """All that there is to say of it."""
-    return [
-        text for text in (tie_sentence(config, summary), image_sentence(config, summary)) if text
-    ]
+    said = (tie_sentence(config, summary, figures), image_sentence(config, summary, figures))
+    return [text for text in said if text]
 
 
-def tie_sentence(config: StudyConfig, summary: Summary) -> str:
+def tie_sentence(config: StudyConfig, summary: Summary, figures: Figures = PLAIN) -> str:
     """Who shares the best value, and by what the first of them comes first; empty without a tie."""
     sharing = sharing_best(config, summary.trials)
     if not sharing:
@@ -27,7 +27,8 @@ def tie_sentence(config: StudyConfig, summary: Summary) -> str:
     who = f"{', '.join(shown)} and {more} more" if more > 0 else " and ".join(shown)
     best = sharing[0]
     raced = best.place is not None
-    what = f"difference {best.ranked_by:+.4f}" if raced else f"value {best.value:.4f}"
+    ranked, value = by_objective(best.ranked_by)[0], by_objective(best.value)[0]
+    what = f"difference {figures.difference(ranked)}" if raced else f"value {figures.value(value)}"
     by = _decided_by(best, sharing[1])
     return f"{who} share the best {what}; {names[0]} comes first by its {by} only"
 
@@ -39,7 +40,7 @@ def _decided_by(first: TrialSummary, second: TrialSummary) -> str:
     return "lower number" if losses[0] == losses[1] else "lower tail loss"
 
 
-def image_sentence(config: StudyConfig, summary: Summary) -> str:
+def image_sentence(config: StudyConfig, summary: Summary, figures: Figures = PLAIN) -> str:
     """What an image is worth, where the winner differs from its baseline by no more than one.
 
     Empty where it differs by more or not at all, where the objective is no accuracy, and for
@@ -55,7 +56,7 @@ def image_sentence(config: StudyConfig, summary: Summary) -> str:
         return ""
     if not config.objective[0].endswith("val_accuracy"):
         return ""
-    worth = f"one validation image is worth {1 / images:.4f} ({images} images): "
+    worth = f"one validation image is worth {figures.size(1 / images)} ({images} images): "
     if math.isclose(abs(difference), 1 / images, rel_tol=1e-6):
         return worth + "the difference is that one image"
     if abs(difference) < 1 / images:

@@ -72,6 +72,9 @@ def encode(event: Event) -> bytes:
     }
     if isinstance(event, EpochsEvent):
         values["rows"] = list(map(_written, event.rows))
+    if isinstance(event, StudyEvent) and not event.first_step:
+        # As with rows: it is a study that an earlier version began.
+        del values["first_step"]
     text = _dumps({"type": _NAMES[type(event)], **values})
     # A reason may quote a file name that is no Unicode; its escape is JSON's, too.
     return sealed(text.encode(errors="backslashreplace"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from study.records import events
 from study.records.ledger import LONGEST_CHUNK, Chunk, Damage, read_chunk
+from trainables.epochs import epoch_number
 from trainables.metrics import EpochMetrics
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ class StudyInfo:
         started: ms since 1970.
         state: how it ended; None while it runs, or if its process died.
         resumed: how often it went on.
+        since: when the process began that ran it last, in ms since 1970.
+        first_step: as in the first ``StudyEvent``.
     """
 
     name: str
@@ -35,6 +38,8 @@ class StudyInfo:
     state: events.StudyState | None
     best: str | None
     resumed: int
+    since: int = 0
+    first_step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +186,8 @@ def _begun(before: StudyInfo | None, event: events.StudyEvent) -> StudyInfo:
         state=None,
         best=None,
         resumed=(before.resumed if before else 0) + event.resumed,
+        since=event.time,
+        first_step=before.first_step if before else event.first_step,
     )
 
 
@@ -234,7 +241,7 @@ class _TrialSoFar:
                 "%s: epoch %d was reported twice, with different numbers; the first ones are kept "
                 "(training is not deterministic there)",
                 self.start.key,
-                row.epoch,
+                epoch_number(row.epoch),
             )
 
     def record(self) -> TrialRecord:

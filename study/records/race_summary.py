@@ -5,17 +5,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from study.config import StudyConfig
+from study.formats import PLAIN, Figures
 from study.records.race import RaceEntry
 from study.records.values import ResultPart
 from study.statistics.race import Race, paired_spread, without_effect
 
 
 class YardstickSummary(ResultPart):
-    """What the race's winner shows, beside what it would show if no trial had an effect."""
+    """What the race's winner shows, beside what it would show if no trial had an effect.
+
+    ``share``: of races without any effect, how many show as much; ``spread``: the standard
+    deviation of differences to the baseline over seeds.
+    """
 
     expected_best_without_effect: float
     observed: float
     sentence: str
+    winner: str = ""
+    trials: int = 0
+    share: float = 0.0
+    spread: float = 0.0
 
 
 def raced_figures(config: StudyConfig, raced: RaceEntry) -> dict[str, Any]:
@@ -70,13 +79,24 @@ def yardstick(
     luck = without_effect(len(race.field), race.stages)
     share = luck.share_above(sign * observed / spread) if spread else float(sign * observed <= 0)
     expected = sign * luck.mean * spread
-    reached = "none of" if share == 0 else f"{share:.1%} of"
-    return YardstickSummary(
+    found = YardstickSummary(
         expected_best_without_effect=expected,
         observed=observed,
-        sentence=(
-            f"without any effect the best of {len(race.field)} trials would show {expected:+.4f} "
-            f"on average by the same race; {race.winner} shows {observed:+.4f}, as much as "
-            f"{reached} such races (differences to the baseline vary by {spread:.4f} over seeds)"
-        ),
+        sentence="",
+        winner=race.winner,
+        trials=len(race.field),
+        share=share,
+        spread=spread,
+    )
+    return found.model_copy(update={"sentence": yardstick_sentence(found)})
+
+
+def yardstick_sentence(found: YardstickSummary, figures: Figures = PLAIN) -> str:
+    reached = "none of" if found.share == 0 else f"{found.share:.1%} of"
+    expected, observed = found.expected_best_without_effect, found.observed
+    return (
+        f"without any effect the best of {found.trials} trials would show "
+        f"{figures.difference(expected)} on average by the same race; {found.winner} shows "
+        f"{figures.difference(observed)}, as much as {reached} such races (differences to the "
+        f"baseline vary by {figures.size(found.spread)} over seeds)"
     )

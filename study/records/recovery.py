@@ -11,6 +11,7 @@ from study.records.events import EpochsEvent, Event
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, TrialRecord
 from trainables.checkpoint import load_run
+from trainables.epochs import epoch_number
 from trainables.errors import CheckpointError
 from trainables.metrics import EpochMetrics
 from trainables.trial_checkpoints import TrialCheckpoints
@@ -49,7 +50,7 @@ def damage_notes(state: LedgerState) -> list[str]:
     more = f" and {len(state.damage) - 5} more" if len(state.damage) > 5 else ""
     notes = [f"the ledger's line {lines}{more} was damaged and is left out"]
     notes += [
-        f"{record.key}: {len(lost)} of its epochs are lost with it (from {lost[0]})"
+        f"{record.key}: {len(lost)} of its epochs are lost with it (from {epoch_number(lost[0])})"
         for record in state.trials.values()
         if (lost := _lost(record))
     ]

@@ -1,16 +1,21 @@
 """What a study's end says of its best trial: on the terminal, in reports, in MLflow."""
 
+from collections.abc import Sequence
+
 from study.config import StudyConfig
-from study.formats import signed
+from study.formats import PLAIN, Figures
 from study.records.events import TIE
 from study.records.indistinct import indistinct, tie_sentence
+from study.records.race_summary import yardstick_sentence
 from study.records.summary import Summary, TrialSummary
 from study.records.values import by_objective
 
 
-def verdict(config: StudyConfig, summary: Summary, best: TrialSummary) -> list[str]:
+def verdict(
+    config: StudyConfig, summary: Summary, best: TrialSummary, figures: Figures = PLAIN
+) -> list[str]:
     """What the study's end says of its best trial, and why it does not say more."""
-    raced = race_sentence(best, config.objective[0])
+    raced = race_sentence(best, config.objective[0], figures)
     difference = by_objective(best.shown_difference)[0]
     if difference is None:
         return []
@@ -21,12 +26,12 @@ def verdict(config: StudyConfig, summary: Summary, best: TrialSummary) -> list[s
         lines.append(f"{best.trial_id} {how}: {raced}")
     elif not lines:
         seeds = "one seed" if best.place is None else "the seeds so far"
-        lines.append(f"{best.trial_id} is ahead by {signed(abs(difference))[1:]} on {seeds}")
+        lines.append(f"{best.trial_id} is ahead by {figures.size(difference)} on {seeds}")
     if summary.yardstick:
-        lines.append(summary.yardstick.sentence)
+        lines.append(yardstick_sentence(summary.yardstick, figures))
     elif ahead:
         lines.append(no_yardstick(config, summary, best))
-    return [*lines, *indistinct(config, summary)]
+    return [*lines, *indistinct(config, summary, figures)]
 
 
 def beats_baseline(config: StudyConfig, best: TrialSummary) -> bool:
@@ -78,23 +83,29 @@ def trial_tags(trial: TrialSummary) -> dict[str, str]:
     }
 
 
-def race_sentence(trial: TrialSummary, objective: str) -> str:
+def race_sentence(trial: TrialSummary, objective: str, figures: Figures = PLAIN) -> str:
     """What the race shows of a trial, in a sentence; empty for one that it never selected."""
     shown = by_objective(trial.mean_difference)[0]
     flattering = by_objective(trial.ranked_by)[0]
     if trial.place is None or shown is None or flattering is None:
         return ""
     interval = trial.first_interval
-    between = f", 95 % {signed(interval[0])} to {signed(interval[1])}" if interval else ""
+    between = f", 95 % {_between(interval, figures)}" if interval else ""
     seeds = f"{trial.n} seeds" if trial.n > 1 else "the one seed"
     lost = sum(run.state == "failed" for run in trial.runs)
     diverged = (
         f"; {lost} of its {len(trial.runs)} runs diverged and count as guessing" if lost else ""
     )
     return (
-        f"{objective} {signed(shown)} beside the baseline on {seeds} after its last selection"
-        f"{between}; the mean that it was ranked by, {signed(flattering)}, flatters it{diverged}"
+        f"{objective} {figures.difference(shown)} beside the baseline on {seeds} after its last "
+        f"selection{between}; the mean that it was ranked by, {figures.difference(flattering)}, "
+        f"flatters it{diverged}"
     )
+
+
+def _between(interval: Sequence[float], figures: Figures) -> str:
+    low, high = interval
+    return f"{figures.difference(low)} to {figures.difference(high)}"
 
 
 def end_tags(config: StudyConfig, summary: Summary) -> dict[str, str]:

@@ -17,6 +17,7 @@ from rich.text import Text
 from study.formats import duration, number
 from study.run.graphs import Graphs, SideBySide
 from study.run.watched import Watched
+from trainables.epochs import epoch_number
 from trainables.metrics import EpochMetrics
 from trainables.noise.controller import Injection
 
@@ -99,10 +100,10 @@ def watching(
 def epoch_line(watched: Watched, row: EpochMetrics, injection: Injection) -> str:
     best = watched.best
     parts = [
-        f"epoch {row.epoch + 1}/{watched.config.epochs}",
+        f"epoch {epoch_number(row.epoch)}/{watched.config.epochs}",
         f"train {row.train_loss:.4f} {row.train_accuracy:.2%}",
         f"val {row.val_loss:.4f} {row.val_accuracy:.2%}",
-        f"best {best.val_accuracy:.2%} @ {best.epoch + 1}" if best else "best –",
+        f"best {best.val_accuracy:.2%} @ {epoch_number(best.epoch)}" if best else "best –",
         f"lr {row.lr:.2e}",
         f"noise {noise_text(injection)}",
     ]
@@ -173,14 +174,14 @@ def _metrics_panel(watched: Watched) -> Panel:
         return Panel(table, title="metrics", title_align="left")
     row, best = watched.history[-1], watched.best
     gap = f"gap {row.train_accuracy - row.val_accuracy:+.2%}"
-    found = f"[bold]{best.val_accuracy:.2%}[/] in epoch {best.epoch + 1}" if best else "–"
+    found = f"[bold]{best.val_accuracy:.2%}[/] in epoch {epoch_number(best.epoch)}" if best else "–"
     table.add_row("training", f"loss {row.train_loss:.4f}   accuracy {row.train_accuracy:.2%}")
     table.add_row("validation", f"loss {row.val_loss:.4f}   accuracy {row.val_accuracy:.2%}")
     table.add_row("best", f"{found}   {gap}")
     moved = f"weights moved {row.weight_update_norm:.4g}"
     table.add_row("gradient", f"norm {row.grad_norm:.4g}   {moved}")
     table.add_row("lr", f"{row.lr:.3g}")
-    return Panel(table, title=f"metrics, epoch {row.epoch + 1}", title_align="left")
+    return Panel(table, title=f"metrics, epoch {epoch_number(row.epoch)}", title_align="left")
 
 
 def _noise_panel(watched: Watched) -> Panel:

@@ -26,6 +26,7 @@ from study.records.named_file import NamedFile
 from trainables.code_identity import changed_modules
 from trainables.config import TrainConfig, without_later
 from trainables.documents import read_mapping
+from trainables.epochs import epoch_number
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
 from trainables.paths import given_path
@@ -247,7 +248,8 @@ class RunFiles:
         from study.run.weights_file import write_weights
 
         path = self.folder / (
-            self.save_as or f"{self.name}_epoch{row.epoch}_acc{row.val_accuracy:.4f}.pth"
+            self.save_as
+            or f"{self.name}_epoch{epoch_number(row.epoch)}_acc{row.val_accuracy:.4f}.pth"
         )
         older = [other for other in self.weights_files() if other != path]
         write_weights(path, config, classes, row, weights)

@@ -32,7 +32,7 @@ def draw_lr_schedule(config: TrainConfig, steps_per_epoch: int, path: Path) -> N
     axes = figure.subplots()
     axes.plot(epochs, rates, linewidth=1.2)
     axes.set(
-        xlabel="epoch",
+        xlabel="epochs passed",
         ylabel="learning rate",
         title=f"lr {config.optimizer.lr:g}, {_words(config.optimizer)} "
         f"{config.epochs} epochs, {steps_per_epoch} steps each",

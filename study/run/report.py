@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study.formats import duration, number, percent
+from trainables.epochs import epoch_number
 
 if TYPE_CHECKING:
     from study.run.evaluation import Evaluation
@@ -21,8 +22,8 @@ _MOST_CLASSES = 20
 def print_result(console: Console, result: "RunResult") -> None:
     if result.diverged is not None:
         console.print(
-            f"[red]training diverged in epoch {result.diverged + 1}[/]: a loss or norm is not "
-            "finite; the figures are those of the best epoch before"
+            f"[red]training diverged in epoch {epoch_number(result.diverged)}[/]: a loss or norm "
+            "is not finite; the figures are those of the best epoch before"
         )
     console.print(result_table(result))
     console.print(class_table(result.per_class))

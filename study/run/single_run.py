@@ -37,6 +37,7 @@ from trainables.data.dataset import Dataset
 from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.epoch_details import Detail
+from trainables.epochs import epoch_number
 from trainables.errors import CheckpointError, InputError
 from trainables.evaluation import EvalResult, figures_on_test
 from trainables.loop import train_epochs
@@ -249,7 +250,8 @@ class _SingleRun:
             tracked.failed(reason)
             raise DivergedError(f"{reason}; try a lower --lr, or weaker noise")
         self._say(
-            f"evaluating the best weights (epoch {best.row.epoch + 1}) and the last on the test set"
+            f"evaluating the best weights (epoch {epoch_number(best.row.epoch)}) and the last on "
+            "the test set"
         )
         try:
             final = None if diverged is not None else self._final()
@@ -275,7 +277,7 @@ class _SingleRun:
                 self._seconds(),
             )
         else:
-            tracked.failed(f"diverged in epoch {diverged}")
+            tracked.failed(f"diverged in epoch {epoch_number(diverged)}")
 
     def _register_reading(self) -> None:
         """Register that the test set was read; once, also if a run that goes on reads it again."""

@@ -123,6 +123,7 @@ def _begin(ledger: Ledger, before: StudyInfo | None, name: str, config: TrainCon
             objectives=(_MEASURED,),
             asked=f"A single run: {name}",
             resumed=before is not None,
+            first_step=before.first_step if before else events.FIRST_STEP,
         )
     )
     ledger.append(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from scipy import stats
+import scipy
 
 from trainables.metrics import EpochMetrics
 
@@ -16,7 +16,7 @@ def above_chance(classes: int, images: int, epochs: int = 1) -> int:
     Guessing gets Binomial(``images``, 1/``classes``) images right; the bound is reached with a
     probability of at most ``CHANCE_ALPHA`` / ``epochs``. Beyond ``images``: none is.
     """
-    return int(stats.binom.isf(CHANCE_ALPHA / epochs, images, 1 / classes)) + 1
+    return int(scipy.stats.binom.isf(CHANCE_ALPHA / epochs, images, 1 / classes)) + 1
 
 
 def has_collapsed(
@@ -42,9 +42,9 @@ def collapse_test(alone: int, reference_alone: int) -> float:
     McNemar's exact test: ``alone`` are the seeds on which only the configuration collapsed,
     ``reference_alone`` those on which only the reference did; each of them is heads or tails.
     """
-    return float(stats.binom.sf(alone - 1, alone + reference_alone, 0.5))
+    return float(scipy.stats.binom.sf(alone - 1, alone + reference_alone, 0.5))
 
 
 def rate_bound(events: int, n: int, confidence: float = 0.95) -> float:
     """Upper bound of a rate seen as ``events`` of ``n``, one-sided (Clopper and Pearson 1934)."""
-    return 1.0 if events >= n else float(stats.beta.ppf(confidence, events + 1, n - events))
+    return 1.0 if events >= n else float(scipy.stats.beta.ppf(confidence, events + 1, n - events))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special
+import scipy
 
 from study.statistics.estimate import Interval, estimate, mean_and_std, t_test
 
@@ -42,5 +42,5 @@ def within_reach(differences: Sequence[float], margin: float, seeds: int, level:
     if found is None:
         return False
     mean, std = found
-    half_width = -float(special.stdtrit(seeds - 1, level)) * std / seeds**0.5
+    half_width = -float(scipy.special.stdtrit(seeds - 1, level)) * std / seeds**0.5
     return abs(mean) + half_width < margin

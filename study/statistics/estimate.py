@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special, stats
 
 ALPHA = 0.05
 """Two-sided error level of a whole family of comparisons."""
@@ -101,7 +101,7 @@ def estimate(
             hedges_g=effect,
         )
     mean, std = float(values.mean()), float(values.std(ddof=1))
-    t_test = stats.ttest_1samp(values, 0.0)
+    t_test = scipy.stats.ttest_1samp(values, 0.0)
     return Estimate(
         n=n,
         mean=mean * unit,
@@ -137,7 +137,7 @@ def t_test(differences: Sequence[float]) -> float | None:
     if _all_equal(values):
         return _equal_p(values)
     # A tenth of the time of scipy's ttest_1samp, for the many looks of a simulation.
-    return float(2 * special.stdtr(len(values) - 1, -abs(_t(values))))
+    return float(2 * scipy.special.stdtr(len(values) - 1, -abs(_t(values))))
 
 
 def _t(values: Values) -> float:
@@ -170,8 +170,8 @@ def _bootstrap_interval(
         return None
     with warnings.catch_warnings():
         # Said by the missing interval.
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        interval = stats.bootstrap(
+        warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
+        interval = scipy.stats.bootstrap(
             (values,),
             np.mean,
             confidence_level=1 - alpha,
@@ -186,12 +186,12 @@ def _wilcoxon(values: Values) -> float:
     signed = values[values != 0]
     if len(signed) == 0:
         return 1.0
-    return float(stats.wilcoxon(signed).pvalue)
+    return float(scipy.stats.wilcoxon(signed).pvalue)
 
 
 def _hedges_factor(df: int) -> float:
     """J(df) = Γ(df/2) / (√(df/2) Γ((df − 1)/2)) (Hedges 1981); 0 at df = 1."""
-    logs = special.gammaln(df / 2) - special.gammaln((df - 1) / 2)
+    logs = scipy.special.gammaln(df / 2) - scipy.special.gammaln((df - 1) / 2)
     return float(np.exp(logs) / math.sqrt(df / 2))
 
 
@@ -221,10 +221,10 @@ def power(n: int, effect: float, alpha: float = ALPHA) -> float:
     if n < 2:
         return 0.0
     df = n - 1
-    critical = stats.t.isf(alpha / 2, df)
+    critical = scipy.stats.t.isf(alpha / 2, df)
     shift = math.sqrt(n) * abs(effect)
     # The far tail by its mirror image: scipy's nct.cdf is NaN there.
-    return float(stats.nct.sf(critical, df, shift) + stats.nct.sf(critical, df, -shift))
+    return float(scipy.stats.nct.sf(critical, df, shift) + scipy.stats.nct.sf(critical, df, -shift))
 
 
 def required_seeds(effect: float, alpha: float = ALPHA, target: float = POWER) -> int | None:

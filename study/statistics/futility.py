@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from scipy import stats
+import scipy
 
 from study.statistics.sequential import alpha_spent_early
 
@@ -28,6 +28,6 @@ def futility_bounds(looks: tuple[int, ...]) -> dict[int, float]:
     for look in interim:
         spent = alpha_spent_early(look / interim[-1], POWER_GIVEN_UP)
         shift = look**0.5 * GAIN_SOUGHT
-        bounds[look] = float(stats.nct.ppf(spent - before, look - 1, shift))
+        bounds[look] = float(scipy.stats.nct.ppf(spent - before, look - 1, shift))
         before = spent
     return bounds

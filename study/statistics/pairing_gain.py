@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from study.statistics.estimate import Interval
 
@@ -71,7 +71,7 @@ def pairing_gain(
     if n < 3:
         return PairingGain(n, gain)
     unexplained = max(0.0, 1 - float(between) ** 2 / float(var_sum * var_difference))
-    quantile = float(stats.t.isf((1 - CONFIDENCE) / 2, n - 2))
+    quantile = float(scipy.stats.t.isf((1 - CONFIDENCE) / 2, n - 2))
     half = 1 + 2 * quantile**2 * unexplained / (n - 2)
     factor = half + math.sqrt(half**2 - 1)
     return PairingGain(n, gain, Interval((1 + ratio / factor) / 2, (1 + ratio * factor) / 2))

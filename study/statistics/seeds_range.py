@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from scipy import optimize, stats
+import scipy
 
 from study.statistics.estimate import MAX_SEEDS, POWER, Estimate, Interval, required_seeds
 
@@ -49,11 +49,15 @@ def effect_interval(effect: float, n: int, confidence: float = CONFIDENCE) -> In
     def noncentrality(share: float) -> float:
         def excess(shift: float) -> float:
             # A negative t by its mirror image; in far tails scipy's nct.cdf is NaN.
-            cdf = stats.nct.cdf(t, n - 1, shift) if t >= 0 else stats.nct.sf(-t, n - 1, -shift)
+            cdf = (
+                scipy.stats.nct.cdf(t, n - 1, shift)
+                if t >= 0
+                else scipy.stats.nct.sf(-t, n - 1, -shift)
+            )
             return (float(shift < t) if math.isnan(cdf) else float(cdf)) - share
 
         reach = 10 + abs(t) * 2
-        return float(optimize.brentq(excess, t - reach, t + reach, xtol=1e-8))
+        return float(scipy.optimize.brentq(excess, t - reach, t + reach, xtol=1e-8))
 
     return Interval(noncentrality(1 - tail) / root, noncentrality(tail) / root)
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy
 
 from study.statistics.estimate import ALPHA, Values, t_test
 from study.statistics.paired import Paired
@@ -34,7 +34,7 @@ def alpha_spent(fraction: float, alpha: float = ALPHA) -> float:
     The O'Brien–Fleming-type spending function of Lan and DeMets (1983, Biometrika 70, 659–663),
     α/2 on each side: 4 − 4 Φ(z_{1 − α/4} / √fraction).
     """
-    return float(4 * stats.norm.sf(stats.norm.isf(alpha / 4) / math.sqrt(fraction)))
+    return float(4 * scipy.stats.norm.sf(scipy.stats.norm.isf(alpha / 4) / math.sqrt(fraction)))
 
 
 def alpha_spent_early(fraction: float, alpha: float = ALPHA) -> float:
@@ -82,12 +82,12 @@ def nominal_levels(
 
 def _tail(ratio: float | Values, n: int) -> Any:
     """P(r ≥ ``ratio``) for n seeds: r² is Beta(1/2, (n − 1)/2), the cosine of a random angle."""
-    return special.betainc((n - 1) / 2, 0.5, 1 - np.square(ratio))
+    return scipy.special.betainc((n - 1) / 2, 0.5, 1 - np.square(ratio))
 
 
 def _ratio(level: float, n: int) -> float:
     """The inverse of ``_tail``."""
-    return math.sqrt(1 - float(special.betaincinv((n - 1) / 2, 0.5, level)))
+    return math.sqrt(1 - float(scipy.special.betaincinv((n - 1) / 2, 0.5, level)))
 
 
 def _cells(farthest: float) -> tuple[Values, Values]:
@@ -121,7 +121,7 @@ def _level(masses: Values, ratios: Values, n: int, spent: float, may_spend: floa
         return exit_probability
     if excess(high) <= 0:
         return may_spend
-    return math.exp(optimize.brentq(excess, low, high, xtol=1e-10))
+    return math.exp(scipy.optimize.brentq(excess, low, high, xtol=1e-10))
 
 
 def _below(ratio: Values, before: Values, n: int) -> Values:
@@ -135,8 +135,8 @@ def _below(ratio: Values, before: Values, n: int) -> Values:
     c = np.where(np.abs(c - 1) < 1e-9, 1 + 1e-9, c)  # there the quadratic loses a root
     root = c * np.sqrt(np.maximum(a * a + 1 - c * c, 0))
     between = np.abs(
-        special.stdtr(n, math.sqrt(n) * (a + root) / (c * c - 1))
-        - special.stdtr(n, math.sqrt(n) * (a - root) / (c * c - 1))
+        scipy.special.stdtr(n, math.sqrt(n) * (a + root) / (c * c - 1))
+        - scipy.special.stdtr(n, math.sqrt(n) * (a - root) / (c * c - 1))
     )
     return np.where(c > 1, 1 - between, between)
 

@@ -35,8 +35,11 @@ def log_compared_models(
             continue
         if known.refused or key not in run_ids or known.end is None:
             continue
+        step = reader.steps.whole(max(known.epochs, default=0))
         try:
-            _log_external_model(connection, experiment_id, run_ids[key], known, known.end)
+            _log_external_model(
+                connection, experiment_id, run_ids[key], known, known.end, step=step
+            )
         except StoreRefusedError as error:
             log.error("MLflow refuses the model of %s: %s", key, error)
 
@@ -49,7 +52,13 @@ def _parameters(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _log_external_model(
-    connection: Connection, experiment_id: str, run_id: str, known: KnownRun, end: EndEvent
+    connection: Connection,
+    experiment_id: str,
+    run_id: str,
+    known: KnownRun,
+    end: EndEvent,
+    *,
+    step: int,
 ) -> None:
     """Say which model a run trained, in MLflow's own form, without storing its weights.
 
@@ -59,7 +68,6 @@ def _log_external_model(
     start, config = known.start, known.start.config
     data = redacted(config.get("data", {}))
     dataset = (str(data.get("dataset")), data)
-    step = max(known.epochs, default=0)
     metrics = [MetricPoint(k, v, end.time, step) for k, v in end.values.items()]
     params = _parameters(config)
     tags = {"trial_id": start.key, "role": start.role, "mlflow.model.isExternal": "true"}

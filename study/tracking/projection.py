@@ -17,6 +17,7 @@ from study.tracking.logged_models import log_compared_models
 from study.tracking.offset import CHUNK, Saved, last_bytes, load, recall
 from study.tracking.reader import Delta, Reader, redacted
 from study.tracking.runs import MlflowRuns, place_of
+from study.tracking.runs_view import runs_view
 from study.tracking.store import MlflowStore
 from study.tracking.stored_points import ContradictionError, StoredPoints
 from study.tracking.types import NOTE_TAG, REPORT_FILE, STUDY_RUN, StoreRefusedError
@@ -262,6 +263,9 @@ class Projection:
             runs.set_status(delta.key, delta.status, delta.time or None)
             if delta.status != "RUNNING":
                 self._stored.forget(run_id)
+        if delta.key == STUDY_RUN and delta.config:
+            objective = reader.objective or next(iter(OBJECTIVES))
+            self.store.share_view(runs.experiment, runs_view(objective))
         if delta.key == STUDY_RUN and delta.status not in {None, "RUNNING"}:
             assert reader.study is not None
             runs.remove_doubles(reader.study.uid)
@@ -285,8 +289,6 @@ class Projection:
         data = config.get("data") or config.get("train", {}).get("data")
         if data and not (config.get("task") or config.get("train", {}).get("task")):
             self.store.log_dataset(run_id, str(data.get("dataset")), redacted(data))
-        if delta.key == STUDY_RUN and config:
-            self._share_view()
 
     def _leave_out_stored(self, run_id: str, delta: Delta) -> None:
         """Ask what MLflow has of a run that an earlier process made; ``ContradictionError``."""
@@ -297,23 +299,8 @@ class Projection:
             delta.tags["mlflow.parentRunId"] = self.runs.above(run.start)
         delta.metrics = self._stored.missing(run_id, delta.metrics)
         if run.end is not None and run.end.state != "failed" and run.epochs:
-            self._stored.check_ended(run_id, STATISTICS, max(run.epochs))
-
-    def _share_view(self) -> None:
-        objective = self._reader.objective or next(iter(OBJECTIVES))
-        columns = [
-            *(f"tags.`{tag}`" for tag in ("role", "status", "value")),
-            "metrics.`paired_difference`",
-            *(f"tags.`{tag}`" for tag in ("fork_epoch", "first_injection_epoch", "reason")),
-            f"metrics.`{objective}`",
-        ]
-        # Best first; what has no difference, baselines and tuning, comes last.
-        self.store.share_view(
-            self.runs.experiment,
-            columns,
-            "metrics.`paired_difference`",
-            ascending=self._reader.mode == "min",
-        )
+            last = self._reader.steps.of(max(run.epochs))
+            self._stored.check_ended(run_id, STATISTICS, last)
 
     def _describe(self, run_id: str) -> None:
         # A report that was put there is linked, though the ledger knows nothing about it.

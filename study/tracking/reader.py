@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from study.records import events
 from study.records.ledger_view import TrialRecord
+from study.tracking.runs_view import difference_tags, race_tags
+from study.tracking.steps import EpochSteps
 from study.tracking.types import STUDY_RUN, MetricPoint, RunStatus
 from trainables.metric_config import recorded_metrics
 from trainables.metrics import OBJECTIVES, EpochMetrics, Mode
@@ -74,6 +76,7 @@ class Reader:
         self.runs: dict[str, KnownRun] = {}
         self._deltas: dict[str, Delta] = {}
         self._latest = 0
+        self._steps: EpochSteps | None = None
 
     def absorb(self, event: events.Event) -> None:
         # A clock may be set back while a study runs; in MLflow no run ends before it began.
@@ -103,6 +106,11 @@ class Reader:
         return found
 
     @property
+    def steps(self) -> EpochSteps:
+        """Those that the study began with: what goes on keeps them."""
+        return self._steps or EpochSteps(self.study.first_step if self.study else 0)
+
+    @property
     def objective(self) -> str | None:
         """The first objective, which tables are sorted by."""
         return self.study.objectives[0] if self.study and self.study.objectives else None
@@ -120,6 +128,7 @@ class Reader:
     def _study_began(self, event: events.StudyEvent) -> None:
         if self.study is not None and event.uid != self.study.uid:
             raise ValueError("the ledger holds two studies")
+        self._steps = self.steps if self.study is not None else EpochSteps(event.first_step)
         self.study = event
         delta = self._delta(STUDY_RUN)
         self.study_end = None
@@ -172,13 +181,15 @@ class Reader:
             self._epochs(event, known, delta)
         elif isinstance(event, events.NoteEvent):
             delta.tags.update(event.tags)
+            delta.tags.update(race_tags(event.tags, self.mode))
         elif isinstance(event, events.ArtifactEvent):
             delta.files.append(File(known.start.key, event.path, event.folder))
         else:
             known.end = event
             delta.status, delta.time = ENDED[event.state], event.time
             delta.tags.update(self._end_tags(event))
-            points = end_points(event, self.objective, max(known.epochs, default=0), event.time)
+            step = self.steps.whole(max(known.epochs, default=0))
+            points = end_points(event, self.objective, step, event.time)
             delta.metrics.extend(p for p in points if (p.key, p.step) not in known.told)
             known.told.update((point.key, point.step) for point in points)
             if known.start.role == "baseline":
@@ -191,7 +202,7 @@ class Reader:
         for row in event.rows:
             if row.epoch not in known.epochs:
                 known.epochs.add(row.epoch)
-                delta.metrics.extend(metric_points(row, known.signals, event.time))
+                delta.metrics.extend(metric_points(row, known.signals, event.time, self.steps))
 
     def _end_tags(self, event: events.EndEvent) -> dict[str, str]:
         objectives = self.study.objectives if self.study else ()
@@ -204,13 +215,15 @@ class Reader:
             "fork_epoch": event.fork_epoch,
             "first_injection_epoch": event.first_injection_epoch,
         }
-        return {key: str(value) for key, value in tags.items() if value not in {None, ""}}
+        found = {key: str(value) for key, value in tags.items() if value not in {None, ""}}
+        known = [event.paired_difference[n] for n in objectives if n in event.paired_difference]
+        return found | difference_tags(known, 1, self.mode)
 
 
 def end_points(
     end: events.EndEvent | TrialRecord, objective: str | None, step: int, time: int
 ) -> list[MetricPoint]:
-    """What a run's end adds to MLflow's metrics, at its last epoch."""
+    """What a run's end adds to MLflow's metrics; ``step``: ``EpochSteps.whole``."""
     points = [MetricPoint(k, v, time, step) for k, v in end.values.items()]
     difference = end.paired_difference.get(objective or "")
     if difference is not None:
@@ -225,8 +238,10 @@ def listened(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(noise.get("signals", ())) if noise.get("policy") == "on_stagnation" else ()
 
 
-def metric_points(row: EpochMetrics, signals: tuple[str, ...], time: int) -> list[MetricPoint]:
-    """An epoch, the step, as MLflow's metrics: METHOD's statistics, and what the controller did.
+def metric_points(
+    row: EpochMetrics, signals: tuple[str, ...], time: int, steps: EpochSteps
+) -> list[MetricPoint]:
+    """An epoch as MLflow's metrics: METHOD's statistics, and what the controller did.
 
     ``signals``, which the run listens to, are given as 0 or 1; ``time`` is in ms since 1970.
     """
@@ -238,7 +253,9 @@ def metric_points(row: EpochMetrics, signals: tuple[str, ...], time: int) -> lis
     values["injected"] = float(row.injected)
     values["cooldown"] = float(row.noise_phase == "cooldown")
     values.update({f"signal_{name}": float(name in row.signals) for name in signals})
-    return [MetricPoint(key, float(value), time, row.epoch) for key, value in values.items()]
+    return [
+        MetricPoint(key, float(value), time, steps.of(row.epoch)) for key, value in values.items()
+    ]
 
 
 def _figures(values: Mapping[str, float], names: tuple[str, ...]) -> str:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from study.records.findings import Finding, Kind
 from study.records.ledger_view import LedgerState, TrialRecord, recorded
 from study.tracking.reader import ENDED, STUDY_ENDED, end_points, listened, metric_points
+from study.tracking.steps import EpochSteps
 from study.tracking.store import MlflowStore
 from study.tracking.stored_points import same_value
 from study.tracking.types import STUDY_RUN, MetricPoint
 
 _PLACES = 5
-"""Steps of a metric that are named; more of them say the same."""
+"""EpochSteps of a metric that are named; more of them say the same."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class Mirror:
             for run in self.runs.get(key, ())[:1]:
                 yield from self._point_findings(record, run, told)
 
+    @property
+    def _steps(self) -> EpochSteps:
+        return EpochSteps(self.now.study.first_step if self.now.study else 0)
+
     def _status_findings(self) -> Iterator[Finding]:
         study, over = self.now.study, self.sent.study is not None and self.sent.study.state
         if over and study is not None and study.state == over and STUDY_RUN in self.runs:
@@ -94,7 +99,8 @@ class Mirror:
         known = {row.epoch for row in record.history}
         whole = record.state != "complete" or recorded(record)
         budget = int(record.config["epochs"])
-        lost = set(range(budget)) - known if not whole else set(record.lost_epochs)
+        lacking = set(range(budget)) - known if not whole else set(record.lost_epochs)
+        lost = {self._steps.of(epoch) for epoch in lacking}
         wrong: dict[tuple[Kind, str], list[int]] = {}
         for name, points in run.points.items():
             if not any(name == metric for metric, _ in most):
@@ -122,11 +128,11 @@ class Mirror:
             yield Finding(kind, text)
 
     def _points(self, record: TrialRecord) -> dict[tuple[str, int], float]:
-        signals = listened(record.config)
-        points = [p for row in record.history for p in metric_points(row, signals, 0)]
+        signals, steps = listened(record.config), self._steps
+        points = [p for row in record.history for p in metric_points(row, signals, 0, steps)]
         if record.finished:
             last = record.history[-1].epoch if record.history else 0
-            points += end_points(record, self.objective, last, 0)
+            points += end_points(record, self.objective, steps.whole(last), 0)
         return {(point.key, point.step): float(point.value) for point in points}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from study.records.events import StartEvent, now_ms
 from study.records.planned_run import seeded_key
 from study.tracking.reader import INTERRUPTED, Reader
+from study.tracking.runs_view import ORDER_TAG, first_order
 from study.tracking.store import MlflowStore
 from study.tracking.types import PLACE_TAG, STUDY_RUN, RunStatus
 
@@ -122,7 +123,7 @@ class MlflowRuns:
         tags = {"study": study.name, "study_id": study.uid, "status": "running"}
         if key == STUDY_RUN:
             name, started = study.name, study.time
-            tags |= {"role": "study", PLACE_TAG: self.place}
+            tags |= {"role": "study", PLACE_TAG: self.place, ORDER_TAG: first_order("study")}
         else:
             start = reader.runs[key].start
             name, started = start.key, start.time
@@ -130,6 +131,7 @@ class MlflowRuns:
                 "role": start.role,
                 "trial_id": start.key,
                 "seed": str(start.seed),
+                ORDER_TAG: first_order(start.role),
                 "mlflow.parentRunId": self.above(start),
             }
         try:

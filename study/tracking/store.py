@@ -136,15 +136,8 @@ class MlflowStore:
         with self.connection.calling() as client:
             client.delete_run(run_id)
 
-    def share_view(
-        self, experiment_id: str, columns: Sequence[str], order_by: str, *, ascending: bool
-    ) -> None:
-        """Keep a view of the runs table in the experiment; ``view_link`` opens it.
-
-        The table's columns are the browser's, not the store's; a shared view is the one way to
-        hand over a readable choice of them. A page that doesn't know it shows its own columns.
-        """
-        state = {"selectedColumns": list(columns), "orderByKey": order_by, "orderByAsc": ascending}
+    def share_view(self, experiment_id: str, state: Mapping[str, Any]) -> None:
+        """Keep a view of the runs table in the experiment; ``view_link`` opens it."""
         with self.connection.calling() as client:
             client.set_experiment_tag(
                 experiment_id, f"mlflow.sharedViewState.{VIEW_KEY}", json.dumps(state)

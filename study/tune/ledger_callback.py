@@ -21,6 +21,7 @@ from study.records.ledger_view import TrialRecord, read_ledger, same_numbers
 from study.records.requests import STOPPED_BY_HAND
 from study.statistics.paired import paired_differences
 from study.tune.failures import failure_reason
+from trainables.epochs import epoch_number
 from trainables.metrics import EpochMetrics, objective_values, test_figures
 from trainables.noise.controller import fork_epoch
 from trainables.noise.fork import annotate
@@ -162,7 +163,9 @@ class LedgerCallback(tune.Callback):
             return
         last = run.history[-1]
         if run.diverged or not last.finite:
-            self._end(run, "failed", run.diverged or f"diverged in epoch {last.epoch}")
+            self._end(
+                run, "failed", run.diverged or f"diverged in epoch {epoch_number(last.epoch)}"
+            )
         elif last.epoch + 1 >= run.budget:
             self._end(run, "complete", "")
         else:
@@ -247,7 +250,7 @@ class LedgerCallback(tune.Callback):
                 "%s: epoch %d came out differently when it was repeated; the first figures are "
                 "kept (training is not deterministic there)",
                 run.start.key,
-                row.epoch,
+                epoch_number(row.epoch),
             )
 
     def _end(self, run: _OpenRun, state: TrialState, reason: str) -> None:

@@ -86,6 +86,7 @@ def test_every_goal_of_the_suite_has_its_row() -> None:
         "study_vs_stock",
         "scale_trials",
         "memory_per_trial",
+        "time_left",
     } <= benchmarks().keys()
 
 

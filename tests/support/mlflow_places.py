@@ -11,6 +11,7 @@ from study.tracking.addresses import artifact_root, resolve_uri
 from study.tracking.projection import Projection
 from study.tracking.projector import LedgerProjector
 from study.tracking.reader import metric_points
+from study.tracking.steps import EpochSteps
 from study.tracking.store import MlflowStore
 from study.tracking.types import StoreUnavailableError
 from tests.support.ledgers import CONFIG, write
@@ -70,7 +71,7 @@ def expected_metrics(ledger: Path) -> set[tuple[str, str, int, float]]:
     expected: set[tuple[str, str, int, float]] = set()
     for record in read_ledger(ledger).trials.values():
         for row in record.history:
-            for point in metric_points(row, SIGNALS, 0):
+            for point in metric_points(row, SIGNALS, 0, EpochSteps()):
                 expected.add((record.key, point.key, row.epoch, point.value))
         last = len(record.history) - 1
         for name, value in record.values.items():

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,14 @@ from study.campaigns.experiment_result import report, result_files
 from study.campaigns.experiment_tables import to_csv, to_markdown
 from study.config import StudyConfig
 from study.records.assumed import write_assumed
-from study.records.events import EndEvent, EpochsEvent, StartEvent, StudyEndEvent, StudyEvent
+from study.records.events import (
+    FIRST_STEP,
+    EndEvent,
+    EpochsEvent,
+    StartEvent,
+    StudyEndEvent,
+    StudyEvent,
+)
 from study.records.folder import StudyFolder
 from study.records.json_files import write_json
 from study.records.ledger import Ledger
@@ -118,9 +125,9 @@ def write_study(
     folder.path.mkdir(parents=True)
     folder.write_config(config)
     with Ledger(folder.ledger) as ledger:
-        ledger.append(
-            StudyEvent(name, name, config.model_dump(mode="json"), config.objective, "?", time=TIME)
-        )
+        values, objectives = config.model_dump(mode="json"), config.objective
+        begun = StudyEvent(name, name, values, objectives, "?", first_step=FIRST_STEP, time=TIME)
+        ledger.append(begun)
         for seed in range(seeds):
             _write_baseline(ledger, seed)
         for number, trial in enumerate(trials):
@@ -293,7 +300,8 @@ def write_grid(storage: Path, name: str) -> ExperimentConfig:
     write_json(folder.experiment, config.model_dump(mode="json"))
     values = config.model_dump(mode="json")
     with Ledger(folder.ledger) as ledger:
-        ledger.append(StudyEvent(name, name, values, ("final_val_accuracy",), "?", time=TIME))
+        begun = StudyEvent(name, name, values, ("final_val_accuracy",), "?", time=TIME)
+        ledger.append(replace(begun, first_step=FIRST_STEP))
         for planned in (*baselines(config), *noisy_runs(config)):
             run = apply_overrides(train, planned.overrides)
             rows, digest = history(run), baseline_digest(run)

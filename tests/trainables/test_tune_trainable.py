@@ -115,7 +115,7 @@ def test_without_its_checkpoint_a_trial_starts_earlier_says_so_and_ends_the_same
     whole, _ = run(config)
     assert [_row(result) for result in results] == whole[1:]
     assert results[0]["start_epoch"] == 1
-    assert "trained again from epoch 1 to 3" in results[0]["note"]
+    assert "trained again from epoch 2 on, though the noise begins in epoch 4" in results[0]["note"]
     assert ("damaged" in results[0]["note"]) is not missing
 
 
@@ -128,7 +128,7 @@ def test_without_any_checkpoint_a_trial_trains_from_the_start(
     results = _to_the_end(_trainable(_config("trial-0000", LATE), spec))
     whole, _ = run(config)
     assert [_row(result) for result in results] == whole
-    assert "trained again from epoch 0 to 3" in results[0]["note"]
+    assert "trained again from epoch 1 on, though the noise begins in epoch 4" in results[0]["note"]
 
 
 @pytest.mark.parametrize(("seed", "kept"), [(0, 4), (1, 0)])

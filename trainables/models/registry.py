@@ -79,7 +79,7 @@ def check_classifier(name: str, shape: ImageShape = FIRST_SHAPE) -> ModelSize | 
 
         # Which sizes one takes is known to nobody: all are asked.
         check_timm_name(name)
-        return _asked(name, shape)
+        return _asked(name, shape, None)
     if is_own(name):
         model = _build_own(name, _CHECK_CLASSES, shape)
     else:

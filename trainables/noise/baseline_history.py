@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.documents import read_document, read_text
+from trainables.epochs import epoch_number
 from trainables.errors import InputError, shortened
 from trainables.metrics import STATISTICS, EpochMetrics
 from trainables.noise.signals import SIGNALS
@@ -43,8 +44,8 @@ def _check_column(rows: Sequence[EpochMetrics], statistic: str, signal: str, whe
     bad = [row.epoch for row in rows if not math.isfinite(getattr(row, statistic))]
     if bad:
         raise InputError(
-            f"{where}: epoch {bad[0]} (from 0) has no finite {statistic}, which signal {signal} "
-            f"reads{f'; {len(bad)} epochs are so' if len(bad) > 1 else ''}"
+            f"{where}: epoch {epoch_number(bad[0])} of {len(rows)} has no finite {statistic}, "
+            f"which signal {signal} reads{f'; {len(bad)} epochs are so' if len(bad) > 1 else ''}"
         )
 
 
@@ -66,24 +67,24 @@ def _parsed(line: str, path: Path) -> Any:
 
 
 def _row(row: Any, number: int, where: str) -> EpochMetrics:
+    place = f"{where}: epoch {epoch_number(number)}"
     values = row.to_dict() if isinstance(row, EpochMetrics) else row
     if not isinstance(values, Mapping):
-        raise InputError(
-            f"{where}: epoch {number} is {shortened(row)}, not a mapping of statistics"
-        )
+        raise InputError(f"{place} is {shortened(row)}, not a mapping of statistics")
     kind = values.get("noise_kind")
     if kind not in (None, "", "none"):
         raise InputError(
-            f"{where}: epoch {number} was trained with {kind} noise; a baseline has none: train it "
+            f"{place} was trained with {kind} noise; a baseline has none: train it "
             "with the policy 'off'"
         )
-    epoch = _number(values.get("epoch", number), f"{where}: epoch {number}: epoch")
+    epoch = _number(values.get("epoch", number), f"{place}: epoch")
     if epoch != number:
         raise InputError(
-            f"{where}: epoch {values['epoch']} where {number} belongs: all epochs, in order, from 0"
+            f"{where}: row {epoch_number(number)} has epoch = {values['epoch']} where {number} "
+            "belongs: all epochs, in order, from 0"
         )
     told: dict[str, Any] = {
-        name: _number(values.get(name), f"{where}: epoch {number}: {name}") for name in STATISTICS
+        name: _number(values.get(name), f"{place}: {name}") for name in STATISTICS
     }
     return EpochMetrics(epoch=number, **told)
 

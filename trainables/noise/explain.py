@@ -1,5 +1,6 @@
 """Why there is noise in an epoch, or why not, in a sentence."""
 
+from trainables.epochs import epoch_number
 from trainables.noise.controller import Injection
 from trainables.noise.signals import SIGNALS, Reading
 from trainables.noise_config import NoiseConfig
@@ -7,7 +8,7 @@ from trainables.noise_config import NoiseConfig
 
 def explanation(noise: NoiseConfig, decided: Injection, epoch: int, epochs: int) -> str:
     """``decided`` is the decision for ``epoch``, which counts from 0."""
-    where = f"epoch {epoch + 1} of {epochs}" if epoch < epochs else "after the last epoch"
+    where = f"epoch {epoch_number(epoch)} of {epochs}" if epoch < epochs else "after the last epoch"
     return f"{where}: {_what(decided)}; {_why(noise, decided, epoch)}"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainables.epochs import epoch_number
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
 from trainables.noise.assumed import Assumed
@@ -134,7 +135,7 @@ def _counts(noise: NoiseConfig, ratio: float) -> Iterator[Change]:
 def _check_begins(noise: NoiseConfig, epochs: int) -> None:
     earliest = noise.earliest_injection()
     if earliest is None or earliest >= epochs:
-        when = "never" if earliest is None else f"in epoch {earliest} (from 0) at the earliest"
+        when = "never" if earliest is None else f"in epoch {epoch_number(earliest)} at the earliest"
         raise InputError(
             f"baseline_history: it has {epochs} epochs, in which noise could begin {when} "
             f"(warmup_epochs = {noise.warmup_epochs}, window = {noise.window}, trigger_epochs = "

@@ -106,18 +106,19 @@ def _repeated(first: _Watched, again: _Watched, config: TrainConfig) -> list[str
         return []
     if first.batches[0] != again.batches[0]:
         return [
-            "the same seed gives other batches in epoch 0: their order, or what augments them, "
-            f"is random otherwise; {_STREAM}"
+            "the same seed gives other batches in the first epoch: their order, or what augments "
+            f"them, is random otherwise; {_STREAM}"
         ]
     if config.device.startswith("cuda"):
         return [
-            "the same batches give other numbers in epoch 0: an operation on the GPU is not "
-            "deterministic (cuDNN, atomic additions); torch.use_deterministic_algorithms names it"
+            "the same batches give other numbers in the first epoch: an operation on the GPU is "
+            "not deterministic (cuDNN, atomic additions); torch.use_deterministic_algorithms "
+            "names it"
         ]
     return [
-        "the same batches give other numbers in epoch 0: something is drawn from a generator that "
-        "is not seeded (the initial weights, dropout, numpy's default_rng()), or depends on time "
-        f"or on several threads; {_STREAM}"
+        "the same batches give other numbers in the first epoch: something is drawn from a "
+        "generator that is not seeded (the initial weights, dropout, numpy's default_rng()), or "
+        f"depends on time or on several threads; {_STREAM}"
     ]
 
 

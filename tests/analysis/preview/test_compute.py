@@ -186,7 +186,7 @@ def test_shares(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command) == 0
     assert "never inject" in capsys.readouterr().out
     assert main([*command, "--space", "static_noise"]) == 2
-    assert "begins in epoch 0" in capsys.readouterr().err
+    assert "begins in the first epoch" in capsys.readouterr().err
 
 
 def test_a_study_without_a_baseline_is_told_so(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_curves_show_the_noise_of_the_best_trial(small: StudyView) -> None:
         for _, start, stop in mark.spans
         for epoch in range(round(start + 0.5), round(stop + 0.5))
     }
-    assert noisy == {row.epoch for row in best.history if row.injected}
+    assert noisy == {row.epoch + 1 for row in best.history if row.injected}
 
 
 def test_history_tells_apart_how_trials_ended(small: StudyView) -> None:
@@ -309,7 +309,7 @@ def test_the_forking_picture(small: StudyView, tmp_path: Path) -> None:
     save_figure(chart, tmp_path / "forking.png")
     assert (tmp_path / "forking.png").stat().st_size < 150_000
     blocks = [mark for mark in chart.panels[1].marks if isinstance(mark, Blocks)]
-    taken = {row: round(stop + 0.5) for row, _, stop in blocks[1].spans}
+    taken = {row: round(stop - 0.5) for row, _, stop in blocks[1].spans}
     for key, epochs in taken.items():
         assert epochs == small.state.trials[key].first_injection_epoch
 

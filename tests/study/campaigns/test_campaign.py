@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from study.campaigns.baseline import waiting_note
 from study.campaigns.campaign import Phase, fatal_failure
@@ -162,6 +163,21 @@ def test_the_live_view_says_when_workers_start_and_keeps_to_the_time_budget() ->
     assert clock.left(counted, ledger([done, *trials]), 5.0) == " · about 6s left"
     assert clock.left(counted, ledger([done, *trials]), 27.0) == " · about 3s left"
     assert clock.left(counted, ledger([done, *trials]), 31.0) == " · about 0s left"
+
+
+@pytest.mark.parametrize("width", [80, 130])
+def test_the_time_left_has_a_line_of_its_own(width: int) -> None:
+    """As a terminal of that width draws it, whose bar is as wide as what is to come."""
+    counted = Counted("s", "final_val_accuracy", EPOCHS, 3, 1, lambda state: "as it stands")
+    trials = [record(f"trial-000{n}", None, 0, role="trial") for n in range(2)]
+    state = ledger([record("baseline-seed0", "complete"), *trials])
+    out = io.StringIO()
+    console = Console(file=out, width=width, height=24, force_terminal=True)
+    console.print(render(counted, state, 3600.0, Clock(since=0)))
+    lines = [Text.from_ansi(line).plain.rstrip() for line in out.getvalue().splitlines()]
+    assert "1h00m so far · about 6s left" in lines
+    assert "as it stands" in lines
+    assert max(map(len, lines)) <= width
 
 
 def test_the_live_view_counts_the_tuning_of_the_baseline_apart() -> None:

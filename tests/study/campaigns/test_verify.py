@@ -150,7 +150,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "an epoch's line lost": (
         lambda s: drop_lines(s, '"trial":"trial-0001","rows":[{"epoch":8'),
-        ["missing: trial-0001: the ledger lacks 1 epochs, from 8 on"],
+        ["missing: trial-0001: the ledger lacks 1 epochs, from 9 on"],
     ),
     "the last epoch's line lost": (
         lambda s: drop_lines(s, '"trial":"trial-0001","rows":[{"epoch":11'),
@@ -173,11 +173,11 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "an epoch twice": (
         epoch_again,
-        ["doubled: trial-0001: epoch 8 is in the ledger twice"],
+        ["doubled: trial-0001: epoch 9 is in the ledger twice"],
     ),
     "an epoch twice, with other numbers": (
         lambda s: epoch_again(s, val_loss=3.0),
-        ["different: trial-0001: epoch 8 is in the ledger twice"],
+        ["different: trial-0001: epoch 9 is in the ledger twice"],
     ),
     "an end twice, with other values": (
         end_again,

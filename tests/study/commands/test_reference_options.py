@@ -97,7 +97,7 @@ def save_as(run: Run, plain: Artefacts) -> None:
     (path,) = plain.files.weights_files()
     best = plain.final
     assert path.name == (
-        f"{plain.files.name}_epoch{best['best_epoch']}_acc{best['best_val_accuracy']:.4f}.pth"
+        f"{plain.files.name}_epoch{best['epochs_to_best']}_acc{best['best_val_accuracy']:.4f}.pth"
     )
     assert plain.files.name.startswith("BabyCNN_baseline_seed0_")
 

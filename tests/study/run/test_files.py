@@ -268,7 +268,7 @@ def test_weights_are_replaced_by_better_ones_and_readable_without_code(tmp_path:
     files.write_weights(CONFIG, CLASSES, row(0), weights)
     files.write_weights(CONFIG, CLASSES, row(3, val_accuracy=0.875), weights)
     (path,) = files.weights_files()
-    assert path.name == "run_epoch3_acc0.8750.pth"
+    assert path.name == "run_epoch4_acc0.8750.pth"
     content = torch.load(path, weights_only=True)
     assert TrainConfig.model_validate_json(content["config"]) == CONFIG
     assert torch.equal(content["model"]["w"], torch.ones(2))

@@ -39,7 +39,7 @@ def test_a_tracked_run_is_in_mlflow_once_though_it_was_interrupted(
     assert found.data.metrics["test_accuracy"] == done.final["test_accuracy"]
     history = client.get_metric_history(found.info.run_id, "val_loss")
     stored = sorted((point.step, point.value) for point in history)
-    assert stored == [(row["epoch"], row["val_loss"]) for row in done.epochs]
+    assert stored == [(row["epoch"] + 1, row["val_loss"]) for row in done.epochs]
     names = {file.path for file in client.list_artifacts(found.info.run_id)}
     assert {"config.json", "noise.jsonl", "epoch_metrics.jsonl", "final_metrics.json"} <= names
     statuses = {run.info.status for run in client.search_runs([experiment.experiment_id])}

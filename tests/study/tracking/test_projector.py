@@ -10,6 +10,7 @@ from study.records.events import NoteEvent
 from study.records.ledger import Ledger
 from study.tracking import reader as reader_module
 from study.tracking.projector import LedgerProjector
+from study.tracking.steps import EpochSteps
 from study.tracking.types import MetricPoint
 from tests.support.ledgers import run_events, study_event, study_events
 from tests.support.mlflow_places import Place, begin, check_all_there_once
@@ -109,11 +110,13 @@ def test_an_error_of_our_own_is_said_and_tried_again(
     calls = []
     real = reader_module.metric_points
 
-    def once_broken(row: EpochMetrics, signals: tuple[str, ...], time: int) -> list[MetricPoint]:
+    def once_broken(
+        row: EpochMetrics, signals: tuple[str, ...], time: int, steps: EpochSteps
+    ) -> list[MetricPoint]:
         calls.append(row)
         if len(calls) == 1:
             raise ZeroDivisionError("a bug")
-        return real(row, signals, time)
+        return real(row, signals, time, steps)
 
     monkeypatch.setattr(reader_module, "metric_points", once_broken)
     said: list[str] = []

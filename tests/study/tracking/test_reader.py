@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from study.tracking.reader import Reader, metric_points, parameters
+from study.tracking.steps import EpochSteps
 from study.tracking.types import STUDY_RUN
 from tests.support.ledgers import TIME, epoch, study_events
 from trainables.metrics import OBJECTIVES, STATISTICS
@@ -17,9 +18,12 @@ def test_metrics_have_the_methods_names() -> None:
         noise_phase="injecting",
         signals=("stuck",),
     )
-    points = {point.key: point for point in metric_points(row, ("stuck", "overfitting"), 42)}
+    points = {
+        point.key: point
+        for point in metric_points(row, ("stuck", "overfitting"), 42, EpochSteps(1))
+    }
     assert set(STATISTICS) < points.keys()
-    assert {point.step for point in points.values()} == {7}
+    assert {point.step for point in points.values()} == {8}
     assert {point.time for point in points.values()} == {42}
     controller = {key: points[key].value for key in points if key not in STATISTICS}
     assert controller == {
@@ -30,7 +34,7 @@ def test_metrics_have_the_methods_names() -> None:
         "signal_stuck": 1.0,
         "signal_overfitting": 0.0,
     }
-    cooling = metric_points(epoch(8, noise_phase="cooldown"), (), 42)
+    cooling = metric_points(epoch(8, noise_phase="cooldown"), (), 42, EpochSteps())
     assert ("cooldown", 1.0) in {(point.key, point.value) for point in cooling}
     assert not set(OBJECTIVES) & points.keys()
 

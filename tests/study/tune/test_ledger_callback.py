@@ -180,7 +180,7 @@ def test_a_trial_that_diverged_is_failed(path: Path, said: str) -> None:
     tuning.complete(one)
     found = record(path)
     assert found.state == "failed"
-    assert found.reason == (said or "diverged in epoch 2")
+    assert found.reason == (said or "diverged in epoch 3")
     assert found.values == {}
     assert math.isnan(found.history[2].train_loss)
 
@@ -275,7 +275,7 @@ def test_a_resumed_trial_is_one_run_with_each_epoch_once(
     third.start(other)
     third.report(other, epoch(0))
     third.report(other, epoch(0, val_loss=7.0))
-    assert "epoch 0 came out differently" in caplog.text
+    assert "epoch 1 came out differently" in caplog.text
     assert record(path, "trial-0001").history == (epoch(0),)
 
 
@@ -433,7 +433,7 @@ def test_with_tune_itself(path: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         "trial-0003": ("pruned", 5),
     }
     assert trials["trial-0001"].reason == "RuntimeError: a bug in two lines"
-    assert trials["trial-0002"].reason == "diverged in epoch 3"
+    assert trials["trial-0002"].reason == "diverged in epoch 4"
     assert path.read_text().count('"type":"start"') == 4
     seconds = trials["trial-0000"].seconds
     assert seconds is not None

@@ -218,7 +218,7 @@ def test_what_cant_travel_is_refused() -> None:
     planned = NoiseConfig.model_validate({"policy": "planned", "plan": [[3, "gradient", 0.1]]})
     with pytest.raises(InputError, match="a plan names its epochs"):
         moved(planned, baseline(60), baseline(60))
-    with pytest.raises(InputError, match="it has 2 epochs, in which noise could begin in epoch 2"):
+    with pytest.raises(InputError, match="it has 2 epochs, in which noise could begin in epoch 3"):
         moved(NOISE, baseline(60), baseline(2))
     with pytest.raises(InputError, match="have 2 readings of signal grad_norm"):
         moved(NOISE.model_copy(update={"trigger_epochs": 1}), baseline(60), baseline(3))

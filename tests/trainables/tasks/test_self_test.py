@@ -18,7 +18,7 @@ def test_a_repeatable_task_passes() -> None:
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        (own_tasks.OtherOrder, "the same seed gives other batches in epoch 0"),
+        (own_tasks.OtherOrder, "the same seed gives other batches in the first epoch"),
         (own_tasks.OtherWeights, "a generator that is not seeded"),
         (own_tasks.GoesOnOtherwise, "their order depends on what was drawn before"),
         (own_tasks.ForgetsMomentum, "state_dict lacks something"),
