@@ -53,7 +53,7 @@ def test_a_study_and_reading_it(tmp_path: Path) -> None:
     assert len([line for line in read if line.startswith("baseline, seed ")]) == 2
     assert len([line for line in read if line.startswith("trial-")]) == 4
     assert any(line.startswith("13 runs, ") for line in read)
-    assert [line.split()[0] for line in read[-5:]] == ["0", "1", "2", "3", "4"]
+    assert [line.split()[0] for line in read[-5:]] == ["1", "2", "3", "4", "5"]
 
 
 def test_a_picture_of_forking(tmp_path: Path) -> None:

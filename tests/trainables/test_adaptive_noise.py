@@ -48,7 +48,7 @@ class OwnLoop:
         self.data = device_data(config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(config.seed, "init"))
-            self.model = build_configured(config.model, 10).to(memory_format=torch.channels_last)
+            self.model = build_configured(config, 10).to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(
             config.optimizer, list(self.model.parameters()), torch.device("cpu")
         )

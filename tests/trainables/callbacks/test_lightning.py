@@ -41,7 +41,7 @@ class Module(lightning.LightningModule):  # type: ignore[misc]
         self.data = device_data(config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(config.seed, "init"))
-            self.net = build_configured(config.model, 10).to(memory_format=torch.channels_last)
+            self.net = build_configured(config, 10).to(memory_format=torch.channels_last)
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         return F.cross_entropy(self.net(batch[0]), batch[1])

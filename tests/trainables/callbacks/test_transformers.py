@@ -62,7 +62,7 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
 def model_of(config: TrainConfig, layout: torch.memory_format) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "init"))
-        net = build_configured(config.model, 10).to(memory_format=layout)
+        net = build_configured(config, 10).to(memory_format=layout)
     return Classifier(net)
 
 
