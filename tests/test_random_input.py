@@ -50,6 +50,10 @@ BASES: Mapping[str, Sequence[Sequence[Sequence[str]]]] = {
         (("--dataset", "imagefolder"), ("--data-dir", "images"), ("--sheet", "new.png")),
     ),
     "noise-study controls": ((("--quick",),),),
+    "noise-study slurm": (
+        (("--print",), ("--time", "60"), ("--", "run", "--preset", "quickstart")),
+        (("--print",), ("--", "resume", "whole")),
+    ),
     "noise-study resume": ((("whole",), ("--trials", "9")), (("other",),)),
     "noise-study set": ((("running",), ("--trials", "9")),),
     "noise-study stop": ((("running",),),),

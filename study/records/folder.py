@@ -261,7 +261,9 @@ def _open(storage: Where, name: str, *files: str) -> StudyFolder:
         check_name(name)
     folder = StudyFolder.fetched(where, name) if name else StudyFolder.of(where, name)
     if not name or not any((folder.path / file).exists() for file in files):
-        names = [study.path.name for study in _find(where, *files)]
+        # What is only named is not fetched.
+        there = _find(where, *files) if where.remote is None else []
+        names = folders(where.remote) if where.remote else [study.path.name for study in there]
         known = nearest(name, names) if names else f"there is none in {where.shown} (--storage)"
         raise InputError(f"name = {name!r}: no such study; {known}")
     folder.check_files()

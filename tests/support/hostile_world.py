@@ -90,10 +90,11 @@ ALWAYS: Mapping[str, Any] = {
     "study.campaigns.ask.WAIT_SECONDS": 0.1,
     "study.campaigns.campaign.FLUSH_SECONDS": 0.1,
     "study.campaigns.campaign.FLUSH_SECONDS_AWAY": 0.1,
+    "study.commands.slurm.submit": _accept,
     "torchvision.datasets.utils.urllib.request.urlopen": _away,
     "torch.hub.download_url_to_file": _away,
 }
-"""Waits that nothing here is worth, and no network."""
+"""Waits that nothing here is worth, no network, and no cluster that a job is given to."""
 
 
 class World:

@@ -203,7 +203,7 @@ def check_values(folder: Path, config: StudyConfig, uri: str) -> None:
         assert found.info.run_id == trial["run_id"]
         assert found.data.tags["node"]
         assert found.data.metrics["val_loss"] == alone[-1].val_loss
-        assert steps_in_mlflow(folder, trial["run_id"], uri=uri) == list(range(EPOCHS))
+        assert steps_in_mlflow(folder, trial["run_id"], uri=uri) == list(range(1, EPOCHS + 1))
     check_whole(folder)
 
 

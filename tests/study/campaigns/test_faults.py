@@ -113,7 +113,7 @@ def test_workers_that_die_and_bugs_and_a_locked_database(
     statuses = [runs[f"trial-{number:04d}"].info.status for number in range(5)]
     assert statuses == ["FINISHED", "FINISHED", "FAILED", "FAILED", "FINISHED"]
     assert runs["trial-0002"].data.tags["reason"] == bug.reason
-    assert steps_in_mlflow(folder, runs["trial-0001"].info.run_id) == list(range(EPOCHS))
+    assert steps_in_mlflow(folder, runs["trial-0001"].info.run_id) == list(range(1, EPOCHS + 1))
     check_whole(folder)
 
 
@@ -150,7 +150,7 @@ def test_a_study_without_its_server_is_whole_and_is_sent_later(
         assert {run.info.status for run in runs.values()} == {"FINISHED"}
         for trial in summary_of(storage / "s")["trials"]:
             assert trial["run_id"] == runs[trial["trial_id"]].info.run_id
-            assert steps_in_mlflow(storage / "s", trial["run_id"], uri=uri) == list(range(EPOCHS))
+            assert steps_in_mlflow(storage / "s", trial["run_id"], uri=uri) == list(range(1, EPOCHS + 1))
         check_whole(storage / "s", uri)
 
 
@@ -249,7 +249,7 @@ def test_damaged_files_are_noticed_and_made_good(
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     for trial in summary["trials"]:
         steps = steps_in_mlflow(folder.path, trial["run_id"], uri=f"sqlite:///{tmp_path}/later.db")
-        assert steps == list(range(EPOCHS))
+        assert steps == list(range(1, EPOCHS + 1))
     state = read_ledger(folder.ledger)
     assert not any(record.lost_epochs for record in state.trials.values())
     check_whole(folder.path, f"sqlite:///{tmp_path}/later.db")
@@ -307,5 +307,5 @@ def test_a_full_disk_costs_what_was_not_written_and_nothing_else(
         runs = mlflow_runs(folder.path)
         assert {run.info.status for run in runs.values()} == {"FINISHED"}
         for trial in summary["trials"]:
-            assert steps_in_mlflow(folder.path, trial["run_id"]) == list(range(EPOCHS))
+            assert steps_in_mlflow(folder.path, trial["run_id"]) == list(range(1, EPOCHS + 1))
         check_whole(folder.path)

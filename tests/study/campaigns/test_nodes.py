@@ -180,5 +180,5 @@ def check(folder: Path, base: TrainConfig, uri: str) -> None:
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     for trial in summary["trials"]:
         assert runs[trial["trial_id"]].info.run_id == trial["run_id"]
-        assert steps_in_mlflow(folder, trial["run_id"], uri=uri) == list(range(EPOCHS))
+        assert steps_in_mlflow(folder, trial["run_id"], uri=uri) == list(range(1, EPOCHS + 1))
     check_whole(folder)

@@ -132,7 +132,7 @@ def test_mlflow_agrees_with_the_summary(storage: Path, summary: dict[str, Any]) 
                 assert json.loads(run.data.params[path]) == value
         for name in STATISTICS:
             points = client.get_metric_history(run.info.run_id, name)
-            assert sorted(p.step for p in points) == list(range(trial["epochs"]))
+            assert sorted(p.step for p in points) == list(range(1, trial["epochs"] + 1))
             last = max(points, key=lambda p: p.step)
             assert last.value == trial["metrics"][name]
         config = client.download_artifacts(run.info.run_id, "config.json")
@@ -258,7 +258,7 @@ def test_given_configurations_forked_and_not_are_bit_identical(tmp_path: Path) -
         for trial in forked.trials if name == "given" else whole.trials:
             assert trial.run_id is not None
             points = client.get_metric_history(trial.run_id, "val_loss")
-            assert sorted(p.step for p in points) == list(range(8))
+            assert sorted(p.step for p in points) == list(range(1, 9))
 
 
 def test_a_diverged_trial_fails_with_its_reason_and_the_study_goes_on(tmp_path: Path) -> None:
