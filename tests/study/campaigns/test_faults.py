@@ -150,7 +150,9 @@ def test_a_study_without_its_server_is_whole_and_is_sent_later(
         assert {run.info.status for run in runs.values()} == {"FINISHED"}
         for trial in summary_of(storage / "s")["trials"]:
             assert trial["run_id"] == runs[trial["trial_id"]].info.run_id
-            assert steps_in_mlflow(storage / "s", trial["run_id"], uri=uri) == list(range(1, EPOCHS + 1))
+            assert steps_in_mlflow(storage / "s", trial["run_id"], uri=uri) == list(
+                range(1, EPOCHS + 1)
+            )
         check_whole(storage / "s", uri)
 
 
