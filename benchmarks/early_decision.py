@@ -75,6 +75,8 @@ def searches(table: Mapping[str, Any], objective: str) -> list[Search]:
         runs = [run for run in table["runs"] if run["seed"] == seed]
         (baseline,) = (curve(run) for run in runs if run["setting"] is None)
         noisy = [run for run in runs if run["setting"] is not None and run["noisy"]]
+        if not noisy:
+            continue
         gains = np.array([curve(run) for run in noisy]) - np.array(baseline)
         found.append(Search(gains, np.array([run["noisy"][0] for run in noisy])))
     return found

@@ -180,7 +180,9 @@ def _watch(options: ReportOptions) -> int:
     if not 0 <= port < _PORTS:
         raise InputError(f"--port = {port}: from 1 to {_PORTS - 1}, or 0 for a free one")
     run = given_path(options.name, "name") if options.name else None
-    begun = run is not None and is_begun_run(run)
+    # A folder of that name may hold somebody else's config.json: what is a study is one.
+    known = options.where.folder / options.name / "study.json"
+    begun = run is not None and (is_run(run) or (is_begun_run(run) and not known.exists()))
     grid = None if begun else load_grid(options.where, options.name)
     # What takes long to import is imported for a study that exists.
     from analysis.watch.server import HOST, serve, serving

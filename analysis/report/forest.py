@@ -87,13 +87,15 @@ def race_forest(view: StudyView) -> Chart | None:
 
 def grid_forest(compared: Sequence[GridComparison], unit: Unit) -> Chart | None:
     """A grid's noises beside their baselines, the farthest ahead first."""
-    found = [each for each in compared if each.mean is not None][:_COMPARED]
+    known = [each for each in compared if each.mean is not None]
+    found = known[:_COMPARED]
     rows = [
         _Row(each.label, BLUE, each.mean, each.interval, [(str(s), v) for s, v in each.by_seed])
         for each in found
     ]
-    more = len(compared) - len(found)
+    more, open_yet = len(known) - len(found), len(compared) - len(known)
     left_out = f" {more} comparisons are left out, those farthest behind." if more else ""
+    left_out += f" {open_yet} have no figure yet." if open_yet else ""
     return _forest(
         rows,
         unit,

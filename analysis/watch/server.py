@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(_text("This report is served to this machine only.", HTTPStatus.FORBIDDEN))
             return
         try:
-            found = answer(self.report, urlsplit(self.path).path)
+            found = answer(self.report, self.path.partition("?")[0])
         except Exception:
             log.exception("the report can't be made")
             found = _text("unexpected error; see the terminal", HTTPStatus.INTERNAL_SERVER_ERROR)

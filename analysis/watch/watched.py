@@ -25,7 +25,10 @@ from study.records.events import now_ms
 from study.records.file_lock import is_held
 from study.records.folder import StudyFolder, open_study
 from study.records.ledger_view import LedgerState, LedgerView
+from study.records.remote_lock import is_alive
 from study.records.storage import Storage
+from trainables.errors import InputError
+from trainables.object_store import ObjectPath
 
 _QUIET_SECONDS = 10.0
 """As long as records have not grown, whether a process still runs is asked for no oftener."""
@@ -85,9 +88,14 @@ def sizes(paths: Iterable[Path]) -> str:
 
 
 class _Liveness:
-    """Whether a process holds a lock; one whose records grow does, and is not asked."""
+    """Whether a process holds a lock; one whose records grow does, and is not asked.
 
-    def __init__(self) -> None:
+    ``remote``: where an object store has the study, whose lock is there.
+    """
+
+    def __init__(self, remote: ObjectPath | None = None) -> None:
+        self._remote = remote
+        self._pause = _QUIET_SECONDS if remote is None else _FETCH_SECONDS
         self._seen = ""
         self._asked = 0.0
         self._held = True
@@ -98,9 +106,10 @@ class _Liveness:
             first = not self._seen
             self._seen, self._held = stamp, True
             # What was not seen to grow may have ended long ago.
-            self._asked = now - _QUIET_SECONDS if first else now
-        if now - self._asked >= _QUIET_SECONDS:
-            self._asked, self._held = now, is_held(lock)
+            self._asked = now - self._pause if first else now
+        if now - self._asked >= self._pause:
+            self._asked = now
+            self._held = is_held(lock) or (self._remote is not None and is_alive(self._remote))
         return self._held
 
 
@@ -112,7 +121,7 @@ class WatchedCampaign(WatchedRecords):
         self._folder = folder
         self._views: dict[Path, LedgerView] = {}
         self._clocks: dict[Path, Clock] = {}
-        self._holder = _Liveness()
+        self._holder = _Liveness(folder.remote)
         self._fetched = time.monotonic()
 
     def _fetch(self) -> None:
@@ -174,7 +183,8 @@ class WatchedStudy(WatchedCampaign):
 
     def _stored(self) -> StudyConfig:
         found = self._folder.stored_config()
-        assert found is not None
+        if found is None:
+            raise InputError(f"name = {self.name!r}: its records are gone")
         return found
 
 
@@ -185,6 +195,8 @@ class WatchedGrid(WatchedCampaign):
 
     def stamp(self) -> str:
         self._fetch()
+        if not self._folder.experiment.exists():
+            raise InputError(f"name = {self.name!r}: its records are gone")
         return sizes([self._folder.experiment, self._folder.ledger])
 
     def status(self) -> Status:

@@ -117,6 +117,8 @@ def _name(command: Sequence[str]) -> str:
         raise InputError(
             f"no command: {NOISE_STUDY} slurm OPTIONS -- run …; allowed: {', '.join(_READERS)}"
         )
+    if command[0] in {"-h", "--help"}:
+        raise InputError(f"{command[0]}: no command; {NOISE_STUDY} slurm --help explains this one")
     if "--address" in command or any(word.startswith("--address=") for word in command):
         raise InputError("--address: the job starts Ray on its own nodes; leave the option out")
     name = ""
@@ -163,7 +165,10 @@ def _of_confirm(words: Sequence[str]) -> str:
 def _of_experiment(words: Sequence[str]) -> str:
     from study.commands.experiment import read_experiment
 
-    return read_experiment(words)[0].name
+    config, options = read_experiment(words)
+    if options.print_config:
+        raise InputError("--print-config: trains nothing; type it without slurm")
+    return config.name
 
 
 _READERS: Mapping[str, Callable[[Sequence[str]], str]] = {

@@ -265,7 +265,8 @@ class Projection:
                 self._stored.forget(run_id)
         if delta.key == STUDY_RUN and delta.config:
             objective = reader.objective or next(iter(OBJECTIVES))
-            self.store.share_view(runs.experiment, runs_view(objective))
+            view = runs_view(objective, reader.mode, ordered=reader.steps.first > 0)
+            self.store.share_view(runs.experiment, view)
         if delta.key == STUDY_RUN and delta.status not in {None, "RUNNING"}:
             assert reader.study is not None
             runs.remove_doubles(reader.study.uid)

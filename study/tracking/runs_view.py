@@ -5,6 +5,7 @@ form is MLflow's own (``ExperimentPageUIState``): a page that does not know a pa
 and none takes runs that are pinned or hidden from it. So the order is a tag of the runs.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,7 @@ def difference_tags(differences: list[float], n: int, mode: Mode) -> dict[str, s
 
     ``differences``: by objective, of which the first one decides.
     """
-    if not differences:
+    if not differences or not math.isfinite(differences[0]):
         return {}
     ahead = differences[0] if mode == "max" else -differences[0]
     place = _LARGEST - max(-_LARGEST, min(_LARGEST, ahead))
@@ -53,7 +54,11 @@ def race_tags(tags: Mapping[str, str], mode: Mode) -> dict[str, str]:
         return {}
 
 
-def runs_view(objective: str) -> dict[str, Any]:
+def runs_view(objective: str, mode: Mode, *, ordered: bool = True) -> dict[str, Any]:
+    """The view; ``ordered``: whether all runs have the tag of their order.
+
+    Those that an earlier version recorded have none, and are ordered by their difference.
+    """
     value, paired = f"metrics.`{objective}`", "metrics.`paired_difference`"
     tags = {name: f"tags.`{name}`" for name in _WIDTHS}
     after = [tags[name] for name in ("difference", "n", "status")]
@@ -64,8 +69,8 @@ def runs_view(objective: str) -> dict[str, Any]:
         "selectedColumns": columns,
         "columnOrder": columns,
         "columnWidths": widths | dict.fromkeys((value, paired), _METRIC_WIDTH),
-        "orderByKey": f"tags.`{ORDER_TAG}`",
-        "orderByAsc": True,
+        "orderByKey": f"tags.`{ORDER_TAG}`" if ordered else paired,
+        "orderByAsc": ordered or mode == "min",
         # Charts of all other metrics follow.
         "compareRunCharts": [_curve(name) for name in _CURVES],
         "compareRunSections": [section],

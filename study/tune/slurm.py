@@ -40,7 +40,9 @@ export driver
 note_pid='echo $$ > "$driver"; exec "$@"'
 stopping=
 stop() {{
-    [ "$(squeue --noheader --job "$SLURM_JOB_ID" --format=%T)" = RUNNING ] || return
+    # Where Slurm does not answer, the limit is what comes: it says so only once.
+    state=$(squeue --noheader --job "$SLURM_JOB_ID" --format=%T)
+    [ "${{state:-RUNNING}}" = RUNNING ] || return
     stopping=1
     kill -TERM "$(cat "$driver")" 2> /dev/null || kill -TERM "$job"
 }}

@@ -1,16 +1,20 @@
 """What is watched: how far it is, and a page in every state; from growing files."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from analysis.reading import load_grid
+from analysis.watch.server import Renewed, answer
 from analysis.watch.watched import WatchedGrid, WatchedRecords, WatchedRun, WatchedStudy
 from study.records.events import EndEvent, EpochsEvent, StartEvent, StudyEvent, now_ms
 from study.records.file_lock import take
 from study.records.folder import StudyFolder
 from study.records.ledger import Ledger
+from study.records.remote_lock import remote_lock
 from study.records.storage import Storage
 from tests.support.trained_studies import (
     BASE,
@@ -80,6 +84,31 @@ def test_what_nothing_trains_is_said_to_have_stopped(tmp_path: Path) -> None:
     lock = take(StudyFolder.of(tmp_path, "left").lock)
     assert study(tmp_path, "left").status().state == "running"
     lock.release()
+
+
+def test_what_another_machine_trains_is_known_by_its_lock_in_the_store(tmp_path: Path) -> None:
+    write_study(tmp_path / "store", "far", trials=TRIALS[:2], over=False)
+    where = Storage.of((tmp_path / "store").as_uri(), str(tmp_path / "here"))
+    far = StudyFolder.fetched(where, "far")
+    assert WatchedStudy(where, "far").status().state == "stopped"
+    assert far.remote is not None
+    with remote_lock(tmp_path / "there", far.remote):
+        assert WatchedStudy(where, "far").status().state == "running"
+
+
+def test_what_is_removed_while_it_is_watched_is_told(tmp_path: Path) -> None:
+    write_study(tmp_path, "gone")
+    write_grid(tmp_path, "rates")
+    view = load_grid(Storage.of(tmp_path), "rates")
+    assert view is not None
+    for watched in (study(tmp_path, "gone"), WatchedGrid(view)):
+        report = Renewed(watched)
+        assert b"problem" not in answer(report, "/status").content
+        shutil.rmtree(tmp_path / watched.name)
+        for path in ("/status", "/parts"):
+            found = answer(report, path)
+            assert found.code == 200
+            assert "problem" in json.loads(found.content)
 
 
 def test_a_confirmation_is_followed_once_there_is_one(tmp_path: Path) -> None:

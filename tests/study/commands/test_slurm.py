@@ -16,6 +16,8 @@ RUN = ["--", "run", "--name", "mine"]
         ([], "no command"),
         (["--", "rnu"], "did you mean 'run'? allowed: confirm, experiment, resume, run"),
         (["--", "controls"], "no such command"),
+        (["--", "--help"], "noise-study slurm --help explains this one"),
+        (["--", "experiment", "--print-config"], "--print-config: trains nothing"),
         (["--", "run", "--lr", "x"], "train.optimizer.lr (--lr) = 'x'"),
         (["--", "run", "--adress", "auto"], "--adress: no such option"),
         ([*RUN, "--address", "auto"], "--address: the job starts Ray on its own nodes"),

@@ -1,5 +1,6 @@
 """The table of runs: its order, and which step an epoch is, in studies of now and of before."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,9 +38,19 @@ def test_what_the_table_shows() -> None:
     assert (raced["difference"], raced["n"]) == ("+0.0020, +0.1000", "6")
     assert order(raced) > order(shown)
     assert race_tags({"race_place": "1"}, "max") == {}
-    columns = runs_view("best_val_loss")["selectedColumns"]
+    assert difference_tags([math.nan], 1, "max") == {}
+    view = runs_view("best_val_loss", "min")
+    assert (view["orderByKey"], view["orderByAsc"]) == ("tags.`order`", True)
+    columns = view["selectedColumns"]
     wanted = ("role", "best_val_loss", "difference", "n", "status", "paired_difference")
     assert [column.split("`")[1] for column in columns][: len(wanted)] == list(wanted)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_runs_of_earlier_versions_are_ordered_by_their_difference(mode: Mode) -> None:
+    view = runs_view("best_val_loss", mode, ordered=False)
+    assert view["orderByKey"] == "metrics.`paired_difference`"
+    assert view["orderByAsc"] == (mode == "min")
 
 
 def read(first_step: int, resumed_as: int | None = None) -> Reader:
