@@ -1,5 +1,6 @@
 """A user's ranges on top of any space (``--range``), and whether noise can begin at its points."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,10 @@ def _contains(distribution: Any, value: Any) -> bool:
     choices = getattr(distribution, "choices", None)
     if choices is not None:
         return value in choices
-    return isinstance(value, int | float) and distribution.low <= value <= distribution.high
+    if not isinstance(value, int | float) or not distribution.low <= value <= distribution.high:
+        return False
+    steps = (value - distribution.low) / distribution.step if distribution.step else 0.0
+    return math.isclose(steps, round(steps), abs_tol=1e-8)
 
 
 @dataclass(frozen=True)

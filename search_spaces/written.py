@@ -48,8 +48,11 @@ class NumberRange:
     step: float | None = None
 
     def contains(self, value: object) -> bool:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and self.low <= value <= self.high  # type: ignore[operator]
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return False
+        steps = (value - self.low) / self.step if self.step else 0.0
+        on_grid = math.isclose(steps, round(steps), abs_tol=1e-8)
+        return self.low <= value <= self.high and on_grid
 
     @property
     def written(self) -> Written:

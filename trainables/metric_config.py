@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import ValidationError, field_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from trainables.errors import nearest
 from trainables.metrics import METRICS, SHARE, Metric, Mode, TaskMetric, metrics_of
@@ -50,6 +50,20 @@ class MetricConfig(FrozenConfig):
         if value in _TAKEN:
             raise ValueError(f"{value!r} is taken; call the function otherwise")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _built_in(cls, value: object) -> object:
+        """What a file does not say of a built-in one; its direction is not a file's to change."""
+        if not isinstance(value, dict) or value.get("function") is not None:
+            return value
+        name = value.get("name")
+        if not isinstance(name, str) or not _PLAIN.fullmatch(name):
+            return value
+        said = named(name)
+        if value.get("mode") not in (None, said["mode"]):
+            raise ValueError(f"mode = {value['mode']!r}: of {name} it is {said['mode']!r}")
+        return {**said, **{key: each for key, each in value.items() if each is not None}}
 
     @property
     def declared(self) -> TaskMetric:

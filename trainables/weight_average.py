@@ -28,7 +28,11 @@ class WeightAverage:
             ) from error
         self.model.requires_grad_(False)
         self._decay = decay
-        own, theirs = self.model.state_dict(), model.state_dict()
+        own, theirs = self.model.state_dict(keep_vars=True), model.state_dict(keep_vars=True)
+        # A tensor that several layers share has several names, and is averaged once.
+        own = {name: own[name] for name in {id(own[name]): name for name in own}.values()}
+        own = {name: tensor.detach() for name, tensor in own.items()}
+        theirs = {name: theirs[name].detach() for name in own}
         averaged = [name for name, tensor in own.items() if tensor.is_floating_point()]
         copied = [name for name in own if name not in set(averaged)]
         self._averaged = ([own[n] for n in averaged], [theirs[n] for n in averaged])

@@ -177,9 +177,13 @@ def overlap(plan: NoisePlan, own: NoisePlan) -> float:
 
 
 def _told_rates(history: Sequence[EpochMetrics], epochs: int) -> tuple[float, ...]:
-    """The learning rates that were recorded; a constant one, if a task of one's own told none."""
+    """The learning rates that were recorded; a constant one, if a task of one's own told none.
+
+    An epoch may have a rate of 0, as the last one of a schedule that ends there; all can't.
+    """
     told = tuple(row.lr for row in history)
-    whole = len(told) == epochs and all(math.isfinite(rate) and rate > 0 for rate in told)
+    whole = len(told) == epochs and all(math.isfinite(rate) and rate >= 0 for rate in told)
+    whole = whole and any(told)
     return told if whole else (1.0,) * epochs
 
 

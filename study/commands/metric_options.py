@@ -39,12 +39,20 @@ def with_metrics(values: Mapping[str, Any], given: Sequence[str]) -> dict[str, A
             "(docs/own-task.md)"
         )
     before = train.get("measured") or ()
+    before = [before] if isinstance(before, str) else before
     if not isinstance(before, list | tuple):
         return dict(values)
     figures = values.get("objective") or ()
     figures = figures.split(",") if isinstance(figures, str) else figures
     figures = [str(each).strip() for each in (*figures, values.get("decide_by"))]
-    known = {each.get("name") for each in (*before, *asked) if isinstance(each, dict)}
+    known = {_name(each) for each in (*before, *asked)}
     if not (train.get("task") or {}).get("name"):
         asked += [named(each) for each in asked_by(figures) if each not in known]
     return merge(values, {"train": {"measured": [*before, *asked]}}) if asked else dict(values)
+
+
+def _name(metric: object) -> object:
+    """What a metric is called, given by its name or as it is stored."""
+    if isinstance(metric, str):
+        return metric.rpartition(":")[2].rpartition(".")[2]
+    return metric.get("name") if isinstance(metric, dict) else None

@@ -13,6 +13,7 @@ from study.checks import changed_since, check_train, with_present_code
 from study.records.register import Register, new_entry, note_reading
 from study.run.results import SHARPNESS_DRAWS, SHARPNESS_EPSILON, per_class
 from study.run.weights_file import Weights, load_into
+from trainables.classifier_metrics import Measures
 from trainables.config import TrainConfig
 from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset, resolve_data
@@ -28,7 +29,7 @@ _SHARPNESS_SEED = 0
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a checkpoint achieves on a test set; ``config`` is resolved."""
+    """What a checkpoint achieves on a test set; ``config`` is resolved, and may ask for metrics."""
 
     checkpoint: Path
     config: TrainConfig
@@ -46,6 +47,8 @@ class Evaluation:
             "total": test.total,
             "per_class": per_class(self.classes, test.per_class_accuracy, test.per_class_loss),
         }
+        if test.further:
+            values["metrics"] = dict(test.further)
         if self.sharpness is not None:
             values |= {
                 "sharpness": self.sharpness.mean_drop,
@@ -115,7 +118,13 @@ def evaluate_test_set(
     model: nn.Module, data: DeviceData, config: TrainConfig, batch_size: int | None = None
 ) -> EvalResult:
     batches = data.eval_batches("test", batch_size)
-    return evaluate(model, batches, len(data.classes), precision=config.precision)
+    return evaluate(
+        model,
+        batches,
+        len(data.classes),
+        precision=config.precision,
+        measures=Measures(config.measured),
+    )
 
 
 def measure_sharpness(

@@ -86,6 +86,8 @@ def print_evaluation(console: Console, evaluation: "Evaluation") -> None:
     table = _labelled(str(evaluation.checkpoint))
     table.add_row("accuracy", f"[bold]{test.accuracy:.2%}[/]   {test.correct} of {test.total}")
     table.add_row("loss", f"{test.loss:.4f}")
+    for name, value in test.further.items():
+        table.add_row(name, f"{value:.4f}")
     values = evaluation.to_dict()
     if flatness is not None:
         table.add_row("sharpness", sharpness_text(values))

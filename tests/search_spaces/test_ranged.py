@@ -8,6 +8,7 @@ from search_spaces.own_space import checked_document, own_spec
 from search_spaces.ranged import check_points, why_not, with_ranges
 from search_spaces.registry import SPACES, get_space, possible_injections
 from search_spaces.sampling import sample
+from search_spaces.written import NumberRange
 from tests.search_spaces.test_calibration import BASE, history
 from trainables.errors import InputError
 
@@ -162,3 +163,12 @@ def test_a_space_of_which_nothing_can_be_trained_is_refused(name, ranges, said) 
 def test_whole_numbers_stay_whole() -> None:
     space = with_ranges(get_space("adaptive_noise"), {"noise/patience": "1..4"})
     assert space.distributions(BASE)["noise/patience"] == IntDistribution(1, 4)
+
+
+def test_the_first_trials_lie_on_the_steps_of_a_range() -> None:
+    space = with_ranges(get_space("static_noise"), {"noise/magnitude": "0.1..1:step=0.3"})
+    drawn = [point["noise/magnitude"] for point in space.opening(space.distributions(BASE))]
+    assert all(min(abs(value - step) for step in (0.1, 0.4, 0.7, 1.0)) < 1e-9 for value in drawn)
+    assert not NumberRange(0.1, 1.0, step=0.3).contains(0.316)
+    assert NumberRange(0.1, 1.0, step=0.3).contains(0.7)
+    assert not NumberRange(1, 9, step=2).contains(4)

@@ -215,12 +215,22 @@ def test_what_ones_own_does_wrong_is_told_by_name(work: Path, name: str, said: s
         (["a:accuracy"], "'accuracy' is taken"),
         (["a:Cost"], "a metric's name is of a-z, 0-9 and _"),
         (["a b:cost"], "function"),
+        ([{"name": "cost"}], "or your own as package.module:function"),
+        ([{"name": "auc", "mode": "min"}], "of auc it is 'max'"),
     ],
 )
 def test_what_is_no_metric_is_refused(measured: list[str], said: str) -> None:
     with pytest.raises(InputError, match="measured") as refused:
         parse_config(TrainConfig, {"measured": measured})
     assert said in str(refused.value)
+
+
+def test_a_built_in_one_is_known_by_its_name_alone() -> None:
+    config = parse_config(TrainConfig, {"measured": [{"name": "macro_f1", "margin": 0.1}]})
+    (found,) = config.measured
+    assert (found.mode, found.unit, found.worst) == ("max", "macro F1", 0.0)
+    # What was recorded stays.
+    assert found.margin == 0.1
 
 
 def test_without_further_metrics_a_run_is_known_by_what_it_was() -> None:

@@ -80,3 +80,22 @@ def test_a_model_that_cant_be_copied_is_refused() -> None:
     model.lock = (n for n in range(3))  # type: ignore[assignment]
     with pytest.raises(InputError, match=r"--ema.*can't be copied"):
         WeightAverage(model, 0.9)
+
+
+def test_weights_that_layers_share_are_averaged_once() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+            self.second.weight = self.first.weight
+
+    model = Tied()
+    average = WeightAverage(model, 0.5)
+    before = model.first.weight.detach().clone()
+    with torch.no_grad():
+        model.first.weight.add_(1.0)
+    late = 1000
+    average.update(late)
+    found = average.state_dict()
+    for name in ("first.weight", "second.weight"):
+        torch.testing.assert_close(found[name], before + 0.5)

@@ -92,10 +92,8 @@ def check_classifier(name: str, shape: ImageShape = FIRST_SHAPE) -> ModelSize | 
 
 
 def _asked(name: str, shape: ImageShape, model: "nn.Module | None") -> ModelSize:
-    from trainables.models.measure import size_of
-
     try:
-        return size_of(_laid_out(name, shape) if model is None else model, shape)
+        return _size(name, shape, model)
     # What torch and torchvision raise of shapes that do not fit: asserts, and their own kinds.
     except Exception as error:
         raise InputError(
@@ -103,6 +101,18 @@ def _asked(name: str, shape: ImageShape, model: "nn.Module | None") -> ModelSize
             f"{shape.channels}: classifier {name!r} can't take such images "
             f"({' '.join(str(error).split())}); give another size or another classifier"
         ) from None
+
+
+def _size(name: str, shape: ImageShape, model: "nn.Module | None") -> ModelSize:
+    from trainables.models.measure import size_of
+
+    try:
+        return size_of(_laid_out(name, shape) if model is None else model, shape)
+    except Exception:
+        if not name.startswith(TIMM):
+            raise
+    # What goes by the values of its tensors fails without any.
+    return size_of(build_model(name, _CHECK_CLASSES, shape), shape)
 
 
 def build_model(name: str, num_classes: int, shape: ImageShape = FIRST_SHAPE) -> "nn.Module":
@@ -209,14 +219,17 @@ def _laid_out(name: str, shape: ImageShape) -> "nn.Module":
     """A classifier whose parameters' names and shapes are needed only, where possible."""
     import torch
 
-    if ":" not in name:
+    if not is_own(name):
+        # RegNets compute their widths with tensors, which then have no values. So may a user's
+        # function, and timm's, and fail in any other way.
+        failures = Exception if name.startswith(TIMM) else NotImplementedError
         try:
             # On the meta device nothing is allocated or drawn.
             with torch.device("meta"):
                 return build_model(name, _CHECK_CLASSES, shape)
-        except NotImplementedError:
-            # RegNets compute their widths with tensors, which then have no values. A user's
-            # function may do so, too, and fail in any other way.
+        except InputError:
+            raise
+        except failures:
             pass
     return build_model(name, _CHECK_CLASSES, shape)
 

@@ -164,6 +164,11 @@ def test_the_rates_of_ones_own_schedule_are_those_recorded_without_running_it() 
     )
     rows = [dataclasses.replace(row, lr=0.1 * (row.epoch + 1)) for row in history({}, 1.0)]
     assert Doses.of(config, rows).rates == pytest.approx([0.1 * n for n in range(1, 11)])
+    # One that ends at 0 is as good; where nothing was told, it counts as constant.
+    rows[-1] = dataclasses.replace(rows[-1], lr=0.0)
+    assert Doses.of(config, rows).rates[-2:] == pytest.approx([0.9, 0.0])
+    untold = [dataclasses.replace(row, lr=0.0) for row in rows]
+    assert Doses.of(config, untold).rates == (1.0,) * 10
 
 
 @pytest.mark.parametrize("schedule", ["one-cycle", "step", "constant"])

@@ -180,3 +180,19 @@ def test_a_photo_is_decoded_as_in_training(
     found = answer(capsys, "--checkpoint", weights)
     assert found["loss"] == run.final["test_loss"]
     assert answer(capsys, "--checkpoint", weights, "--fit", "crop")["loss"] != found["loss"]
+
+
+def test_further_metrics_of_the_run_are_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = tmp_path / "asked.json"
+    asked.write_text('{"measured": ["macro_f1", "auc"]}')
+    done = train(tmp_path / "run", *OFF, "--save-as", "mine.pth", "--config", str(asked))
+    assert all(own["val_macro_f1"] > 0 for own in done.column("epoch_metrics", "own"))
+    path = done.files.folder / "mine.pth"
+    found = answer(capsys, "--checkpoint", str(path))["metrics"]
+    assert found.keys() == {"macro_f1", "auc"}
+    assert found["macro_f1"] == done.final["test_macro_f1"]
+    assert 0 < done.final["final_test_auc"] < 1
+    assert main(["-c", str(path)]) == 0
+    assert "macro_f1" in capsys.readouterr().out
