@@ -147,6 +147,7 @@ def check_study(config: StudyConfig) -> StudyConfig:
     check_runs(config)
     check_sampler(config.sampler, len(config.objective))
     check_warm(config)
+    check_ranges(config)
     elsewhere = address_of(config) is not None
     if config.train.task.name is not None:
         config = _check_task(config, elsewhere=elsewhere)
@@ -183,6 +184,15 @@ def check_warm(config: StudyConfig) -> None:
         raise InputError(
             f"warm_start (--warm-start) = {config.warm_start!r}: the study itself; to go on with "
             "it, take noise-study resume"
+        )
+
+
+def check_ranges(config: StudyConfig) -> None:
+    """Refuse ranges beside a list of given configurations, of which none would be drawn."""
+    if config.configs is not None and config.ranges:
+        raise InputError(
+            f"ranges (--range) = {', '.join(config.ranges)}: with configs (--configs) exactly "
+            "those configurations are run, and nothing is searched; leave one of the two out"
         )
 
 

@@ -85,8 +85,13 @@ def code_identity(name: str) -> CodeIdentity:
 
 
 def joined(identities: Iterable[Sequence[str]]) -> CodeIdentity:
-    """The identity of several names together: each module once, in order."""
-    return tuple(dict.fromkeys(entry for identity in identities for entry in identity))
+    """The identity of several names together: each module once.
+
+    It is the same whatever the names' order: a run's settings and what is recorded of it differ
+    in that.
+    """
+    ordered = sorted(tuple(identity) for identity in identities)
+    return tuple(dict.fromkeys(entry for identity in ordered for entry in identity))
 
 
 def identity_digest(identity: Sequence[str]) -> str:

@@ -26,11 +26,11 @@ from study.campaigns.experiment_grid import (
 )
 from study.campaigns.experiment_result import ExperimentResult, report, result_files
 from study.campaigns.experiment_tables import to_csv, to_markdown
-from study.campaigns.images import read_images, record_images
+from study.campaigns.images import read_images, record_images, try_metrics
 from study.campaigns.live import Counted
 from study.campaigns.own_code import record_late, refusal
 from study.campaigns.session import Session, check_records
-from study.checks import check_runs
+from study.checks import check_runs, with_present_metrics
 from study.config_changes import differences
 from study.records.events import ArtifactEvent, StudyEndEvent, StudyState
 from study.records.folder import StudyFolder, public_values, storage_of
@@ -66,11 +66,7 @@ def run_experiment(
     """
     check_runs(config)
     folder = StudyFolder.of(storage_of(config), config.name)
-    folder.check_files()
-    with_codes(config, stored_experiment(folder), folder)  # Before the code is run.
-    config = check_experiment(config)
-    folder.fetch()
-    config = with_codes(config, stored_experiment(folder), folder)
+    config = checked_with_codes(config, folder)
     check_same_experiment(folder, config)
     check_records(folder, config)
     points = [{"data/subset": subset} for subset in config.subsets]
@@ -82,6 +78,7 @@ def run_experiment(
         console,
     )
     train = config.train
+    try_metrics(train, images[0])
     data = resolve_data(train.data, images[0])
     asked_for = config
     # Mean and deviation are those of the whole data set, whatever the subset.
@@ -100,6 +97,18 @@ def run_experiment(
             policy=config.train.noise.policy,
             retry_failed=retry_failed,
         ).to_the_end()
+
+
+def checked_with_codes(config: ExperimentConfig, folder: StudyFolder) -> ExperimentConfig:
+    """Check an experiment (``check_experiment``) and the source of its own code, which runs."""
+    folder.check_files()
+    stored = stored_experiment(folder)
+    if stored is None:
+        config = config.model_copy(update={"train": with_present_metrics(config.train)})
+    with_codes(config, stored, folder)  # Before the code is run.
+    config = check_experiment(config)
+    folder.fetch()
+    return with_codes(config, stored_experiment(folder), folder)
 
 
 def check_same_experiment(folder: StudyFolder, wanted: ExperimentConfig) -> None:

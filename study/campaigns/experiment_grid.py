@@ -229,9 +229,12 @@ def size(config: ExperimentConfig) -> str:
 
 
 def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
-    """Check an experiment against this machine; returns it with the device resolved."""
+    """Check an experiment against this machine.
+
+    It returns with the device resolved, and with what its metrics say of themselves.
+    """
     check_runs(config)
-    device, elsewhere = config.train.device, address_of(config) is not None
+    checked, elsewhere = config.train, address_of(config) is not None
     for classifier, optimizer, subset in product(
         config.classifiers, config.optimizers, config.subsets
     ):
@@ -240,8 +243,9 @@ def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
             "optimizer/optimizer": optimizer,
             "data/subset": subset,
         }
-        device = check_train(apply_overrides(config.train, point), elsewhere=elsewhere).device
-    return config.model_copy(update={"train": config.train.model_copy(update={"device": device})})
+        checked = check_train(apply_overrides(config.train, point), elsewhere=elsewhere)
+    found = {"device": checked.device, "measured": checked.measured}
+    return config.model_copy(update={"train": config.train.model_copy(update=found)})
 
 
 def asked(config: ExperimentConfig) -> str:

@@ -29,12 +29,17 @@ def study_images(
     if train.task.name is not None:
         return train, []
     [dataset] = read_images([("reading images", train.data)], console)
+    try_metrics(train, dataset)
+    resolved = train.model_copy(update={"data": resolve_data(train.data, dataset)})
+    return resolved, [(train, dataset)]
+
+
+def try_metrics(train: TrainConfig, dataset: Dataset) -> None:
+    """Refuse further metrics that fail on as many classes, before anything is trained."""
     if train.measured:
         from trainables.classifier_metrics import check_measures
 
         check_measures(train.measured, len(dataset.classes))
-    resolved = train.model_copy(update={"data": resolve_data(train.data, dataset)})
-    return resolved, [(train, dataset)]
 
 
 def left_out_note(dataset: Dataset) -> str:

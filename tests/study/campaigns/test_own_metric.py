@@ -27,11 +27,14 @@ def cost(logits, labels):
     wrong = logits.argmax(1) != labels
     return (wrong * (1.0 + labels)).mean()
 """
+RANGES = [
+    *("--range", "noise/signals=val_loss_plateau", "--range", "noise/plateau_delta=5"),
+    *("--range", "noise/warmup_epochs=3"),
+]
 STUDY = [
     *("run", "--metric", "metric_of_mine:cost", "--objective", "tail_val_cost"),
     *("--decide-by", "final_test_cost", "--metric", "macro_f1", "--space", "adaptive_noise"),
-    *("--range", "noise/signals=val_loss_plateau", "--range", "noise/plateau_delta=5"),
-    *("--range", "noise/warmup_epochs=3", "--dataset", "synthetic", "-c", "TinyCNN"),
+    *("--dataset", "synthetic", "-c", "TinyCNN"),
     *("--synthetic-train", "240", "--synthetic-test", "100"),
     *("--epochs", "7", "--trials", "2", "--batch-size", "64", "--lr", "0.05"),
     *("--race-seeds", "1", "--baseline-seeds", "1", "--max-concurrent", "1"),
@@ -61,7 +64,8 @@ def test_a_metric_of_ones_own_from_the_search_to_the_report(
 ) -> None:
     where = ["--storage", str(work / "studies")]
     ledger = work / "studies" / "mine" / "ledger.jsonl"
-    with study_process([*STUDY, "--name", "mine", *where]) as process:
+    line = [*STUDY, *RANGES, "--name", "mine", *where]
+    with study_process(line) as process:
         wait_until(lambda: count(ledger, '"trial":"trial-0001"') > 1, process)
         os.killpg(process.pid, signal.SIGKILL)
     assert noise_study(["resume", "mine", *where]) == 0
@@ -110,7 +114,7 @@ def test_a_metric_of_ones_own_from_the_search_to_the_report(
     sys.modules.pop("metric_of_mine", None)
     before = ledger.read_text()
     capfd.readouterr()
-    for again in (["resume", "mine", *where, "--trials", "+1"], [*STUDY, "--name", "mine", *where]):
+    for again in (["resume", "mine", *where, "--trials", "+1"], line):
         assert noise_study(again) == 2
         assert "metric_of_mine" in capfd.readouterr().err
     assert ledger.read_text() == before

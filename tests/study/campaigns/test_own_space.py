@@ -86,7 +86,7 @@ def test_it_goes_on_is_confirmed_and_read_without_the_code(
     assert killed.keys() == {f"trial-000{number}" for number in range(4)}
     trained = [record for record in killed.values() if record.state == "complete"]
     (tmp_path / "settings.json").write_text(json.dumps([r.overrides for r in trained]))
-    other = [STUDY[0], *STUDY[3:], *where, "--space", "noise"]
+    other = [STUDY[0], *STUDY[3 + len(RANGES) :], *where, "--space", "noise"]
     again = [*other, "--name", "whole", "--fork", "never"]
     assert noise_study([*again, "--configs", str(tmp_path / "settings.json")]) == 0
     for record, alone in zip(trained, trials(tmp_path, "whole").values(), strict=True):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.checks import check_study
+from study.checks import check_study, checked_entry
 from study.commands.run import study_config
 from study.commands.study import main
 from study.config import StudyConfig
@@ -51,6 +51,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "things_of_mine.py").write_text(MODULE)
     (tmp_path / "mine.yaml").write_text(YAML)
+    (tmp_path / "settings.json").write_text('[{"noise/patience": 3}]')
     path = list(sys.path)
     yield tmp_path
     sys.path[:] = path
@@ -75,6 +76,10 @@ def checked(*words: str) -> StudyConfig:
         (
             ["--space", "adaptive_noise", "--range", "noise/warmup_epochs=500"],
             ["noise can begin at none of its points", "noise.warmup_epochs = 500"],
+        ),
+        (
+            ["--configs", "settings.json", "--range", "noise/window=3"],
+            ["ranges (--range) = noise/window", "configs (--configs)", "leave one of the two out"],
         ),
         (["--space", "nowhere.yaml"], ["space (--space) = 'nowhere.yaml'", "can't be read"]),
         (["--space", "nowhere:f"], ["'nowhere:f'", "no module 'nowhere'"]),
@@ -130,6 +135,17 @@ def test_ranges_of_a_file_and_of_the_command_line_are_laid_over_each_other(work:
     assert differences(config, again) == []
     other = checked("--range", "noise/patience=1,3", "--range", "noise/window=3")
     assert differences(config, other) == ["ranges/noise/patience = [1, 3], stored: [1, 2]"]
+
+
+def test_given_configurations_take_the_policy_of_ones_own_space_and_no_ranges(work: Path) -> None:
+    (work / "mine.yaml").write_text("policy: always\ndimensions: {noise/magnitude: 0.1..1}\n")
+    words = ["--space", "mine.yaml", "--configs", "settings.json"]
+    config = checked(*words)
+    assert config.configs is not None
+    assert checked_entry(config, 0, config.configs[0]).noise.policy == "always"
+    (work / "study.json").write_text(json.dumps({"ranges": {"noise/magnitude": "0.2..0.5"}}))
+    with pytest.raises(InputError, match="leave one of the two out"):
+        checked("--config", "study.json", *words)
 
 
 def test_a_study_keeps_what_its_own_space_was(work: Path) -> None:
