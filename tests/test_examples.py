@@ -111,17 +111,19 @@ def test_a_grid(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("script", "name"), [("tabular_task.py", "Diabetes"), ("language_task.py", "HelpTexts")]
+    ("script", "name", "confirmed"),
+    [("tabular_task.py", "Diabetes", False), ("language_task.py", "HelpTexts", True)],
 )
 def test_a_task_of_ones_own_from_a_run_to_its_report(
-    script: str, name: str, tmp_path: Path
+    script: str, name: str, confirmed: bool, tmp_path: Path
 ) -> None:
     task = f"examples.{script.removesuffix('.py')}:{name}"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(tmp_path / "own")}
     small = ["--epochs", "8", "--trials", "2", "--race-seeds", "1", "--baseline-seeds", "1"]
+    confirm = ["noise-study", "confirm", "mine", "--top", "1", "--seeds", "2"]
     for command in (
         ["noise-study", "run", "--task", task, "--name", "mine", *small],
-        ["noise-study", "confirm", "mine", "--top", "1", "--seeds", "2"],
+        *([confirm] if confirmed else []),
         ["noise-analysis", "report", "mine"],
     ):
         words = [str(Path(sys.executable).parent / command[0]), *command[1:]]

@@ -128,12 +128,14 @@ class TrainConfig(FrozenConfig):
 
     @model_serializer(mode="wrap")
     def _without_task(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What has no task, or no code of its own, says nothing of it: its files stay the same."""
+        """What has no task, no code of its own, no further metric says nothing of it: its files
+        stay the same."""
         values: dict[str, Any] = handler(self)
         if self.task.name is None:
             values.pop("task", None)
-        if not self.codes:
-            values.pop("codes", None)
+        for name in ("codes", "measured"):
+            if not getattr(self, name):
+                values.pop(name, None)
         return values
 
     @property

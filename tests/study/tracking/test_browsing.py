@@ -236,9 +236,10 @@ def test_mlflow_shows_what_the_study_asked_and_its_runs(
         assert not own_problems(browser)
         assert not browser.foreign_requests()
         browser.open(f"{address}/{view_link(experiment)}")
-        columns = ("paired_difference", "role", "status", "fork_epoch")
-        shown = browser.wait_for("trial-0005", "baseline-seed4", *columns[:2])
+        shown = browser.wait_for("trial-0005", "baseline-seed4", "role", "difference", "status")
         assert all(key in shown for key in view.state.trials)
+        # The baselines first.
+        assert max(map(shown.index, ("baseline-seed3", "baseline-seed4"))) < shown.index("trial-")
         assert not own_problems(browser)
         assert not browser.foreign_requests()
         browser.open(f"{address}/{link}")
