@@ -28,7 +28,7 @@ from tests.support.hostile_world import World, fault
 from tests.test_recorded import ADAPTIVE
 
 ASKED = os.environ.get("NOISE_RANDOM_EXAMPLES", "")
-EXAMPLES = int(ASKED or 200)
+EXAMPLES = int(ASKED or 80)
 
 ON_WHOLE = ((("whole",),),)
 ON_DIGITS = (("--dataset", "digits"),)
