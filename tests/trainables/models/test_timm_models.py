@@ -1,20 +1,27 @@
-"""timm's models by name: built, refused in one message, studied."""
+"""timm's models by name: built, refused in one message, trained and forked."""
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from study.api import run_study
-from study.config import StudyConfig
-from study.records.folder import StudyFolder
-from study.records.ledger_view import LedgerState, read_ledger
-from study.records.storage import Storage
+from study.commands.test import main as noise_test
+from tests.support.runs import (
+    EAGER,
+    baseline_config,
+    run,
+    same_weights,
+    small_config,
+    training,
+)
+from tests.support.single_runs import OFF, train
+from trainables.checkpoint import decode, encode
 from trainables.code_identity import is_own
-from trainables.config import DataConfig, ModelConfig, TrainConfig
 from trainables.data_config import ImageShape
 from trainables.errors import InputError
+from trainables.loop import train_epochs
 from trainables.models.registry import build_model, check_classifier, check_layers, check_pretrained
 
 
@@ -76,38 +83,29 @@ def test_without_timm_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         check_classifier("timm:resnet18")
 
 
-LATE = {
-    "noise/signals": ["low_weight_update"],
-    "noise/weight_update_threshold": 1e3,
-    "noise/warmup_epochs": 2,
-    "noise/window": 2,
-    "noise/trigger_epochs": 1,
-}
-"""Noise from the third epoch on."""
+def test_it_is_forked_and_resumed_exactly() -> None:
+    model = {"classifier": "timm:test_resnet"}
+    config = small_config(EAGER, model=model)
+    whole, end = run(config)
+    begins = next(row.epoch for row in whole if row.injected)
+    # Up to there it is the baseline, whose checkpoint it begins from.
+    baseline = training(baseline_config(config))
+    epochs = train_epochs(baseline)
+    for _ in range(begins):
+        next(epochs)
+    forked = training(config)
+    forked.load_state_dict(decode(encode(baseline.state_dict())))
+    list(train_epochs(forked))
+    assert begins > 0
+    assert forked.history == whole
+    assert same_weights(forked, end)
 
 
-@pytest.mark.slow
-def test_a_study_forks_it_exactly(tmp_path: Path) -> None:
-    def ran(fork: str) -> LedgerState:
-        config = StudyConfig(
-            name=fork,
-            storage=str(tmp_path),
-            train=TrainConfig(
-                data=DataConfig(dataset="digits", subset=0.1, batch_size=32),
-                model=ModelConfig(classifier="timm:test_resnet"),
-                epochs=4,
-            ),
-            configs=(LATE,),
-            baseline_seeds=1,
-            race_seeds=1,
-            fork=fork,
-        )
-        run_study(config)
-        return read_ledger(StudyFolder.of(Storage.of(str(tmp_path)), fork).ledger)
-
-    forked, never = ran("auto"), ran("never")
-    assert forked.trials["trial-0000"].fork_epoch == 2
-    for key, trial in never.trials.items():
-        assert trial.finished
-        assert str(forked.trials[key].history) == str(trial.history)
-        assert forked.trials[key].values == trial.values
+def test_it_is_trained_and_evaluated_by_the_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = train(tmp_path, *OFF, "-c", "timm:test_resnet", "--save-as", "mine.pth")
+    weights = done.files.folder / "mine.pth"
+    capsys.readouterr()
+    assert noise_test(["-c", str(weights), "--json", "-g", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] == done.final["test_accuracy"]
