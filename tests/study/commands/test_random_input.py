@@ -76,9 +76,9 @@ FILES = st.one_of(
     st.text(max_size=60),
     st.integers(1, 3000).map(lambda depth: "[" * depth),
 )
-# Three tests of so many; tests/test_random_input.py tries such files, too.
+# Three tests of so many: more than five hundred files.
 EACH = settings(
-    max_examples=85,
+    max_examples=170,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
@@ -161,7 +161,7 @@ def test_options_written_at_random(tmp_path: Path) -> None:
              "--device", "--name", "--time-budget", "--classifier", "--dataset", "--data-dir",
              "--tracking-uri", "--seed"]  # fmt: skip
 
-    @settings(EACH, max_examples=50)
+    @settings(EACH, max_examples=100)
     @given(st.lists(st.tuples(st.sampled_from(names), SCALARS.map(str)), min_size=1, max_size=3))
     def try_one(pairs: list[tuple[str, str]]) -> None:
         answer([f"{name}={value}" for name, value in pairs], storage)
