@@ -1,13 +1,12 @@
 """A user's ranges on top of any space (``--range``), and whether noise can begin at its points."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.conditions import Conditions, build_point, path_of
 from search_spaces.registry import SpaceSpec
-from search_spaces.written import RANGE, read_dimension
+from search_spaces.written import RANGE, read_dimension, within
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError, nearest
 
@@ -58,10 +57,9 @@ def _contains(distribution: Any, value: Any) -> bool:
     choices = getattr(distribution, "choices", None)
     if choices is not None:
         return value in choices
-    if not isinstance(value, int | float) or not distribution.low <= value <= distribution.high:
-        return False
-    steps = (value - distribution.low) / distribution.step if distribution.step else 0.0
-    return math.isclose(steps, round(steps), abs_tol=1e-8)
+    return isinstance(value, int | float) and within(
+        value, distribution.low, distribution.high, distribution.step
+    )
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,12 @@ _POLICIES = ("always", "on_stagnation")
 _LONGEST_LIST = 1000
 
 
+def within(value: float, low: float, high: float, step: float | None) -> bool:
+    """Whether a number lies between two, and on the steps from the lower one, if there are any."""
+    steps = (value - low) / step if step else 0.0
+    return low <= value <= high and math.isclose(steps, round(steps), abs_tol=1e-8)
+
+
 @dataclass(frozen=True)
 class NumberRange:
     """The numbers from ``low`` to ``high``, ends included; whole ones if these are ``int``."""
@@ -50,9 +56,7 @@ class NumberRange:
     def contains(self, value: object) -> bool:
         if not isinstance(value, int | float) or isinstance(value, bool):
             return False
-        steps = (value - self.low) / self.step if self.step else 0.0
-        on_grid = math.isclose(steps, round(steps), abs_tol=1e-8)
-        return self.low <= value <= self.high and on_grid
+        return within(value, self.low, self.high, self.step)
 
     @property
     def written(self) -> Written:

@@ -87,10 +87,15 @@ def metric(
     return marked
 
 
+def name_of(text: str) -> str:
+    """What a metric is called that is given as ``package.module:function``."""
+    return text.rpartition(":")[2].rpartition(".")[2]
+
+
 def named(text: str) -> dict[str, Any]:
     """What ``--metric`` says, as a ``MetricConfig``'s values."""
     if ":" in text:
-        return {"name": text.rpartition(":")[2].rpartition(".")[2], "function": text}
+        return {"name": name_of(text), "function": text}
     if text not in BUILT_IN:
         hint = nearest(text, BUILT_IN)
         raise ValueError(f"{text!r}: {hint}, or your own as package.module:function")

@@ -203,11 +203,11 @@ def _watch(options: ReportOptions) -> int:
 
 
 def _grid_report(options: ReportOptions, view: "GridView") -> int:
-    from analysis.report.grid_report import write_grid_report
+    from analysis.report.grid_report import grid_page
 
     folder = options.folder(view.folder.path)
     with writing():
-        paths = write_grid_report(view, folder, files=options.pictures)
+        paths = grid_page(view).write(folder, files=options.pictures)
     for path in paths:
         print(path)
     for line in view.missing():
@@ -216,13 +216,13 @@ def _grid_report(options: ReportOptions, view: "GridView") -> int:
 
 
 def _run_report(options: ReportOptions) -> int:
-    from analysis.report.run_report import load_run, write_run_report
+    from analysis.report.run_report import load_run, run_page
 
     run = given_path(options.name, "name")
     view = load_run(run)
     folder = options.folder(run)
     with writing():
-        paths = write_run_report(view, folder, files=options.pictures)
+        paths = run_page(view).write(folder, files=options.pictures)
     for path in paths:
         print(path)
     return 0

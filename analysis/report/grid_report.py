@@ -2,10 +2,8 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from analysis.charts.chart import Chart, Line, Mark, Panel
-from analysis.charts.draw_static import Drawing
 from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
 from analysis.reading import GridView
 from analysis.report.epoch_pictures import mean_curve
@@ -181,14 +179,3 @@ def _reproduce() -> Iterator[str]:
         "noise-study experiment --config grid.json --name ANOTHER-NAME"
     )
     yield "Versions on the machine that made this report:"
-
-
-def write_grid_report(view: GridView, folder: Path, *, files: bool = True) -> list[Path]:
-    """Write ``report.html`` into ``folder``, with ``files`` its pictures into ``folder/report``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with Drawing(folder / "report") as drawing:
-        if files:
-            drawing.begin([chart for part in grid_sections(view) for chart in part.charts])
-        path = folder / "report.html"
-        path.write_text(grid_page(view).html(), encoding="utf-8")
-        return [path, *drawing.files()]

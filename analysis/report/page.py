@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from analysis.charts.chart import Chart
 from analysis.charts.draw_page import figures
+from analysis.charts.draw_static import Drawing
 from analysis.report.card import Card
 from analysis.report.page_assets import SCRIPT, STYLE
 from analysis.report.section import Figure, Section
@@ -34,6 +35,7 @@ class Page:
         self._parts: list[str] = [f'<p class="soft">{html.escape(lead)}</p>']
         self._sections: list[tuple[str, str]] = []
         self._figures: dict[str, object] = {}
+        self._charts: list[Chart] = []
 
     def section(self, key: str, title: str) -> None:
         self._sections.append((key, title))
@@ -73,6 +75,7 @@ class Page:
         self._parts.append(block)
 
     def chart(self, chart: Chart) -> None:
+        self._charts.append(chart)
         found = figures(chart)
         if chart.title != self._sections[-1][1]:
             self._parts.append(f"<h3>{html.escape(chart.title)}</h3>")
@@ -165,6 +168,19 @@ class Page:
         return "".join(
             f'<a href="#{html.escape(key)}">{html.escape(name)}</a>' for key, name in self._sections
         )
+
+    def write(self, folder: Path, *, files: bool) -> list[Path]:
+        """Write ``report.html`` into ``folder``, with ``files`` its pictures into its ``report``.
+
+        Returns the files, the page first.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with Drawing(folder / "report") as drawing:
+            if files:
+                drawing.begin(self._charts)
+            path = folder / "report.html"
+            path.write_text(self.html(), encoding="utf-8")
+            return [path, *drawing.files()]
 
     def html(self, served: Served | None = None) -> str:
         title = html.escape(self._title)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.charts.draw_static import Drawing
 from analysis.reading import read_run
 from analysis.report.card import OPEN, Card
 from analysis.report.epoch_pictures import signals_chart
@@ -190,14 +189,3 @@ def _reproduce(page: Page, config: TrainConfig) -> None:
     page.text("noise-train --config with the configuration below trains it again.")
     page.code("\n".join(f"{name} {found}" for name, found in versions().items()))
     page.code(json.dumps(config.model_dump(mode="json"), indent=2), "config.json")
-
-
-def write_run_report(view: RunView, folder: Path, *, files: bool = True) -> list[Path]:
-    """Write ``report.html`` into ``folder``, with ``files`` its pictures into ``folder/report``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with Drawing(folder / "report") as drawing:
-        if files:
-            drawing.begin([chart for part in run_sections(view) for chart in part.charts])
-        path = folder / "report.html"
-        path.write_text(run_page(view).html(), encoding="utf-8")
-        return [path, *drawing.files()]

@@ -7,7 +7,7 @@ import tyro
 
 from study.commands.settings import option
 from trainables.errors import InputError
-from trainables.metric_config import BUILT_IN, asked_by, named
+from trainables.metric_config import BUILT_IN, asked_by, name_of, named
 from trainables.settings import merge
 
 FurtherMetrics = Annotated[
@@ -54,5 +54,5 @@ def with_metrics(values: Mapping[str, Any], given: Sequence[str]) -> dict[str, A
 def _name(metric: object) -> object:
     """What a metric is called, given by its name or as it is stored."""
     if isinstance(metric, str):
-        return metric.rpartition(":")[2].rpartition(".")[2]
+        return name_of(metric)
     return metric.get("name") if isinstance(metric, dict) else None

@@ -93,10 +93,8 @@ class _Broken(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def broken_server(port: int) -> Iterator[ThreadingHTTPServer]:
-    """A server that answers everything with 500 and counts the requests in ``asked``."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), _Broken)
-    server.asked = 0  # type: ignore[attr-defined]
+def answering(server: ThreadingHTTPServer) -> Iterator[ThreadingHTTPServer]:
+    """A server that answers, in a thread of its own, until the body ends."""
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -105,6 +103,15 @@ def broken_server(port: int) -> Iterator[ThreadingHTTPServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def broken_server(port: int) -> Iterator[ThreadingHTTPServer]:
+    """A server that answers everything with 500 and counts the requests in ``asked``."""
+    server = ThreadingHTTPServer(("127.0.0.1", port), _Broken)
+    server.asked = 0  # type: ignore[attr-defined]
+    with answering(server):
+        yield server
 
 
 _HOLD_LOCK = """

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from study.records.ledger import Ledger
 from study.records.storage import Storage
 from tests.analysis.watch.test_watched import PLAIN
 from tests.support.browser import NEEDS_BROWSER, Browser, open_browser
-from tests.support.servers import free_port
+from tests.support.servers import answering, free_port
 from tests.support.trained_studies import TRIALS, write_confirmation, write_run, write_study
 
 REPORT = (sys.executable, "-m", "analysis.commands.analysis", "report")
@@ -36,19 +35,6 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("watched")
     write_study(folder, "small", trials=TRIALS[:2], seeds=1, over=False, race_seeds=1)
     return folder
-
-
-@contextmanager
-def answering(watched: Any) -> Iterator[ThreadingHTTPServer]:
-    server = serving(watched, 0)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def asked(
@@ -85,7 +71,7 @@ def test_only_requests_that_name_this_machine(host: str | None, here: bool) -> N
 
 
 def test_what_is_answered(storage: Path) -> None:
-    with answering(WatchedStudy(Storage.of(storage), "small")) as server:
+    with answering(serving(WatchedStudy(Storage.of(storage), "small"), 0)) as server:
         assert server.server_address[0] == "127.0.0.1"
         code, page = asked(server, "/")
         assert code == 200
@@ -106,7 +92,7 @@ def test_what_is_answered(storage: Path) -> None:
 
 def test_a_study_that_goes_away_is_a_problem_and_no_end(tmp_path: Path) -> None:
     write_study(tmp_path, "gone", trials=TRIALS[:1], seeds=1)
-    with answering(WatchedStudy(Storage.of(tmp_path), "gone")) as server:
+    with answering(serving(WatchedStudy(Storage.of(tmp_path), "gone"), 0)) as server:
         folder = StudyFolder.of(tmp_path, "gone")
         text = folder.config.read_text()
         folder.config.write_text("{")
@@ -160,7 +146,7 @@ def test_bad_input(
 
 
 def test_a_port_that_is_taken_is_refused(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with answering(WatchedStudy(Storage.of(storage), "small")) as server:
+    with answering(serving(WatchedStudy(Storage.of(storage), "small"), 0)) as server:
         words = ["small", "--watch", "--port", str(server.server_port), "--storage", str(storage)]
         assert main(["report", *words]) == 2
     assert f"--port = {server.server_port}: can't listen" in capsys.readouterr().err
@@ -211,7 +197,7 @@ def test_a_page_renews_itself_without_a_flicker(browser: Browser, tmp_path: Path
     """The study ends while its report is looked at, and is confirmed."""
     write_study(tmp_path, "live", trials=TRIALS[:3], over=False, race_seeds=1)
     folder = StudyFolder.of(tmp_path, "live")
-    with answering(WatchedStudy(Storage.of(tmp_path), "live")) as server:
+    with answering(serving(WatchedStudy(Storage.of(tmp_path), "live"), 0)) as server:
         browser.look(width=1280)
         browser.open(f"http://127.0.0.1:{server.server_port}/")
         browser.wait_for("nothing trains it now", "No trial of the search beats", seconds=30)
