@@ -41,7 +41,7 @@ _NOISELESS = frozenset({"baseline", "tuning"})
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """What all trials of a study share; sent to the workers once.
+    """What all trials of a phase share; each worker fetches it once.
 
     Attributes:
         base: the base configuration, as JSON text.
@@ -77,6 +77,21 @@ class TrialSpec:
     tell_node: bool = False
 
 
+@dataclass(frozen=True)
+class SpecInStore:
+    """A specification in Ray's object store, to be named in configurations."""
+
+    reference: ray.ObjectRef
+
+    @classmethod
+    def put(cls, spec: TrialSpec) -> "SpecInStore":
+        return cls(ray.put(spec))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SpecInStore":
+        # Tune copies configurations.
+        return self
+
+
 def data_key(config: TrainConfig) -> str:
     """The part of a configuration that decides which images a run sees."""
     return config.data.model_dump_json(exclude={"batch_size", "workers", "download"})
@@ -85,14 +100,12 @@ def data_key(config: TrainConfig) -> str:
 class NoiseTrainable(tune.Trainable):
     """One trial: one epoch a step, forked from its baseline where that is possible.
 
-    Its configuration is ``{"key", "role", "overrides_json"}``, with ``baseline_json`` where its
-    baseline is not in ``TrialSpec``, which is bound with ``tune.with_parameters``.
+    Its configuration is ``{"key", "role", "overrides_json", "spec"}``, the last a ``SpecInStore``,
+    with ``baseline_json`` where its baseline is not in the ``TrialSpec``.
     """
 
-    def setup(self, config: dict[str, Any], spec: TrialSpec | None = None) -> None:
-        if spec is None:
-            raise ValueError("bind a TrialSpec with tune.with_parameters")
-        self._spec = spec
+    def setup(self, config: dict[str, Any]) -> None:
+        self._fetched: SpecInStore | None = None
         self._device_data: tuple[str, DeviceData] | None = None
         self._store(config)
 
@@ -102,6 +115,9 @@ class NoiseTrainable(tune.Trainable):
         return True
 
     def _store(self, config: dict[str, Any]) -> None:
+        if config["spec"] != self._fetched:
+            self._fetched = config["spec"]
+            self._spec: TrialSpec = ray.get(config["spec"].reference)
         self._key: str = config["key"]
         self._role: str = config.get("role", "trial")
         self._overrides: dict[str, Any] = json.loads(config["overrides_json"])

@@ -7,36 +7,28 @@ What every campaign does stands here, in its order; what a kind of campaign deci
 import errno
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
-from study.campaigns.baseline import DescribeRun, baseline_histories, baseline_tests
 from study.campaigns.images import left_out_note
 from study.campaigns.live import Counted, live_view
 from study.campaigns.live_requests import LiveRequests, to_be_stopped
+from study.campaigns.phase import Phase
 from study.campaigns.session import Session, connected
-from study.campaigns.trial_spec import trial_spec
 from study.config import RunsConfig
 from study.errors import InterruptedStudyError, RayLostError, StudyFailedError
 from study.records.events import StudyState
 from study.records.folder import StudyFolder, storage_of
-from study.records.ledger_view import LedgerState, TrialRecord, recorded
-from study.records.planned_run import PlannedRun
 from study.tune.interrupts import interruptible
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
 
 if TYPE_CHECKING:  # Ray, torch and MLflow are imported once all that can be refused is refused.
-    import ray
-    from ray import tune
-    from ray.tune.search import Searcher
-
+    from study.campaigns.wave import Wave
     from study.tracking.projector import LedgerProjector
     from study.tune.capacity import Capacity
-    from study.tune.early_stopping import WarmWorkers
-    from study.tune.ledger_callback import LedgerCallback
     from study.tune.limits import Limits
 
 FLUSH_SECONDS = 60.0
@@ -49,40 +41,6 @@ SAME_COMMAND = "the same command"
 
 Config = TypeVar("Config", bound=RunsConfig)
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Trainings that the workers get together: one call of Tune.
-
-    Attributes:
-        runs: which trainings, where they are known beforehand.
-        searcher: what hands out trainings that are not; ``samples`` of them.
-        spec: what the Trainable is told in this phase alone, fields of ``TrialSpec``.
-        callbacks: who else than the ledger listens.
-        time_left: seconds until it is to end; None: it has no limit.
-        needed: whether all of ``runs``, or any of them, must be complete to go on.
-        remedy: what to do where they are not.
-        at_end: done when the trainings are over, however they ended.
-    """
-
-    runs: Sequence[PlannedRun] = ()
-    searcher: "Searcher | None" = None
-    samples: int = 0
-    spec: Mapping[str, Any] = field(default_factory=dict)
-    callbacks: "Sequence[tune.Callback]" = ()
-    scheduler: "WarmWorkers | None" = None
-    time_left: Callable[[], float | None] = lambda: None
-    needed: Literal["all", "any"] | None = None
-    remedy: str = ""
-    at_end: Callable[[], None] = lambda: None
-
-
-def fatal_failure(phase: Phase, state: LedgerState) -> TrialRecord | None:
-    """A run whose failure ends the campaign, because the phase needs it; all have ended."""
-    failed = [r for run in phase.runs if (r := state.trials[run.key]).state == "failed"]
-    enough = {"all": 1, "any": len(phase.runs)}.get(phase.needed or "")
-    return failed[0] if failed and enough is not None and len(failed) >= enough else None
 
 
 @dataclass(kw_only=True)
@@ -108,7 +66,7 @@ class Campaign(ABC, Generic[Config, Result]):
     again: str = SAME_COMMAND
     sends: str = SAME_COMMAND
     stopped: set[str] = field(default_factory=set, init=False)
-    _callbacks: "list[LedgerCallback]" = field(default_factory=list, init=False)
+    _wave: "Wave | None" = field(default=None, init=False)
     _requests: LiveRequests = field(init=False)
 
     def __post_init__(self) -> None:
@@ -204,6 +162,7 @@ class Campaign(ABC, Generic[Config, Result]):
         return result
 
     def _train(self) -> None:
+        from study.campaigns.wave import Wave
         from study.tune.capacity import capacity
         from study.tune.lost_ray import watched_ray
         from study.tune.runner import put_datasets
@@ -216,75 +175,12 @@ class Campaign(ABC, Generic[Config, Result]):
             room = capacity(config)
             say(self.opening(room))
             datasets = put_datasets(self.images, say)
-            for phase in self.phases(room):
-                self._run(phase, datasets)
-                self._check_ended(phase)
-
-    def _run(self, phase: Phase, datasets: "dict[str, ray.ObjectRef]") -> None:
-        from study.tune.capacity import capacity
-        from study.tune.jobs import ListSearcher
-        from study.tune.ledger_callback import LedgerCallback
-        from study.tune.limits import EachStep, Limits
-        from study.tune.ray_words import SaysRetries
-        from study.tune.runner import run_trials
-
-        state = self.session.state()
-        ledger = LedgerCallback(
-            self.folder.ledger,
-            DescribeRun(self.config.train, self.policy),
-            baseline_histories(state),
-            baseline_tests(state),
-            self.stopped,
-        )
-        self._callbacks.append(ledger)
-        samples = phase.samples or len(phase.runs)
-        concurrent = min(capacity(self.config).concurrent, samples)
-        limits = Limits(samples, concurrent, phase.time_left, self.stopped)
-        attend = EachStep(lambda: self._requests.attend(limits))
-        retries = SaysRetries(self.session.say, self.folder.ray_log)
-        try:
-            run_trials(
-                self.config,
-                trial_spec(
-                    self.config,
-                    self.folder,
-                    state,
-                    policy=self.policy,
-                    datasets=datasets,
-                    own=phase.spec,
-                ),
-                phase.searcher or ListSearcher(phase.runs),
-                limits=limits,
-                callbacks=[ledger, *phase.callbacks, attend, retries],
-                scheduler=phase.scheduler,
-            )
-        finally:
-            if ledger.removed is not None:
-                raise ledger.removed
-            phase.at_end()
-
-    def _check_ended(self, phase: Phase) -> None:
-        state = self.session.state()
-        # Trials start from these runs: the whole history of each is needed.
-        whole = phase.needed == "all"
-        records = {run.key: state.trials.get(run.key) for run in phase.runs}
-        lost = [
-            key
-            for key, record in records.items()
-            if not (recorded(record) if whole else record is not None and record.finished)
-        ]
-        if lost:
-            self.fail_unrecorded(f"{len(lost)} runs have no recorded end, the first is {lost[0]}")
-        failed = fatal_failure(phase, state)
-        if failed is not None:
-            raise StudyFailedError(
-                f"{failed.key}: {failed.reason}. Without the baseline nothing can be compared"
-                f"{phase.remedy}"
-            )
+            self._wave = Wave(self, self.phases(room), self._requests.attend, datasets)
+            self._wave.train()
 
     def fail_unrecorded(self, what: str) -> NoReturn:
         """End the campaign because trainings have ended of which the ledger does not know."""
-        error = next((c.error for c in self._callbacks if c.error is not None), None)
+        error = self._wave.error if self._wave is not None else None
         why = f" ({type(error).__name__}: {error})" if error else ""
         raise StudyFailedError(
             f"{self.config.name}: {what}{why}. What is finished is kept; go on with: {self.again}"

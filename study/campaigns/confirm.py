@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from study.campaigns.campaign import Campaign, Phase, held
+from study.campaigns.campaign import Campaign, held
 from study.campaigns.confirm_plan import (
     STEPS,
     TEST_IMAGES,
@@ -43,6 +43,7 @@ from study.campaigns.counted import confirm_counted
 from study.campaigns.images import study_images
 from study.campaigns.live import Counted
 from study.campaigns.own_code import checked_with_code
+from study.campaigns.phase import Phase
 from study.campaigns.session import Session, check_records
 from study.checks import check_runs
 from study.config import StudyConfig

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from study.campaigns.campaign import Campaign, Phase, held
+from study.campaigns.campaign import Campaign, held
 from study.campaigns.counted import GRID_OBJECTIVE, grid_counted
 from study.campaigns.experiment_grid import (
     AXES,
@@ -29,6 +29,7 @@ from study.campaigns.experiment_tables import to_csv, to_markdown
 from study.campaigns.images import read_images, record_images, try_metrics
 from study.campaigns.live import Counted
 from study.campaigns.own_code import record_late, refusal
+from study.campaigns.phase import Phase
 from study.campaigns.session import Session, check_records
 from study.checks import check_runs, with_present_metrics
 from study.config_changes import differences

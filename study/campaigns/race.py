@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from study.campaigns.campaign import Phase
 from study.campaigns.confirmation import first_noise
+from study.campaigns.phase import Phase
 from study.campaigns.session import Session
 from study.config import StudyConfig
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord, complete_baseline

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 
 from study.campaigns.baseline import missing_baselines, waiting_note
-from study.campaigns.campaign import Campaign, Phase, command, held
+from study.campaigns.campaign import Campaign, command, held
 from study.campaigns.counted import search_counted
 from study.campaigns.images import record_images, study_images
 from study.campaigns.live import Counted
 from study.campaigns.own_code import checked_with_code, late_codes, leave_behind, record_late
+from study.campaigns.phase import Phase
 from study.campaigns.race import is_over, race_note, race_phase, share_of_search
 from study.campaigns.search_parts import (
     asked,
@@ -199,8 +200,6 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
         yield from self._race()
 
     def _search(self) -> Iterator[Phase]:
-        from study.search.searcher import ReasonCallback
-
         # Also where nothing is missing: it tells Optuna what a kill left in the ledger alone.
         searcher = self._searcher()
         missing = self._missing()
@@ -225,7 +224,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             searcher=searcher,
             samples=missing,
             spec={"grace": config.grace},
-            callbacks=[ReasonCallback(searcher)],
+            failed=searcher.note_error,
             scheduler=trial_scheduler(config, records),
             time_left=self._search_time_left,
             at_end=at_end,

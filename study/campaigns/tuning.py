@@ -11,7 +11,7 @@ import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from study.campaigns.campaign import Phase
+from study.campaigns.phase import Phase
 from study.campaigns.session import Session
 from study.config import StudyConfig
 from study.config_changes import as_tuned

@@ -197,6 +197,13 @@ class Ledger:
             raise
         self._unwritten = b""
 
+    def flush(self) -> None:
+        """Write what is left, or raise ``OSError``."""
+        if self._unwritten:
+            self._check_kept()
+            self._write()
+            os.fsync(self._file)
+
     def close(self) -> None:
         """Write what is left (or raise ``OSError``) and close; harmless when it is closed."""
         if self._file < 0:

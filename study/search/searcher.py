@@ -16,7 +16,6 @@ from optuna.distributions import (
 )
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
-from ray import tune
 from ray.tune.search import Searcher
 
 from search_spaces.conditions import Conditions, build_point, from_overrides, to_overrides
@@ -33,7 +32,6 @@ from study.search.outcome import (
     judge_result,
 )
 from study.search.samplers import check_sampler, make_sampler
-from study.tune.failures import failure_reason
 from study.tune.jobs import StatelessSearcher, tune_config
 from trainables.metrics import Mode, modes_of, objective_value
 
@@ -323,11 +321,3 @@ class StudySearcher(StatelessSearcher):
             for epochs_done, value in sorted(curve.items()):
                 self._storage.set_trial_intermediate_value(trial_id, epochs_done, value)
         self._study.tell(number, outcome.values, state=outcome.state)
-
-
-class ReasonCallback(tune.Callback):
-    def __init__(self, searcher: StudySearcher) -> None:
-        self._searcher = searcher
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._searcher.note_error(trial.config["key"], failure_reason(trial))

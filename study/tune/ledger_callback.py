@@ -183,6 +183,22 @@ class LedgerCallback(tune.Callback):
             ledger, self._ledger = self._ledger, None
             ledger.close()
 
+    def go_on(
+        self,
+        describe: Describe,
+        baselines: Mapping[str, Sequence[EpochMetrics]],
+        baseline_tests: Mapping[str, Mapping[str, float]],
+    ) -> None:
+        """Know what the runs of the next phase are compared with."""
+        self._describe = describe
+        self._baselines, self._baseline_tests = dict(baselines), dict(baseline_tests)
+
+    @_never_raise
+    def settle(self) -> None:
+        """Try once more to write what the disk refused."""
+        if self._ledger is not None:
+            self._ledger.flush()
+
     def failed(self, where: str, error: Exception) -> None:
         """Say once and loudly that recording failed; the first error stays in ``error``."""
         if self.error is None:

@@ -1,4 +1,4 @@
-"""What limits one call of Tune, while it runs: trials, trials at once, time, and runs to stop."""
+"""What limits a phase while it runs: trials, trials at once, time, and runs to stop."""
 
 import logging
 from collections.abc import Callable, MutableSet
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Limits:
-    """What Tune may do; who changes a field changes it for the call that runs.
+    """What Tune may do; who changes a field changes it for the phase that runs.
 
     Attributes:
         samples: how many runs are handed out.
@@ -73,16 +73,16 @@ class LimitedSearcher(NotKept, ConcurrencyLimiter):
 
 
 class TimeIsOver(NotKept, tune.Stopper):
-    """Ends everything when no time is left."""
+    """Ends everything when no time is left within the limits of now."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Callable[[], Limits]) -> None:
         self._limits = limits
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._limits.time_left() == 0.0
+        return self._limits().time_left() == 0.0
 
 
 class EachStep(NotKept, tune.Callback):

@@ -108,6 +108,14 @@ def fit(**settings: Any) -> None:
         inner.fit()
 
 
+def keep_workers(controller: Any, trial: Trial, more: int) -> None:
+    """Let Tune keep free workers for trials still to come: so many more than it does by itself.
+
+    Tune keeps one, and ends the others: it does not know that there will be more trials.
+    """
+    controller._actor_cache.increase_max(trial.placement_group_factory, by=more)
+
+
 def take_back_failure(trial: Trial) -> None:
     """Let Tune forget one failure of a trial, which it has no way to be told."""
     # A failure that Ray itself takes for a preemption is not counted in the first place.

@@ -1,4 +1,4 @@
-"""Assembles Ray Tune: one call runs one batch of trials, be it the baselines or the search.
+"""Assembles Ray Tune: one run of it has the baselines, the search, and what comes after.
 
 Tune's own checkpoints, restore and loggers are not used: a study goes on from the ledger, Optuna's
 journal and the trials' own checkpoints.
@@ -11,18 +11,17 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.search import Searcher
 
 from study.config import RunsConfig
-from study.tune.early_stopping import WarmWorkers
 from study.tune.interrupts import handed_to_tune
-from study.tune.limits import LimitedSearcher, Limits, TimeIsOver
+from study.tune.limits import TimeIsOver
 from study.tune.lost_nodes import ForgiveLostNodes
 from study.tune.ray_patches import fit
+from study.tune.stages import StagedScheduler, Stages, TellsFailures
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
 from trainables.memory import words
-from trainables.tune_trainable import NoiseTrainable, TrialSpec, data_key
+from trainables.tune_trainable import NoiseTrainable, data_key
 
 
 def put_datasets(
@@ -40,30 +39,20 @@ def put_datasets(
     return {key: ray.put(dataset) for key, dataset in wanted.items()}
 
 
-def run_trials(
-    config: RunsConfig,
-    spec: TrialSpec,
-    searcher: Searcher,
-    *,
-    limits: Limits,
-    callbacks: Sequence[tune.Callback],
-    scheduler: WarmWorkers | None = None,
-) -> None:
-    """Run trials within limits, which may change meanwhile.
+def run_trials(config: RunsConfig, stages: Stages, *, callbacks: Sequence[tune.Callback]) -> None:
+    """Run one stage after the other, each within its limits, which may change meanwhile.
 
-    After an interrupt KeyboardInterrupt follows, once Tune has come to its end.
+    It ends early where a stage has no time left, and where what follows a stage raised. After an
+    interrupt KeyboardInterrupt follows, once Tune has come to its end.
     """
-    scheduler = scheduler or WarmWorkers()
-    scheduler.stopping = limits.stopped
     resources = {"cpu": config.cpus_per_trial, "gpu": config.gpus_per_trial}
-    trainable = tune.with_resources(tune.with_parameters(NoiseTrainable, spec=spec), resources)
     scratch = tempfile.TemporaryDirectory(prefix="noise-study-", ignore_cleanup_errors=True)
     with scratch as folder, handed_to_tune():
         fit(
-            trainable=trainable,
+            trainable=tune.with_resources(NoiseTrainable, resources),
             tune_config=tune.TuneConfig(
-                search_alg=LimitedSearcher(searcher, limits),
-                scheduler=scheduler,
+                search_alg=stages,
+                scheduler=StagedScheduler(stages),
                 num_samples=-1,  # as many as the searcher hands out
                 reuse_actors=True,
                 trial_dirname_creator=_short_name,
@@ -72,8 +61,8 @@ def run_trials(
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=folder,
-                stop=TimeIsOver(limits),
-                callbacks=[*callbacks, ForgiveLostNodes()],
+                stop=TimeIsOver(lambda: stages.now.limits),
+                callbacks=[*callbacks, TellsFailures(stages), ForgiveLostNodes()],
                 failure_config=tune.FailureConfig(max_failures=config.max_failures),
                 checkpoint_config=tune.CheckpointConfig(
                     checkpoint_frequency=0, checkpoint_at_end=False

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from study.campaigns.baseline import waiting_note
-from study.campaigns.campaign import Phase, fatal_failure
+from study.campaigns.phase import Phase, fatal_failure
 from study.campaigns.live import (
     Clock,
     Counted,
