@@ -49,12 +49,11 @@ def ours(*, quick: bool) -> dict[str, float]:
     ``data`` is what of it lies in the object store. Tune makes trials as actors, too.
     """
     import ray
-    from ray import tune
 
     from study.config import StudyConfig
     from study.tune.connect import ray_session
     from study.tune.runner import put_datasets
-    from trainables.tune_trainable import NoiseTrainable, TrialSpec
+    from trainables.tune_trainable import NoiseTrainable, SpecInStore, TrialSpec
 
     @ray.remote(num_cpus=0)
     class Bare:
@@ -74,11 +73,9 @@ def ours(*, quick: bool) -> dict[str, float]:
             checkpoint_root=storage,
             datasets=put_datasets([(config, dataset(*_sizes(quick)))], print),
         )
-        actor: Any = ray.remote(num_cpus=0)(tune.with_parameters(NoiseTrainable, spec=spec))
-        trials = [
-            actor.remote(config={"key": f"trial-{n:04d}", "role": "trial", "overrides_json": "{}"})
-            for n in range(2)
-        ]
+        actor: Any = ray.remote(num_cpus=0)(NoiseTrainable)
+        same = {"role": "trial", "overrides_json": "{}", "spec": SpecInStore.put(spec)}
+        trials = [actor.remote(config={"key": f"trial-{n:04d}", **same}) for n in range(2)]
         for _ in range(2):
             ray.get([trial.train.remote() for trial in trials])
         pids = [ray.get(trial.get_current_ip_pid.remote())[1] for trial in trials]

@@ -7,7 +7,7 @@ What every campaign does stands here, in its order; what a kind of campaign deci
 import errno
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
@@ -143,7 +143,7 @@ class Campaign(ABC, Generic[Config, Result]):
             try:
                 self.put_in_order()
                 with live_view(session.console, self.counted, self.folder.ledger):
-                    self._train()
+                    self._train(projector.begin)
                 self.closing()
                 ended = "complete"
             except KeyboardInterrupt:
@@ -161,7 +161,7 @@ class Campaign(ABC, Generic[Config, Result]):
             )
         return result
 
-    def _train(self) -> None:
+    def _train(self, began: Callable[[], None]) -> None:
         from study.campaigns.wave import Wave
         from study.tune.capacity import capacity
         from study.tune.lost_ray import watched_ray
@@ -175,7 +175,7 @@ class Campaign(ABC, Generic[Config, Result]):
             room = capacity(config)
             say(self.opening(room))
             datasets = put_datasets(self.images, say)
-            self._wave = Wave(self, self.phases(room), self._requests.attend, datasets)
+            self._wave = Wave(self, self.phases(room), self._requests.attend, datasets, began)
             self._wave.train()
 
     def fail_unrecorded(self, what: str) -> NoReturn:

@@ -113,7 +113,7 @@ class Session:
             say=self.say,
         )
         with copied(self.folder, self.config, self.say):
-            projector.start()
+            projector.start(held=True)
             try:
                 yield projector
             except RecordsRemovedError:

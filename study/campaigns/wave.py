@@ -12,7 +12,7 @@ from study.tune.capacity import capacity
 from study.tune.early_stopping import WarmWorkers
 from study.tune.jobs import ListSearcher
 from study.tune.ledger_callback import LedgerCallback
-from study.tune.limits import EachStep, Limits
+from study.tune.limits import Began, EachStep, Limits
 from study.tune.ray_words import SaysRetries
 from study.tune.runner import run_trials
 from study.tune.stages import Stage, Stages
@@ -32,12 +32,17 @@ class Wave:
         phases: Iterator[Phase],
         attend: Callable[[Limits], None],
         datasets: "dict[str, ray.ObjectRef]",
+        began: Callable[[], None],
     ) -> None:
-        """``attend`` acts on what was asked of the campaign, in each step of Tune."""
+        """``attend`` acts on what was asked of the campaign, in each step of Tune.
+
+        ``began`` is called when a worker begins with a training.
+        """
         self._campaign = campaign
         self._phases = phases
         self._attend = attend
         self._datasets = datasets
+        self._began = began
         self._phase: Phase | None = None
         self._ledger: LedgerCallback | None = None
         self._error: Exception | None = None
@@ -63,7 +68,9 @@ class Wave:
         attend = EachStep(lambda: self._attend(stages.now.limits))
         retries = SaysRetries(campaign.session.say, campaign.folder.ray_log)
         try:
-            run_trials(campaign.config, stages, callbacks=[ledger, attend, retries])
+            run_trials(
+                campaign.config, stages, callbacks=[ledger, attend, retries, Began(self._began)]
+            )
         finally:
             self._error, self._ledger = self.error, None
             if ledger.removed is not None:

@@ -25,6 +25,7 @@ _LONGEST_WAIT_FLUSHING = 1.0
 _FLUSH_POLL = 0.02
 _LONGEST_REST = 10.0
 """After sending, the thread rests as long as that took, up to here: training has the cores."""
+_LONGEST_HOLD = 10.0
 
 
 class LedgerProjector:
@@ -51,6 +52,7 @@ class LedgerProjector:
         self._say = say
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
+        self._begun = threading.Event()
         self._changed = threading.Condition()
         self._stopping = False
         self._flushing = 0
@@ -60,15 +62,21 @@ class LedgerProjector:
         self._files_due = 0.0
         self._files_said = False
 
-    def start(self) -> None:
+    def start(self, *, held: bool = False) -> None:
         """Begin; MLflow is imported in the thread.
 
         Import Ray, Optuna and torch before: two threads that import libraries with common parts at
-        once can get in each other's way.
+        once can get in each other's way. ``held``: not before ``begin``, or some seconds have
+        passed, so that what starts in other processes has the cores.
         """
         assert self._thread is None, "started twice"
+        if not held:
+            self.begin()
         self._thread = threading.Thread(target=self._loop, name="mlflow-projector", daemon=True)
         self._thread.start()
+
+    def begin(self) -> None:
+        self._begun.set()
 
     @property
     def run_ids(self) -> dict[str, str]:
@@ -87,6 +95,7 @@ class LedgerProjector:
             target = self._projection.ledger.stat().st_size
         except FileNotFoundError:
             return True
+        self.begin()
         with self._changed:
             self._flushing += 1
             self._wake.set()
@@ -98,6 +107,7 @@ class LedgerProjector:
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread after the call it is in; waits at most ``timeout`` seconds for it."""
         self._stopping = True
+        self.begin()
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout)
@@ -114,6 +124,7 @@ class LedgerProjector:
         return self._projection.offset >= target and not self._projection.artifacts.left
 
     def _loop(self) -> None:
+        self._begun.wait(_LONGEST_HOLD)
         while not self._stopping:
             began = time.monotonic()
             more = self._step()

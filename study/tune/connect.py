@@ -33,7 +33,12 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
     # cuBLAS is deterministic only with a fixed workspace.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    # As Tune sets it: processes that Lightning forks hang in a worker (Ray's issue 28197).
+    "PL_DISABLE_FORK": "1",
 }
+
+_WITH_TORCH = {"RAY_preload_python_modules": "trainables.tune_trainable"}
+_NO_WORKERS = {"RAY_prestart_worker_first_driver": "0"}
 
 _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -60,7 +65,7 @@ def ray_session(config: RunsConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    _connect(address_of(config))
+    _connect(address_of(config), _workers_ahead(config))
     raylet = started_processes().get("raylet")
     with ended_with_this_process(raylet.pid if raylet else None):
         try:
@@ -87,9 +92,22 @@ def leave_ray() -> None:
             gc.enable()
 
 
-def _connect(address: str | None) -> None:
+def _workers_ahead(config: RunsConfig) -> dict[str, str]:
+    """Variables for a Ray that starts here: which workers it starts in advance.
+
+    It starts one a core. Where trials will use all of them, they import torch at once, so that they
+    are ready when the driver is. Elsewhere none is started: each would cost seconds, and memory.
+    """
+    cores = cores_here()
+    trials = config.max_concurrent or cores
+    if config.cpus_per_trial:
+        trials = min(trials, int(cores / config.cpus_per_trial))
+    return _NO_WORKERS if trials < cores or config.gpus_per_trial else _WITH_TORCH
+
+
+def _connect(address: str | None, ahead: dict[str, str]) -> None:
     if address is None:
-        _start_here()
+        _start_here(ahead)
         return
     options: dict[str, Any] = {
         "address": address,
@@ -113,8 +131,8 @@ def _connect(address: str | None) -> None:
         raise InputError(_no_cluster(address, reason)) from None
 
 
-def _start_here() -> None:
-    """Start Ray on this machine.
+def _start_here(ahead: dict[str, str]) -> None:
+    """Start Ray on this machine; ``ahead``: further variables.
 
     Its processes inherit the workers' variables. A runtime environment with them would cost a
     second: Ray starts workers in advance, and can use them only where there is no such environment.
@@ -122,7 +140,7 @@ def _start_here() -> None:
     # Ray counts the machine's cores; a process bound to some of them would train on those alone.
     cores = cores_here()
     share = {} if cores == os.cpu_count() else {"num_cpus": cores}
-    with on_loopback(), without_servers(), environment(WORKER_ENVIRONMENT):
+    with on_loopback(), without_servers(), environment(WORKER_ENVIRONMENT | ahead):
         ray.init(address="local", include_dashboard=False, log_to_driver=False, **_LOGGING, **share)
 
 

@@ -96,3 +96,13 @@ class EachStep(NotKept, tune.Callback):
             self._act()
         except Exception:
             log.exception("a request to the study could not be acted on; the study goes on")
+
+
+class Began(NotKept, tune.Callback):
+    """Calls a function whenever a worker has started and begins with a trial."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._act = act
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._act()

@@ -13,6 +13,8 @@ import ray.train._internal.storage as tune_storage
 from ray import tune
 from ray._private import ray_constants
 from ray._private.node import Node as RayNode
+from ray.air._internal import usage
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 from ray.tune.impl.tuner_internal import TunerInternal
 
@@ -95,17 +97,33 @@ def fit(**settings: Any) -> None:
 
     There Tune would move itself, callbacks and searcher included, to the cluster, which sees
     neither the ledger nor the journal. Its loop stays here instead; all that it lacks is Ray's
-    session folder, in which it would keep files of the driver's.
+    session folder, in which it would keep files of the driver's. Telling Ray's makers which
+    callbacks are used would import MLflow and others; it is left out.
     """
-    if not ray.util.client.ray.is_connected():
-        tune.Tuner(**settings).fit()
+    with _replaced(usage, tag_callbacks=lambda callbacks: False), _workers_started_ahead():
+        if not ray.util.client.ray.is_connected():
+            tune.Tuner(**settings).fit()
+            return
+        inner = TunerInternal(**settings, _tuner_kwargs={"_remote": False})
+        with (
+            tempfile.TemporaryDirectory(prefix="noise-study-") as folder,
+            _replaced(tune_storage, _get_ray_train_session_dir=lambda: folder),
+        ):
+            inner.fit()
+
+
+@contextmanager
+def _workers_started_ahead() -> Iterator[None]:
+    """Let Tune use the workers that a Ray of this process's own has started in advance.
+
+    Tune asks for workers with some variables in a runtime environment, and those that are there
+    have none. On this machine they inherit all variables anyway (``WORKER_ENVIRONMENT``).
+    """
+    if not started_processes():
+        yield
         return
-    inner = TunerInternal(**settings, _tuner_kwargs={"_remote": False})
-    with (
-        tempfile.TemporaryDirectory(prefix="noise-study-") as folder,
-        _replaced(tune_storage, _get_ray_train_session_dir=lambda: folder),
-    ):
-        inner.fit()
+    with _replaced(class_cache, DEFAULT_ENV_VARS={}, ENV_VARS_TO_PROPAGATE=frozenset()):
+        yield
 
 
 def keep_workers(controller: Any, trial: Trial, more: int) -> None:

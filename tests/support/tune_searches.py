@@ -19,8 +19,9 @@ from ray.tune.search import Searcher
 
 from search_spaces.registry import get_space
 from study.search.journal import repair_journal
-from study.search.searcher import ReasonCallback, StudySearcher
+from study.search.searcher import StudySearcher
 from study.tune.early_stopping import ForkAwareASHA
+from study.tune.failures import failure_reason
 from trainables.config import TrainConfig
 
 EPOCHS = 9
@@ -159,6 +160,16 @@ def missing(folder: Path, wanted: int) -> int:
     return wanted - sum(trial.state.is_finished() for trial in study.get_trials())
 
 
+class Reasons(tune.Callback):
+    """Tells the searcher why trials failed, as a phase does."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        self._searcher = searcher
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._searcher.note_error(trial.config["key"], failure_reason(trial))
+
+
 def search(folder: Path, wanted: int) -> ForkAwareASHA:
     """Run on Tune what is missing of a search for ``wanted`` trials, two at once."""
     searcher = open_search(folder)
@@ -176,7 +187,7 @@ def search(folder: Path, wanted: int) -> ForkAwareASHA:
         ),
         run_config=tune.RunConfig(
             storage_path=str(folder / "tune"),
-            callbacks=[ReasonCallback(searcher)],
+            callbacks=[Reasons(searcher)],
             verbose=0,
         ),
     )

@@ -15,7 +15,7 @@ from trainables.data.image_sets import load_dataset
 from trainables.metrics import EpochMetrics
 from trainables.noise.fork import baseline_digest
 from trainables.trial_checkpoints import baseline_folder
-from trainables.tune_trainable import NoiseTrainable, TrialSpec, data_key
+from trainables.tune_trainable import NoiseTrainable, SpecInStore, TrialSpec, data_key
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ def _config(key: str, noise: dict[str, Any], role: str = "trial") -> dict[str, A
 
 def _trainable(config: dict[str, Any], spec: TrialSpec) -> NoiseTrainable:
     made = object.__new__(NoiseTrainable)
-    made.setup(config, spec=spec)
+    made.setup({**config, "spec": SpecInStore.put(spec)})
     return made
 
 
@@ -156,7 +156,10 @@ def test_an_actor_is_reused_and_forgets_everything(study: tuple[TrialSpec, Train
     spec, config = study
     trainable = _trainable(_config("trial-0000", EAGER), spec)
     _to_the_end(trainable)
-    assert trainable.reset_config(_config("trial-0001", LATE)) is True
+    assert (
+        trainable.reset_config({**_config("trial-0001", LATE), "spec": SpecInStore.put(spec)})
+        is True
+    )
     whole, _ = run(config)
     assert [_row(result) for result in _to_the_end(trainable)] == whole[3:]
 

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.text import Text
 
 from study.campaigns.baseline import waiting_note
-from study.campaigns.phase import Phase, fatal_failure
 from study.campaigns.live import (
     Clock,
     Counted,
@@ -20,6 +19,7 @@ from study.campaigns.live import (
     progress,
     render,
 )
+from study.campaigns.phase import Phase, fatal_failure
 from study.config import StudyConfig
 from study.records.ledger_view import LedgerState, TrialRecord, recorded
 from study.records.planned_run import PlannedRun, baseline_key, baseline_run

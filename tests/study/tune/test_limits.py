@@ -13,12 +13,11 @@ from ray.tune.search import Searcher
 
 from study.config import StudyConfig
 from study.records.planned_run import PlannedRun
-from study.search.searcher import ReasonCallback
 from study.tune.connect import ray_session
 from study.tune.early_stopping import WarmWorkers
 from study.tune.jobs import ListSearcher
 from study.tune.limits import EachStep, LimitedSearcher, Limits, TimeIsOver
-from tests.support.tune_searches import Replay, open_search
+from tests.support.tune_searches import Reasons, Replay, open_search
 
 
 def limited(limits: Limits, runs: int = 9) -> LimitedSearcher:
@@ -69,7 +68,8 @@ def test_a_list_that_is_at_its_end_is_over() -> None:
 
 def test_time_ends_all_when_none_is_left() -> None:
     left: list[float | None] = [None]
-    stopper = TimeIsOver(Limits(1, 1, time_left=lambda: left[0]))
+    limits = Limits(1, 1, time_left=lambda: left[0])
+    stopper = TimeIsOver(lambda: limits)
     assert not stopper("a", {})
     assert not stopper.stop_all()
     left[0] = 0.5
@@ -106,7 +106,11 @@ def test_what_tune_writes_to_a_file_can_be_written() -> None:
     """Tune pickles what it is given; a limit may hold a whole campaign, with threads and locks."""
     unpicklable = SimpleNamespace(generator=(number for number in range(3)))
     limits = Limits(1, 1, time_left=lambda: unpicklable.generator and 1.0)
-    for given in (limited(limits), TimeIsOver(limits), EachStep(lambda: unpicklable.generator)):
+    for given in (
+        limited(limits),
+        TimeIsOver(lambda: limits),
+        EachStep(lambda: unpicklable.generator),
+    ):
         cloudpickle.dumps(given)
 
 
@@ -154,8 +158,8 @@ def test_with_tune_itself(tmp_path: Path) -> None:
             ),
             run_config=tune.RunConfig(
                 storage_path=str(tmp_path / "tune"),
-                stop=TimeIsOver(limits),
-                callbacks=[ReasonCallback(searcher), Watch()],
+                stop=TimeIsOver(lambda: limits),
+                callbacks=[Reasons(searcher), Watch()],
                 verbose=0,
             ),
         )
