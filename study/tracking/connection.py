@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from study.tracking.addresses import is_server, prepare_environment
+from study.tracking.addresses import is_server, prepare_environment, sqlite_file
+from study.tracking.new_database import make_database
 from study.tracking.types import StoreRefusedError, StoreUnavailableError
 from trainables.uris import redact_uri
 
@@ -37,6 +38,9 @@ class Connection:
 
         for name in _NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        file = sqlite_file(self.uri)
+        if file is not None:
+            make_database(file)
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     @contextmanager
