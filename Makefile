@@ -36,7 +36,7 @@ setup: $(STAMP)
 # constraints.txt holds the exact versions that were tested; pyproject.toml the ranges.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,dashboard,lightning,timm,transformers]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,dashboard,datasets,lightning,timm,transformers]"
 	touch $(STAMP)
 
 clean: ## remove the environment

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from study.config import MAY_CHANGE, RunsConfig, StudyConfig, Untuned
-from trainables.data_config import PHOTOS
+from trainables.data.registry import is_photos
 from trainables.settings import merge
 
 AnyRuns = TypeVar("AnyRuns", bound=RunsConfig)
@@ -46,7 +46,7 @@ def with_stored_decoding(
 
     So the command that began them goes on with them, whatever new ones are decoded like.
     """
-    if stored is None or {stored.train.data.dataset, config.train.data.dataset} != {PHOTOS}:
+    if stored is None or not all(is_photos(each.train.data.dataset) for each in (stored, config)):
         return config
     said = {key for values in asked for key in values.get("train", {}).get("data", {})}
     kept = {name: getattr(stored.train.data, name) for name in {"decoding", "fit"} - said}

@@ -162,7 +162,11 @@ class TrainConfig(FrozenConfig):
         """Setting → the code of one's own that it names, as ``package.module:name``."""
         if self.task.name is not None:
             return {"task": self.task.name}
-        named = {"classifier": self.model.classifier, "augment": self.data.augment}
+        named = {
+            "dataset": self.data.dataset,
+            "classifier": self.model.classifier,
+            "augment": self.data.augment,
+        }
         return {s: name for s, name in named.items() if is_own(name)} | self.optimizer.owns
 
     @property

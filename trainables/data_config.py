@@ -6,16 +6,13 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import field_validator, model_validator
 
-from trainables.data.registry import DATA_SETS
+from trainables.data.registry import DATA_SETS, PHOTO_FOLDER, is_photos, known_data
 from trainables.settings import LARGEST, FrozenConfig, Named, setting
 
 Split = Literal["holdout", "reference", "pooled"]
 MOST_SPLIT_SEED = 2**32 - 1
 
 Fit = Literal["crop", "pad", "stretch"]
-
-PHOTOS = "imagefolder"
-"""The data set of image files: the only one that is decoded."""
 
 AUGMENTATIONS = ("none", "flip", "crop", "standard", "trivial")
 
@@ -24,7 +21,7 @@ FLIPS = frozenset({"flip", "standard", "trivial"})
 
 BACKGROUNDS = ("white", "black", "grey")
 
-FOUND = ("mean", "std", "classes", "left_out")
+FOUND = ("mean", "std", "classes", "left_out", "content")
 """Settings that are filled in when the data are read."""
 
 _MOST_IMAGES = 1_000_000
@@ -71,10 +68,10 @@ def photo_defaults(
     """
     asked = dict(given) if isinstance(given, Mapping) else {}
     file = from_file if isinstance(from_file, Mapping) else {}
-    if values.get("dataset") != PHOTOS:
+    if not is_photos(values.get("dataset")):
         # A file of photos, and another data set on the command line.
         return {k: v for k, v in _AS_RECORDED.items() if k in file and k not in asked}
-    if file.get("dataset", PHOTOS) == PHOTOS:
+    if is_photos(file.get("dataset", PHOTO_FOLDER)):
         if "classes" in file:
             return {}
         asked = {**file, **asked}
@@ -84,12 +81,15 @@ def photo_defaults(
 class DataConfig(FrozenConfig):
     """Which images, how they are divided, and how large a batch is."""
 
-    dataset: Annotated[str, Named(tuple(DATA_SETS))] = setting(
+    dataset: Annotated[str, Named(tuple(DATA_SETS), or_own=True)] = setting(
         "digits",
-        ", ".join(name + source.remark for name, source in DATA_SETS.items()),
+        ", ".join(name + source.remark for name, source in DATA_SETS.items())
+        + "; or your own as package.module:function (docs/own-data.md)",
         option="--dataset",
     )
-    data_dir: str | None = setting(None, "where the data set is", option="--data-dir", short="-d")
+    data_dir: str | None = setting(
+        None, "where the data set is: a folder or file", option="--data-dir", short="-d"
+    )
     download: bool = setting(False, "download CIFAR if it is not there", option="--download")
     split: Annotated[Split, Named(get_args(Split))] = setting(
         "holdout",
@@ -171,6 +171,11 @@ class DataConfig(FrozenConfig):
     left_out: int | None = setting(
         None, "broken image files left out, filled in when the data are read", later=True, ge=0
     )
+    content: str | None = setting(
+        None,
+        "hash of the images and labels, filled in when arrays or one's own data are read",
+        later=True,
+    )
     flip: bool = setting(
         True,
         "horizontal flips where the augmentation has them (never for "
@@ -233,21 +238,23 @@ class DataConfig(FrozenConfig):
 
     @model_validator(mode="after")
     def _decoding_has_effect(self) -> Self:
+        known = known_data(self.dataset)
         for name, default in _AS_RECORDED.items():
             value = getattr(self, name)
-            if value != default and self.dataset != PHOTOS:
+            fits = known.files if name == "skip_broken" else known.photos
+            if value != default and not fits:
                 raise ValueError(
                     f"data.{name} (--{name.replace('_', '-')}) = {value!r}: it is for image files "
-                    f"(--dataset {PHOTOS}); data.dataset = {self.dataset!r} has none"
+                    f"(--dataset {PHOTO_FOLDER}); data.dataset = {self.dataset!r} has none"
                 )
         return self
 
     @model_validator(mode="after")
     def _flips_are_possible(self) -> Self:
-        if self.augment == "flip" and not (self.flip and DATA_SETS[self.dataset].flips):
+        if self.augment == "flip" and not (self.flip and known_data(self.dataset).flips):
             why = (
                 "--no-flip forbids it"
-                if DATA_SETS[self.dataset].flips
+                if known_data(self.dataset).flips
                 else f"mirrored images of {self.dataset} are of no class"
             )
             raise ValueError(
@@ -286,9 +293,7 @@ class DataConfig(FrozenConfig):
 
     @model_validator(mode="after")
     def _data_dir_given(self) -> Self:
-        if self.dataset == "imagefolder" and self.data_dir is None:
-            raise ValueError(
-                "data.data_dir = None: an imagefolder needs the folder that holds "
-                "train/<class>/ and test/<class>/ (--data-dir)"
-            )
+        needs = known_data(self.dataset).needs
+        if needs and self.data_dir is None:
+            raise ValueError(f"data.data_dir = None: {self.dataset} needs {needs} (--data-dir)")
         return self

@@ -26,7 +26,7 @@ from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset, PerChannel
 from trainables.data.image_decoding import Decoding
 from trainables.data.image_sets import load_dataset, resolve_data
-from trainables.data_config import PHOTOS
+from trainables.data.registry import is_photos
 from trainables.epochs import epoch_number
 from trainables.errors import CheckpointError, InputError
 from trainables.loop import weights_of
@@ -310,7 +310,7 @@ def model_to_log(
         f"{channels}), {'RGB' if channels == 3 else 'grey'}. Output: logits "
         f"of {len(dataset.classes)} classes: {tags['classes']}."
     )
-    decoding = Decoding.of(config.data) if config.data.dataset == PHOTOS else None
+    decoding = Decoding.of(config.data) if is_photos(config.data.dataset) else None
     if decoding is not None:
         description += f" {decoding.recipe}, as the model's metadata say under `preprocessing`."
     return ModelToLog(

@@ -24,7 +24,7 @@ from study.commands.settings import SettingOptions, option
 from study.config_changes import with_stored_decoding
 from study.presets import with_one_cosine, with_photos_as_now
 from study.records.folder import StudyFolder, storage_of
-from trainables.data_config import PHOTOS
+from trainables.data.registry import is_photos
 from trainables.documents import read_mapping
 from trainables.settings import merge, nest, parse_config
 
@@ -89,7 +89,7 @@ def read_experiment(arguments: Sequence[str]) -> tuple[ExperimentConfig, Experim
         where=line.extra.config,
         options=EXPERIMENT_OPTIONS.names_of(line.given),
     )
-    if config.train.data.dataset == PHOTOS:
+    if is_photos(config.train.data.dataset):
         stored = stored_experiment(StudyFolder.of(storage_of(config), config.name))
         config = with_stored_decoding(config, stored, from_file, given)
     return config, line.extra

@@ -30,7 +30,7 @@ from study.presets import (
 )
 from study.records.folder import StudyFolder, storage_of
 from study.records.own_code import EXCLUDED
-from trainables.data_config import PHOTOS
+from trainables.data.registry import is_photos
 from trainables.documents import read_mapping
 from trainables.errors import InputError
 from trainables.settings import merge, nest, parse_config
@@ -144,7 +144,7 @@ def _read_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     config = parse_config(
         StudyConfig, values, where=line.extra.config, options=STUDY_OPTIONS.names_of(line.given)
     )
-    if config.train.data.dataset == PHOTOS:
+    if is_photos(config.train.data.dataset):
         stored = StudyFolder.of(storage_of(config), config.name).stored_config()
         config = with_stored_decoding(config, stored, from_file, given)
     return config, line.extra.accept_changed_code

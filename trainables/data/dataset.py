@@ -39,6 +39,7 @@ class Dataset:
         std: likewise, the standard deviation.
         pad: zeros on each side of a training image, in pixels.
         left_out: image files that can't be read, where those are left out (``skip_broken``).
+        content: a hash of all images and labels before the division, where a run records one.
     """
 
     train_images: Pixels
@@ -53,6 +54,7 @@ class Dataset:
     pad: int
     flip: bool
     left_out: tuple[str, ...] = ()
+    content: str | None = None
 
     @property
     def shape(self) -> ImageShape:
@@ -94,6 +96,7 @@ class Source:
     normalisation: tuple[PerChannel, PerChannel] | None = None
     # Files that can't be read, relative to the folder.
     left_out: tuple[str, ...] = ()
+    content: str | None = None
 
 
 class ClassCounts(NamedTuple):

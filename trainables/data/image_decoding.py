@@ -123,12 +123,13 @@ class Decoding:
                 # A large photo; PIL refuses those of twice the size as bombs.
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 with Image.open(path) as image:
-                    return self._decoded(image)
+                    return self.decoded(image)
         # Broken files make PIL's decoders raise nearly anything, SyntaxError and struct.error too.
         except Exception as error:
             raise InputError(f"{path}: can't be read as an image ({_reason(error)})") from error
 
-    def _decoded(self, image: Image.Image) -> Decoded:
+    def decoded(self, image: Image.Image) -> Decoded:
+        """An image of PIL's as pixels; whatever is wrong with it raises as PIL does."""
         size, mode = image.size, image.mode
         orientation = 1
         if self.version > 1:

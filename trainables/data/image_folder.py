@@ -17,6 +17,8 @@ from trainables.data.dataset import ClassCounts, Labels, Pixels, Progress, Sourc
 from trainables.data.image_cache import cache_path, fingerprint, read_cache, write_cache
 from trainables.data.image_decoding import Decoding
 from trainables.data.image_listing import MOST_NAMED, FolderListing, list_folder, some
+from trainables.data.image_table import list_table
+from trainables.data.registry import PHOTO_FOLDER
 from trainables.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -35,8 +37,15 @@ class FileFacts(NamedTuple):
     wrong: str = ""
 
 
+def listing_of(config: DataConfig) -> FolderListing:
+    """The files of a folder, or of a table."""
+    if config.dataset == PHOTO_FOLDER:
+        return list_folder(str(config.data_dir), nested=config.decoding > 1)
+    return list_table(str(config.data_dir))
+
+
 def class_counts(config: DataConfig) -> ClassCounts:
-    listing = list_folder(str(config.data_dir), nested=config.decoding > 1)
+    listing = listing_of(config)
     return ClassCounts(
         [len(files) for files in listing.train],
         [len(files) for files in listing.test],
@@ -45,8 +54,9 @@ def class_counts(config: DataConfig) -> ClassCounts:
 
 
 def read(config: DataConfig, progress: Progress | None) -> Source:
-    return load_folder(
+    return load_listed(
         str(config.data_dir),
+        listing_of(config),
         Decoding.of(config),
         skip_broken=config.skip_broken,
         workers=config.workers,
@@ -71,7 +81,26 @@ def load_folder(
         progress: called with (images decoded, images in all); not called on a cached read.
     """
     decoding = decoding or Decoding()
-    listing = list_folder(data_dir, nested=decoding.version > 1)
+    return load_listed(
+        data_dir,
+        list_folder(data_dir, nested=decoding.version > 1),
+        decoding,
+        skip_broken=skip_broken,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def load_listed(
+    data_dir: str | Path,
+    listing: FolderListing,
+    decoding: Decoding,
+    *,
+    skip_broken: bool,
+    workers: int,
+    progress: Progress | None,
+) -> Source:
+    """Read the images of a listing, as ``load_folder``; ``data_dir`` is for messages."""
     _tell(data_dir, listing)
     source = read_cache(*_cache(listing, decoding), listing.classes, decoding.shape)
     if source is None or (source.left_out and not skip_broken):
@@ -88,7 +117,8 @@ def load_folder(
 
 def _cache(listing: FolderListing, decoding: Decoding) -> tuple[Path, str]:
     """The cache's file, and what has to stand in it."""
-    return cache_path(listing.root, decoding.key), fingerprint(listing, decoding.key)
+    key = f"{decoding.key}{listing.mark}"
+    return cache_path(listing.place, decoding.key), fingerprint(listing, key)
 
 
 def keep(listing: FolderListing, decoding: Decoding, source: Source) -> None:

@@ -38,6 +38,16 @@ class FolderListing:
     nested: bool = False
 
     @property
+    def place(self) -> Path:
+        """By what its cache is known."""
+        return self.root
+
+    @property
+    def mark(self) -> str:
+        """What else than its files decides the images and labels, for the cache; here nothing."""
+        return ""
+
+    @property
     def names(self) -> list[str]:
         """All files relative to ``root``: those of train, then those of test."""
         return [

@@ -22,7 +22,7 @@ from trainables.data.dataset import (
     Progress,
     Source,
 )
-from trainables.data.registry import DATA_SETS
+from trainables.data.registry import known_data
 from trainables.data.resizing import resized
 from trainables.data.stratified import counts, drawn, held_out, kept
 from trainables.data_config import CROPS, FIRST_SHAPE, FLIPS
@@ -36,7 +36,7 @@ _POOL_SEED = 20_240_604
 
 
 def _module(config: DataConfig) -> Any:
-    return import_module(f"trainables.data.{DATA_SETS[config.dataset].module}")
+    return import_module(f"trainables.data.{known_data(config.dataset).module}")
 
 
 def check_data(config: DataConfig) -> None:
@@ -81,6 +81,13 @@ def _check_classes(config: DataConfig, found: tuple[str, ...]) -> None:
         )
 
 
+def _check_found(config: DataConfig, source: Source) -> None:
+    """Refuse other data than those that a configuration was made with (``FOUND``)."""
+    _check_classes(config, source.classes)
+    _check_left_out(config, source)
+    _check_content(config, source)
+
+
 def _check_left_out(config: DataConfig, source: Source) -> None:
     found = len(source.left_out)
     if config.left_out not in (None, found):
@@ -90,9 +97,18 @@ def _check_left_out(config: DataConfig, source: Source) -> None:
         )
 
 
+def _check_content(config: DataConfig, source: Source) -> None:
+    if config.content is not None and config.content != source.content:
+        raise InputError(
+            f"data.content = {config.content!r}: the images or labels of {config.what} are not "
+            "those that this configuration was made with; use those (code of your own must give "
+            "the same ones whenever it is called), or remove data.content, mean and std from it"
+        )
+
+
 def _share(config: DataConfig) -> float:
     """The fraction set apart for validation: of the test set, or of the training set."""
-    return 0.5 if config.split == "reference" else DATA_SETS[config.dataset].holdout
+    return 0.5 if config.split == "reference" else known_data(config.dataset).holdout
 
 
 def load_dataset(config: DataConfig, progress: Progress | None = None) -> Dataset:
@@ -108,8 +124,7 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
         progress: called with (done, total) while the images of a folder are decoded.
     """
     source = read_source(config, progress)
-    _check_classes(config, source.classes)
-    _check_left_out(config, source)
+    _check_found(config, source)
     _check_sizes(config, counts(source.train_labels), counts(source.test_labels))
     seed: int | tuple[int, int] = _SPLIT_SEED
     if config.split == "pooled":
@@ -129,7 +144,7 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
     chosen = np.flatnonzero(train)
     sizes = [kept(count, config.subset) for count in counts(source.train_labels[chosen])]
     chosen = chosen[drawn(source.train_labels[chosen], sizes, seed)]
-    known, pad = DATA_SETS[config.dataset], padding(config)
+    known, pad = known_data(config.dataset), padding(config)
     return Dataset(
         train_images=_padded(source.train_images, chosen, pad),
         train_labels=source.train_labels[chosen],
@@ -143,6 +158,7 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
         pad=pad,
         flip=config.flip and known.flips and config.augment in FLIPS,
         left_out=source.left_out,
+        content=source.content,
     )
 
 
@@ -154,7 +170,7 @@ def padding(config: DataConfig) -> int:
     if config.augment not in CROPS:
         return 0
     first = FIRST_SHAPE.size
-    return (DATA_SETS[config.dataset].pad * config.image_size + first // 2) // first
+    return (known_data(config.dataset).pad * config.image_size + first // 2) // first
 
 
 def read_source(config: DataConfig, progress: Progress | None) -> Source:
@@ -204,6 +220,8 @@ def resolve_data(config: DataConfig, dataset: Dataset) -> DataConfig:
     found["classes"] = dataset.classes
     if config.skip_broken:
         found["left_out"] = len(dataset.left_out)
+    if dataset.content is not None:
+        found["content"] = dataset.content
     return config.model_copy(update=found)
 
 

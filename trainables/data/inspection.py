@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from trainables.data.dataset import Dataset, Pixels, Progress, Source
 from trainables.data.image_decoding import Decoding
-from trainables.data.image_folder import FileFacts, decode_all, keep, labelled
-from trainables.data.image_listing import MOST_NAMED, list_folder, some
+from trainables.data.image_folder import FileFacts, decode_all, keep, labelled, listing_of
+from trainables.data.image_listing import MOST_NAMED, some
 from trainables.data.image_sets import check_data, load_dataset, read_source
-from trainables.data_config import PHOTOS, DataConfig
+from trainables.data.registry import known_data
+from trainables.data_config import DataConfig
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ def inspect_data(config: DataConfig, progress: Progress | None = None) -> Inspec
     check_data(config)
     findings: list[str] = []
     remarks: list[str] = []
-    if config.dataset == PHOTOS:
+    if known_data(config.dataset).files:
         images = _photos(config, progress, findings, remarks)
     else:
         images = _Named(read_source(config, progress), [], [])
     _repeated(images, findings, remarks)
     # Of how many files a recorded run left out says nothing of what is there now.
-    asked = {"skip_broken": config.dataset == PHOTOS, "left_out": None}
+    asked = {"skip_broken": known_data(config.dataset).files, "left_out": None}
     dataset = load_dataset(config.model_copy(update=asked))
     return Inspection(dataset, tuple(findings), tuple(remarks))
 
@@ -61,7 +62,7 @@ def _photos(
     config: DataConfig, progress: Progress | None, findings: list[str], remarks: list[str]
 ) -> _Named:
     decoding = Decoding.of(config)
-    listing = list_folder(str(config.data_dir), nested=config.decoding > 1)
+    listing = listing_of(config)
     images, facts = decode_all(listing, decoding, config.workers, progress)
     broken = [fact.wrong.removeprefix(f"{listing.root}{os.sep}") for fact in facts if fact.wrong]
     if broken:

@@ -1,0 +1,54 @@
+"""Images in an ``.npz`` file: arrays of training and test images and labels, maybe class names."""
+
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from trainables.data.dataset import ClassCounts, Progress, Source
+from trainables.data.given_images import class_counts_of, source_of
+from trainables.data_config import DataConfig
+from trainables.errors import InputError
+from trainables.paths import given_path
+
+_NAMES = {
+    "train": (("train_images", "train_labels"), ("x_train", "y_train")),
+    "test": (("test_images", "test_labels"), ("x_test", "y_test")),
+}
+"""Of each part, the names that MedMNIST's files have, then those of Keras's."""
+
+
+def class_counts(config: DataConfig) -> ClassCounts:
+    return class_counts_of(read(config, None))
+
+
+def read(config: DataConfig, progress: Progress | None) -> Source:
+    where = f"data.data_dir = {config.data_dir!r}"
+    arrays = _arrays(where, config)
+    parts: dict[str, Any] = {}
+    for part, known in _NAMES.items():
+        names = next((pair for pair in known if set(pair) <= set(arrays)), None)
+        if names is None:
+            raise InputError(
+                f"{where}: no {' and '.join(known[0])} (or {' and '.join(known[1])}); it has "
+                f"{', '.join(arrays) or 'nothing'}"
+            )
+        parts[part] = tuple(arrays[name] for name in names)
+    classes = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
+    return source_of(where, parts, classes, config, progress)
+
+
+def _arrays(where: str, config: DataConfig) -> dict[str, Any]:
+    path = given_path(str(config.data_dir), "data.data_dir (--data-dir)")
+    try:
+        # Pickled objects in it would be code.
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("a single array")
+        with file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{where}: can't be read as an .npz file ({error}); give one with train_images, "
+            "train_labels, test_images and test_labels"
+        ) from None

@@ -1,0 +1,54 @@
+"""A data set of Hugging Face's on disk: a ``DatasetDict`` with ``train`` and ``test``.
+
+Nothing is downloaded: ``datasets.load_dataset(NAME).save_to_disk(FOLDER)`` writes the folder.
+"""
+
+from typing import Any
+
+from trainables.data.dataset import ClassCounts, Progress, Source
+from trainables.data.given_images import class_counts_of, source_of
+from trainables.data_config import DataConfig
+from trainables.errors import InputError
+from trainables.paths import given_path
+
+_TEST = ("test", "validation")
+
+
+def class_counts(config: DataConfig) -> ClassCounts:
+    return class_counts_of(read(config, None))
+
+
+def read(config: DataConfig, progress: Progress | None) -> Source:
+    where = f"data.data_dir = {config.data_dir!r}"
+    found = _loaded(where, config)
+    test = next((name for name in _TEST if name in found), None)
+    if "train" not in found or test is None:
+        raise InputError(
+            f"{where}: it has the splits {', '.join(found)}; train and test (or validation) are "
+            "needed"
+        )
+    features = found["train"].features
+    names = next(
+        (getattr(features[k], "names", None) for k in ("label", "labels") if k in features), None
+    )
+    return source_of(where, {"train": found["train"], "test": found[test]}, names, config, progress)
+
+
+def _loaded(where: str, config: DataConfig) -> Any:
+    path = given_path(str(config.data_dir), "data.data_dir (--data-dir)")
+    try:
+        from datasets import DatasetDict, load_from_disk
+    except ImportError:
+        raise InputError(
+            "data.dataset = 'huggingface': the library datasets is not installed; it comes with "
+            "pip install noise-study[datasets]"
+        ) from None
+    try:
+        found = load_from_disk(str(path))
+    except Exception as error:
+        raise InputError(
+            f"{where}: can't be read ({error}); give a folder that DatasetDict.save_to_disk wrote"
+        ) from None
+    if not isinstance(found, DatasetDict):
+        raise InputError(f"{where}: a single split; save a DatasetDict with train and test")
+    return found
