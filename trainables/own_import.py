@@ -42,6 +42,11 @@ def import_own(setting: str, name: str, wanted: str) -> Any:
     if not all(part.isidentifier() for part in [*module_name.split("."), *attribute.split(".")]):
         kind = "class" if setting == "task" else "function"
         raise InputError(f"{where}: write your own {setting} as package.module:{kind}")
+    if module_name == "__main__":
+        raise InputError(
+            f"{where}: __main__ is this notebook or script, and the workers have another one; put "
+            f"the code into a file of the same folder, say mine.py, and name it mine:{attribute}"
+        )
     check_trusted(name, setting)
     folder = os.getcwd()
     # As with ``python -m``; a command's own path begins at the folder it is installed in.

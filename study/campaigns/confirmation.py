@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from study.campaigns.confirm_evidence import Runs, evidence_of
 from study.campaigns.confirm_plan import (
@@ -26,6 +26,7 @@ from study.campaigns.confirm_runs import ConfirmedRuns, run_config
 from study.campaigns.verdicts import Judge, Judgement, judge_of
 from study.config import StudyConfig
 from study.records.folder import StudyFolder, open_study
+from study.records.frames import as_html, frame
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from study.records.own_code import is_present
 from study.records.planned_run import PlannedRun, Role, baseline_run
@@ -41,10 +42,19 @@ from trainables.errors import InputError
 from trainables.margin import Margin, effective_margin
 from trainables.metrics import Metric
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 @dataclass(frozen=True)
 class Confirmation(ConfirmedRuns):
     """What is still to be trained of a confirmation, and what its runs say."""
+
+    def to_frame(self) -> "pd.DataFrame":
+        return confirmation_frame(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(f"{self.study.name}: confirmed by {self.decide_by}", self.to_frame())
 
     @property
     def decide_by(self) -> str:
@@ -276,6 +286,24 @@ def check_same_code(folder: StudyFolder, study: StudyConfig) -> None:
             f"name = {study.name!r}: its confirmation was begun before the source of {names} was "
             f"changed; move {confirm_folder(folder).path} away to begin anew"
         )
+
+
+def confirmation_frame(confirmation: Confirmation) -> "pd.DataFrame":
+    """A row a trial, what is better first: its verdict, and what that rests on."""
+    return frame(
+        [
+            {
+                "trial": trial,
+                "verdict": found.word,
+                "reason": found.reason,
+                "n": found.n,
+                "mean_difference": found.ruling.estimate.mean if found.ruling else None,
+                "p": found.ruling.estimate.p_t if found.ruling else None,
+                "sentence": found.sentence,
+            }
+            for trial, found in by_verdict(confirmation).items()
+        ]
+    )
 
 
 def check_confirmed(

@@ -11,15 +11,20 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import TYPE_CHECKING
 
 from study.campaigns.experiment_grid import ExperimentConfig, Group, asked, grid_run, groups
 from study.records.folder import StudyFolder
+from study.records.frames import as_html, frame
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import BASELINE
 from study.records.summary import VALIDATION_IMAGES, CostSummary, cost_of, study_notes
 from study.records.values import ResultPart
 from study.statistics.paired import paired_differences
 from trainables.metrics import EpochMetrics
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FIGURES = ("train_accuracy", "val_accuracy", "train_loss", "val_loss", "gap", "best_val_accuracy")
 """The figures of a run; ``gap`` is training accuracy − validation accuracy."""
@@ -114,6 +119,26 @@ class ExperimentResult(ResultPart):
         }
         known = {key: value for key, value in ahead.items() if value is not None}
         return max(known, key=lambda key: known[key]) if known else None
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a group and noise: mean, standard deviation and n of each figure over its seeds."""
+        return frame(
+            [
+                {
+                    **row.model_dump(exclude={"figures", "differences"}),
+                    **{
+                        f"{name}.{part}": getattr(spread, part)
+                        for name, spread in row.spreads.items()
+                        for part in ("mean", "sd", "n")
+                    },
+                }
+                for row in self.table
+            ]
+        )
+
+    def _repr_html_(self) -> str:
+        best = self.best or "no run with noise is ahead of its baseline"
+        return as_html(f"{self.experiment}: best: {best}", self.to_frame(), self.notes)
 
     def runs_of(self, row: TableRow) -> list[RunRow]:
         """The runs that a row of the table sums up."""

@@ -10,6 +10,7 @@ from study.commands.options import read_arguments, run_command
 from study.commands.own_code import Trust
 from study.commands.reference_options import ReferenceOptions, ResolvedRun, combine
 from study.commands.settings import option
+from trainables.data.registry import DATA_SETS
 from trainables.errors import InputError
 from trainables.presets import readme
 
@@ -41,7 +42,7 @@ class TestOptions:
         str | None,
         option(
             "--dataset",
-            help="digits, cifar10, cifar100, imagefolder, synthetic",
+            help=", ".join(DATA_SETS) + ", or your own as package.module:function",
             value="NAME",
             default="the checkpoint's; cifar10 for a bare state dict",
         ),

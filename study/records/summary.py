@@ -6,9 +6,10 @@ finished one are summarised by the same code. Nothing in ``metrics`` depends on 
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from study.config import StudyConfig
+from study.records.frames import summary_frame, summary_html
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.own_code import EXCLUDED, OTHER_CODE, is_present, present
 from study.records.race import RaceEntry, RunSummary, entries, race_of
@@ -23,6 +24,9 @@ from study.records.values import (
 )
 from study.statistics.pareto import front
 from trainables.config import TrainConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VALIDATION_IMAGES = "validation_images"
 """The tag by which a study records how many images its accuracies are counted on."""
@@ -134,6 +138,16 @@ class Summary(ResultPart):
         """The best trial; of a Pareto front its first."""
         by_id = {trial.trial_id: trial for trial in self.trials}
         return next((by_id[name] for name in self.best_ids), None)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a trial: how it ended, its figures beside the baseline, and its settings.
+
+        Those that raced come first, by their place. Epochs count from 1; a column a setting.
+        """
+        return summary_frame(self)
+
+    def _repr_html_(self) -> str:
+        return summary_html(self)
 
 
 def summarise(

@@ -1,7 +1,8 @@
 """Whether every node of a cluster sees the storage and the tracking server."""
 
+import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from study.records.storage import Storage
 from study.tune.address import address_of
 from study.tune.capacity import Node, alive_nodes, capacity, trials_on
 from study.tune.connect import ray_session
+from trainables.code_identity import CodeIdentity, changed_modules, code_identity
 from trainables.device import resolve_device
 from trainables.errors import InputError
 from trainables.object_store import location
@@ -55,13 +57,14 @@ def check_tracking_shared(config: RunsConfig, storage: Storage, nodes: int) -> N
 def probe_nodes(config: RunsConfig, storage: Storage, nodes: list[Node]) -> None:
     """Let each of the nodes read a file in the storage and find the device; refuse if one can't."""
     token = uuid.uuid4().hex
+    codes = {name: code_identity(name) for name in config.train.own_names.values()}
     with _token_file(storage, token) as place:
-        read = ray.remote(num_cpus=0, max_retries=0)(_look)
+        read = ray.remote(num_cpus=0, max_retries=0)(look_from_node)
         answers = [
             read.options(
                 num_gpus=config.gpus_per_trial,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
-            ).remote(place, config.train.device)
+            ).remote(place, config.train.device, codes)
             for node in nodes
         ]
         for node, answer in zip(nodes, answers, strict=True):
@@ -84,12 +87,23 @@ def probe_nodes(config: RunsConfig, storage: Storage, nodes: list[Node]) -> None
                 raise InputError(_not_shared(storage, node))
 
 
-def _look(place: str, device: str) -> tuple[str, str]:
-    """On a node: what the file holds, and why the device can't be used (empty: it can)."""
+def look_from_node(place: str, device: str, codes: Mapping[str, CodeIdentity]) -> tuple[str, str]:
+    """On a node: what the file holds, and why trials can't run there (empty: they can).
+
+    ``codes``: the identities of code of one's own, as the driver has it.
+    """
     try:
         resolve_device(device)
     except InputError as error:
         return "", str(error)
+    for name, identity in codes.items():
+        other = changed_modules(identity, code_identity(name))
+        if other:
+            return "", (
+                f"{name}: {', '.join(other)} is not there, or another one than here, in "
+                f"{os.getcwd()}; put the same files there, or into a folder that all nodes share, "
+                "and start from it"
+            )
     try:
         return location(place).read_bytes().decode(), ""
     except OSError:

@@ -87,6 +87,7 @@ def test_names_that_lead_nowhere_are_told(write: Write) -> None:
         (f"{name}:missing", f"{name} has no 'missing'; it has: data"),
         ("no_such_module_here:data", "there is no module 'no_such_module_here'"),
         (f"{name}:calls", "is of type list; give a function"),
+        ("__main__:data", "workers have another one; put the code into a file .* mine:data"),
     ):
         with pytest.raises(InputError, match=words):
             check_data(config(wrong))

@@ -1,0 +1,88 @@
+"""Results as pandas' tables, and as a notebook shows them."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from study.campaigns.confirmation import load_confirmation
+from study.campaigns.experiment_result import report
+from study.records.folder import StudyFolder
+from study.records.frames import as_html, frame
+from study.records.ledger_view import read_ledger
+from study.records.storage import Storage
+from study.records.summary import Summary, summarise
+from tests.support.trained_studies import write_confirmation, write_grid, write_study
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a study of which a trial is confirmed."""
+    folder = tmp_path_factory.mktemp("frames")
+    write_study(folder, "tried")
+    write_confirmation(StudyFolder.of(folder, "tried"), "trial-0000", (2, 3, 4), (0.02, 0.03, 0.01))
+    return folder
+
+
+@pytest.fixture
+def summary(storage: Path) -> Summary:
+    config = StudyFolder.of(storage, "tried").stored_config()
+    assert config is not None
+    return summarise(config, read_ledger(StudyFolder.of(storage, "tried").ledger))
+
+
+def test_a_row_a_trial_with_its_settings(summary: Summary) -> None:
+    table = summary.to_frame()
+    assert sorted(table["trial"]) == sorted(trial.trial_id for trial in summary.trials)
+    by_id = {trial.trial_id: trial for trial in summary.trials}
+    for row in table.to_dict("records"):
+        trial = by_id[row["trial"]]
+        assert row["state"] == trial.state
+        assert pd.isna(row["value"]) == (trial.value is None)
+        if trial.value is not None:
+            assert row["value"] == trial.value
+        for setting, value in trial.overrides.items():
+            assert row[setting] == value
+
+
+def test_a_notebook_shows_them_and_nothing_that_they_hold_is_html(summary: Summary) -> None:
+    hostile = summary.model_copy(
+        update={
+            "study": "<script>alert(1)</script>",
+            "notes": ["<img src=x onerror=alert(1)>"],
+            "trials": [
+                trial.model_copy(update={"reason": "<b>no</b>"}) for trial in summary.trials
+            ],
+        }
+    )
+    shown = hostile._repr_html_()
+    assert "<script>" not in shown
+    assert "<img" not in shown
+    assert "<b>no" not in shown
+    assert summary.trials[0].trial_id in summary._repr_html_()
+
+
+def test_a_confirmation_has_a_row_a_trial_with_its_verdict(storage: Path) -> None:
+    confirmed = load_confirmation(Storage.of(str(storage)), "tried")
+    [row] = confirmed.to_frame().to_dict("records")
+    assert (row["trial"], row["n"]) == ("trial-0000", 3)
+    assert row["verdict"] == confirmed.verdicts()["trial-0000"].word
+    assert row["verdict"] in confirmed._repr_html_()
+
+
+def test_a_grid_has_a_row_a_group_and_noise(tmp_path: Path) -> None:
+    config = write_grid(tmp_path, "rates")
+    result = report(config, read_ledger(StudyFolder.of(tmp_path, "rates").ledger))
+    table = result.to_frame()
+    assert len(table) == len(result.table)
+    for row, values in zip(result.table, table.to_dict("records"), strict=True):
+        assert values["lr"] == row.lr
+        assert values["val_accuracy.mean"] == row.figures["val_accuracy"].mean
+    assert "rates" in result._repr_html_()
+
+
+def test_columns_are_those_of_all_rows_in_their_order() -> None:
+    table = frame([{"a": 1}, {"a": 2, "b": 3}])
+    assert list(table.columns) == ["a", "b"]
+    assert pd.isna(table["b"][0])
+    assert as_html("none", frame([])) == "<p><b>none</b></p>"
