@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from analysis.units import Unit, statistic_unit, unit_of
 from study.campaigns.experiment_grid import ExperimentConfig, stored_experiment
 from study.campaigns.experiment_result import ExperimentResult, report
 from study.config import StudyConfig
@@ -20,6 +19,7 @@ from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from study.records.own_code import present
 from study.records.storage import Where
 from study.records.summary import Summary, TrialSummary, ranked, summarise
+from study.units import Unit, statistic_unit, unit_of
 from trainables.config import TrainConfig
 from trainables.documents import read_mapping
 from trainables.epochs import epoch_number

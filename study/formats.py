@@ -26,6 +26,12 @@ class Figures(Protocol):
     def size(self, difference: float | None, /) -> str:
         """A difference without its sign."""
 
+    def bare(self, difference: float | None, /) -> str:
+        """A difference without its unit, where that was said before."""
+
+    def bounds(self, interval: Iterable[float] | None, /) -> str:
+        """Two differences without their unit."""
+
 
 class _Plain:
     """As they are recorded, in four decimals."""
@@ -38,6 +44,12 @@ class _Plain:
 
     def size(self, difference: float | None, /) -> str:
         return signed(None if difference is None else abs(difference)).removeprefix("+")
+
+    def bare(self, difference: float | None, /) -> str:
+        return signed(difference)
+
+    def bounds(self, interval: Iterable[float] | None, /) -> str:
+        return DASH if interval is None else " to ".join(map(signed, interval))
 
 
 PLAIN: Figures = _Plain()

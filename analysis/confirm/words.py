@@ -10,6 +10,7 @@ from study.campaigns.verdicts import Judgement
 from study.records.planned_run import Role
 from study.records.summary import study_notes
 from study.statistics.comparison import WinnersCurse
+from study.units import Unit, unit_of
 
 _NOISE_OF: dict[Role, str] = {
     "placebo": "the same noise at random epochs",
@@ -35,7 +36,9 @@ def answer_sentences(
             yield from _contrast_sentence(trial, confirmation, role)
     yield from _timing_sentences(trial, said, confirmation)
     if curse is not None:
-        yield _curse_sentence(trial, search, curse)
+        metrics = confirmation.study.train.metrics
+        unit = unit_of(search.metric, confirmation.validation_images, metrics)
+        yield _curse_sentence(trial, search, curse, unit)
 
 
 def _no_placebo(trial: str, confirmation: Confirmation) -> Iterator[str]:
@@ -141,19 +144,20 @@ def _timing_sentence(trial: str, verdicts: Mapping[Role, Judgement]) -> str:
     )
 
 
-def _curse_sentence(trial: str, search: SearchScore, curse: WinnersCurse) -> str:
+def _curse_sentence(trial: str, search: SearchScore, curse: WinnersCurse, unit: Unit) -> str:
     name = search.metric.replace("_", " ")
     text = (
-        f"{trial} in the search: {name} {curse.score:.4f}, {curse.promised:+.4f} beside its "
-        "baseline on one seed"
+        f"{trial} in the search: {name} {unit.value(curse.score)}, "
+        f"{unit.difference(curse.promised)} beside its baseline on one seed"
     )
     if curse.confirmed is None or curse.lost is None:
         return f"{text}; nothing is confirmed yet."
-    text += f"; on fresh seeds {curse.confirmed:+.4f}"
+    text += f"; on fresh seeds {unit.difference(curse.confirmed)}"
     if curse.interval is not None:
-        text += f" (95 % interval {curse.interval.low:+.4f} to {curse.interval.high:+.4f})"
+        text += f", 95 % interval {unit.bounds((curse.interval.low, curse.interval.high))}"
     if curse.lost > 0:
-        return f"{text}: {curse.lost:.4f} of what was promised is not confirmed (winner's curse)."
+        lost = unit.size(curse.lost)
+        return f"{text}: {lost} of what was promised is not confirmed (winner's curse)."
     return f"{text}: no less than was promised."
 
 

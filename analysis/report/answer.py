@@ -11,12 +11,12 @@ from analysis.report.figures import verdict
 from analysis.report.forest import confirmed_forest, race_forest
 from analysis.report.search_card import search_card
 from analysis.report.section import Figure, Section, Table, only
-from analysis.units import Unit, unit_of
 from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.campaigns.tuning import tuning_note
 from study.config_changes import as_asked
 from study.formats import DASH, number
 from study.records.verdict import race_sentence
+from study.units import Unit, unit_of
 from trainables.metrics import words_of
 
 

@@ -14,10 +14,10 @@ from analysis.report.card import (
     seeds_text,
     untuned,
 )
-from analysis.units import Unit, image_worth, unit_of
 from study.campaigns.confirm_register import ordinal
 from study.campaigns.contrast import Contrast
 from study.records.planned_run import Role
+from study.units import Unit, image_worth, unit_of
 from trainables.metrics import words_of
 
 _MANY = 100

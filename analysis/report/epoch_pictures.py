@@ -6,7 +6,7 @@ from statistics import fmean
 
 from analysis.charts.chart import Band, Blocks, Chart, Line, Mark, Panel, spans
 from analysis.charts.looks import GREY, ORANGE, RED, SIGNAL_COLOURS, SKY
-from analysis.units import Unit
+from study.units import Unit
 from trainables.epochs import epoch_numbers
 from trainables.metrics import EpochMetrics
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from analysis.reading import StudyView
 from analysis.report.section import Figure
-from analysis.units import Unit
 from study.formats import duration
 from study.records.ledger_view import TrialRecord
 from study.records.summary import TrialSummary
 from study.records.verdict import verdict as search_verdict
+from study.units import Unit
 from trainables.metrics import words_of
 
 STATIC_SHARE = 0.9

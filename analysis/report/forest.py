@@ -8,8 +8,8 @@ from analysis.charts.looks import BLUE, GREY, ORANGE, PINK
 from analysis.confirm.model import ConfirmedTrial, ConfirmReport
 from analysis.reading import StudyView
 from analysis.report.grid_compared import GRID_WORDS, GridComparison
-from analysis.units import Unit
 from study.records.values import by_objective
+from study.units import Unit
 from trainables.metrics import words_of
 
 _ROLES = (

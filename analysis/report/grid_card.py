@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from analysis.reading import GridView
 from analysis.report.card import OPEN, Card, seeds_text
 from analysis.report.grid_compared import GRID_WORDS, GridComparison
-from analysis.units import image_worth
 from study.records.planned_run import BASELINE
+from study.units import image_worth
 
 _NEXT = (
     "Next: a grid compares on validation data, without a correction for how much it compares. Run "

@@ -13,13 +13,13 @@ from analysis.report.grid_compared import GridComparison, grid_comparisons, grou
 from analysis.report.page import Page
 from analysis.report.section import Figure, Section, Table, only, pictured
 from analysis.report.versions import versions
-from analysis.units import Unit
 from study.campaigns.experiment_grid import grid_run, groups
 from study.campaigns.experiment_result import FIGURES, RunRow, Spread, TableRow
 from study.campaigns.experiment_tables import cost_line
 from study.formats import DASH
 from study.records.folder import public_values
 from study.records.planned_run import BASELINE
+from study.units import Unit
 from trainables.epochs import epoch_number
 
 _CURVES = 8

@@ -7,7 +7,7 @@ from typing import Any
 from analysis.charts.chart import Band, Chart, Line, Mark, Panel, spans
 from analysis.charts.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Dash
 from analysis.report.epoch_pictures import curve, is_steep, shading
-from analysis.units import statistic_unit
+from study.units import statistic_unit
 from trainables.epochs import epoch_number, epoch_numbers
 from trainables.metrics import EpochMetrics
 

@@ -18,9 +18,9 @@ from analysis.report.run_pictures import (
 )
 from analysis.report.section import Figure, Section, Table, only, pictured
 from analysis.report.versions import versions
-from analysis.units import statistic_unit
 from study.formats import duration
 from study.run.files import noise_label
+from study.units import statistic_unit
 from trainables.config import TrainConfig
 from trainables.documents import read_mapping
 from trainables.errors import InputError

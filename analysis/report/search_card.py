@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from analysis.reading import StudyView
 from analysis.report.card import OPEN, Card, command, seeds_text, untuned
 from analysis.report.figures import better_by
-from analysis.units import EQUAL, image_worth
 from study.records.race_summary import yardstick_sentence
 from study.records.summary import TrialSummary
 from study.records.values import by_objective
 from study.records.verdict import claims_gain
+from study.units import EQUAL, image_worth
 from trainables.metrics import words_of
 
 

@@ -9,10 +9,10 @@ from analysis.reading import StudyView
 from analysis.report.epoch_pictures import curve, is_steep, shading, signals_chart
 from analysis.report.evaluation import PairedFigures, largest_changes
 from analysis.report.figures import adaptivity, baseline_band, is_adaptive, outcome
-from analysis.units import Unit, statistic_unit
 from study.formats import settings_text
 from study.records.ledger_view import TrialRecord
 from study.records.summary import TrialSummary, pareto_front
+from study.units import Unit, statistic_unit
 from trainables.epochs import epoch_number
 from trainables.metrics import objective_value, words_of
 

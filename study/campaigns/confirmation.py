@@ -37,6 +37,7 @@ from study.statistics.comparison import Comparison, compare
 from study.statistics.looks import Evidence
 from study.statistics.paired import Paired
 from study.statistics.pairing_gain import PairingGain, pairing_gain
+from study.units import unit_of
 from trainables.config import TrainConfig
 from trainables.errors import InputError
 from trainables.margin import Margin, effective_margin
@@ -157,7 +158,10 @@ class Confirmation(ConfirmedRuns):
     @property
     def judge(self) -> Judge:
         higher = self.deciding.mode == "max"
-        return judge_of(self.config, margin=self.margin.value, higher_is_better=higher)
+        unit = unit_of(self.decide_by, self.test_images, self.study.train.metrics)
+        return judge_of(
+            self.config, margin=self.margin.value, higher_is_better=higher, figures=unit
+        )
 
     def verdicts(self) -> dict[str, Judgement]:
         """Trial → what is said of it beside its baseline."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from study.campaigns.confirm_plan import ConfirmConfig
+from study.formats import PLAIN, Figures
 from study.statistics.answer_words import sentence
 from study.statistics.answers import Answer, Ruling, decisions, rule
 from study.statistics.comparison import Verdict, compare
@@ -82,6 +83,7 @@ class ByAnswers:
     design: ConfirmationDesign
     margin: float
     higher_is_better: bool
+    figures: Figures = PLAIN
 
     def seeds_wanted(self, family: Family) -> dict[str, int]:
         reached = decisions(
@@ -104,7 +106,7 @@ class ByAnswers:
             name: Judgement(
                 word=str(found.answer),
                 reason=str(found.ground),
-                sentence=sentence(found),
+                sentence=sentence(found, self.figures),
                 place=_BEST_FIRST.index(found.answer),
                 level=found.course.level,
                 decided_at=None if control else _decided_at(found),
@@ -161,8 +163,10 @@ class AsBegun:
         }
 
 
-def judge_of(config: ConfirmConfig, *, margin: float, higher_is_better: bool) -> Judge:
-    """The judge of a confirmation, as it was begun."""
+def judge_of(
+    config: ConfirmConfig, *, margin: float, higher_is_better: bool, figures: Figures = PLAIN
+) -> Judge:
+    """The judge of a confirmation, as it was begun; ``figures``: how it writes differences."""
     if config.judged == "as_before":
         return AsBegun(config.earlier_design, config.seeds, higher_is_better)
-    return ByAnswers(config.design, margin, higher_is_better)
+    return ByAnswers(config.design, margin, higher_is_better, figures)

@@ -2,25 +2,27 @@
 
 from collections.abc import Sequence
 
+from study.formats import PLAIN, Figures
 from study.statistics.answers import Answer, Ground, Ruling
 from study.statistics.collapse import rate_bound
 from study.statistics.equivalence import equivalence_interval
 
 
-def sentence(ruling: Ruling) -> str:
+def sentence(ruling: Ruling, figures: Figures = PLAIN) -> str:
     """The answer, why, the figures, and what they do not say."""
-    parts = [_why(ruling), _figures(ruling), _tests(ruling), _collapses(ruling)]
+    parts = [_why(ruling, figures), _figures(ruling, figures)]
+    parts += [_tests(ruling, figures), _collapses(ruling)]
     parts += [_seeds(ruling), _more(ruling)]
     return f"{ruling.answer}: " + "; ".join(part for part in parts if part)
 
 
-def _why(ruling: Ruling) -> str:
+def _why(ruling: Ruling, figures: Figures) -> str:
     evidence, ground = ruling.evidence, ruling.ground
     done, n = len(evidence.sample.seeds), ruling.estimate.n
     bound = f"on at most {percent(rate_bound(0, n))} of seeds, with 95 % confidence"
     own = {
         Ground.DIFFERENCE: "",
-        Ground.MARGIN: f"within ±{ruling.margin:.4g}" + _sign(ruling),
+        Ground.MARGIN: f"within ±{figures.size(ruling.margin)}" + _sign(ruling),
         Ground.NO_NOISE: f"{ground}; it would begin {bound}",
         Ground.ALL_ZERO: f"{ground}; it would differ {bound}",
         Ground.COLLAPSED: f"collapsed on {len(evidence.collapsed)} of {done}",
@@ -38,21 +40,22 @@ def _sign(ruling: Ruling) -> str:
     return f", though shown to be {side}"
 
 
-def _figures(ruling: Ruling) -> str:
+def _figures(ruling: Ruling, figures: Figures) -> str:
     found = ruling.estimate
     if found.mean is None:
         return "no seed has a difference"
-    text = f"mean difference {found.mean:+.4g} over {found.n} seed{'' if found.n == 1 else 's'}"
+    seeds = "seed" if found.n == 1 else "seeds"
+    text = f"mean difference {figures.difference(found.mean)} over {found.n} {seeds}"
     if found.t_interval:
-        low, high = found.t_interval.low, found.t_interval.high
-        text += f", {percent(1 - ruling.design.alpha)} interval {low:+.4g} to {high:+.4g}"
+        bounds = figures.bounds((found.t_interval.low, found.t_interval.high))
+        text += f", {percent(1 - ruling.design.alpha)} interval {bounds}"
     if ruling.median is not None and found.n > 1:
-        text += f", median {ruling.median:+.4g}, worst {ruling.worst:+.4g} on seed"
-        text += f" {ruling.worst_seed}"
+        text += f", median {figures.bare(ruling.median)}, worst {figures.bare(ruling.worst)}"
+        text += f" on seed {ruling.worst_seed}"
     return text
 
 
-def _tests(ruling: Ruling) -> str:
+def _tests(ruling: Ruling, figures: Figures) -> str:
     course = ruling.course
     if ruling.ground is Ground.COLLAPSES:
         return f"p = {ruling.collapse_p:.2g} for collapses"
@@ -62,7 +65,8 @@ def _tests(ruling: Ruling) -> str:
         interval = None if course.late else equivalence_interval(values, level)
         if interval is None:
             return _decided(ruling)
-        text = f"{percent(1 - 2 * level)} interval {interval.low:+.4g} to {interval.high:+.4g}"
+        bounds = figures.bounds((interval.low, interval.high))
+        text = f"{percent(1 - 2 * level)} interval {bounds}"
         return text + " within the margin" + _decided(ruling, ", ")
     silent = (Ground.NO_NOISE, Ground.ALL_ZERO, Ground.SEEDS_ADDED)
     if course.p_value is None or ruling.ground in silent:

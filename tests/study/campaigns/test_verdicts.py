@@ -79,7 +79,7 @@ def test_a_gain_is_better_with_a_bound_of_what_may_collapse() -> None:
     short, sentence = told(confirmed(CLEAR))
     assert short == "better"
     assert "collapsed on 0 of 6, at most 39.3 % of its runs collapse" in sentence
-    assert "median +0.105, worst +0.09 on seed 9" in sentence
+    assert "median +10.50, worst +9.00 on seed 9" in sentence
 
 
 def test_what_is_better_when_lower_is_better() -> None:
@@ -147,7 +147,7 @@ def test_a_gain_within_the_margin_is_equivalent_with_its_sign() -> None:
     small = (0.001, 0.0011, 0.0009, 0.001, 0.0012, 0.0011)
     short, sentence = told(confirmed(small))
     assert short == "equivalent"
-    assert "within ±0.003, though shown to be better" in sentence
+    assert "within ±0.30 points, though shown to be better" in sentence
     assert told(confirmed(small, margin=0.0005))[0] == "better"
 
 
@@ -187,7 +187,7 @@ def test_seeds_added_to_a_design_that_has_an_end_withhold_the_verdict() -> None:
     assert found.config.design.extended_to == 12
     short, sentence = told(found)
     assert short.startswith("undecided, seeds were added after the planned end; the error level")
-    assert "mean difference +0.05083 over 12 seeds, 95 % interval" in sentence
+    assert "mean difference +5.08 points over 12 seeds, 95 % interval" in sentence
     (trial,) = confirm_report(found).trials
     assert (trial.n, trial.interval is None) == (12, False)
     said = added_seeds(found.config, before=6)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.units import image_worth, share_unit, unit_of
+from study.units import image_worth, share_unit, unit_of
 
 
 @pytest.mark.parametrize(
