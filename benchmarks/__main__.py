@@ -18,6 +18,7 @@ MODULES = (
     "loop_rows",
     "tracking_rows",
     "study_rows",
+    "start_rows",
     "time_left_rows",
     "memory_rows",
     "gpu_rows",
