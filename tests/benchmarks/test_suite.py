@@ -87,6 +87,8 @@ def test_every_goal_of_the_suite_has_its_row() -> None:
         "scale_trials",
         "memory_per_trial",
         "time_left",
+        "first_epoch",
+        "phase_gap",
     } <= benchmarks().keys()
 
 
