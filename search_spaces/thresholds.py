@@ -266,13 +266,26 @@ def learned_nothing(losses: Sequence[float], epochs: int) -> NDArray[np.bool_]:
     return found
 
 
+_LEFT_OUT = " is left out: "
+
+
 def about_a_signal(note: str) -> bool:
     """Whether a note of a study is one of those about calibrated thresholds."""
     return note.startswith("signal ")
 
 
+def about_signals(notes: Sequence[str]) -> str:
+    """Those notes in a line; empty if there is none."""
+    about = [note for note in notes if about_a_signal(note)]
+    dropped = [note.split()[1] for note in about if _LEFT_OUT in note]
+    set_by = sorted({note.split()[1].rstrip(":") for note in about if _LEFT_OUT not in note})
+    parts = [f"set for {', '.join(set_by)}"] if set_by else []
+    parts += [f"left out: {', '.join(dropped)}"] if dropped else []
+    return f"signals, by the baseline: {'; '.join(parts)} (the report says how)" if parts else ""
+
+
 def _left_out(reasons: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    return [f"signal {name} is left out: {why}" for name, why in reasons.items()], dict(reasons)
+    return [f"signal {name}{_LEFT_OUT}{why}" for name, why in reasons.items()], dict(reasons)
 
 
 def _at_least(found: Floats) -> str:

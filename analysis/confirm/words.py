@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from analysis.confirm.model import SearchScore
+from study.campaigns.campaign import command
 from study.campaigns.confirm_plan import CONTROLS, ROLES
 from study.campaigns.confirmation import Confirmation
 from study.campaigns.contrast import contrast_of, objections, why_no_placebo
@@ -168,7 +169,7 @@ def missing_runs_text(confirmation: Confirmation) -> Iterator[str]:
         left = sum(len(confirmation.missing(role)) for role in ROLES)
         yield (
             f"The confirmation is not finished: {ended} runs have ended, {left} can be trained "
-            f"now. Go on with the same noise-study confirm {confirmation.study.name}."
+            f"now. Go on with: {command('confirm', confirmation.study)}"
         )
     for record in confirmation.failed():
         yield f"{record.key} failed: {record.reason}"

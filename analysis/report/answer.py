@@ -14,7 +14,7 @@ from analysis.report.section import Figure, Section, Table, only
 from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.campaigns.tuning import tuning_note
 from study.config_changes import as_asked
-from study.formats import DASH, number
+from study.formats import DASH, number, settings_text
 from study.records.verdict import race_sentence
 from study.units import Unit, unit_of
 from trainables.metrics import words_of
@@ -62,6 +62,8 @@ def _confirmed(view: StudyView, confirmation: Confirmation) -> Section:
     return Section(
         "verdict",
         "Verdict",
+        # Below the card, which has to fit on a telephone's first screen.
+        lines=tuple(f"{t.trial}: {settings_text(t.overrides)}." for t in report.trials),
         card=confirmed_card(view, report, images),
         notes=(*view.missing(), *report.missing),
         charts=only(confirmed_forest(report, unit)),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.ranged import CANNOT_BEGIN, why_not
 from search_spaces.registry import possible_injections
+from search_spaces.thresholds import about_a_signal, about_signals
 from study.campaigns.baseline import DescribeRun
 from study.campaigns.own_code import for_searcher
 from study.campaigns.session import Session
@@ -41,7 +42,10 @@ def searched_space(config: StudyConfig, session: Session) -> "CalibratedSpace":
     main = next(record for record in baselines if record.seed == config.train.seed)
     space = study_space(config, session.folder, main.history)
     for note in space.notes:
-        session.note(note)
+        session.note(note, aloud=not about_a_signal(note))
+    said = about_signals(space.notes)
+    if said:
+        session.say(said)
     found = beginnings(config)
     if found is not None and found.without:
         session.note(

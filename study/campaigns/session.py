@@ -61,12 +61,13 @@ class Session:
         if self.console is not None:
             self.console.print(line, highlight=False, soft_wrap=True)
 
-    def note(self, line: str) -> None:
-        """Say a sentence that the reader of the result needs, too, and record it once."""
+    def note(self, line: str, *, aloud: bool = True) -> None:
+        """Record once a sentence that the reader of the result needs; and say it, if ``aloud``."""
         known = study_notes(self.state())
         if line not in known:
             self.append(NoteEvent(None, {f"note.{len(known) + 1}": line}))
-        self.say(line)
+        if aloud:
+            self.say(line)
 
     def put_in_order(self) -> None:
         """Repair what an earlier process left, and say what is lost."""
