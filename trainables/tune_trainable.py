@@ -116,8 +116,8 @@ class NoiseTrainable(tune.Trainable):
 
     def _store(self, config: dict[str, Any]) -> None:
         if config["spec"] != self._fetched:
-            self._fetched = config["spec"]
             self._spec: TrialSpec = ray.get(config["spec"].reference)
+            self._fetched = config["spec"]
         self._key: str = config["key"]
         self._role: str = config.get("role", "trial")
         self._overrides: dict[str, Any] = json.loads(config["overrides_json"])

@@ -83,10 +83,10 @@ class Wave:
 
     def _follow(self) -> Stage | None:
         """End the phase that is over; what comes after it."""
-        ended = self._leave()
-        assert ended is not None
         assert self._ledger is not None
         self._ledger.settle()
+        ended = self._leave()
+        assert ended is not None
         self._check_ended(ended)
         return self._next()
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from study.commands.settings import SettingOptions, option
 from trainables.config import TrainConfig
-from trainables.data_config import photo_defaults
+from trainables.data_config import FOUND, photo_defaults
 from trainables.documents import read_mapping
 from trainables.errors import InputError, nearest, shortened
 from trainables.noise.kinds import NOISE_KINDS
@@ -165,6 +165,10 @@ def _parse_below(values: dict[str, Any], where: str) -> TrainConfig:
     return parse_config(TrainConfig, values, where=where)
 
 
+_OTHER_CONTENT = ("data_dir", "image_size", "channels", "fit", "background", "decoding")
+"""Settings with which the images that are read are other ones."""
+
+
 def _derive_data(
     changes: dict[str, Any], from_file: Mapping[str, Any], below: TrainConfig, notices: list[str]
 ) -> None:
@@ -181,9 +185,16 @@ def _derive_data(
         changes["data/data_dir"] = f"./data/{dataset}" if is_cifar else None
     if changes.get("data/dataset", below.data.dataset) != below.data.dataset:
         # What was read from another data set says nothing about this one.
-        changes |= {"data/mean": None, "data/std": None, "data/classes": None}
-    elif str(changes.get("data/channels", below.data.channels)) != str(below.data.channels):
+        changes |= {f"data/{name}": None for name in FOUND}
+        return
+    if str(changes.get("data/channels", below.data.channels)) != str(below.data.channels):
         changes |= {"data/mean": None, "data/std": None}
+    if any(
+        str(changes.get(f"data/{name}", getattr(below.data, name)))
+        != str(getattr(below.data, name))
+        for name in _OTHER_CONTENT
+    ):
+        changes["data/content"] = None
 
 
 def _derive_decoding(

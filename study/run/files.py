@@ -25,6 +25,7 @@ from study.records.json_files import plain, write_json
 from study.records.named_file import NamedFile
 from trainables.code_identity import changed_modules
 from trainables.config import TrainConfig, without_later
+from trainables.data_config import FOUND
 from trainables.documents import read_mapping
 from trainables.epochs import epoch_number
 from trainables.errors import InputError
@@ -45,14 +46,14 @@ _LONGEST = 200
 
 # None of them changes a run's numbers, or they follow from the data set: a run may go on with
 # others, and they are no part of its name.
-_FREE_DATA = ("workers", "download", "mean", "std", "classes")
+_FREE_DATA = ("workers", "download", *FOUND)
 
 
 def run_name(config: TrainConfig) -> str:
     """A name that says model, noise and seed, and is the same for the same settings."""
     values = without_later(config, config.model_dump(mode="json"))
     for key in _FREE_DATA:
-        del values["data"][key]
+        values["data"].pop(key, None)
     del values["device"]
     values["model"].pop("code", None)
     values.pop("codes", None)
@@ -270,7 +271,7 @@ def differences(stored: TrainConfig, wanted: TrainConfig) -> list[str]:
     old, new = _flat(stored), _flat(wanted)
     # Where it is read from may change; what was read may not, once it is known.
     free = {"data/data_dir", "data/workers", "data/download"}
-    free |= {path for path in ("data/mean", "data/std", "data/classes") if new[path] is None}
+    free |= {path for path in (f"data/{name}" for name in FOUND) if new[path] is None}
     # Runs of earlier versions do not say it.
     free |= {"codes"}  # Each by itself, where it is gone on with.
     free |= {"model/code"} if None in (old.get("model/code"), new.get("model/code")) else set()

@@ -38,6 +38,7 @@ WORKER_ENVIRONMENT = {
 }
 
 _WITH_TORCH = {"RAY_preload_python_modules": "trainables.tune_trainable"}
+_MOST_AHEAD = 8
 _NO_WORKERS = {"RAY_prestart_worker_first_driver": "0"}
 
 _QUIET = {
@@ -96,13 +97,15 @@ def _workers_ahead(config: RunsConfig) -> dict[str, str]:
     """Variables for a Ray that starts here: which workers it starts in advance.
 
     It starts one a core. Where trials will use all of them, they import torch at once, so that they
-    are ready when the driver is. Elsewhere none is started: each would cost seconds, and memory.
+    are ready when the driver is. Elsewhere, and where there are many, none is started: each would
+    cost seconds, and memory.
     """
     cores = cores_here()
     trials = config.max_concurrent or cores
     if config.cpus_per_trial:
         trials = min(trials, int(cores / config.cpus_per_trial))
-    return _NO_WORKERS if trials < cores or config.gpus_per_trial else _WITH_TORCH
+    few = cores <= _MOST_AHEAD and trials >= cores and not config.gpus_per_trial
+    return _WITH_TORCH if few else _NO_WORKERS
 
 
 def _connect(address: str | None, ahead: dict[str, str]) -> None:

@@ -127,7 +127,7 @@ def _workers_started_ahead() -> Iterator[None]:
 
 
 def keep_workers(controller: Any, trial: Trial, more: int) -> None:
-    """Let Tune keep free workers for trials still to come: so many more than it does by itself.
+    """Let Tune keep so many more free workers for trials still to come; negative: fewer.
 
     Tune keeps one, and ends the others: it does not know that there will be more trials.
     """

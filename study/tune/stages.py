@@ -16,7 +16,7 @@ from study.tune.early_stopping import WarmWorkers
 from study.tune.failures import failure_reason
 from study.tune.jobs import StatelessSearcher
 from study.tune.limits import LimitedSearcher, Limits, NotKept
-from study.tune.ray_patches import keep_workers
+from study.tune.ray_patches import keep_workers, started_processes
 from trainables.tune_trainable import SpecInStore, TrialSpec
 
 
@@ -79,24 +79,42 @@ class Stages(NotKept, StatelessSearcher):
 
 
 class StagedScheduler(WarmWorkers):
-    """Asks the scheduler of the stage that runs, and keeps as many workers as it may use."""
+    """Asks the scheduler of the stage that runs, and lets Tune have as many workers as that may.
+
+    Tune asks for one worker after the other, each when the last has started, and ends all free ones
+    but one, unless it is told how many trials run at once.
+    """
 
     def __init__(self, stages: Stages) -> None:
         super().__init__()
         self._stages = stages
-        self._kept = 0
+        self._concurrent = self._kept = 0
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Before any worker is asked for."""
+        self._follow(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         now = self._stages.now
         now.scheduler.stopping = now.limits.stopped
         chosen = now.scheduler.choose_trial_to_run(tune_controller)
-        if chosen is not None and now.limits.concurrent > self._kept:
-            keep_workers(tune_controller, chosen, now.limits.concurrent - self._kept)
-            self._kept = now.limits.concurrent
+        if chosen is not None:
+            self._follow(tune_controller, chosen)
         return chosen
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         return str(self._stages.now.scheduler.on_trial_result(tune_controller, trial, result))
+
+    def _follow(self, tune_controller: Any, trial: Trial) -> None:
+        wanted = self._stages.now.limits.concurrent
+        if wanted != self._concurrent:
+            tune_controller.update_max_pending_trials(wanted)
+            self._concurrent = wanted
+        # Elsewhere a node may go with its free workers, which Tune would notice too late.
+        kept = wanted if started_processes() else 0
+        if kept != self._kept:
+            keep_workers(tune_controller, trial, kept - self._kept)
+            self._kept = kept
 
 
 class TellsFailures(NotKept, tune.Callback):

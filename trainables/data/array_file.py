@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from trainables.data.dataset import ClassCounts, Progress, Source
-from trainables.data.given_images import class_counts_of, source_of
+from trainables.data.given_images import class_names, counted, once, source_of
 from trainables.data_config import DataConfig
 from trainables.errors import InputError
 from trainables.paths import given_path
@@ -19,10 +19,14 @@ _NAMES = {
 
 
 def class_counts(config: DataConfig) -> ClassCounts:
-    return class_counts_of(read(config, None))
+    return counted(config, lambda: _loaded(config, None))
 
 
 def read(config: DataConfig, progress: Progress | None) -> Source:
+    return once(config, lambda: _loaded(config, progress))
+
+
+def _loaded(config: DataConfig, progress: Progress | None) -> Source:
     where = f"data.data_dir = {config.data_dir!r}"
     arrays = _arrays(where, config)
     parts: dict[str, Any] = {}
@@ -34,7 +38,7 @@ def read(config: DataConfig, progress: Progress | None) -> Source:
                 f"{', '.join(arrays) or 'nothing'}"
             )
         parts[part] = tuple(arrays[name] for name in names)
-    classes = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
+    classes = class_names(where, arrays.get("classes"))
     return source_of(where, parts, classes, config, progress)
 
 
@@ -46,7 +50,11 @@ def _arrays(where: str, config: DataConfig) -> dict[str, Any]:
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("a single array")
         with file:
-            return {name: file[name] for name in file.files}
+            read = {name for part in _NAMES.values() for pair in part for name in pair} | {
+                "classes"
+            }
+            # The others are named where these are missing.
+            return {name: file[name] if name in read else None for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{where}: can't be read as an .npz file ({error}); give one with train_images, "

@@ -7,7 +7,7 @@ PIL's, or an array or tensor: uint8, or floating-point in [0, 1]; (height, width
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from trainables.data.image_listing import some
 from trainables.data.stratified import counts
 from trainables.data_config import DataConfig
 from trainables.errors import InputError
+from trainables.memory import check_images
 
 _IMAGE_KEYS = ("image", "img")
 _LABEL_KEYS = ("label", "labels")
@@ -47,6 +48,7 @@ def source_of(
         InputError: an image or label is not as it must be, or a class lacks images.
     """
     decoding = Decoding.of(config)
+    check_images(config, sum(_length(part) for part in parts.values()), 0)
     read = {
         name: _part(f"{where}: {name}", part, decoding, progress) for name, part in parts.items()
     }
@@ -68,6 +70,19 @@ def source_of(
     )
 
 
+def _length(part: Any) -> int:
+    """How many images a part has; 0 where that will be refused."""
+    held = part[0] if _is_pair(part) else part
+    return len(held) if hasattr(held, "__len__") else 0
+
+
+def content_of(source: Source) -> str:
+    """A hash of all images and labels."""
+    return _content(
+        source.train_images, source.train_labels, source.test_images, source.test_labels
+    )
+
+
 def _content(*arrays: Pixels | Labels) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
@@ -76,8 +91,20 @@ def _content(*arrays: Pixels | Labels) -> str:
     return digest.hexdigest()
 
 
-def class_counts_of(source: Source) -> ClassCounts:
+_kept: dict[DataConfig, Source] = {}
+"""What was read to be counted, until it is asked for: reading may take minutes."""
+
+
+def counted(config: DataConfig, read: Callable[[], Source]) -> ClassCounts:
+    """Read a source now, whatever was read before, and count its images."""
+    _kept.clear()
+    source = _kept[config] = read()
     return ClassCounts(counts(source.train_labels), counts(source.test_labels), source.classes)
+
+
+def once(config: DataConfig, read: Callable[[], Source]) -> Source:
+    """The source that was counted, or read now; it is kept no longer."""
+    return _kept.pop(config) if config in _kept else read()
 
 
 def _part(where: str, given: Any, decoding: Decoding, progress: Progress | None) -> Found:
@@ -86,6 +113,10 @@ def _part(where: str, given: Any, decoding: Decoding, progress: Progress | None)
         return _from_arrays(where, images, labels, decoding)
     if not hasattr(given, "__len__") or not hasattr(given, "__getitem__"):
         raise InputError(f"{where} is of type {type(given).__name__}; give {_FORM}")
+    return _from_items(where, given, decoding, progress)
+
+
+def _from_items(where: str, given: Any, decoding: Decoding, progress: Progress | None) -> Found:
     size, count = decoding.shape, len(given)
     pixels = np.empty((count, size.size, size.size, size.channels), np.uint8)
     numbers: list[int | str] = []
@@ -105,11 +136,14 @@ def _part(where: str, given: Any, decoding: Decoding, progress: Progress | None)
 
 
 def _is_pair(given: Any) -> bool:
-    return (
-        isinstance(given, tuple | list)
-        and len(given) == 2
-        and len(getattr(given[0], "shape", ())) >= 3
-    )
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        return False
+    first, second = given
+    if len(getattr(first, "shape", ())) >= 3:
+        # A list of two items holds pairs, whose first is an image.
+        return not isinstance(second, tuple | list) or not hasattr(second[0], "shape")
+    # A list of images, and one of labels.
+    return isinstance(first, list) and bool(first) and not isinstance(first[0], int | str)
 
 
 def _item(where: str, item: Any) -> tuple[Any, Any]:
@@ -126,8 +160,12 @@ def _item(where: str, item: Any) -> tuple[Any, Any]:
 
 
 def _from_arrays(where: str, images: Any, labels: Any, decoding: Decoding) -> Found:
-    array, channels_first = _array(images)
     labels_array, _ = _array(labels)
+    if isinstance(images, list) and labels_array.ndim == 1 and len(images) == len(labels_array):
+        return _from_items(where, list(zip(images, labels_array, strict=True)), decoding, None)
+    array, channels_first = _array(images)
+    if labels_array.ndim == 0:
+        raise InputError(f"{where}: labels are {labels!r}; one label an image is needed")
     flat = labels_array.reshape(-1) if labels_array.size == len(labels_array) else labels_array
     if flat.ndim != 1 or len(flat) != len(array):
         raise InputError(
@@ -201,6 +239,31 @@ def _label(where: str, label: Any) -> int | str:
     if isinstance(value, int | bool):
         return int(value)
     raise InputError(f"{where} is {value!r}; a label is a whole number from 0 on, or a name")
+
+
+def class_names(where: str, given: Any) -> list[str] | None:
+    """Names of classes as an array, a list or a tuple gives them; None where none are given."""
+    if given is None:
+        return None
+    names = given.tolist() if hasattr(given, "tolist") else given
+    if isinstance(names, str) or not isinstance(names, list | tuple):
+        raise InputError(f"{where}: classes = {given!r}; give their names, in the order of labels")
+    found = [name.decode(errors="replace") if isinstance(name, bytes) else name for name in names]
+    # ImageNet's classes are tuples of words.
+    found = [", ".join(name) if isinstance(name, tuple) else name for name in found]
+    if not all(isinstance(name, str) for name in found):
+        raise InputError(f"{where}: classes = {given!r}; give their names, in the order of labels")
+    return found
+
+
+def same_classes(where: str, train: list[str] | None, test: list[str] | None) -> list[str] | None:
+    """The names of both parts; refused where they differ: equal labels would mean other classes."""
+    if train is not None and test is not None and train != test:
+        raise InputError(
+            f"{where}: train has the classes {some(train)}, test {some(test)}; both need the same, "
+            "in the same order"
+        )
+    return train if train is not None else test
 
 
 def _numbered(

@@ -6,7 +6,7 @@ Nothing is downloaded: ``datasets.load_dataset(NAME).save_to_disk(FOLDER)`` writ
 from typing import Any
 
 from trainables.data.dataset import ClassCounts, Progress, Source
-from trainables.data.given_images import class_counts_of, source_of
+from trainables.data.given_images import class_names, counted, once, same_classes, source_of
 from trainables.data_config import DataConfig
 from trainables.errors import InputError
 from trainables.paths import given_path
@@ -15,10 +15,14 @@ _TEST = ("test", "validation")
 
 
 def class_counts(config: DataConfig) -> ClassCounts:
-    return class_counts_of(read(config, None))
+    return counted(config, lambda: _read(config, None))
 
 
 def read(config: DataConfig, progress: Progress | None) -> Source:
+    return once(config, lambda: _read(config, progress))
+
+
+def _read(config: DataConfig, progress: Progress | None) -> Source:
     where = f"data.data_dir = {config.data_dir!r}"
     found = _loaded(where, config)
     test = next((name for name in _TEST if name in found), None)
@@ -27,11 +31,13 @@ def read(config: DataConfig, progress: Progress | None) -> Source:
             f"{where}: it has the splits {', '.join(found)}; train and test (or validation) are "
             "needed"
         )
-    features = found["train"].features
-    names = next(
-        (getattr(features[k], "names", None) for k in ("label", "labels") if k in features), None
-    )
+    names = same_classes(where, *(_names(where, found[name]) for name in ("train", test)))
     return source_of(where, {"train": found["train"], "test": found[test]}, names, config, progress)
+
+
+def _names(where: str, part: Any) -> list[str] | None:
+    label = next((part.features[key] for key in ("label", "labels") if key in part.features), None)
+    return class_names(where, getattr(label, "names", None))
 
 
 def _loaded(where: str, config: DataConfig) -> Any:

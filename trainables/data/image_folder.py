@@ -7,6 +7,7 @@ rebuilt when the folder changes, and a checksum, so that it is rebuilt when it i
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +15,12 @@ import numpy as np
 
 from trainables.config import DataConfig
 from trainables.data.dataset import ClassCounts, Labels, Pixels, Progress, Source
+from trainables.data.given_images import content_of
 from trainables.data.image_cache import cache_path, fingerprint, read_cache, write_cache
 from trainables.data.image_decoding import Decoding
 from trainables.data.image_listing import MOST_NAMED, FolderListing, list_folder, some
 from trainables.data.image_table import list_table
-from trainables.data.registry import PHOTO_FOLDER
+from trainables.data.registry import PHOTO_FOLDER, known_data
 from trainables.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ def class_counts(config: DataConfig) -> ClassCounts:
 
 
 def read(config: DataConfig, progress: Progress | None) -> Source:
-    return load_listed(
+    source = load_listed(
         str(config.data_dir),
         listing_of(config),
         Decoding.of(config),
@@ -62,6 +64,10 @@ def read(config: DataConfig, progress: Progress | None) -> Source:
         workers=config.workers,
         progress=progress,
     )
+    if not known_data(config.dataset).by_content:
+        return source
+    # A table may give the same files other labels, or another part.
+    return replace(source, content=content_of(source))
 
 
 def load_folder(

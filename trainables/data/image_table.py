@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,27 +55,22 @@ def list_table(data_dir: str | Path) -> TableListing:
     given = f"data.data_dir = {str(data_dir)!r}"
     try:
         content = path.read_bytes()
-        lines = content.decode("utf-8-sig").splitlines()
+        text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{given}: can't be read as a table ({error}); give a .csv file in UTF-8 with the "
             "columns path and label"
         ) from None
-    rows = _rows(given, lines)
+    rows = _rows(given, text)
     labels = _classes({row["label"] for row in rows})
     if len(labels) < 2:
         raise InputError(f"{given}: one class only ({some(labels)}); at least two are needed")
     splits = _splits(given, rows, labels)
+    found: dict[tuple[str, str], list[str]] = {}
+    for row, split in zip(rows, splits, strict=True):
+        found.setdefault((split, row["label"]), []).append(row["path"])
     parts = {
-        split: tuple(
-            tuple(
-                row["path"]
-                for row, own in zip(rows, splits, strict=True)
-                if own == split and row["label"] == label
-            )
-            for label in labels
-        )
-        for split in _SPLITS
+        split: tuple(tuple(found.get((split, label), ())) for label in labels) for split in _SPLITS
     }
     for split, by_class in parts.items():
         empty = [name for name, files in zip(labels, by_class, strict=True) if not files]
@@ -86,8 +82,8 @@ def list_table(data_dir: str | Path) -> TableListing:
     )
 
 
-def _rows(given: str, lines: list[str]) -> list[Mapping[str, str]]:
-    reader = csv.DictReader(lines)
+def _rows(given: str, text: str) -> list[Mapping[str, str]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     columns = reader.fieldnames or []
     missing = [name for name in ("path", "label") if name not in columns]
     if missing:
@@ -119,7 +115,7 @@ def _rows(given: str, lines: list[str]) -> list[Mapping[str, str]]:
 
 def _classes(labels: set[str]) -> tuple[str, ...]:
     whole = all(label.isascii() and label.isdigit() for label in labels)
-    return tuple(sorted(labels, key=int if whole else None))
+    return tuple(sorted(labels, key=lambda label: (int(label) if whole else 0, label)))
 
 
 def _splits(given: str, rows: list[Mapping[str, str]], labels: tuple[str, ...]) -> list[str]:

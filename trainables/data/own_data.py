@@ -4,31 +4,26 @@ It is called without arguments, or with ``--data-dir``, and returns ``(train, te
 test, classes)``: parts as in ``given_images``.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from trainables.data.dataset import ClassCounts, Progress, Source
-from trainables.data.given_images import class_counts_of, source_of
+from trainables.data.given_images import class_names, counted, once, same_classes, source_of
 from trainables.data_config import DataConfig
 from trainables.errors import InputError
 from trainables.own_import import import_own
 
 _FORM = "it must return (train, test) or (train, test, classes)"
 
-_kept: dict[DataConfig, Source] = {}
-"""What was read to count the images, until it is asked for: its function may take minutes."""
-
 
 def class_counts(config: DataConfig) -> ClassCounts:
-    source = read(config, None)
-    _kept.clear()
-    _kept[config] = source
-    return class_counts_of(source)
+    return counted(config, lambda: _called(config, None))
 
 
 def read(config: DataConfig, progress: Progress | None) -> Source:
-    if config in _kept:
-        return _kept.pop(config)
+    return once(config, lambda: _called(config, progress))
+
+
+def _called(config: DataConfig, progress: Progress | None) -> Source:
     where = f"dataset = {config.dataset!r}"
     function = import_own("dataset", config.dataset, "a function that returns (train, test)")
     arguments = () if config.data_dir is None else (config.data_dir,)
@@ -42,13 +37,9 @@ def read(config: DataConfig, progress: Progress | None) -> Source:
     if not isinstance(found, tuple | list) or len(found) not in (2, 3):
         raise InputError(f"{where}: {_FORM}, not {type(found).__name__}")
     train, test, *rest = found
-    classes = _classes(where, rest[0]) if rest else getattr(train, "classes", None)
+    if rest:
+        classes = class_names(where, rest[0])
+    else:
+        own = [class_names(where, getattr(part, "classes", None)) for part in (train, test)]
+        classes = same_classes(where, *own)
     return source_of(where, {"train": train, "test": test}, classes, config, progress)
-
-
-def _classes(where: str, given: Any) -> Sequence[str] | None:
-    if given is None:
-        return None
-    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
-        raise InputError(f"{where}: classes = {given!r}; give their names, in the order of labels")
-    return list(given)

@@ -25,7 +25,8 @@ class DataSet:
             say.
         files: whether they are files, of which some may be broken.
         needs: what ``data_dir`` has to be, where it can't be done without.
-        by_content: whether nothing but its content tells whether it is what a run was made with.
+        by_content: whether a run records a hash of its images and labels: nothing else tells
+            whether it still is what the run was made with.
     """
 
     module: str
@@ -59,6 +60,7 @@ DATA_SETS: dict[str, DataSet] = {
         photos=True,
         files=True,
         needs="a .csv file with the columns path and label",
+        by_content=True,
     ),
     "npz": DataSet(
         "array_file",

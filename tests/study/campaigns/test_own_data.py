@@ -79,4 +79,4 @@ def test_a_study_is_the_same_forked_whole_and_killed_and_refuses_other_data(
     (tmp_path / "high").write_text("101")
     capsys.readouterr()
     assert noise_study(["resume", "killed", *where]) == 2
-    assert "data_of_ones_own:data" in capsys.readouterr().err
+    assert "data.content = " in capsys.readouterr().err

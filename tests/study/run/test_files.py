@@ -235,6 +235,9 @@ def test_only_settings_that_change_numbers_differ() -> None:
     resolved = apply_overrides(CONFIG, {"data/mean": (0.1, 0.2, 0.3), "data/classes": ("a", "b")})
     assert differences(resolved, CONFIG) == []
     assert len(differences(CONFIG, resolved)) == 2
+    known = apply_overrides(CONFIG, {"data/content": "a1", "data/left_out": 2})
+    assert differences(known, CONFIG) == []
+    assert run_name(known) == run_name(CONFIG)
     elsewhere = {"data/data_dir": "/mnt", "data/workers": 1, "data/download": True}
     assert differences(CONFIG, apply_overrides(CONFIG, elsewhere)) == []
     assert differences(CONFIG, apply_overrides(CONFIG, {"epochs": 7})) == [

@@ -116,6 +116,12 @@ def test_with_tune_itself_all_stages_use_the_same_two_workers(tmp_path: Any) -> 
     first.limits.concurrent = 1
     stages = Stages(first, lambda: later.pop() if later else None)
     seen: list[tuple[str, str, int]] = []
+    at_once: set[int] = set()
+
+    class Noted(StagedScheduler):
+        def choose_trial_to_run(self, tune_controller: Any) -> Any:
+            at_once.add(tune_controller._max_pending_trials)
+            return super().choose_trial_to_run(tune_controller)
 
     class Watch(tune.Callback):
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
@@ -126,7 +132,7 @@ def test_with_tune_itself_all_stages_use_the_same_two_workers(tmp_path: Any) -> 
         trainable=Says,
         tune_config=tune.TuneConfig(
             search_alg=stages,
-            scheduler=StagedScheduler(stages),
+            scheduler=Noted(stages),
             num_samples=-1,
             reuse_actors=True,
         ),
@@ -136,3 +142,5 @@ def test_with_tune_itself_all_stages_use_the_same_two_workers(tmp_path: Any) -> 
     )
     assert [(name, spec) for name, spec, _ in seen] == [(n, n) for n in "abbbbcdddd"]
     assert len({pid for _, _, pid in seen}) <= 2
+    # As many workers are asked for at a time as a stage may have; Tune's own number would be 1.
+    assert at_once == {1, 2}

@@ -9,7 +9,7 @@ from PIL import Image
 
 from trainables.config import DataConfig
 from trainables.data.dataset import Source
-from trainables.data.given_images import source_of
+from trainables.data.given_images import class_names, same_classes, source_of
 from trainables.errors import InputError
 
 SIZE = 8
@@ -121,6 +121,27 @@ def test_labels_may_be_names() -> None:
     assert source((COLOUR, LABELS), classes=["a", "b", "c"]).classes == ("a", "b", "c")
 
 
+def test_lists_of_images_and_of_labels_are_a_pair() -> None:
+    found = source((list(COLOUR), LABELS.tolist()))
+    assert np.array_equal(found.train_images, COLOUR)
+    assert found.train_labels.tolist() == LABELS.tolist()
+
+
+def test_two_items_are_no_pair_of_arrays() -> None:
+    found = source([(COLOUR[0], 0), (COLOUR[1], 1)])
+    assert np.array_equal(found.train_images, COLOUR[:2])
+
+
+def test_classes_are_names_however_they_are_given() -> None:
+    for given in (np.array(["a", "b"]), np.array([b"a", b"b"]), ("a", "b"), [("a",), ("b",)]):
+        assert class_names("it", given) == ["a", "b"]
+    for wrong in ("ab", [1, 2], 3):
+        with pytest.raises(InputError, match="it: classes = "):
+            class_names("it", wrong)
+    with pytest.raises(InputError, match="train has the classes a, b, test b, a"):
+        same_classes("it", ["a", "b"], ["b", "a"])
+
+
 def test_labels_of_one_column_are_labels() -> None:
     assert source((COLOUR, LABELS[:, None])).train_labels.tolist() == LABELS.tolist()
 
@@ -167,6 +188,7 @@ class Broken(Items):
         (Items((COLOUR[0], 0), (COLOUR[0], 2)), None, "train has no image of 1; each class"),
         (Items((COLOUR[0], 0)), None, "1 classes; at least two"),
         ((COLOUR, LABELS[:4]), None, r"labels of shape \(4,\) for 6 images"),
+        ((COLOUR, None), None, "labels are None; one label an image"),
         ((COLOUR, np.eye(6)), None, r"labels of shape \(6, 6\) for 6 images"),
         ((COLOUR, LABELS), ["a", "b"], "label 2 with 2 classes"),
         ((COLOUR, LABELS), ["a", "b", "b"], "a class is named twice"),

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.support.data_sets import write_images
 from trainables.config import DataConfig
-from trainables.data.image_sets import check_data, load_dataset
+from trainables.data.image_sets import check_data, load_dataset, resolve_data
 from trainables.data.image_table import list_table
 from trainables.data.inspection import inspect_data
 from trainables.errors import InputError
@@ -78,14 +78,26 @@ def test_numbers_as_labels_are_in_their_order(folder: Path) -> None:
 
 
 def test_other_labels_of_the_same_files_are_not_taken_from_the_cache(folder: Path) -> None:
+    """The files stay in their order: only where one class ends and the next begins is moved."""
     rows = listed(folder)
     path = table(folder, ["path,label,split", *(",".join(row) for row in rows)])
     first = load_dataset(config(path))
-    names = sorted({row[1] for row in rows})
-    turned = dict(zip(names, [*names[1:], names[0]], strict=True))
-    table(folder, ["path,label,split", *(f"{p},{turned[label]},{s}" for p, label, s in rows)])
+    found = resolve_data(config(path), first)
+    last = max(n for n, row in enumerate(rows) if row[2] == "test" and row[1] == rows[0][1])
+    other = next(row[1] for row in rows if row[1] > rows[0][1])
+    rows[last] = (rows[last][0], other, "test")
+    table(folder, ["path,label,split", *(",".join(row) for row in rows)])
     second = load_dataset(config(path))
-    assert first.test_digest != second.test_digest
+    assert np.array_equal(first.test_images, second.test_images)
+    assert not np.array_equal(first.test_labels, second.test_labels)
+    with pytest.raises(InputError, match=r"data\.content"):
+        load_dataset(found)
+
+
+def test_numbers_that_are_equal_are_in_one_order(folder: Path) -> None:
+    names = [row[0] for row in listed(folder)]
+    rows = [f"{name},{('1', '01', '2')[number % 3]}" for number, name in enumerate(names)]
+    assert list_table(table(folder, ["path,label", *rows])).classes == ("01", "1", "2")
 
 
 def test_broken_files_are_named_or_left_out(folder: Path) -> None:

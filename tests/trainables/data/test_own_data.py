@@ -56,6 +56,13 @@ def test_it_is_called_once_to_be_checked_and_read(write: Write) -> None:
     assert sys.modules[name].calls == [None, "there"]
 
 
+def test_it_is_asked_again_after_a_refusal(write: Write) -> None:
+    name = write(GOOD)
+    check_data(config(f"{name}:data"))
+    check_data(config(f"{name}:data"))
+    assert sys.modules[name].calls == [None, None]
+
+
 def test_data_that_change_between_calls_are_told(write: Write) -> None:
     name = write(GOOD.replace("default_rng(0)", "default_rng(len(calls))"))
     own = config(f"{name}:data")
