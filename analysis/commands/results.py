@@ -159,15 +159,24 @@ def report(options: ReportOptions) -> int:
     from analysis.report.sections import write_report
 
     folder = options.folder(view.folder.path)
+    said: list[str] = []
+
+    def attach(path: Path) -> None:
+        said.append(attach_report(view, options.tracking_uri or None, path))
+
     with writing():
         paths = write_report(
-            view, folder, files=options.pictures, evaluated=options.evaluate, say=tell
+            view,
+            folder,
+            files=options.pictures,
+            evaluated=options.evaluate,
+            say=tell,
+            written=attach,
         )
     for path in paths:
         print(path)
-    said = attach_report(view, options.tracking_uri or None, paths[0])
-    if said:
-        tell(said)
+    for line in filter(None, said):
+        tell(line)
     for line in view.missing():
         tell(line)
     return 0

@@ -5,6 +5,7 @@ same report of what there is, and is told what is missing.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from analysis.charts.draw_static import Drawing
@@ -29,10 +30,13 @@ _NAMED = 5
 
 def sections(view: StudyView, figures: PairedFigures | str = NOT_EVALUATED) -> list[Section]:
     """All sections; ``figures``: accuracy by class and sharpness, or why there are none."""
+    return [answer(view), *_after_the_answer(view, figures)]
+
+
+def _after_the_answer(view: StudyView, figures: PairedFigures | str) -> list[Section]:
     found = [importances(view, index) for index in range(len(view.config.objective))]
     none = "No trial is complete yet."
     return [
-        answer(view),
         _ranking(view, none),
         pictured(
             "curves", "Learning curves", pictures.curves_chart(view), "No epoch is recorded yet."
@@ -184,26 +188,37 @@ def write_report(
     files: bool = True,
     evaluated: bool = True,
     say: Say = lambda _: None,
+    written: Callable[[Path], None] = lambda _: None,
 ) -> list[Path]:
     """Write ``report.html`` into ``folder``, with ``files`` its pictures into ``folder/report``.
+
+    Pictures are drawn in other processes, while this one goes on.
 
     Args:
         evaluated: whether to evaluate the weights of the best trial and its baseline by class.
         say: told what takes time.
+        written: called with the report when that is whole, while pictures are still drawn.
 
     Returns:
         The files, the report first.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = sections(view)
+    parts = _after_the_answer(view, NOT_EVALUATED)
     with Drawing(folder / "report") as drawing:
-        if files:
-            drawing.begin([chart for part in parts for chart in part.charts])
+
+        def draw(*drawn: Section) -> None:
+            if files:
+                drawing.begin([chart for part in drawn for chart in part.charts])
+
+        draw(*parts)
+        parts = [answer(view), *parts]
+        draw(parts[0])
         if evaluated:
             # Meanwhile: this takes as long as the pictures.
             classes = _classes(paired_figures(view, folder / CACHE_FILE, say))
             parts = [classes if part.key == classes.key else part for part in parts]
-            drawing.begin(classes.charts if files else ())
+            draw(classes)
         path = folder / "report.html"
         path.write_text(build_page(view, parts).html(), encoding="utf-8")
+        written(path)
         return [path, *drawing.files()]
