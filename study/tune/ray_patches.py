@@ -134,6 +134,23 @@ def keep_workers(controller: Any, trial: Trial, more: int) -> None:
     controller._actor_cache.increase_max(trial.placement_group_factory, by=more)
 
 
+def drop_dead_workers(controller: Any) -> None:
+    """Let Tune forget free workers that have died, such as those that the system had no memory for.
+
+    It would notice only when it gives one a trial, and then fail that trial without another try.
+    """
+    cache, live = controller._actor_cache, controller._actor_manager
+    for kept in cache._cached_objects.values():
+        for worker in list(kept):
+            handle, _ = live._live_actors_to_ray_actors_resources[worker]
+            try:
+                ray.get(handle.get_current_ip_pid.remote())
+            except ray.exceptions.RayActorError:
+                kept.remove(worker)
+                cache._num_cached_objects -= 1
+                controller._remove_actor(tracked_actor=worker)
+
+
 def take_back_failure(trial: Trial) -> None:
     """Let Tune forget one failure of a trial, which it has no way to be told."""
     # A failure that Ray itself takes for a preemption is not counted in the first place.

@@ -16,7 +16,7 @@ from study.tune.early_stopping import WarmWorkers
 from study.tune.failures import failure_reason
 from study.tune.jobs import StatelessSearcher
 from study.tune.limits import LimitedSearcher, Limits, NotKept
-from study.tune.ray_patches import keep_workers, started_processes
+from study.tune.ray_patches import drop_dead_workers, keep_workers, started_processes
 from trainables.tune_trainable import SpecInStore, TrialSpec
 
 
@@ -100,6 +100,9 @@ class StagedScheduler(WarmWorkers):
         chosen = now.scheduler.choose_trial_to_run(tune_controller)
         if chosen is not None:
             self._follow(tune_controller, chosen)
+            if self._kept:
+                # On this machine: to ask one on a lost node would take as long as Ray's patience.
+                drop_dead_workers(tune_controller)
         return chosen
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:

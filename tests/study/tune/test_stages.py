@@ -1,7 +1,9 @@
 """Phases in one run of Tune: one after the other, on the same workers."""
 
 import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -144,3 +146,31 @@ def test_with_tune_itself_all_stages_use_the_same_two_workers(tmp_path: Any) -> 
     assert len({pid for _, _, pid in seen}) <= 2
     # As many workers are asked for at a time as a stage may have; Tune's own number would be 1.
     assert at_once == {1, 2}
+
+
+@pytest.mark.slow
+def test_a_free_worker_that_dies_costs_no_trial(tmp_path: Path) -> None:
+    """It is killed while another trial still runs, and would be given the next one."""
+    later = [stage("b", 2)]
+    stages = Stages(stage("a", 2), lambda: later.pop() if later else None)
+    ended: list[str] = []
+
+    class Kills(tune.Callback):
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+            ended.append(trial.config["key"])
+            if trial.config["key"].startswith("a"):
+                os.kill(trial.last_result["pid"], signal.SIGKILL)
+
+    fit(
+        trainable=Says,
+        tune_config=tune.TuneConfig(
+            search_alg=stages,
+            scheduler=StagedScheduler(stages),
+            num_samples=-1,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path), callbacks=[Kills(), TellsFailures(stages)], verbose=0
+        ),
+    )
+    assert sorted(ended) == [f"{name}-{number}-seed0" for name in "ab" for number in range(2)]
