@@ -112,7 +112,7 @@ def test_a_grid(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "name", "confirmed"),
-    [("tabular_task.py", "Diabetes", False), ("language_task.py", "HelpTexts", True)],
+    [("tabular_task.py", "Diabetes", True), ("language_task.py", "HelpTexts", False)],
 )
 def test_a_task_of_ones_own_from_a_run_to_its_report(
     script: str, name: str, confirmed: bool, tmp_path: Path

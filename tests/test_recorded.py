@@ -230,7 +230,7 @@ ADDED = {
     *("tail_val_accuracy", "tail_val_loss", "validation_images", "split_seed"),
     *("runs", "n", "mean_difference", "interval", "ranked_by", "stages", "place", "yardstick"),
     *("final_test_accuracy", "final_test_loss", "clean_gap"),
-    *("fit", "background", "decoding", "skip_broken", "left_out", "augment"),
+    *("fit", "background", "decoding", "skip_broken", "left_out", "augment", "content"),
     *("image_size", "channels"),
     *("nesterov", "lr_schedule", "lr_warmup_epochs", "lr_warmup_fraction", "lr_peak_at"),
     *("lr_step_epochs", "lr_step_factor", "clip_norm", "label_smoothing", "ema", "accumulate"),

@@ -8,10 +8,11 @@ from study.campaigns.confirm_plan import CONTROLS, ROLES
 from study.campaigns.confirmation import Confirmation
 from study.campaigns.contrast import contrast_of, objections, why_no_placebo
 from study.campaigns.verdicts import Judgement
+from study.formats import PLAIN, Figures
 from study.records.planned_run import Role
 from study.records.summary import study_notes
 from study.statistics.comparison import WinnersCurse
-from study.units import Unit, unit_of
+from study.units import unit_of
 
 _NOISE_OF: dict[Role, str] = {
     "placebo": "the same noise at random epochs",
@@ -39,7 +40,9 @@ def answer_sentences(
     if curse is not None:
         metrics = confirmation.study.train.metrics
         unit = unit_of(search.metric, confirmation.validation_images, metrics)
-        yield _curse_sentence(trial, search, curse, unit)
+        # What an earlier version began reads as it did there.
+        before = confirmation.config.judged == "as_before"
+        yield _curse_sentence(trial, search, curse, PLAIN if before else unit)
 
 
 def _no_placebo(trial: str, confirmation: Confirmation) -> Iterator[str]:
@@ -145,7 +148,7 @@ def _timing_sentence(trial: str, verdicts: Mapping[Role, Judgement]) -> str:
     )
 
 
-def _curse_sentence(trial: str, search: SearchScore, curse: WinnersCurse, unit: Unit) -> str:
+def _curse_sentence(trial: str, search: SearchScore, curse: WinnersCurse, unit: Figures) -> str:
     name = search.metric.replace("_", " ")
     text = (
         f"{trial} in the search: {name} {unit.value(curse.score)}, "
@@ -155,7 +158,7 @@ def _curse_sentence(trial: str, search: SearchScore, curse: WinnersCurse, unit: 
         return f"{text}; nothing is confirmed yet."
     text += f"; on fresh seeds {unit.difference(curse.confirmed)}"
     if curse.interval is not None:
-        text += f", 95 % interval {unit.bounds((curse.interval.low, curse.interval.high))}"
+        text += f" (95 % interval {unit.bounds((curse.interval.low, curse.interval.high))})"
     if curse.lost > 0:
         lost = unit.size(curse.lost)
         return f"{text}: {lost} of what was promised is not confirmed (winner's curse)."
