@@ -110,6 +110,19 @@ class Says(tune.Trainable):
         raise AssertionError
 
 
+def run(stages: Stages, scheduler: StagedScheduler, callback: tune.Callback, folder: Path) -> None:
+    """All stages with Tune itself, on workers that say where they run."""
+    fit(
+        trainable=Says,
+        tune_config=tune.TuneConfig(
+            search_alg=stages, scheduler=scheduler, num_samples=-1, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(folder), callbacks=[callback, TellsFailures(stages)], verbose=0
+        ),
+    )
+
+
 @pytest.mark.slow
 def test_with_tune_itself_all_stages_use_the_same_two_workers(tmp_path: Any) -> None:
     """After a stage with one trial at a time, one worker more starts, and none later."""
@@ -130,18 +143,7 @@ def test_with_tune_itself_all_stages_use_the_same_two_workers(tmp_path: Any) -> 
             last = trial.last_result
             seen.append((trial.config["key"][0], last["told"], last["pid"]))
 
-    fit(
-        trainable=Says,
-        tune_config=tune.TuneConfig(
-            search_alg=stages,
-            scheduler=Noted(stages),
-            num_samples=-1,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            storage_path=str(tmp_path), callbacks=[Watch(), TellsFailures(stages)], verbose=0
-        ),
-    )
+    run(stages, Noted(stages), Watch(), tmp_path)
     assert [(name, spec) for name, spec, _ in seen] == [(n, n) for n in "abbbbcdddd"]
     assert len({pid for _, _, pid in seen}) <= 2
     # As many workers are asked for at a time as a stage may have; Tune's own number would be 1.
@@ -161,16 +163,5 @@ def test_a_free_worker_that_dies_costs_no_trial(tmp_path: Path) -> None:
             if trial.config["key"].startswith("a"):
                 os.kill(trial.last_result["pid"], signal.SIGKILL)
 
-    fit(
-        trainable=Says,
-        tune_config=tune.TuneConfig(
-            search_alg=stages,
-            scheduler=StagedScheduler(stages),
-            num_samples=-1,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            storage_path=str(tmp_path), callbacks=[Kills(), TellsFailures(stages)], verbose=0
-        ),
-    )
+    run(stages, StagedScheduler(stages), Kills(), tmp_path)
     assert sorted(ended) == [f"{name}-{number}-seed0" for name in "ab" for number in range(2)]
