@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from trainables.data.dataset import ClassCounts, Progress, Source
-from trainables.data.given_images import class_names, counted, once, source_of
+from trainables.data.dataset import Progress, Source
+from trainables.data.given_images import class_names, counted_once, source_of
 from trainables.data_config import DataConfig
 from trainables.errors import InputError
 from trainables.paths import given_path
@@ -16,14 +16,6 @@ _NAMES = {
     "test": (("test_images", "test_labels"), ("x_test", "y_test")),
 }
 """Of each part, the names that MedMNIST's files have, then those of Keras's."""
-
-
-def class_counts(config: DataConfig) -> ClassCounts:
-    return counted(config, lambda: _loaded(config, None))
-
-
-def read(config: DataConfig, progress: Progress | None) -> Source:
-    return once(config, lambda: _loaded(config, progress))
 
 
 def _loaded(config: DataConfig, progress: Progress | None) -> Source:
@@ -60,3 +52,6 @@ def _arrays(where: str, config: DataConfig) -> dict[str, Any]:
             f"{where}: can't be read as an .npz file ({error}); give one with train_images, "
             "train_labels, test_images and test_labels"
         ) from None
+
+
+class_counts, read = counted_once(_loaded)

@@ -29,6 +29,7 @@ _FORM = (
 )
 
 Found = tuple[Pixels, Sequence[int | str]]
+Read = Callable[[DataConfig, Progress | None], Source]
 
 
 def source_of(
@@ -95,16 +96,22 @@ _kept: dict[DataConfig, Source] = {}
 """What was read to be counted, until it is asked for: reading may take minutes."""
 
 
-def counted(config: DataConfig, read: Callable[[], Source]) -> ClassCounts:
-    """Read a source now, whatever was read before, and count its images."""
-    _kept.clear()
-    source = _kept[config] = read()
-    return ClassCounts(counts(source.train_labels), counts(source.test_labels), source.classes)
+def counted_once(read: Read) -> tuple[Callable[[DataConfig], ClassCounts], Read]:
+    """The two functions of a module that reads a data set (``registry``), by what reads it whole.
 
+    The first reads now, whatever was read before; the second gives what was counted, and keeps it
+    no longer, or reads.
+    """
 
-def once(config: DataConfig, read: Callable[[], Source]) -> Source:
-    """The source that was counted, or read now; it is kept no longer."""
-    return _kept.pop(config) if config in _kept else read()
+    def class_counts(config: DataConfig) -> ClassCounts:
+        _kept.clear()
+        source = _kept[config] = read(config, None)
+        return ClassCounts(counts(source.train_labels), counts(source.test_labels), source.classes)
+
+    def once(config: DataConfig, progress: Progress | None) -> Source:
+        return _kept.pop(config) if config in _kept else read(config, progress)
+
+    return class_counts, once
 
 
 def _part(where: str, given: Any, decoding: Decoding, progress: Progress | None) -> Found:

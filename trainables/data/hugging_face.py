@@ -5,21 +5,13 @@ Nothing is downloaded: ``datasets.load_dataset(NAME).save_to_disk(FOLDER)`` writ
 
 from typing import Any
 
-from trainables.data.dataset import ClassCounts, Progress, Source
-from trainables.data.given_images import class_names, counted, once, same_classes, source_of
+from trainables.data.dataset import Progress, Source
+from trainables.data.given_images import class_names, counted_once, same_classes, source_of
 from trainables.data_config import DataConfig
 from trainables.errors import InputError
 from trainables.paths import given_path
 
 _TEST = ("test", "validation")
-
-
-def class_counts(config: DataConfig) -> ClassCounts:
-    return counted(config, lambda: _read(config, None))
-
-
-def read(config: DataConfig, progress: Progress | None) -> Source:
-    return once(config, lambda: _read(config, progress))
 
 
 def _read(config: DataConfig, progress: Progress | None) -> Source:
@@ -58,3 +50,6 @@ def _loaded(where: str, config: DataConfig) -> Any:
     if not isinstance(found, DatasetDict):
         raise InputError(f"{where}: a single split; save a DatasetDict with train and test")
     return found
+
+
+class_counts, read = counted_once(_read)

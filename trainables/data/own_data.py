@@ -6,21 +6,13 @@ test, classes)``: parts as in ``given_images``.
 
 from typing import Any
 
-from trainables.data.dataset import ClassCounts, Progress, Source
-from trainables.data.given_images import class_names, counted, once, same_classes, source_of
+from trainables.data.dataset import Progress, Source
+from trainables.data.given_images import class_names, counted_once, same_classes, source_of
 from trainables.data_config import DataConfig
 from trainables.errors import InputError
 from trainables.own_import import import_own
 
 _FORM = "it must return (train, test) or (train, test, classes)"
-
-
-def class_counts(config: DataConfig) -> ClassCounts:
-    return counted(config, lambda: _called(config, None))
-
-
-def read(config: DataConfig, progress: Progress | None) -> Source:
-    return once(config, lambda: _called(config, progress))
 
 
 def _called(config: DataConfig, progress: Progress | None) -> Source:
@@ -43,3 +35,6 @@ def _called(config: DataConfig, progress: Progress | None) -> Source:
         own = [class_names(where, getattr(part, "classes", None)) for part in (train, test)]
         classes = same_classes(where, *own)
     return source_of(where, {"train": train, "test": test}, classes, config, progress)
+
+
+class_counts, read = counted_once(_called)
