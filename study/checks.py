@@ -24,7 +24,8 @@ from trainables.margin import effective_margin
 from trainables.memory import check_training
 from trainables.metric_config import MetricConfig
 from trainables.metrics import check_deciding, check_objectives
-from trainables.models.registry import check_classifier, check_layers, check_pretrained
+from trainables.models.pretrained import check_pretrained, checked_weights
+from trainables.models.registry import check_classifier, check_layers
 from trainables.paths import check_writable
 
 
@@ -54,6 +55,7 @@ def check_train(
     config = config.model_copy(update={"device": device, "measured": _described(config)})
     if trains:
         _check_recipe(config)
+        config = config.model_copy(update={"model": checked_weights(config.model, shape)})
     if size is not None and config.device == "cpu" and trains and not elsewhere:
         check_training(config, size)
     return config

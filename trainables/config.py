@@ -63,17 +63,43 @@ class ModelConfig(FrozenConfig):
         option="--download-weights",
         short="-w",
     )
+    weights: str | None = setting(
+        None,
+        "start from the tensors of this file that fit: a state dict by torch.save, a checkpoint "
+        "that holds one, or .safetensors",
+        option="--weights",
+        later=True,
+    )
+    content: str | None = setting(None, "hash of that file, filled in when it is read", later=True)
     code: tuple[str, ...] | None = setting(
         None, "the identity of a classifier of one's own (code_identity), when it was trained"
     )
 
     @model_serializer(mode="wrap")
-    def _without_code(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What has no code of its own says nothing of it: its files and digests stay the same."""
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What has no code of its own, and no weights, says nothing of it: its files and digests
+        stay the same."""
         values: dict[str, Any] = handler(self)
         if self.code is None or not is_own(self.classifier):
             values.pop("code", None)
+        if self.weights is None:
+            values.pop("weights", None)
+            values.pop("content", None)
         return values
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.weights is not None and self.download_weights:
+            raise ValueError(
+                f"model.weights (--weights) = {self.weights!r} with model.download_weights "
+                "(--download-weights) = True: a model starts from one of them; leave one out"
+            )
+        return self
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it starts from weights that were trained before."""
+        return self.download_weights or self.weights is not None
 
 
 class TrainConfig(FrozenConfig):
@@ -263,7 +289,7 @@ def without_later(config: TrainConfig, values: dict[str, Any]) -> dict[str, Any]
         above, _, name = path.rpartition("/")
         group = kept.get(above, {}) if above else kept
         if came_later(field) and group.get(name) == to_jsonable_python(field.default):
-            del group[name]
+            group.pop(name, None)
     return kept
 
 

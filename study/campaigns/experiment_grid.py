@@ -244,7 +244,8 @@ def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
             "data/subset": subset,
         }
         checked = check_train(apply_overrides(config.train, point), elsewhere=elsewhere)
-    found = {"device": checked.device, "measured": checked.measured}
+    model = config.train.model.model_copy(update={"content": checked.model.content})
+    found = {"device": checked.device, "measured": checked.measured, "model": model}
     return config.model_copy(update={"train": config.train.model_copy(update=found)})
 
 

@@ -145,6 +145,8 @@ def combine(
     notices: list[str] = []
     _derive_data(changes, from_file, below, notices)
     _derive_decoding(changes, values["data"], from_file)
+    if changes.get("model/weights", below.model.weights) != below.model.weights:
+        changes["model/content"] = None
     _derive_extra(changes, below, _MAGNITUDE, reference.relative_max_noise)
     _derive_extra(changes, below, _COOLDOWN, reference.max_cooldown_epochs)
     _derive_policy(changes, from_file, reference, notices)

@@ -46,7 +46,7 @@ def write_assumed(
     known: dict[str, Any] = {}
     if images is not None:
         known["steps_per_epoch"] = len(images.train_labels) // run.data.batch_size
-        if run.noise.scaling == "absolute" and not run.model.download_weights:
+        if run.noise.scaling == "absolute" and not run.model.pretrained:
             from trainables.noise.calibrated import initial_rms
 
             known["weights_rms"] = initial_rms(run, len(images.classes))

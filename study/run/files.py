@@ -56,6 +56,8 @@ def run_name(config: TrainConfig) -> str:
         values["data"].pop(key, None)
     del values["device"]
     values["model"].pop("code", None)
+    if config.model.content is not None:
+        del values["model"]["weights"]  # Its content says which file it is.
     values.pop("codes", None)
     text = json.dumps(values, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:6]
@@ -272,13 +274,15 @@ def differences(stored: TrainConfig, wanted: TrainConfig) -> list[str]:
     # Where it is read from may change; what was read may not, once it is known.
     free = {"data/data_dir", "data/workers", "data/download"}
     free |= {path for path in (f"data/{name}" for name in FOUND) if new[path] is None}
+    if None not in (old.get("model/content"), new.get("model/content")):
+        free |= {"model/weights"}
     # Runs of earlier versions do not say it.
     free |= {"codes"}  # Each by itself, where it is gone on with.
     free |= {"model/code"} if None in (old.get("model/code"), new.get("model/code")) else set()
     return [
-        f"{path} = {new.get(path)!r}, the run has {old[path]!r}"
-        for path in old
-        if path not in free and old[path] != new.get(path)
+        f"{path} = {new.get(path)!r}, the run has {old.get(path)!r}"
+        for path in {**old, **new}
+        if path not in free and old.get(path) != new.get(path)
     ]
 
 

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,11 @@ from trainables.config import TrainConfig
 from trainables.errors import CheckpointError, InputError
 from trainables.files import write_atomically
 from trainables.metrics import EpochMetrics
+from trainables.models.stored_weights import is_state_dict, state_dict_in
 
 FORMAT = "noise-train weights 1"
 """Marks a weights file of this project."""
 
-_NESTED = ("model", "state_dict", "model_state_dict")
 _PARALLEL = "module."
 """What torch's ``DataParallel`` puts before each name."""
 
@@ -113,33 +113,17 @@ def _from_content(path: Path, found: object) -> Weights:
             classes=tuple(map(str, classes)),
             epoch=epoch,
         )
-    candidates = [found]
-    if isinstance(found, dict):
-        candidates += [found[key] for key in _NESTED if key in found]
-    for state in candidates:
-        if _is_state_dict(state):
-            return Weights(
-                model={name.removeprefix(_PARALLEL): value for name, value in state.items()}
-            )
+    state = state_dict_in(found)
+    if state is not None:
+        return Weights(model={name.removeprefix(_PARALLEL): value for name, value in state.items()})
     raise InputError(
         f"--checkpoint = {path}: holds no model's weights (a {type(found).__name__}); give a .pth "
         "file that noise-train wrote, or a state dict saved by torch.save"
     )
 
 
-def _is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(
-            isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided
-            for name, tensor in value.items()
-        )
-    )
-
-
 def _state_dict(path: Path, value: object) -> Mapping[str, Tensor]:
-    if not _is_state_dict(value):
+    if not is_state_dict(value):
         raise _no_checkpoint(path)
     return value
 

@@ -16,8 +16,10 @@ from study.tune.address import address_of
 from study.tune.capacity import Node, alive_nodes, capacity, trials_on
 from study.tune.connect import ray_session
 from trainables.code_identity import CodeIdentity, changed_modules, code_identity
+from trainables.config import ModelConfig
 from trainables.device import resolve_device
 from trainables.errors import InputError
+from trainables.models.pretrained import check_stored
 from trainables.object_store import location
 from trainables.uris import redact_uri
 
@@ -64,7 +66,7 @@ def probe_nodes(config: RunsConfig, storage: Storage, nodes: list[Node]) -> None
             read.options(
                 num_gpus=config.gpus_per_trial,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
-            ).remote(place, config.train.device, codes)
+            ).remote(place, config.train.device, codes, config.train.model)
             for node in nodes
         ]
         for node, answer in zip(nodes, answers, strict=True):
@@ -87,13 +89,16 @@ def probe_nodes(config: RunsConfig, storage: Storage, nodes: list[Node]) -> None
                 raise InputError(_not_shared(storage, node))
 
 
-def look_from_node(place: str, device: str, codes: Mapping[str, CodeIdentity]) -> tuple[str, str]:
+def look_from_node(
+    place: str, device: str, codes: Mapping[str, CodeIdentity], model: ModelConfig
+) -> tuple[str, str]:
     """On a node: what the file holds, and why trials can't run there (empty: they can).
 
     ``codes``: the identities of code of one's own, as the driver has it.
     """
     try:
         resolve_device(device)
+        check_stored(model)
     except InputError as error:
         return "", str(error)
     for name, identity in codes.items():

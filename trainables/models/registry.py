@@ -6,7 +6,6 @@ torch nor torchvision, so that a mistake in a configuration is answered at once.
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
@@ -33,27 +32,8 @@ _OWN_REMEDY = (
 )
 
 
-@dataclass(frozen=True)
-class PretrainedReport:
-    """What ``load_pretrained`` did.
-
-    Attributes:
-        skipped: name → reason, of the tensors in the file or in the model that were not.
-    """
-
-    classifier: str
-    loaded: tuple[str, ...]
-    skipped: dict[str, str]
-
-    def summary(self) -> str:
-        rest = ", ".join(f"{name} ({reason})" for name, reason in self.skipped.items())
-        return (
-            f"pre-trained weights of {self.classifier}: {len(self.loaded)} tensors loaded; "
-            f"not loaded: {rest or 'none'}"
-        )
-
-
-def _networks() -> "dict[str, type[nn.Module]]":
+def registered_networks() -> "dict[str, type[nn.Module]]":
+    """The networks of this project by name."""
     from torch import nn
 
     from trainables.models import networks
@@ -83,7 +63,7 @@ def check_classifier(name: str, shape: ImageShape = FIRST_SHAPE) -> ModelSize | 
     if is_own(name):
         model = _build_own(name, _CHECK_CLASSES, shape)
     else:
-        networks = _networks()
+        networks = registered_networks()
         if name not in networks:
             from trainables.models.torchvision_models import check_torchvision_name
 
@@ -107,7 +87,7 @@ def _size(name: str, shape: ImageShape, model: "nn.Module | None") -> ModelSize:
     from trainables.models.measure import size_of
 
     try:
-        return size_of(_laid_out(name, shape) if model is None else model, shape)
+        return size_of(laid_out(name, shape) if model is None else model, shape)
     except Exception:
         if not name.startswith(TIMM):
             raise
@@ -131,7 +111,7 @@ def build_model(name: str, num_classes: int, shape: ImageShape = FIRST_SHAPE) ->
         from trainables.models.timm_models import build_timm
 
         return build_timm(name, num_classes, shape)
-    networks = _networks()
+    networks = registered_networks()
     if name in networks:
         return networks[name](num_classes, shape)
     from trainables.models.torchvision_models import build_torchvision, check_torchvision_name
@@ -154,50 +134,7 @@ def check_layers(name: str, layers: Sequence[str], shape: ImageShape = FIRST_SHA
         return
     from trainables.noise.perturbations import select_parameters
 
-    select_parameters(_laid_out(name, shape).named_parameters(), layers)
-
-
-def check_pretrained(name: str, size: int = FIRST_SHAPE.size) -> None:
-    """Refuse ``download_weights`` for a classifier that has none; fetches nothing."""
-    networks = _networks()
-    if name in networks or ":" in name:
-        raise InputError(
-            f"download_weights = True: there are no pre-trained weights for {name!r}, "
-            "only for torchvision's classifiers; leave --download-weights out"
-        )
-    from trainables.models.torchvision_models import check_torchvision_name, pretrained_weights
-
-    check_torchvision_name(name, networks, size)
-    pretrained_weights(name)
-
-
-def load_pretrained(
-    model: "nn.Module", name: str, size: int = FIRST_SHAPE.size
-) -> PretrainedReport:
-    """Load torchvision's pre-trained weights where the shapes fit, and name the rest.
-
-    They are fetched once a machine, into torch.hub's cache.
-
-    Args:
-        model: what ``build_model(name, …)`` returned; changed in place.
-        size: of its images.
-    """
-    check_pretrained(name, size)
-    from trainables.models.torchvision_models import fetch_weights
-
-    stored = fetch_weights(name, model)
-    own = model.state_dict()
-    fitting, skipped = {}, {}
-    for key, tensor in stored.items():
-        if key not in own:
-            skipped[key] = "not in the model"
-        elif own[key].shape != tensor.shape:
-            skipped[key] = f"stored {_shape(tensor)}, the model's {_shape(own[key])}"
-        else:
-            fitting[key] = tensor
-    skipped |= {key: "not in the file" for key in own if key not in stored}
-    model.load_state_dict(fitting, strict=False)
-    return PretrainedReport(name, tuple(fitting), skipped)
+    select_parameters(laid_out(name, shape).named_parameters(), layers)
 
 
 def to_memory_format(model: "nn.Module", device: "torch.device | str") -> "nn.Module":
@@ -215,7 +152,7 @@ def to_memory_format(model: "nn.Module", device: "torch.device | str") -> "nn.Mo
     return converted
 
 
-def _laid_out(name: str, shape: ImageShape) -> "nn.Module":
+def laid_out(name: str, shape: ImageShape) -> "nn.Module":
     """A classifier whose parameters' names and shapes are needed only, where possible."""
     import torch
 
@@ -232,10 +169,6 @@ def _laid_out(name: str, shape: ImageShape) -> "nn.Module":
         except failures:
             pass
     return build_model(name, _CHECK_CLASSES, shape)
-
-
-def _shape(tensor: "torch.Tensor") -> str:
-    return "×".join(map(str, tensor.shape)) or "a number"
 
 
 def _told(function: Any, shape: ImageShape) -> dict[str, int]:

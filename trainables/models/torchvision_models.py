@@ -224,11 +224,25 @@ def fetch_weights(name: str, model: nn.Module) -> dict[str, Tensor]:
             "or leave --download-weights out"
         ) from error
     if name.startswith("densenet"):
-        state = {_densenet_name(key): tensor for key, tensor in state.items()}
-    first, convolution = _first_convolution(model)
-    if convolution.in_channels == 1 and f"{first}.weight" in state:
-        state[f"{first}.weight"] = state[f"{first}.weight"].sum(1, keepdim=True)
-    return state
+        state = densenet_names(state)
+    return to_channels_of(model, state)
+
+
+def to_channels_of(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, of RGB images, for a ``model`` whose images may be grey."""
+    first = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), None)
+    if first is None or first[1].in_channels != 1:
+        return state
+    key = f"{first[0]}.weight"
+    stored = state.get(key)
+    if stored is None or stored.ndim != 4 or stored.shape[1] != 3:
+        return state
+    return {**state, key: stored.sum(1, keepdim=True)}
+
+
+def densenet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a DenseNet by the names that they have today."""
+    return {_densenet_name(key): tensor for key, tensor in state.items()}
 
 
 def _densenet_name(key: str) -> str:

@@ -28,12 +28,8 @@ from trainables.evaluation import EvalResult, evaluate
 from trainables.loop import AVERAGE, Training, clone_weights
 from trainables.lr_schedule import Schedule
 from trainables.metrics import GAP_EPOCHS, TaskMetric
-from trainables.models.registry import (
-    PretrainedReport,
-    build_configured,
-    load_pretrained,
-    to_memory_format,
-)
+from trainables.models.pretrained import PretrainedReport, load_pretrained, load_weights
+from trainables.models.registry import build_configured, to_memory_format
 from trainables.noise.epoch_noise import EpochNoise
 from trainables.optimizers import make_optimizer, make_step
 from trainables.own_import import check_same_code
@@ -87,6 +83,8 @@ class ImageTask(Task):
         if self.config.model.download_weights:
             classifier, size = self.config.model.classifier, self.config.data.image_size
             self.pretrained = load_pretrained(model, classifier, size)
+        elif self.config.model.weights is not None:
+            self.pretrained = load_weights(model, self.config.model)
         return to_memory_format(model.to(self.device), self.device)
 
     @property

@@ -1,4 +1,5 @@
-"""Studies of images of another size, and of grey ones: forked or not, killed and resumed."""
+"""Studies of images of another size, and of grey ones, from weights of a file: forked or not,
+killed and resumed."""
 
 import json
 import os
@@ -6,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from analysis.commands.analysis import main as noise_analysis
 from study.commands.study import main as noise_study
@@ -13,6 +15,7 @@ from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, read_ledger
 from tests.support.data_sets import write_images
 from tests.support.study_processes import check_whole, count, study_process, wait_until
+from trainables.models.registry import build_model
 
 EPOCHS = 4
 NOISY = (
@@ -34,7 +37,7 @@ def _ledger(storage: Path, name: str) -> LedgerState:
 
 @pytest.mark.slow
 def test_a_study_of_large_grey_photos_is_the_same_forked_whole_and_killed_on_the_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     photos, configs = tmp_path / "photos", tmp_path / "configs.json"
@@ -44,6 +47,10 @@ def test_a_study_of_large_grey_photos_is_the_same_forked_whole_and_killed_on_the
     where = ["--storage", str(storage)]
     words = ["--dataset", "imagefolder", "--data-dir", str(photos), "--image-size", "64"]
     words += ["--channels", "1", "-c", "TinyCNN", "-b", "16", "-e", str(EPOCHS)]
+    # Of colour and 32×32: the convolutions fit, the first one summed over the colours.
+    torch.manual_seed(1)
+    torch.save(build_model("TinyCNN", 10).state_dict(), weights := tmp_path / "weights.pt")
+    words += ["--weights", str(weights)]
     words += ["--configs", str(configs), "--baseline-seeds", "1", "--max-concurrent", "1"]
     assert noise_study(["run", "--name", "whole", *where, *words, "--fork", "never"]) == 0
     ledger = StudyFolder.of(storage, "killed").ledger
@@ -66,3 +73,8 @@ def test_a_study_of_large_grey_photos_is_the_same_forked_whole_and_killed_on_the
         assert noise_analysis([verb, "killed", *where]) == 0
     # The same command, with another size: it can't be the same study.
     assert noise_study(["run", "--name", "killed", *where, *words, "--image-size", "48"]) == 2
+    capsys.readouterr()
+    torch.save(build_model("TinyCNN", 10).state_dict(), weights)
+    for command in (["resume", "killed", *where], ["run", "--name", "killed", *where, *words]):
+        assert noise_study(command) == 2
+        assert "it is not the file that this configuration was made with" in capsys.readouterr().err

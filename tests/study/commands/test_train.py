@@ -75,6 +75,7 @@ def test_divergence_is_said_and_fails(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--tracking-uri", "mlruns"], "tracking_uri"),
         (["--relative-max-noise", "0"], "--relative-min-noise"),
         (["-w"], "download_weights"),
+        (["--weights", "nowhere.pt"], "model.weights (--weights) = 'nowhere.pt': can't be read"),
         (["--resume"], "--resume: no run"),
         (["-c", "nowhere:model"], "nowhere"),
     ],

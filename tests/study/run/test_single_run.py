@@ -1,6 +1,7 @@
 """A single run: its files, its result, and going on with it under its name."""
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -157,6 +158,29 @@ def test_resume_needs_the_same_settings(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(words) == 0
     assert main([*words, "--lr", "0.5", "--resume"]) == 2
     assert "optimizer/lr = 0.5, the run has 0.01" in capsys.readouterr().err
+
+
+def test_a_run_begins_with_the_weights_of_another_and_knows_their_file_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = [*SMALL, *OFF, "-e", "1", "--checkpoint-dir", str(tmp_path), "--save-as"]
+    assert main([*first, "mine"]) == 0
+    moved = (tmp_path / "mine.pth").rename(tmp_path / "elsewhere.pth")
+    on = [*first, "more", "--weights", str(moved)]
+    assert main(on) == 0
+    told = re.escape(f"pre-trained weights of {moved}: ") + r"\d+ tensors loaded; not loaded: none"
+    assert re.search(told, capsys.readouterr().out)
+    runs = [Artefacts(RunFiles(tmp_path, name)) for name in ("mine", "more")]
+    losses = [run.epochs[0]["train_loss"] for run in runs]
+    assert losses[1] < losses[0]
+    # The same file by another name.
+    again = moved.rename(tmp_path / "again.pth")
+    assert main([*first, "more", "--weights", str(again), "--resume"]) == 0
+    assert main([*first, "more", "--resume"]) == 2
+    assert "model/content = None" in capsys.readouterr().err
+    torch.save(torch.load(again, weights_only=True)["model"], again)
+    assert main([*first, "more", "--weights", str(again), "--resume"]) == 2
+    assert "model/content = " in capsys.readouterr().err
 
 
 def test_a_name_that_is_taken_costs_nobody_their_run(

@@ -1,11 +1,14 @@
 """What is looked at on each node of a cluster before anything starts."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
+import torch
 
 from study.tune.probe import look_from_node
 from trainables.code_identity import code_identity
+from trainables.config import ModelConfig
 
 NAME = "code_of_ones_own_probed:net"
 
@@ -21,12 +24,25 @@ def test_code_that_a_node_lacks_or_has_otherwise_is_told(
     (here / "code_of_ones_own_probed.py").write_text("def net(): ...\n")
     monkeypatch.chdir(here)
     codes = {NAME: code_identity(NAME)}
-    assert look_from_node(str(token), "cpu", codes) == ("t", "")
+    assert look_from_node(str(token), "cpu", codes, ModelConfig()) == ("t", "")
     monkeypatch.chdir(there)
-    content, problem = look_from_node(str(token), "cpu", codes)
+    content, problem = look_from_node(str(token), "cpu", codes, ModelConfig())
     assert not content
     assert problem.startswith(f"{NAME}: code_of_ones_own_probed is not there, or another one")
     assert str(there) in problem
     (there / "code_of_ones_own_probed.py").write_text("def net(): return 1\n")
-    assert look_from_node(str(token), "cpu", codes)[1] == problem
-    assert look_from_node(str(token), "cuda", {})[1]
+    assert look_from_node(str(token), "cpu", codes, ModelConfig())[1] == problem
+    assert look_from_node(str(token), "cuda", {}, ModelConfig())[1]
+
+
+def test_weights_that_a_node_lacks_or_has_otherwise_are_told(tmp_path: Path) -> None:
+    token, file = tmp_path / "token", tmp_path / "w.pt"
+    token.write_text("t")
+    torch.save({"a": torch.zeros(1)}, file)
+    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    model = ModelConfig(weights=str(file), content=content)
+    assert look_from_node(str(token), "cpu", {}, model) == ("t", "")
+    torch.save({"a": torch.ones(1)}, file)
+    assert "is not the file" in look_from_node(str(token), "cpu", {}, model)[1]
+    file.unlink()
+    assert "can't be read" in look_from_node(str(token), "cpu", {}, model)[1]

@@ -1,12 +1,10 @@
 import itertools
 import math
-import re
 import subprocess
 import sys
 import warnings
 from functools import partial
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 import torch
@@ -21,8 +19,6 @@ from trainables.models.registry import (
     build_model,
     check_classifier,
     check_layers,
-    check_pretrained,
-    load_pretrained,
     to_memory_format,
 )
 from trainables.models.torchvision_models import torchvision_names
@@ -438,101 +434,3 @@ def test_check_layers_lists_the_names(name):
     with pytest.raises(InputError, match="'conv9'") as info:
         check_layers(name, ("weight", "conv9"))
     assert all(key in str(info.value) for key in names)
-
-
-# Pre-trained weights
-
-
-@pytest.fixture
-def download(tmp_path, monkeypatch):
-    """Make torch.hub's download write ``download.state``, or raise ``download.error``."""
-
-    class Download:
-        state = None
-        error = None
-        calls = 0
-
-        def __call__(self, url, dst, hash_prefix=None, progress=True):
-            self.calls += 1
-            assert url.startswith("https://download.pytorch.org/")
-            if self.error is not None:
-                raise self.error
-            torch.save(self.state, dst)
-
-    fake = Download()
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr("torch.hub.download_url_to_file", fake)
-    return fake
-
-
-def test_pretrained_tensors_that_fit_are_loaded_and_the_rest_named(download):
-    torch.manual_seed(1)
-    download.state = torchvision.models.resnet18(num_classes=1000).state_dict()
-    model = build_model("resnet18", 10)
-    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    report = load_pretrained(model, "resnet18")
-    assert report.skipped == {
-        "conv1.weight": "stored 64×3×7×7, the model's 64×3×3×3",
-        "fc.weight": "stored 1000×512, the model's 10×512",
-        "fc.bias": "stored 1000, the model's 10",
-    }
-    assert set(report.loaded) == set(before) - set(report.skipped)
-    for key, tensor in model.state_dict().items():
-        expected = before[key] if key in report.skipped else download.state[key]
-        assert torch.equal(tensor, expected), key
-    assert "119 tensors loaded" in report.summary()
-    assert "conv1.weight" in report.summary()
-    load_pretrained(build_model("resnet18", 10), "resnet18")
-    assert download.calls == 1
-
-
-def test_pretrained_files_may_hold_more_or_less_than_the_model(download):
-    state = torchvision.models.resnet18(num_classes=10).state_dict()
-    del state["layer1.0.conv1.weight"]
-    download.state = {**state, "aux.weight": torch.zeros(3)}
-    report = load_pretrained(build_model("resnet18", 10), "resnet18")
-    assert set(report.skipped) == {"aux.weight", "layer1.0.conv1.weight", "conv1.weight"}
-    assert report.skipped["aux.weight"] == "not in the model"
-    assert report.skipped["layer1.0.conv1.weight"] == "not in the file"
-
-
-def test_pretrained_densenets_of_the_old_names_are_loaded(download):
-    model = build_model("densenet121", 10)
-    new = torchvision.models.densenet121(num_classes=1000).state_dict()
-    # torchvision's files still have the names of torch 0.3.
-    pattern = re.compile(r"(denselayer\d+\.(?:norm|conv))([12])\.")
-    download.state = {pattern.sub(r"\1.\2.", key): tensor for key, tensor in new.items()}
-    assert set(download.state) != set(new)
-    report = load_pretrained(model, "densenet121")
-    assert set(report.skipped) == {
-        "features.conv0.weight",
-        "classifier.weight",
-        "classifier.bias",
-    }
-
-
-@pytest.mark.parametrize(
-    "error", [URLError("no route to host"), ConnectionResetError("reset"), RuntimeError("hash")]
-)
-def test_pretrained_offline_is_one_clear_message(download, tmp_path, error):
-    download.error = error
-    model = build_model("resnet18", 10)
-    before = model.conv1.weight.clone()
-    with pytest.raises(InputError) as info:
-        load_pretrained(model, "resnet18")
-    message = str(info.value)
-    assert "\n" not in message
-    assert "https://download.pytorch.org/models/resnet18" in message
-    assert str(tmp_path / "torch" / "hub" / "checkpoints" / "resnet18") in message
-    assert "--download-weights" in message
-    assert torch.equal(model.conv1.weight, before)
-
-
-def test_pretrained_weights_that_do_not_exist_are_refused(download, own):
-    for name in ("BabyCNN", "TinyCNN", "SimpleCNN", f"{own}.nets:good"):
-        with pytest.raises(InputError, match="no pre-trained weights"):
-            check_pretrained(name)
-        with pytest.raises(InputError, match="no pre-trained weights"):
-            load_pretrained(nn.Linear(1, 1), name)
-    check_pretrained("mobilenet_v2")
-    assert download.calls == 0

@@ -12,7 +12,8 @@ from trainables.data_config import FIRST_SHAPE, ImageShape
 from trainables.errors import InputError
 from trainables.memory import ModelSize, training_bytes
 from trainables.models.measure import size_of
-from trainables.models.registry import build_model, check_classifier, check_layers, load_pretrained
+from trainables.models.pretrained import load_pretrained
+from trainables.models.registry import build_model, check_classifier, check_layers
 from trainables.models.torchvision_models import torchvision_names
 
 OURS = ("BabyCNN", "TinyCNN", "SimpleCNN", "DeepMLP", "PlainCNN")

@@ -22,7 +22,8 @@ from trainables.code_identity import is_own
 from trainables.data_config import ImageShape
 from trainables.errors import InputError
 from trainables.loop import train_epochs
-from trainables.models.registry import build_model, check_classifier, check_layers, check_pretrained
+from trainables.models.pretrained import check_pretrained
+from trainables.models.registry import build_model, check_classifier, check_layers
 
 
 @pytest.mark.parametrize(
