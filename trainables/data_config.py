@@ -168,6 +168,21 @@ class DataConfig(FrozenConfig):
         ge=1,
         le=2,
     )
+    stream: bool = setting(
+        False,
+        "read each image when a batch needs it instead of all into memory: for Hugging Face's and "
+        "your own data sets, which may then be larger than memory, and random",
+        option="--stream",
+        later=True,
+    )
+    stream_workers: int = setting(
+        0,
+        "processes of each run that read batches ahead with --stream; 0: the run itself reads",
+        option="--stream-workers",
+        later=True,
+        ge=0,
+        le=64,
+    )
     left_out: int | None = setting(
         None, "broken image files left out, filled in when the data are read", later=True, ge=0
     )
@@ -247,6 +262,21 @@ class DataConfig(FrozenConfig):
                     f"data.{name} (--{name.replace('_', '-')}) = {value!r}: it is for image files "
                     f"(--dataset {PHOTO_FOLDER}); data.dataset = {self.dataset!r} has none"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _can_stream(self) -> Self:
+        if self.stream and not known_data(self.dataset).streams:
+            can = ", ".join(name for name, known in DATA_SETS.items() if known.streams)
+            raise ValueError(
+                f"data.stream (--stream) = True: data.dataset = {self.dataset!r} is read whole; "
+                f"{can} and your own (package.module:function, docs/own-data.md) can be streamed"
+            )
+        if self.stream_workers and not self.stream:
+            raise ValueError(
+                f"data.stream_workers (--stream-workers) = {self.stream_workers}: it is for "
+                "--stream, without which all images are in memory; give both, or neither"
+            )
         return self
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import torch
 
-Stream = Literal["init", "data", "noise", "model", "augment"]
+Stream = Literal["init", "data", "noise", "model", "augment", "item"]
 
 
 def stream_seed(seed: int, stream: Stream, epoch: int = 0) -> int:

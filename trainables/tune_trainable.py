@@ -94,7 +94,9 @@ class SpecInStore:
 
 def data_key(config: TrainConfig) -> str:
     """The part of a configuration that decides which images a run sees."""
-    return config.data.model_dump_json(exclude={"batch_size", "workers", "download"})
+    return config.data.model_dump_json(
+        exclude={"batch_size", "workers", "stream_workers", "download"}
+    )
 
 
 class NoiseTrainable(tune.Trainable):

@@ -167,7 +167,7 @@ def _parse_below(values: dict[str, Any], where: str) -> TrainConfig:
     return parse_config(TrainConfig, values, where=where)
 
 
-_OTHER_CONTENT = ("data_dir", "image_size", "channels", "fit", "background", "decoding")
+_OTHER_CONTENT = ("data_dir", "image_size", "channels", "fit", "background", "decoding", "stream")
 """Settings with which the images that are read are other ones."""
 
 

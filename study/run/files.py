@@ -46,7 +46,7 @@ _LONGEST = 200
 
 # None of them changes a run's numbers, or they follow from the data set: a run may go on with
 # others, and they are no part of its name.
-_FREE_DATA = ("workers", "download", *FOUND)
+_FREE_DATA = ("workers", "stream_workers", "download", *FOUND)
 
 
 def run_name(config: TrainConfig) -> str:
@@ -272,7 +272,7 @@ def differences(stored: TrainConfig, wanted: TrainConfig) -> list[str]:
     """Settings that change a run's numbers and differ, one line each."""
     old, new = _flat(stored), _flat(wanted)
     # Where it is read from may change; what was read may not, once it is known.
-    free = {"data/data_dir", "data/workers", "data/download"}
+    free = {"data/data_dir", "data/workers", "data/stream_workers", "data/download"}
     free |= {path for path in (f"data/{name}" for name in FOUND) if new[path] is None}
     if None not in (old.get("model/content"), new.get("model/content")):
         free |= {"model/weights"}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from trainables.data.dataset import Progress, Source
-from trainables.data.given_images import class_names, counted_once, source_of
+from trainables.data.given_images import Given, class_names, counted_once, source_of
 from trainables.data_config import DataConfig
 from trainables.errors import InputError
 from trainables.paths import given_path
@@ -31,7 +31,7 @@ def _loaded(config: DataConfig, progress: Progress | None) -> Source:
             )
         parts[part] = tuple(arrays[name] for name in names)
     classes = class_names(where, arrays.get("classes"))
-    return source_of(where, parts, classes, config, progress)
+    return source_of(Given(where, parts, classes), config, progress)
 
 
 def _arrays(where: str, config: DataConfig) -> dict[str, Any]:

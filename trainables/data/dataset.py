@@ -1,10 +1,10 @@
-"""A data set in memory: three splits of images and labels."""
+"""A data set: three splits of images and labels."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,18 @@ Labels = NDArray[np.int64]
 PerChannel = tuple[float, ...]
 Progress = Callable[[int, int], None]
 """Called with (done, total) while images are decoded."""
+
+
+class Images(Protocol):
+    """Images, uint8 (n, height, width, channels): an array, or read when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def nbytes(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __getitem__(self, which: Any, /) -> Any: ...
 
 
 class KnownImages(NamedTuple):
@@ -32,7 +44,8 @@ class Dataset:
     Arrays of numpy, so that Ray's object store shares one copy between all processes of a node:
     treat them as read-only. Images are uint8 (n, height, width, channel), RGB, raw. Those of
     training have a border of ``pad`` zeros on each side, (n, size + 2·pad, size + 2·pad, channels),
-    out of which random crops are cut. Labels are int64 (n,), indices of ``classes``.
+    out of which random crops are cut. They may be ``StreamedImages`` instead of arrays. Labels are
+    int64 (n,), indices of ``classes``.
 
     Attributes:
         mean: of each channel, for normalisation, of pixels in [0, 1].
@@ -42,11 +55,11 @@ class Dataset:
         content: a hash of all images and labels before the division, where a run records one.
     """
 
-    train_images: Pixels
+    train_images: Images
     train_labels: Labels
-    val_images: Pixels
+    val_images: Images
     val_labels: Labels
-    test_images: Pixels
+    test_images: Images
     test_labels: Labels
     classes: tuple[str, ...]
     mean: PerChannel
@@ -87,9 +100,9 @@ class Dataset:
 class Source:
     """A data set as it comes: images of one shape and labels, not yet divided."""
 
-    train_images: Pixels
+    train_images: Images
     train_labels: Labels
-    test_images: Pixels
+    test_images: Images
     test_labels: Labels
     classes: tuple[str, ...]
     # Of the whole of train_images (computed from them where there are no known constants).

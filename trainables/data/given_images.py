@@ -8,7 +8,7 @@ PIL's, or an array or tensor: uint8, or floating-point in [0, 1]; (height, width
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -22,69 +22,63 @@ from trainables.errors import InputError
 from trainables.memory import check_images
 
 _IMAGE_KEYS = ("image", "img")
-_LABEL_KEYS = ("label", "labels")
+LABEL_KEYS = ("label", "labels")
 _CHANNELS = (1, 3, 4)
-_FORM = (
+FORM = (
     "a pair of arrays (images, labels), or a data set with a length whose items are (image, label)"
 )
 
 Found = tuple[Pixels, Sequence[int | str]]
+
+
+class Given(NamedTuple):
+    """A data set as it was given: what it comes from in words, its two parts, classes' names."""
+
+    where: str
+    parts: Mapping[str, Any]
+    classes: Sequence[str] | None
+
+
 Read = Callable[[DataConfig, Progress | None], Source]
 
 
-def source_of(
-    where: str,
-    parts: Mapping[str, Any],
-    classes: Sequence[str] | None,
-    config: DataConfig,
-    progress: Progress | None,
-) -> Source:
-    """A data set of two parts, ``train`` and ``test``.
-
-    Args:
-        where: what the data come from, for messages.
-        classes: names by label; None: the labels themselves.
+def source_of(given: Given, config: DataConfig, progress: Progress | None) -> Source:
+    """A data set of two parts, ``train`` and ``test``, read whole.
 
     Raises:
         InputError: an image or label is not as it must be, or a class lacks images.
     """
+    where, parts, classes = given
     decoding = Decoding.of(config)
     check_images(config, sum(_length(part) for part in parts.values()), 0)
     read = {
         name: _part(f"{where}: {name}", part, decoding, progress) for name, part in parts.items()
     }
-    names, numbers = _numbered(where, {name: labels for name, (_, labels) in read.items()}, classes)
-    for name, labels in numbers.items():
-        found = set(labels.tolist())
-        empty = [each for number, each in enumerate(names) if number not in found]
-        if empty:
-            raise InputError(
-                f"{where}: {name} has no image of {some(empty)}; each class needs some"
-            )
+    names, numbers = numbered(where, {name: labels for name, (_, labels) in read.items()}, classes)
     return Source(
         read["train"][0],
         numbers["train"],
         read["test"][0],
         numbers["test"],
         names,
-        content=_content(*(part for each in parts for part in (read[each][0], numbers[each]))),
+        content=content_hash(*(part for each in parts for part in (read[each][0], numbers[each]))),
     )
 
 
 def _length(part: Any) -> int:
     """How many images a part has; 0 where that will be refused."""
-    held = part[0] if _is_pair(part) else part
+    held = part[0] if is_pair(part) else part
     return len(held) if hasattr(held, "__len__") else 0
 
 
 def content_of(source: Source) -> str:
     """A hash of all images and labels."""
-    return _content(
-        source.train_images, source.train_labels, source.test_images, source.test_labels
+    return content_hash(
+        source.train_images[:], source.train_labels, source.test_images[:], source.test_labels
     )
 
 
-def _content(*arrays: Pixels | Labels) -> str:
+def content_hash(*arrays: Pixels | Labels) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
         digest.update(str(array.shape).encode())
@@ -115,11 +109,11 @@ def counted_once(read: Read) -> tuple[Callable[[DataConfig], ClassCounts], Read]
 
 
 def _part(where: str, given: Any, decoding: Decoding, progress: Progress | None) -> Found:
-    if _is_pair(given):
+    if is_pair(given):
         images, labels = given
         return _from_arrays(where, images, labels, decoding)
     if not hasattr(given, "__len__") or not hasattr(given, "__getitem__"):
-        raise InputError(f"{where} is of type {type(given).__name__}; give {_FORM}")
+        raise InputError(f"{where} is of type {type(given).__name__}; give {FORM}")
     return _from_items(where, given, decoding, progress)
 
 
@@ -134,15 +128,15 @@ def _from_items(where: str, given: Any, decoding: Decoding, progress: Progress |
             raise InputError(
                 f"{where}: item {index} of {count} raised {type(error).__name__}: {error}"
             ) from error
-        image, label = _item(f"{where}: item {index}", item)
-        pixels[index] = _fitted(f"{where}: item {index}", image, decoding)
-        numbers.append(_label(f"{where}: item {index}", label))
+        image, label = item_of(f"{where}: item {index}", item)
+        pixels[index] = fitted(f"{where}: item {index}", image, decoding)
+        numbers.append(label_of(f"{where}: item {index}", label))
         if progress is not None:
             progress(index + 1, count)
     return pixels, numbers
 
 
-def _is_pair(given: Any) -> bool:
+def is_pair(given: Any) -> bool:
     if not isinstance(given, tuple | list) or len(given) != 2:
         return False
     first, second = given
@@ -153,9 +147,9 @@ def _is_pair(given: Any) -> bool:
     return isinstance(first, list) and bool(first) and not isinstance(first[0], int | str)
 
 
-def _item(where: str, item: Any) -> tuple[Any, Any]:
+def item_of(where: str, item: Any) -> tuple[Any, Any]:
     if isinstance(item, Mapping):
-        keys = [next((k for k in known if k in item), None) for known in (_IMAGE_KEYS, _LABEL_KEYS)]
+        keys = [next((k for k in known if k in item), None) for known in (_IMAGE_KEYS, LABEL_KEYS)]
         if None in keys:
             raise InputError(
                 f"{where} has {some(list(map(str, item)))}; it needs image (or img) and label"
@@ -179,14 +173,14 @@ def _from_arrays(where: str, images: Any, labels: Any, decoding: Decoding) -> Fo
             f"{where}: labels of shape {tuple(labels_array.shape)} for {len(array)} images; one "
             "label an image is needed"
         )
-    found = [_label(f"{where}: label {index}", label) for index, label in enumerate(flat)]
+    found = [label_of(f"{where}: label {index}", label) for index, label in enumerate(flat)]
     shape = decoding.shape
     wanted = (shape.size, shape.size, shape.channels)
     if array.dtype == np.uint8 and array.shape[1:] == wanted and not channels_first:
         return np.ascontiguousarray(array), found
     pixels = np.empty((len(array), *wanted), np.uint8)
     for index, image in enumerate(array):
-        pixels[index] = _fitted(f"{where}: image {index}", image, decoding, channels_first)
+        pixels[index] = fitted(f"{where}: image {index}", image, decoding, channels_first)
     return pixels, found
 
 
@@ -197,7 +191,7 @@ def _array(given: Any) -> tuple[Any, bool]:
     return np.asarray(given), False
 
 
-def _fitted(where: str, image: Any, decoding: Decoding, channels_first: bool = False) -> Pixels:
+def fitted(where: str, image: Any, decoding: Decoding, channels_first: bool = False) -> Pixels:
     """One image as pixels, (size, size, channels)."""
     if not isinstance(image, Image.Image):
         image = _picture(where, image, channels_first)
@@ -237,7 +231,7 @@ def _picture(where: str, given: Any, channels_first: bool) -> Image.Image:
     return Image.fromarray(np.round(np.ascontiguousarray(array) * 255).astype(np.uint8))
 
 
-def _label(where: str, label: Any) -> int | str:
+def label_of(where: str, label: Any) -> int | str:
     value = label.item() if hasattr(label, "item") else label
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
@@ -273,10 +267,10 @@ def same_classes(where: str, train: list[str] | None, test: list[str] | None) ->
     return train if train is not None else test
 
 
-def _numbered(
+def numbered(
     where: str, labels: Mapping[str, Sequence[int | str]], classes: Sequence[str] | None
 ) -> tuple[tuple[str, ...], dict[str, Labels]]:
-    """The classes' names, and the labels by their places."""
+    """The classes' names, and the labels of each part by their places; none may lack a class."""
     values = {value for part in labels.values() for value in part}
     named = {isinstance(value, str) for value in values}
     if len(named) > 1:
@@ -307,4 +301,11 @@ def _numbered(
     numbers = {
         part: np.array([place[value] for value in own], np.int64) for part, own in labels.items()
     }
+    for part, own_numbers in numbers.items():
+        found = set(own_numbers.tolist())
+        empty = [each for number, each in enumerate(names) if number not in found]
+        if empty:
+            raise InputError(
+                f"{where}: {part} has no image of {some(empty)}; each class needs some"
+            )
     return names, numbers

@@ -3,10 +3,11 @@
 Nothing is downloaded: ``datasets.load_dataset(NAME).save_to_disk(FOLDER)`` writes the folder.
 """
 
+from functools import partial
 from typing import Any
 
-from trainables.data.dataset import Progress, Source
-from trainables.data.given_images import class_names, counted_once, same_classes, source_of
+from trainables.data.given_images import Given, class_names, counted_once, same_classes
+from trainables.data.streamed import read_given
 from trainables.data_config import DataConfig
 from trainables.errors import InputError
 from trainables.paths import given_path
@@ -14,7 +15,8 @@ from trainables.paths import given_path
 _TEST = ("test", "validation")
 
 
-def _read(config: DataConfig, progress: Progress | None) -> Source:
+def given(config: DataConfig) -> Given:
+    """The two splits of the folder."""
     where = f"data.data_dir = {config.data_dir!r}"
     found = _loaded(where, config)
     test = next((name for name in _TEST if name in found), None)
@@ -24,7 +26,7 @@ def _read(config: DataConfig, progress: Progress | None) -> Source:
             "needed"
         )
     names = same_classes(where, *(_names(where, found[name]) for name in ("train", test)))
-    return source_of(where, {"train": found["train"], "test": found[test]}, names, config, progress)
+    return Given(where, {"train": found["train"], "test": found[test]}, names)
 
 
 def _names(where: str, part: Any) -> list[str] | None:
@@ -52,4 +54,4 @@ def _loaded(where: str, config: DataConfig) -> Any:
     return found
 
 
-class_counts, read = counted_once(_read)
+class_counts, read = counted_once(partial(read_given, given))

@@ -11,11 +11,13 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainables.config import DataConfig
 from trainables.data.dataset import (
     ClassCounts,
     Dataset,
+    Images,
     Labels,
     PerChannel,
     Pixels,
@@ -25,6 +27,7 @@ from trainables.data.dataset import (
 from trainables.data.registry import known_data
 from trainables.data.resizing import resized
 from trainables.data.stratified import counts, drawn, held_out, kept
+from trainables.data.streamed import StreamedImages
 from trainables.data_config import CROPS, FIRST_SHAPE, FLIPS
 from trainables.errors import InputError
 from trainables.memory import check_images
@@ -45,7 +48,8 @@ def check_data(config: DataConfig) -> None:
     if found.classes is not None:
         _check_classes(config, found.classes)
     _check_sizes(config, found.train, found.test)
-    check_images(config, sum(found.train) + sum(found.test), padding(config))
+    if not config.stream:
+        check_images(config, sum(found.train) + sum(found.test), padding(config))
 
 
 def _check_sizes(config: DataConfig, train: Sequence[int], test: Sequence[int]) -> None:
@@ -136,10 +140,10 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
     validation = drawn(divided, sizes, seed)
     if holdout:
         train, test = ~validation, np.ones(len(source.test_labels), bool)
-        val_images = source.train_images[validation]
+        val_images = _chosen(source.train_images, validation)
     else:
         train, test = np.ones(len(source.train_labels), bool), ~validation
-        val_images = source.test_images[validation]
+        val_images = _chosen(source.test_images, validation)
 
     chosen = np.flatnonzero(train)
     sizes = [kept(count, config.subset) for count in counts(source.train_labels[chosen])]
@@ -150,7 +154,7 @@ def load_dataset(config: DataConfig, progress: Progress | None = None) -> Datase
         train_labels=source.train_labels[chosen],
         val_images=val_images,
         val_labels=divided[validation],
-        test_images=source.test_images[test],
+        test_images=_chosen(source.test_images, test),
         test_labels=source.test_labels[test],
         classes=source.classes,
         mean=mean,
@@ -183,8 +187,8 @@ def read_source(config: DataConfig, progress: Progress | None) -> Source:
     # Known constants are those of the images as they are.
     return replace(
         source,
-        train_images=resized(source.train_images, config.shape),
-        test_images=resized(source.test_images, config.shape),
+        train_images=resized(source.train_images[:], config.shape),
+        test_images=resized(source.test_images[:], config.shape),
         normalisation=None,
     )
 
@@ -193,20 +197,20 @@ def _normalisation(config: DataConfig, source: Source) -> tuple[PerChannel, PerC
     """Mean and standard deviation: as configured, as known of the data set, or computed."""
     if config.mean is not None and config.std is not None:
         return config.mean, config.std
-    mean, std = source.normalisation or channel_statistics(source.train_images)
+    mean, std = source.normalisation or channel_statistics(_judged(source.train_images))
     return config.mean or mean, config.std or std
 
 
 def pooled(source: Source, seed: int) -> Source:
     """The same images, divided anew into training and test: as many of each class as before."""
-    images = np.concatenate([source.train_images, source.test_images])
+    images = _joined(source.train_images, source.test_images)
     labels = np.concatenate([source.train_labels, source.test_labels])
     test = drawn(labels, counts(source.test_labels), (_POOL_SEED, seed))
     return replace(
         source,
-        train_images=images[~test],
+        train_images=_chosen(images, ~test),
         train_labels=labels[~test],
-        test_images=images[test],
+        test_images=_chosen(images, test),
         test_labels=labels[test],
     )
 
@@ -251,7 +255,26 @@ def _mean_and_std(counts: list[int]) -> tuple[float, float]:
     return mean, max(math.sqrt(math.fsum(squares) / total), 1 / 255)
 
 
-def _padded(images: Pixels, chosen: Labels, pad: int) -> Pixels:
+def _chosen(images: Images, which: NDArray[np.bool_]) -> Images:
+    chosen: Images = images.chosen(which) if isinstance(images, StreamedImages) else images[which]
+    return chosen
+
+
+def _joined(train: Images, test: Images) -> Images:
+    if isinstance(train, StreamedImages) and isinstance(test, StreamedImages):
+        return train.joined(test)
+    return np.concatenate([train[:], test[:]])
+
+
+def _judged(images: Images) -> Pixels:
+    """The images whose mean and deviation normalise all."""
+    pixels: Pixels = images.sample() if isinstance(images, StreamedImages) else images[:]
+    return pixels
+
+
+def _padded(images: Images, chosen: Labels, pad: int) -> Images:
+    if isinstance(images, StreamedImages):
+        return images.chosen(chosen).padded(pad)
     size, channels = images.shape[2:]
     side = size + 2 * pad
     padded = np.zeros((len(chosen), side, side, channels), np.uint8)
@@ -263,6 +286,6 @@ def _padded(images: Pixels, chosen: Labels, pad: int) -> Pixels:
     return padded
 
 
-def _piece(images: Pixels) -> int:
+def _piece(images: Images) -> int:
     """Images that are worked on at once, so that what is made of them takes little memory."""
-    return max(1, 2000 * FIRST_SHAPE.bytes // images[0].size)
+    return max(1, 2000 * FIRST_SHAPE.bytes // math.prod(images.shape[1:]))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainables.data.dataset import Dataset, Pixels, Progress, Source
+from trainables.data.dataset import Dataset, Images, Progress, Source
 from trainables.data.image_decoding import Decoding
 from trainables.data.image_folder import FileFacts, decode_all, keep, labelled, listing_of
 from trainables.data.image_listing import MOST_NAMED, some
@@ -132,7 +132,7 @@ def _repeated(images: _Named, findings: list[str], remarks: list[str]) -> None:
         )
 
 
-def _digests(pixels: Pixels) -> list[bytes]:
+def _digests(pixels: Images) -> list[bytes]:
     return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pixels]
 
 

@@ -4,10 +4,11 @@ It is called without arguments, or with ``--data-dir``, and returns ``(train, te
 test, classes)``: parts as in ``given_images``.
 """
 
+from functools import partial
 from typing import Any
 
-from trainables.data.dataset import Progress, Source
-from trainables.data.given_images import class_names, counted_once, same_classes, source_of
+from trainables.data.given_images import Given, class_names, counted_once, same_classes
+from trainables.data.streamed import read_given
 from trainables.data_config import DataConfig
 from trainables.errors import InputError
 from trainables.own_import import import_own
@@ -15,7 +16,8 @@ from trainables.own_import import import_own
 _FORM = "it must return (train, test) or (train, test, classes)"
 
 
-def _called(config: DataConfig, progress: Progress | None) -> Source:
+def given(config: DataConfig) -> Given:
+    """What the function returns."""
     where = f"dataset = {config.dataset!r}"
     function = import_own("dataset", config.dataset, "a function that returns (train, test)")
     arguments = () if config.data_dir is None else (config.data_dir,)
@@ -34,7 +36,7 @@ def _called(config: DataConfig, progress: Progress | None) -> Source:
     else:
         own = [class_names(where, getattr(part, "classes", None)) for part in (train, test)]
         classes = same_classes(where, *own)
-    return source_of(where, {"train": train, "test": test}, classes, config, progress)
+    return Given(where, {"train": train, "test": test}, classes)
 
 
-class_counts, read = counted_once(_called)
+class_counts, read = counted_once(partial(read_given, given))

@@ -27,6 +27,7 @@ class DataSet:
         needs: what ``data_dir`` has to be, where it can't be done without.
         by_content: whether a run records a hash of its images and labels: nothing else tells
             whether it still is what the run was made with.
+        streams: whether its images can be read when they are needed (``streamed``).
     """
 
     module: str
@@ -38,6 +39,7 @@ class DataSet:
     files: bool = False
     needs: str = ""
     by_content: bool = False
+    streams: bool = False
 
 
 PHOTO_FOLDER = "imagefolder"
@@ -75,12 +77,13 @@ DATA_SETS: dict[str, DataSet] = {
         photos=True,
         needs="a folder that datasets.DatasetDict.save_to_disk wrote",
         by_content=True,
+        streams=True,
     ),
     "synthetic": DataSet("synthetic", flips=False),
 }
 """By name, in the order of the options' help."""
 
-OWN_DATA = DataSet("own_data", photos=True, by_content=True)
+OWN_DATA = DataSet("own_data", photos=True, by_content=True, streams=True)
 
 
 def known_data(name: str) -> DataSet:

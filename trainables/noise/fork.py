@@ -17,7 +17,7 @@ from trainables.noise.controller import replay
 from trainables.noise_config import NoiseConfig
 
 _NOT_NUMBERS: dict[str, Any] = {
-    "data": {"workers", "download", "data_dir"},
+    "data": {"workers", "stream_workers", "download", "data_dir"},
     "noise": True,
     "task": {"metrics"},
 }

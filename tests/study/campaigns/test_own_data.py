@@ -1,4 +1,4 @@
-"""Studies of data by a function of one's own: forked or not, killed and resumed, confirmed."""
+"""Studies of data by a function of one's own, streamed: forked or not, killed and resumed."""
 
 import json
 import os
@@ -22,16 +22,32 @@ NOISY = {
     "noise/trigger_epochs": 1,
 }
 MODULE = """
+import random
+
 import numpy as np
+import torch
+
+
+class Drawn:
+    # Nothing is in memory, and an item is another one each time it is asked for.
+    classes = ["dark", "bright"]
+
+    def __init__(self, high, count):
+        self.high = high
+        self.targets = [n % 2 for n in range(count)]
+
+    def __len__(self):
+        return len(self.targets)
+
+    def __getitem__(self, n):
+        image = np.random.randint(0, self.high, (12, 12)) + 40 * self.targets[n]
+        image += torch.randint(0, 9, (12, 12)).numpy() + random.randint(0, 9)
+        return image.astype(np.uint8), self.targets[n]
 
 
 def data(folder):
-    random = np.random.default_rng(0)
-    labels = np.arange(80) % 2
     high = int(open(f"{folder}/high").read())
-    images = random.integers(0, high, (80, 12, 12)) + (labels * 40)[:, None, None]
-    images = images.astype(np.uint8)
-    return (images[:60], labels[:60]), (images[60:], labels[60:]), ["dark", "bright"]
+    return Drawn(high, 60), Drawn(high, 20)
 """
 
 
@@ -52,10 +68,12 @@ def test_a_study_is_the_same_forked_whole_and_killed_and_refuses_other_data(
     storage = tmp_path / "studies"
     where = ["--storage", str(storage)]
     words = ["--dataset", "data_of_ones_own:data", "--data-dir", str(tmp_path)]
-    words += ["--image-size", "12", "--channels", "1"]
+    words += ["--image-size", "12", "--channels", "1", "--stream"]
     words += ["-c", "BabyCNN", "-b", "16", "-e", str(EPOCHS), "--configs", str(configs)]
     words += ["--baseline-seeds", "1", "--max-concurrent", "1"]
-    assert noise_study(["run", "--name", "whole", *where, *words, "--fork", "never"]) == 0
+    # Who reads the images makes no difference.
+    whole = ["run", "--name", "whole", *where, *words, "--stream-workers", "1", "--fork", "never"]
+    assert noise_study(whole) == 0
     ledger = StudyFolder.of(storage, "killed").ledger
     environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     with study_process(["run", "--name", "killed", *where, *words], environment) as process:

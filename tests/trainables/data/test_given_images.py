@@ -9,7 +9,7 @@ from PIL import Image
 
 from trainables.config import DataConfig
 from trainables.data.dataset import Source
-from trainables.data.given_images import class_names, same_classes, source_of
+from trainables.data.given_images import Given, class_names, same_classes, source_of
 from trainables.errors import InputError
 
 SIZE = 8
@@ -31,7 +31,8 @@ def config(channels: int = 3, **fields: Any) -> DataConfig:
 
 def source(train: Any, test: Any = None, classes: Any = None, **fields: Any) -> Source:
     parts = {"train": train, "test": train if test is None else test}
-    return source_of("dataset = 'mine:data'", parts, classes, config(**fields), None)
+    given = Given("dataset = 'mine:data'", parts, classes)
+    return source_of(given, config(**fields), None)
 
 
 class Items:

@@ -10,6 +10,7 @@ from PIL import Image as Picture
 
 from trainables.config import DataConfig
 from trainables.data.image_sets import check_data, load_dataset
+from trainables.data.streamed import StreamedImages
 from trainables.errors import InputError
 
 PIXELS = np.random.default_rng(2).integers(0, 256, (12, 32, 32, 3), np.uint8)
@@ -27,13 +28,16 @@ def config(path: Path, **fields: Any) -> DataConfig:
     return DataConfig(dataset="huggingface", data_dir=str(path), batch_size=2, **fields)
 
 
+@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("test", ["test", "validation"])
-def test_images_labels_and_names_are_read(tmp_path: Path, test: str) -> None:
+def test_images_labels_and_names_are_read(tmp_path: Path, test: str, stream: bool) -> None:
     DatasetDict({"train": rows(12), test: rows(4, "image")}).save_to_disk(str(tmp_path / "saved"))
-    check_data(config(tmp_path / "saved"))
-    data = load_dataset(config(tmp_path / "saved"))
+    settings = config(tmp_path / "saved", stream=stream)
+    check_data(settings)
+    data = load_dataset(settings)
     assert data.classes == ("cat", "dog")
-    assert np.array_equal(data.test_images, PIXELS[:4])
+    assert isinstance(data.test_images, StreamedImages) == stream
+    assert np.array_equal(data.test_images[:], PIXELS[:4])
     assert data.test_labels.tolist() == [0, 1, 0, 1]
     assert data.content is not None
 
