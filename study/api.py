@@ -1,9 +1,182 @@
-"""The face for Python: each function does what the command of its name does."""
+"""The face for Python: each function does what the command of its name does.
 
+``analysis.api`` reads, compares and writes what came of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from study.campaigns import known_answers
+from study.campaigns.ask import set_limits
+from study.campaigns.ask import stop as stop_study
 from study.campaigns.confirm import run_confirm
+from study.campaigns.confirm_plan import ConfirmConfig
+from study.campaigns.controls import ControlOutcome, Room
+from study.campaigns.controls import run_controls as _run_controls
 from study.campaigns.experiment import run_experiment
+from study.campaigns.experiment_grid import ExperimentConfig
+from study.campaigns.housekeeping import ListedStudy, clean_study, list_studies
+from study.campaigns.resume import resumed
 from study.campaigns.search_study import run_study
 from study.campaigns.sync import sync_study
 from study.campaigns.verify import verify_study
+from study.config import StudyConfig
+from study.records.storage import Where
+from study.records.summary import Summary
+from study.run.evaluation import Evaluation, evaluate_checkpoint
+from study.run.single_run import RunResult, SingleRunOptions
+from study.run.single_run import train_run as _train_run
+from study.run.weights_file import read_weights
+from study.tune.connect import ray_session
+from trainables.config import TrainConfig
+from trainables.data.inspection import inspect_data
+from trainables.errors import InputError, nearest
+from trainables.paths import check_writable, given_path
+from trainables.settings import merge, nest, parse_config
 
-__all__ = ["run_confirm", "run_experiment", "run_study", "sync_study", "verify_study"]
+__all__ = [
+    "ConfirmConfig",
+    "ControlOutcome",
+    "Evaluation",
+    "ExperimentConfig",
+    "ListedStudy",
+    "RunResult",
+    "SingleRunOptions",
+    "StudyConfig",
+    "Summary",
+    "clean_study",
+    "evaluate",
+    "inspect_data",
+    "list_studies",
+    "resume_study",
+    "run_confirm",
+    "run_controls",
+    "run_experiment",
+    "run_study",
+    "set_limits",
+    "stop_study",
+    "sync_study",
+    "train_run",
+    "verify_study",
+]
+
+
+def resume_study(
+    name: str,
+    storage: Where = "studies",
+    *,
+    changes: Mapping[str, Any] | None = None,
+    more_trials: int = 0,
+    console: Console | None = None,
+    accept_changed_code: bool = False,
+) -> Summary:
+    """Go on with a study that was interrupted, or extend one that is finished.
+
+    Args:
+        changes: settings by path that may change, ``{"max_concurrent": 2}``.
+        more_trials: are added to those that it was to have.
+        console: where to show progress; None: nowhere.
+        accept_changed_code: go on though the source of the study's own code was changed.
+
+    Raises:
+        InputError: there is no such study, or a change is none that may be made.
+        InterruptedStudyError: after Ctrl-C; finished and unfinished trials are kept.
+    """
+    config = resumed(storage, name, changes or {}, more_trials=more_trials)
+    return run_study(config, console=console, fetched=True, accept_changed_code=accept_changed_code)
+
+
+def run_controls(
+    names: Sequence[str] = (),
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    out: str = "controls",
+    console: Console | None = None,
+) -> list[ControlOutcome]:
+    """Test the instrument on trainings of which it is known what noise does to them.
+
+    Args:
+        names: of controls; none: all, or the quick ones.
+        out: folder of the studies and of controls.json.
+
+    Raises:
+        InputError: there is no control of a name, or the folder can't be written to.
+    """
+    for name in names:
+        if name not in known_answers.CONTROLS:
+            raise InputError(f"--only = {name!r}: {nearest(name, known_answers.CONTROLS)}")
+    if not 0 <= seed < 2**63:
+        raise InputError(f"--seed = {seed}: from 0 to 2**63 − 1")
+    folder = given_path(out, "--out")
+    check_writable(folder, "--out")
+    chosen = [known_answers.CONTROLS[name] for name in names] or [
+        each for each in known_answers.CONTROLS.values() if each.quick or not quick
+    ]
+    said = console or Console(quiet=True)
+    left_out = [name for name, each in known_answers.CONTROLS.items() if each not in chosen]
+    if left_out and not names:
+        said.print(f"left out with --quick: {', '.join(left_out)}")
+    live = console if console is not None and console.is_terminal else None
+    with ray_session(StudyConfig()):
+        return _run_controls(Room(folder, seed, quick, live), chosen, said)
+
+
+def train_run(
+    config: TrainConfig,
+    options: SingleRunOptions | None = None,
+    *,
+    console: Console | None = None,
+) -> RunResult:
+    """Train a single run, or go on with it, and evaluate its best weights once on the test set.
+
+    Args:
+        options: where it is stored, and how it is shown; None: as ``noise-train``'s defaults.
+
+    Raises:
+        InputError: before anything is written.
+        Interrupted: after Ctrl-C; the run left a checkpoint.
+        DivergedError: there are no weights that can be evaluated.
+    """
+    return _train_run(config, options or SingleRunOptions(), console or Console(quiet=True))
+
+
+def evaluate(
+    checkpoint: str | Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    batch_size: int | None = None,
+    with_sharpness: bool = False,
+    console: Console | None = None,
+) -> Evaluation:
+    """Evaluate a weights file on its test set.
+
+    Args:
+        changes: settings by path over those of the file, ``{"data/data_dir": "/data"}``; of a bare
+            state dict ``"model/classifier"``, at least.
+        batch_size: None: as in training.
+
+    Raises:
+        InputError: the file can't be read, or does not fit.
+    """
+    path = Path(checkpoint)
+    weights = read_weights(path)
+    if weights.config is None and "model/classifier" not in (changes or {}):
+        raise InputError(
+            f"checkpoint = {path}: a bare state dict does not say which model it is: give "
+            "model/classifier"
+        )
+    # The device that it was trained on says nothing about this machine.
+    stored = {**(weights.config or {}), "device": "auto"}
+    config = parse_config(TrainConfig, merge(stored, nest(changes or {})), where=str(path))
+    return evaluate_checkpoint(
+        path,
+        weights,
+        config,
+        batch_size=batch_size,
+        with_sharpness=with_sharpness,
+        log=console or Console(quiet=True),
+    )

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from study.checks import check_train
+from tests.support.notebooks import executed
 from tests.support.trained_studies import write_study
 from trainables.config import TrainConfig
 
@@ -32,7 +34,9 @@ def output(script: str, folder: Path) -> list[str]:
 
 def test_every_script_is_run_here_and_listed() -> None:
     tests, listed = Path(__file__).read_text(), (ROOT / "examples" / "README.md").read_text()
-    for script in (ROOT / "examples").glob("*.py"):
+    for script in (
+        path for end in ("py", "ipynb") for path in (ROOT / "examples").glob(f"*.{end}")
+    ):
         assert f'"{script.name}"' in tests
         assert f"]({script.name})" in listed
 
@@ -132,3 +136,22 @@ def test_a_task_of_ones_own_from_a_run_to_its_report(
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert (tmp_path / "studies" / "mine" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_the_notebook_was_executed_and_runs_again(tmp_path: Path) -> None:
+    notebook = ROOT / "examples" / "notebook.ipynb"
+    for cells in (nbformat.read(notebook, as_version=4).cells, executed(notebook, tmp_path).cells):
+        code = [cell for cell in cells if cell.cell_type == "code"]
+        assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+        outputs = [output for cell in code for output in cell.outputs]
+        assert {output.output_type for output in outputs} <= {
+            "stream",
+            "display_data",
+            "execute_result",
+        }
+        # Summaries and confirmations show themselves as tables; Tune and Ray say nothing.
+        tables = [each for each in outputs if "<table" in each.get("data", {}).get("text/html", "")]
+        assert len(tables) == 3
+        assert [each.name for each in outputs if each.output_type == "stream"] == ["stdout"] * 3
+    assert (tmp_path / "studies" / "notebook" / "report.html").exists()

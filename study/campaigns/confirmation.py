@@ -47,9 +47,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Confirmation(ConfirmedRuns):
     """What is still to be trained of a confirmation, and what its runs say."""
+
+    def __repr__(self) -> str:
+        # All that was recorded would be pages.
+        return f"{type(self).__name__}(study={self.study.name!r}, decide_by={self.decide_by!r})"
 
     def to_frame(self) -> "pd.DataFrame":
         return confirmation_frame(self)

@@ -1,5 +1,6 @@
 """Looking after studies on disk: what there is, and what may go."""
 
+from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 
 from rich.box import SIMPLE_HEAD
@@ -22,6 +23,34 @@ from trainables.errors import InputError
 from trainables.object_store import Location
 
 
+@dataclass(frozen=True, slots=True)
+class ListedStudy:
+    """A study or grid in a line, each word as ``noise-study list`` shows it.
+
+    Attributes:
+        state: complete, interrupted …; damaged where its records can't be read.
+        run: what is trained.
+        trials: ended / wanted.
+        gain: paired difference of the best one to its baseline.
+        confirmed: the verdict.
+        began: the day.
+    """
+
+    name: str
+    state: str
+    run: str
+    trials: str = ""
+    best: str = ""
+    gain: str = ""
+    confirmed: str = ""
+    began: str = ""
+
+
+def list_studies(storage: Where = "studies") -> list[ListedStudy]:
+    """The studies and grids under a storage, by name."""
+    return [_line(folder) for folder in find_records(Storage.of(storage))]
+
+
 def studies_table(storage: Where) -> Table:
     """A line a study or grid: state, trials, best, what its confirmation says, when."""
     where = Storage.of(storage)
@@ -29,7 +58,7 @@ def studies_table(storage: Where) -> Table:
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     # A name is there to be typed: where it is narrow, what is trained takes more lines.
     folded = {"run", "confirmed"}
-    for column in ("name", "state", "run", "trials", "best", "gain", "confirmed", "began"):
+    for column in (each.name for each in fields(ListedStudy)):
         table.add_column(
             column,
             no_wrap=column not in folded,
@@ -37,19 +66,19 @@ def studies_table(storage: Where) -> Table:
             min_width=len("confirmed") if column == "confirmed" else None,
         )
     table.caption = "gain: paired difference to the baseline; confirmed: of the best one"
-    for folder in find_records(where):
-        table.add_row(*_row(folder))
+    for line in list_studies(where):
+        table.add_row(*astuple(line))
     return table
 
 
-def _row(folder: StudyFolder) -> list[str]:
+def _line(folder: StudyFolder) -> ListedStudy:
     try:
-        return _study_row(folder) if folder.config.exists() else _grid_row(folder)
+        return _study_line(folder) if folder.config.exists() else _grid_line(folder)
     except InputError as error:
-        return [folder.path.name, "damaged", str(error)]
+        return ListedStudy(folder.path.name, "damaged", str(error))
 
 
-def _study_row(folder: StudyFolder) -> list[str]:
+def _study_line(folder: StudyFolder) -> ListedStudy:
     config = folder.stored_config()
     assert config is not None
     state = present(config, read_ledger(folder.ledger))
@@ -58,7 +87,7 @@ def _study_row(folder: StudyFolder) -> list[str]:
     trials = summary.trials if summary else []
     best = next((t for t in trials if summary and t.trial_id == summary.best), None)
     paired = best.paired_difference if best else None
-    return [
+    return ListedStudy(
         config.name,
         _state(state),
         config.train.task.name or f"{config.train.model.classifier}, {config.train.data.what}",
@@ -67,17 +96,17 @@ def _study_row(folder: StudyFolder) -> list[str]:
         signed(paired if isinstance(paired, float) else None),
         _confirmed(folder, config, state, best.trial_id if best else ""),
         _began(state),
-    ]
+    )
 
 
-def _grid_row(folder: StudyFolder) -> list[str]:
+def _grid_line(folder: StudyFolder) -> ListedStudy:
     config = stored_experiment(folder)
     assert config is not None
     state = read_ledger(folder.ledger)
     result = report(config, state)
     differences = {run.key: run.differences.get("difference") for run in result.runs}
     wanted = len(baselines(config)) + len(noisy_runs(config))
-    return [
+    return ListedStudy(
         config.name,
         _state(state),
         f"grid: {', '.join(config.classifiers)}, {config.train.data.what}",
@@ -86,7 +115,7 @@ def _grid_row(folder: StudyFolder) -> list[str]:
         signed(differences[result.best] if result.best else None),
         DASH,
         _began(state),
-    ]
+    )
 
 
 def _confirmed(folder: StudyFolder, config: StudyConfig, state: LedgerState, best: str) -> str:

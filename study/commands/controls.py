@@ -5,8 +5,6 @@ from typing import Annotated
 
 from study.commands.dispatch import NOISE_STUDY, subcommand
 from study.commands.settings import option
-from trainables.errors import InputError, nearest
-from trainables.paths import check_writable, given_path
 
 
 @dataclass(frozen=True)
@@ -39,28 +37,16 @@ def controls(options: ControlsOptions) -> int:
     """
     from rich.console import Console
 
-    from study.campaigns.controls import Room, results_table, run_controls
-    from study.campaigns.known_answers import CONTROLS
-    from study.config import StudyConfig
-    from study.tune.connect import ray_session
+    from study.api import run_controls
+    from study.campaigns.controls import results_table
 
-    if options.only and options.only not in CONTROLS:
-        raise InputError(f"--only = {options.only!r}: {nearest(options.only, CONTROLS)}")
-    if not 0 <= options.seed < 2**63:
-        raise InputError(f"--seed = {options.seed}: from 0 to 2**63 − 1")
-    out = given_path(options.out, "--out")
-    check_writable(out, "--out")
     console = Console()
-    if options.only:
-        chosen = [CONTROLS[options.only]]
-    else:
-        chosen = [each for each in CONTROLS.values() if each.quick or not options.quick]
-        left_out = [name for name, each in CONTROLS.items() if each not in chosen]
-        if left_out:
-            console.print(f"left out with --quick: {', '.join(left_out)}")
-    live = console if console.is_terminal else None
-    with ray_session(StudyConfig()):
-        room = Room(out, options.seed, options.quick, live)
-        outcomes = run_controls(room, chosen, console)
+    outcomes = run_controls(
+        [options.only] if options.only else [],
+        quick=options.quick,
+        seed=options.seed,
+        out=options.out,
+        console=console,
+    )
     console.print(results_table(outcomes))
     return 0 if all(outcome.passed for outcome in outcomes) else 1

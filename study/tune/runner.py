@@ -16,6 +16,7 @@ from study.config import RunsConfig
 from study.tune.interrupts import handed_to_tune
 from study.tune.limits import TimeIsOver
 from study.tune.lost_nodes import ForgiveLostNodes
+from study.tune.notebook import silent_reporter
 from study.tune.ray_patches import fit
 from study.tune.stages import StagedScheduler, Stages, TellsFailures
 from trainables.config import TrainConfig
@@ -68,6 +69,7 @@ def run_trials(config: RunsConfig, stages: Stages, *, callbacks: Sequence[tune.C
                     checkpoint_frequency=0, checkpoint_at_end=False
                 ),
                 verbose=0,
+                progress_reporter=silent_reporter(),
             ),
         )
 
