@@ -26,6 +26,8 @@ _PRODUCTS = {"trainables", "search_spaces", "study", "analysis"}
 _SUFFIXES = (".py", *EXTENSION_SUFFIXES, ".pyc")
 _DOTTED = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 
+_BY_RAY = "py_modules_files"
+
 _named_in: dict[str, str] = {}
 
 
@@ -69,11 +71,9 @@ def code_identity(name: str) -> CodeIdentity:
     top-level package. It says nothing of the folder, of line ends, and of installed libraries.
     """
     module = name.partition(":")[0]
-    top, *below = module.split(".")
-    if not all(part.isidentifier() for part in (top, *below)):
-        return ()
+    top = module.partition(".")[0]
     roots = _Roots()
-    root = roots.of(top)
+    root = _root_of(module, roots)
     if root is None:
         return ()
     if _is_installed(root):
@@ -82,6 +82,24 @@ def code_identity(name: str) -> CodeIdentity:
     named = [key for key in files if key == module]
     others = sorted(key for key in files if key != module)
     return tuple(f"{key} {_digest(files[key])}" for key in (*named, *others))
+
+
+def source_files(name: str) -> dict[Path, Path]:
+    """The files that ``code_identity`` reads: their place below the root → where they are.
+
+    None of a library that is installed.
+    """
+    module = name.partition(":")[0]
+    roots = _Roots()
+    root = _root_of(module, roots)
+    if root is None or _is_installed(root):
+        return {}
+    return {path.relative_to(root): path for path in _closure(module, root, roots).values()}
+
+
+def _root_of(module: str, roots: "_Roots") -> Path | None:
+    parts = module.split(".")
+    return roots.of(parts[0]) if all(part.isidentifier() for part in parts) else None
 
 
 def joined(identities: Iterable[Sequence[str]]) -> CodeIdentity:
@@ -167,13 +185,22 @@ def _closure(module: str, root: Path, roots: _Roots) -> dict[str, Path]:
     waiting = [module]
     while waiting:
         wanted = waiting.pop()
-        if roots.of(wanted.partition(".")[0]) != root or _is_ours(wanted, root):
+        place = roots.of(wanted.partition(".")[0])
+        if place is None or not _together(place, root) or _is_ours(wanted, root):
             continue
-        for key, file in _located(root, wanted):
+        for key, file in _located(place, wanted):
             if key not in files:
                 files[key] = file
                 waiting += _imports(key, file)
     return files
+
+
+def _together(one: Path, other: Path) -> bool:
+    """Whether modules of these roots belong together: of one folder, or brought by Ray.
+
+    Ray puts each module that travels to a node into a folder of its own.
+    """
+    return one == other or (one.parent == other.parent and one.parent.name == _BY_RAY)
 
 
 def _is_ours(module: str, root: Path) -> bool:

@@ -22,6 +22,7 @@ from study.tune.ray_patches import (
     started_processes,
     without_servers,
 )
+from study.tune.shipped_code import shipped_code
 from trainables.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,12 @@ def ray_session(config: RunsConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    _connect(address_of(config), _workers_ahead(config))
+    address = address_of(config)
+    if address is None:
+        _start_here(_workers_ahead(config))
+    else:
+        with shipped_code(config.train) as modules:
+            _join(address, modules)
     raylet = started_processes().get("raylet")
     with ended_with_this_process(raylet.pid if raylet else None):
         try:
@@ -108,13 +114,14 @@ def _workers_ahead(config: RunsConfig) -> dict[str, str]:
     return _WITH_TORCH if few else _NO_WORKERS
 
 
-def _connect(address: str | None, ahead: dict[str, str]) -> None:
-    if address is None:
-        _start_here(ahead)
-        return
+def _join(address: str, modules: list[str]) -> None:
+    """Connect to a cluster; ``modules``: files and folders that its workers can import."""
+    workers: dict[str, Any] = {"env_vars": WORKER_ENVIRONMENT}
+    if modules:
+        workers["py_modules"] = modules
     options: dict[str, Any] = {
         "address": address,
-        "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
+        "runtime_env": workers,
         "log_to_driver": False,
     }
     if address.startswith("ray://"):

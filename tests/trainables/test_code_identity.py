@@ -124,3 +124,25 @@ def test_what_is_not_there_has_none(name, tmp_path, monkeypatch):
 
 def test_this_projects_own_modules_are_none_of_it(tmp_path, monkeypatch):
     assert code_identity("trainables.models.control_networks:short_mlp") == ()
+
+
+def test_modules_that_ray_brought_one_by_one_belong_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (tmp_path / "py_modules_files" / name for name in ("_ray_pkg_1", "_ray_pkg_2"))
+    together = tmp_path / "together"
+    for folder, name, text in (
+        (one, "brought_net.py", "import brought_part\n"),
+        (other, "brought_part.py", "x = 1\n"),
+        (together, "brought_net.py", "import brought_part\n"),
+        (together, "brought_part.py", "x = 1\n"),
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(together)
+        expected = code_identity("brought_net:f")
+    monkeypatch.syspath_prepend(one)
+    monkeypatch.syspath_prepend(other)
+    assert len(expected) == 2
+    assert code_identity("brought_net:f") == expected

@@ -25,6 +25,7 @@ from tests.support.faulty_models import let_go, places
 from tests.support.runs import EAGER, device_data
 from tests.support.servers import ObjectStore, free_port, mlflow_server, object_store
 from tests.support.study_processes import (
+    ROOT,
     check_whole,
     mlflow_runs,
     steps_in_mlflow,
@@ -32,6 +33,7 @@ from tests.support.study_processes import (
     summary_of,
     wait_until,
 )
+from trainables.code_trust import allow
 from trainables.config import apply_overrides
 from trainables.loop import train_epochs
 from trainables.metrics import objective_values
@@ -207,15 +209,23 @@ def check_values(folder: Path, config: StudyConfig, uri: str) -> None:
     check_whole(folder)
 
 
-def test_a_study_through_the_client_lives_in_an_object_store(
-    place: Place, store: ObjectStore, tmp_path: Path
+def test_a_study_through_the_client_takes_its_code_along_and_lives_in_an_object_store(
+    place: Place, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri, here = store.uri("bucket/studies"), tmp_path / "here"
-    config = study(name="far", configs=GIVEN[::3])
+    # A module and a package that no node has.
+    (tmp_path / "code" / "parts_far").mkdir(parents=True)
+    (tmp_path / "code" / "net_far.py").write_text("from parts_far.small import net\n")
+    (tmp_path / "code" / "parts_far" / "__init__.py").touch()
+    (tmp_path / "code" / "parts_far" / "small.py").write_text(
+        "from trainables.models.networks import BabyCNN\n\n\n"
+        "def net(num_classes):\n    return BabyCNN(num_classes)\n"
+    )
+    config = study(name="far", configs=GIVEN[::3], classifier="net_far:net")
     (tmp_path / "study.json").write_text(config.model_dump_json())
     given = ["--config", str(tmp_path / "study.json"), "--address", place.client]
-    words = ["run", *given, "--storage", uri, "--work-dir", str(here)]
-    with study_process(words) as run:
+    words = ["run", *given, "--storage", uri, "--work-dir", str(here), "--trust", "net_far:net"]
+    with study_process(words, {"PYTHONPATH": f"{tmp_path / 'code'}:{ROOT}"}) as run:
         output, _ = run.communicate(timeout=280)
     assert run.returncode == 0, output
     remote = ObjectPath(uri) / "far"
@@ -230,6 +240,8 @@ def test_a_study_through_the_client_lives_in_an_object_store(
     assert not (here / "far" / "checkpoints").exists()
     # On another machine, which has nothing of it: the records come first, then nothing is left.
     there = tmp_path / "there"
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    allow("net_far:net")
     summary = run_study(
         config.model_copy(
             update={"storage": uri, "work_dir": str(there), "address": place.cluster.address}
