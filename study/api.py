@@ -33,8 +33,10 @@ from study.run.weights_file import read_weights
 from study.tune.connect import ray_session
 from trainables.config import TrainConfig
 from trainables.data.inspection import inspect_data
+from trainables.data_config import FOUND
 from trainables.errors import InputError, nearest
 from trainables.paths import check_writable, given_path
+from trainables.presets import readme
 from trainables.settings import merge, nest, parse_config
 
 __all__ = [
@@ -170,8 +172,15 @@ def evaluate(
             "model/classifier"
         )
     # The device that it was trained on says nothing about this machine.
-    stored = {**(weights.config or {}), "device": "auto"}
-    config = parse_config(TrainConfig, merge(stored, nest(changes or {})), where=str(path))
+    base = {**readme().model_dump(mode="json"), **(weights.config or {}), "device": "auto"}
+    given = dict(changes or {})
+    data = base["data"]
+    if given.get("data/dataset", data["dataset"]) != data["dataset"]:
+        # What was read from another data set says nothing about this one.
+        given = {f"data/{name}": None for name in FOUND} | {"data/stream": False} | given
+    elif any(name.startswith("data/") for name in given):
+        given = {"data/content": None, **given}
+    config = parse_config(TrainConfig, merge(base, nest(given)), where=str(path))
     return evaluate_checkpoint(
         path,
         weights,

@@ -232,7 +232,7 @@ ADDED = {
     *("runs", "n", "mean_difference", "interval", "ranked_by", "stages", "place", "yardstick"),
     *("final_test_accuracy", "final_test_loss", "clean_gap"),
     *("fit", "background", "decoding", "skip_broken", "left_out", "augment", "content"),
-    *("image_size", "channels"),
+    *("image_size", "channels", "stream", "stream_workers"),
     *("nesterov", "lr_schedule", "lr_warmup_epochs", "lr_warmup_fraction", "lr_peak_at"),
     *("lr_step_epochs", "lr_step_factor", "clip_norm", "label_smoothing", "ema", "accumulate"),
     *("tuning", "race_complete", "race_place", "race_seeds", "race_difference_best_val_accuracy"),

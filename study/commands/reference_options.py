@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from study.commands.settings import SettingOptions, option
 from trainables.config import TrainConfig
+from trainables.data.registry import streams
 from trainables.data_config import FOUND, photo_defaults
 from trainables.documents import read_mapping
 from trainables.errors import InputError, nearest, shortened
@@ -188,6 +189,9 @@ def _derive_data(
     if changes.get("data/dataset", below.data.dataset) != below.data.dataset:
         # What was read from another data set says nothing about this one.
         changes |= {f"data/{name}": None for name in FOUND}
+        if below.data.stream and not streams(changes.get("data/dataset", below.data.dataset)):
+            changes.setdefault("data/stream", False)
+            changes.setdefault("data/stream_workers", 0)
         return
     if str(changes.get("data/channels", below.data.channels)) != str(below.data.channels):
         changes |= {"data/mean": None, "data/std": None}

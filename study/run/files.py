@@ -57,7 +57,7 @@ def run_name(config: TrainConfig) -> str:
     del values["device"]
     values["model"].pop("code", None)
     if config.model.content is not None:
-        del values["model"]["weights"]  # Its content says which file it is.
+        values["model"].pop("weights", None)  # Its content says which file it is.
     values.pop("codes", None)
     text = json.dumps(values, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:6]

@@ -113,11 +113,14 @@ def train_run(config: TrainConfig, options: SingleRunOptions, console: Console) 
     raise ``Interrupted``, weights that can't be evaluated ``DivergedError``. After an ``OSError``,
     what was written before is whole.
     """
-    files = RunFiles.of(options.checkpoint_dir, config, options.save_as)
-    check_writable(files.folder, "--checkpoint-dir")
-    uri = resolve_uri(options.tracking_uri, files.folder) if options.tracking_uri else None
+    check_writable(Path(options.checkpoint_dir), "--checkpoint-dir")
     notice = changed_since(config)
-    wanted, config = config.device, check_train(with_present_code(config))
+    checked = check_train(with_present_code(config))
+    # By the content of its weights, wherever they lie.
+    named = config.model_copy(update={"model": checked.model})
+    files = RunFiles.of(options.checkpoint_dir, named, options.save_as)
+    uri = resolve_uri(options.tracking_uri, files.folder) if options.tracking_uri else None
+    wanted, config = config.device, checked
     if options.resume:
         files.check_resumable(config)
         config = files.as_begun(config)

@@ -36,6 +36,8 @@ WORKER_ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     # As Tune sets it: processes that Lightning forks hang in a worker (Ray's issue 28197).
     "PL_DISABLE_FORK": "1",
+    # Paths that a study was given are relative to where it was started, not to a trial's folder.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 
 _WITH_TORCH = {"RAY_preload_python_modules": "trainables.tune_trainable"}

@@ -96,3 +96,10 @@ def is_photos(name: object) -> bool:
     if not isinstance(name, str):
         return False
     return is_own(name) or (name in DATA_SETS and DATA_SETS[name].photos)
+
+
+def streams(name: object) -> bool:
+    """Whether a name, not yet validated, is that of a data set that can be streamed."""
+    if not isinstance(name, str):
+        return False
+    return is_own(name) or (name in DATA_SETS and DATA_SETS[name].streams)

@@ -5,11 +5,8 @@ global generators of Python, numpy and torch follows from the run's seed, the ep
 place alone: a batch is the same in a fork, after a kill, and whoever reads it.
 """
 
-import random
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +26,7 @@ from trainables.data.given_images import (
     numbered,
     source_of,
 )
+from trainables.data.global_generators import generators_kept, seed_generators
 from trainables.data.image_decoding import Decoding
 from trainables.data_config import DataConfig
 from trainables.errors import InputError
@@ -58,17 +56,18 @@ def read_given(give: Give, config: DataConfig, progress: Progress | None) -> Sou
     names, numbers = numbered(items.where, items.labels(progress), items.classes)
     counts = (len(numbers["train"]), len(numbers["test"]))
     labels = np.concatenate([numbers["train"], numbers["test"]])
-    images = StreamedImages(give, config, counts, np.arange(len(labels)))
-    train, test = images.chosen(slice(counts[0])), images.chosen(slice(counts[0], None))
-    compared = np.unique(np.concatenate([_spaced(train, _COMPARED), _spaced(test, _COMPARED)]))
+    compared = _compared(counts)
     items.check(compared, [names[number] for number in labels[compared]])
+    pixels = items.read(compared, _fixed_seed())
+    images = StreamedImages(give, config, counts, np.arange(len(labels)), content_hash(pixels))
+    train, test = images.chosen(slice(counts[0])), images.chosen(slice(counts[0], None))
     return Source(
         train,
         numbers["train"],
         test,
         numbers["test"],
         names,
-        content=content_hash(labels, items.read(compared, _fixed_seed())),
+        content=content_hash(labels, pixels),
     )
 
 
@@ -81,6 +80,7 @@ class StreamedImages:
     Attributes:
         counts: images of the data set's training and test part.
         places: int64 (n,), of each image in the data set, the test part's after the training's.
+        pixels: a hash of the images by which the data set is known again.
         pad: zeros on each side of an image that is read.
     """
 
@@ -88,6 +88,7 @@ class StreamedImages:
     config: DataConfig
     counts: tuple[int, int]
     places: Labels
+    pixels: str
     pad: int = 0
 
     nbytes = 0
@@ -114,7 +115,7 @@ class StreamedImages:
 
     def sample(self) -> Pixels:
         """Images by which all are normalised, evenly spaced."""
-        return self._read(_spaced(self, _SAMPLED), _fixed_seed())
+        return self._read(self.places[_spaced(len(self), _SAMPLED)], _fixed_seed())
 
     def __getitem__(self, which: Which) -> Pixels:
         return self._read(self.places[which], _fixed_seed())
@@ -132,6 +133,8 @@ class StreamedImages:
         Args:
             seed: of a run, and the epoch; None: items are drawn as they always are in evaluation.
         """
+        # Before processes are forked that read ahead: so they have it, too.
+        self._items()
         base = _fixed_seed() if seed is None else stream_seed(seed[0], "item", seed[1])
         asked = [(self.places[positions], base) for positions in batches]
         if self.config.stream_workers == 0:
@@ -142,20 +145,39 @@ class StreamedImages:
 
         yield from read_ahead(self._read, asked, self.config.stream_workers)
 
-    def _read(self, places: Labels, seed: int) -> Pixels:
+    def _items(self) -> "_Items":
+        """The data set, opened in this process; it must be what it was when this began."""
         items = _opened(self.give, self.config)
-        items.check_counts(self.counts)
-        images = items.read(places, seed)
+        if self.pixels not in items.known:
+            items.check_counts(self.counts)
+            places = _compared(self.counts)
+            if content_hash(items.read(places, _fixed_seed())) != self.pixels:
+                raise InputError(
+                    f"{items.where}: it gives other images than when this began; it must give the "
+                    "same ones, in the same order, whenever it is called, in every process and on "
+                    "every node"
+                )
+            items.known.add(self.pixels)
+        return items
+
+    def _read(self, places: Labels, seed: int) -> Pixels:
+        images = self._items().read(places, seed)
         if not self.pad:
             return images
         border = (self.pad, self.pad)
         return np.pad(images, ((0, 0), border, border, (0, 0)))
 
 
-def _spaced(images: StreamedImages, count: int) -> Labels:
-    """Places of at most ``count`` images, evenly spaced."""
-    count = min(count, len(images))
-    return images.places[np.arange(count) * len(images) // max(count, 1)]
+def _spaced(images: int, count: int) -> Labels:
+    """At most ``count`` of so many images, evenly spaced."""
+    count = min(count, images)
+    return np.arange(count) * images // max(count, 1)
+
+
+def _compared(counts: tuple[int, int]) -> Labels:
+    """The places of the images by which a data set is known again."""
+    train, test = (_spaced(count, _COMPARED) for count in counts)
+    return np.concatenate([train, counts[0] + test])
 
 
 def _fixed_seed() -> int:
@@ -165,7 +187,10 @@ def _fixed_seed() -> int:
 def _opened(give: Give, config: DataConfig, *, anew: bool = False) -> "_Items":
     key = (give, config)
     if anew or key not in _open:
-        _open[key] = _Items(give(config), Decoding.of(config))
+        # Else what it draws would be another data set in each process.
+        with generators_kept():
+            seed_generators(_fixed_seed())
+            _open[key] = _Items(give(config), Decoding.of(config))
     _open.move_to_end(key)
     while len(_open) > _OPEN:
         _open.popitem(last=False)
@@ -177,8 +202,11 @@ class _Items:
 
     def __init__(self, given: Given, decoding: Decoding) -> None:
         self.where, parts, self.classes = given
+        self.known: set[str] = set()
+        """Hashes of the images that it was found to have (``StreamedImages.pixels``)."""
         self._parts: dict[str, Any] = {
-            name: _Pair(*part) if is_pair(part) else part for name, part in parts.items()
+            name: _pair(f"{self.where}: {name}", *part) if is_pair(part) else part
+            for name, part in parts.items()
         }
         self._decoding = decoding
         for name, part in self._parts.items():
@@ -205,7 +233,7 @@ class _Items:
         if said is not None:
             return [label_of(f"{where}: label {n}", label) for n, label in enumerate(said)]
         labels = []
-        with _generators_kept():
+        with generators_kept():
             for index in range(len(part)):
                 labels.append(self._item(name, index)[1])
                 if progress is not None:
@@ -223,7 +251,7 @@ class _Items:
                     "draw from the global generators of random, numpy.random and torch, which are "
                     "seeded before each item, or leave randomness out (--augment has its own)"
                 )
-            with _generators_kept():
+            with generators_kept():
                 label = self._item(part, index)[1]
             if str(label) != name and not self._is_numbered(label, name):
                 raise InputError(
@@ -243,9 +271,9 @@ class _Items:
         """uint8 (n, size, size, channels), each item drawn from the seed and its place."""
         size, channels = self._decoding.shape
         pixels = np.empty((len(places), size, size, channels), np.uint8)
-        with _generators_kept():
+        with generators_kept():
             for n, place in enumerate(places.tolist()):
-                _seed_generators(stream_seed(seed, "item", place))
+                seed_generators(stream_seed(seed, "item", place))
                 name, index = self._at(place)
                 image, _ = self._item(name, index)
                 pixels[n] = fitted(f"{self.where}: {name}: item {index}", image, self._decoding)
@@ -279,6 +307,16 @@ class _Pair:
         return self.images[index], self.targets[index]
 
 
+def _pair(where: str, images: Any, labels: Any) -> _Pair:
+    if hasattr(labels, "reshape") and tuple(labels.shape) == (len(images), 1):
+        labels = labels.reshape(-1)
+    if len(images) != len(labels):
+        raise InputError(
+            f"{where}: {len(labels)} labels for {len(images)} images; one label an image is needed"
+        )
+    return _Pair(images, labels)
+
+
 def _said_labels(part: Any) -> Sequence[Any] | None:
     """The labels of a part that says them without reading its images; None: it doesn't."""
     columns = getattr(part, "column_names", None)
@@ -290,26 +328,3 @@ def _said_labels(part: Any) -> Sequence[Any] | None:
         return None
     labels: Sequence[Any] = found.tolist() if hasattr(found, "tolist") else list(found)
     return labels
-
-
-@contextmanager
-def _generators_kept() -> Iterator[None]:
-    """What is drawn from the global generators meanwhile leaves them as they were."""
-    torch = sys.modules.get("torch")  # What draws from it has imported it.
-    state, numpy_state = random.getstate(), np.random.get_state()
-    torch_state = None if torch is None else torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(state)
-        np.random.set_state(numpy_state)
-        if torch is not None and torch_state is not None:
-            torch.set_rng_state(torch_state)
-
-
-def _seed_generators(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.default_generator.manual_seed(seed)

@@ -77,7 +77,10 @@ def checked_weights(config: ModelConfig, shape: ImageShape) -> ModelConfig:
     from trainables.models.stored_weights import read_weights
 
     stored, content = read_weights(config.weights, config.content)
-    if not _best_naming(laid_out(config.classifier, shape), config.classifier, stored)[0]:
+    model = laid_out(config.classifier, shape)
+    fitting, _ = _best_naming(model, config.classifier, stored)
+    # Counters have one name and shape in all networks.
+    if not any(name in fitting and p.numel() > 1 for name, p in model.named_parameters()):
         named = ", ".join(list(stored)[:3])
         raise InputError(
             f"model.weights (--weights) = {config.weights!r}: none of its {len(stored)} tensors "

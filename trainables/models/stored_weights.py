@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trainables.errors import InputError
 from trainables.models.torchvision_models import densenet_names, to_channels_of
+from trainables.paths import given_path
 
 _HOLDERS = ("model", "state_dict", "model_state_dict")
 """Under which name checkpoints hold a state dict."""
@@ -31,7 +32,7 @@ def read_weights(file: str, recorded: str | None = None) -> tuple[dict[str, Tens
         recorded: the hash that the file must have.
     """
     where = f"model.weights (--weights) = {file!r}"
-    path = Path(file).expanduser()
+    path = given_path(file, "model.weights (--weights)")
     try:
         with path.open("rb") as opened:
             content = hashlib.file_digest(opened, "sha256").hexdigest()

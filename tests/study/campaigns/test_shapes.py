@@ -14,7 +14,7 @@ from study.commands.study import main as noise_study
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, read_ledger
 from tests.support.data_sets import write_images
-from tests.support.study_processes import check_whole, count, study_process, wait_until
+from tests.support.study_processes import ROOT, check_whole, count, study_process, wait_until
 from trainables.models.registry import build_model
 
 EPOCHS = 4
@@ -50,7 +50,9 @@ def test_a_study_of_large_grey_photos_is_the_same_forked_whole_and_killed_on_the
     # Of colour and 32×32: the convolutions fit, the first one summed over the colours.
     torch.manual_seed(1)
     torch.save(build_model("TinyCNN", 10).state_dict(), weights := tmp_path / "weights.pt")
-    words += ["--weights", str(weights)]
+    # Relative to where the command is started, as people give it.
+    monkeypatch.chdir(ROOT)
+    words += ["--weights", os.path.relpath(weights)]
     words += ["--configs", str(configs), "--baseline-seeds", "1", "--max-concurrent", "1"]
     assert noise_study(["run", "--name", "whole", *where, *words, "--fork", "never"]) == 0
     ledger = StudyFolder.of(storage, "killed").ledger
@@ -75,6 +77,9 @@ def test_a_study_of_large_grey_photos_is_the_same_forked_whole_and_killed_on_the
     assert noise_study(["run", "--name", "killed", *where, *words, "--image-size", "48"]) == 2
     capsys.readouterr()
     torch.save(build_model("TinyCNN", 10).state_dict(), weights)
-    for command in (["resume", "killed", *where], ["run", "--name", "killed", *where, *words]):
+    for command, told in (
+        (["resume", "killed", *where], "it is not the file that this configuration was made with"),
+        (["run", "--name", "killed", *where, *words], "model/content = "),
+    ):
         assert noise_study(command) == 2
-        assert "it is not the file that this configuration was made with" in capsys.readouterr().err
+        assert told in capsys.readouterr().err

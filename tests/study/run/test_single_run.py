@@ -178,6 +178,12 @@ def test_a_run_begins_with_the_weights_of_another_and_knows_their_file_again(
     assert main([*first, "more", "--weights", str(again), "--resume"]) == 0
     assert main([*first, "more", "--resume"]) == 2
     assert "model/content = None" in capsys.readouterr().err
+    # Named by what the file holds, too.
+    unnamed = first[:-1]
+    assert main([*unnamed, "--weights", str(again)]) == 0
+    moved = again.rename(tmp_path / "moved.pth")
+    assert main([*unnamed, "--weights", str(moved), "--resume"]) == 0
+    again = moved.rename(again)
     torch.save(torch.load(again, weights_only=True)["model"], again)
     assert main([*first, "more", "--weights", str(again), "--resume"]) == 2
     assert "model/content = " in capsys.readouterr().err

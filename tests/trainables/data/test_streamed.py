@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from trainables.config import DataConfig
+from trainables.data import streamed
 from trainables.data.augmentation import make_augmentation
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import DeviceData
@@ -85,11 +86,28 @@ class Failing(Plain):
         return super().__getitem__(n)
 
 
+calls = []
+
+
 def parts(kind):
     return kind(0, COUNTS[0]), kind(60, COUNTS[1])
 
 
 def plain(): return parts(Plain)
+def shuffled():
+    calls.append(0)
+    torch.manual_seed(3)
+    order = np.random.permutation(60).tolist()
+    labels = [LABELS[n] for n in order]
+    return list(zip(IMAGES[order], labels)), Plain(60, 24)
+def counting():
+    calls.append(0)
+    class Shifted(Plain):
+        def __getitem__(self, n):
+            image, label = super().__getitem__(n)
+            return image + np.uint8(len(calls)), label
+    return parts(Shifted)
+def more_labels(): return (IMAGES[:60], np.array(LABELS[:64])), Plain(60, 24)
 def told(): return parts(Told)
 def drawn(): return parts(Drawn)
 def unseeded(): return parts(Unseeded)
@@ -148,17 +166,17 @@ def test_a_run_sees_what_it_would_see_in_memory(
     module: str, function: str, fields: Mapping[str, Any]
 ) -> None:
     whole = load_dataset(config(module, function, stream=False, **fields))
-    streamed = load_dataset(config(module, function, **fields))
-    assert isinstance(streamed.train_images, StreamedImages)
-    assert streamed.bytes == 0
+    lazy = load_dataset(config(module, function, **fields))
+    assert isinstance(lazy.train_images, StreamedImages)
+    assert lazy.bytes == 0
     for name in ("mean", "std", "classes", "pad", "flip", "shape", "test_digest"):
-        assert getattr(streamed, name) == getattr(whole, name)
+        assert getattr(lazy, name) == getattr(whole, name)
     for name in ("train_labels", "val_labels", "test_labels"):
-        assert np.array_equal(getattr(streamed, name), getattr(whole, name))
-    found = list(everything(streamed))
+        assert np.array_equal(getattr(lazy, name), getattr(whole, name))
+    found = list(everything(lazy))
     assert same(found, list(everything(whole)))
     # In another process.
-    assert same(found, list(everything(pickle.loads(pickle.dumps(streamed)))))
+    assert same(found, list(everything(pickle.loads(pickle.dumps(lazy)))))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -220,12 +238,44 @@ def test_other_data_are_refused(module: str, monkeypatch: pytest.MonkeyPatch) ->
         ("unseeded", r"train: item 0 is another image when it is read again.*--augment"),
         ("lying", r"item 0 has the label 2, but its labels .* say '1' there"),
         ("number", "train is of type int; give"),
+        ("more_labels", "train: 64 labels for 60 images"),
     ],
 )
 def test_data_that_can_not_be_right_are_refused(module: str, function: str, told: str) -> None:
     with pytest.raises(InputError, match=told) as refused:
         check_data(config(module, function))
     assert "\n" not in str(refused.value)
+
+
+def test_what_the_function_draws_is_drawn_alike_in_every_process(module: str) -> None:
+    dataset = load_dataset(config(module, "shuffled"))
+    sent = pickle.loads(pickle.dumps(dataset))
+    expected = batches(dataset)
+    streamed._open.clear()
+    torch.manual_seed(5)
+    found = batches(sent)
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(drawn, torch.rand(1))
+    assert same(found, expected)
+
+
+def test_a_function_that_gives_others_in_another_process_is_refused(module: str) -> None:
+    dataset = load_dataset(config(module, "counting"))
+    batches(dataset)
+    streamed._open.clear()
+    with pytest.raises(InputError, match="it gives other images than when this began"):
+        batches(dataset)
+
+
+def test_processes_that_read_ahead_do_not_open_the_data_anew(module: str) -> None:
+    dataset = load_dataset(config(module, "shuffled", stream_workers=2))
+    streamed._open.clear()
+    calls = __import__(module).calls
+    before = len(calls)
+    for epoch in range(3):
+        batches(dataset, epoch=epoch)
+    assert len(calls) == before + 1
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -223,6 +223,19 @@ def test_a_damaged_safetensors_and_a_folder_are_refused(tmp_path: Path) -> None:
             checked_weights(config, FIRST_SHAPE)
 
 
+def test_a_counter_alone_is_no_weight_of_the_classifier(tmp_path: Path) -> None:
+    torch.save({"bn1.num_batches_tracked": torch.tensor(3)}, tmp_path / "w.pt")
+    config = ModelConfig(classifier="resnet18", weights=str(tmp_path / "w.pt"))
+    with pytest.raises(InputError, match="none of its 1 tensors"):
+        checked_weights(config, FIRST_SHAPE)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "~nobody_such/w.pt"])
+def test_paths_that_can_not_be_are_refused(path: str) -> None:
+    with pytest.raises(InputError, match="--weights"):
+        checked_weights(ModelConfig(classifier="BabyCNN", weights=path), FIRST_SHAPE)
+
+
 def test_nothing_in_a_file_of_weights_is_executed(tmp_path: Path) -> None:
     class Runs:
         def __reduce__(self):
