@@ -42,6 +42,21 @@ def try_metrics(train: TrainConfig, dataset: Dataset) -> None:
         check_measures(train.measured, len(dataset.classes))
 
 
+def weights_note(train: TrainConfig, images: Sequence[tuple[TrainConfig, Dataset]]) -> str:
+    """What of a file of weights the runs start from; empty where they start from none."""
+    if train.model.weights is None or not images:
+        return ""
+    from trainables.models.pretrained import what_fits
+
+    found = what_fits(train.model, train.data.shape, len(images[0][1].classes))
+    more = f" and {len(found.skipped) - MOST_NAMED} more" * (len(found.skipped) > MOST_NAMED)
+    skipped = [f"{name} ({why})" for name, why in found.skipped.items()][:MOST_NAMED]
+    return (
+        f"runs start from {len(found.loaded)} tensors of {found.source}; not loaded: "
+        f"{', '.join(skipped) or 'none'}{more}"
+    )
+
+
 def left_out_note(dataset: Dataset) -> str:
     """A sentence on the image files that were left out; empty if none were."""
     names = dataset.left_out

@@ -14,7 +14,7 @@ from rich.console import Console
 from study.campaigns.baseline import missing_baselines, waiting_note
 from study.campaigns.campaign import Campaign, command, held
 from study.campaigns.counted import search_counted
-from study.campaigns.images import record_images, study_images
+from study.campaigns.images import record_images, study_images, weights_note
 from study.campaigns.live import Counted
 from study.campaigns.own_code import checked_with_code, late_codes, leave_behind, record_late
 from study.campaigns.phase import Phase
@@ -79,6 +79,8 @@ def run_study(
     check_stored_space(folder)
     check_source(config, folder)
     train, images = study_images(config.train, console)
+    if folder.stored_config() is None:
+        remark = remark or weights_note(train, images)
     asked_for = config
     config = config.model_copy(update={"train": train})
     again = command("resume", config)

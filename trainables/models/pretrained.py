@@ -98,6 +98,17 @@ def check_stored(config: ModelConfig) -> None:
         read_weights(config.weights, config.content)
 
 
+def what_fits(config: ModelConfig, shape: ImageShape, classes: int) -> PretrainedReport:
+    """What ``load_weights`` is going to load into a classifier of so many classes."""
+    assert config.weights is not None
+    from trainables.models.stored_weights import read_weights
+
+    stored, _ = read_weights(config.weights, config.content)
+    model = laid_out(config.classifier, shape, classes)
+    fitting, skipped = _best_naming(model, config.classifier, stored)
+    return PretrainedReport(config.weights, tuple(fitting), skipped)
+
+
 def load_weights(model: "nn.Module", config: ModelConfig) -> PretrainedReport:
     """Load the tensors of the file ``config.weights`` where the shapes fit, and name the rest.
 

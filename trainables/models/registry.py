@@ -152,7 +152,7 @@ def to_memory_format(model: "nn.Module", device: "torch.device | str") -> "nn.Mo
     return converted
 
 
-def laid_out(name: str, shape: ImageShape) -> "nn.Module":
+def laid_out(name: str, shape: ImageShape, classes: int = _CHECK_CLASSES) -> "nn.Module":
     """A classifier whose parameters' names and shapes are needed only, where possible."""
     import torch
 
@@ -163,12 +163,12 @@ def laid_out(name: str, shape: ImageShape) -> "nn.Module":
         try:
             # On the meta device nothing is allocated or drawn.
             with torch.device("meta"):
-                return build_model(name, _CHECK_CLASSES, shape)
+                return build_model(name, classes, shape)
         except InputError:
             raise
         except failures:
             pass
-    return build_model(name, _CHECK_CLASSES, shape)
+    return build_model(name, classes, shape)
 
 
 def _told(function: Any, shape: ImageShape) -> dict[str, int]:

@@ -71,6 +71,11 @@ def test_a_study_of_large_grey_photos_is_the_same_forked_whole_and_killed_on_the
         assert str(record.history) == str(whole[key].history)
         assert len(record.history) == EPOCHS
     check_whole(storage / "killed")
+    # Said once, in what is kept of the study.
+    notes = json.loads((storage / "killed" / "summary.json").read_text())["notes"]
+    told = [note for note in notes if note.startswith("runs start from 5 tensors of ")]
+    assert len(told) == 1
+    assert "fc1.weight (stored 128×4096" in told[0]
     for verb in ("report", "export"):
         assert noise_analysis([verb, "killed", *where]) == 0
     # The same command, with another size: it can't be the same study.
