@@ -9,6 +9,7 @@ from rich.progress import TaskID
 
 from study.campaigns.session import Session
 from study.records.events import NoteEvent
+from study.records.folder import StudyFolder
 from study.records.summary import VALIDATION_IMAGES
 from trainables.config import DataConfig, TrainConfig
 from trainables.data.dataset import Dataset
@@ -42,9 +43,11 @@ def try_metrics(train: TrainConfig, dataset: Dataset) -> None:
         check_measures(train.measured, len(dataset.classes))
 
 
-def weights_note(train: TrainConfig, images: Sequence[tuple[TrainConfig, Dataset]]) -> str:
-    """What of a file of weights the runs start from; empty where they start from none."""
-    if train.model.weights is None or not images:
+def weights_note(
+    folder: StudyFolder, train: TrainConfig, images: Sequence[tuple[TrainConfig, Dataset]]
+) -> str:
+    """What of a file of weights the runs of a new study start from; empty where there is none."""
+    if train.model.weights is None or not images or folder.stored_config() is not None:
         return ""
     from trainables.models.pretrained import what_fits
 

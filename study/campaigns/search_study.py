@@ -79,8 +79,6 @@ def run_study(
     check_stored_space(folder)
     check_source(config, folder)
     train, images = study_images(config.train, console)
-    if folder.stored_config() is None:
-        remark = remark or weights_note(train, images)
     asked_for = config
     config = config.model_copy(update={"train": train})
     again = command("resume", config)
@@ -94,7 +92,7 @@ def run_study(
             config=config,
             session=Session(folder, config, console),
             images=[(config.train, dataset) for _, dataset in images],
-            remark=remark,
+            remark=remark or weights_note(folder, train, images),
             objectives=config.objective,
             asked=question,
             policy=space_of(config).policy,
