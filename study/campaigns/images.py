@@ -52,11 +52,10 @@ def weights_note(
     from trainables.models.pretrained import what_fits
 
     found = what_fits(train.model, train.data.shape, len(images[0][1].classes))
-    more = f" and {len(found.skipped) - MOST_NAMED} more" * (len(found.skipped) > MOST_NAMED)
-    skipped = [f"{name} ({why})" for name, why in found.skipped.items()][:MOST_NAMED]
+    skipped = [f"{name} ({why})" for name, why in found.skipped.items()]
     return (
         f"runs start from {len(found.loaded)} tensors of {found.source}; not loaded: "
-        f"{', '.join(skipped) or 'none'}{more}"
+        f"{some(skipped, MOST_NAMED) or 'none'}"
     )
 
 
