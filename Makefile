@@ -4,9 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
-# Test processes side by side. A study's processes use about one core while they start and train.
-WORKERS ?= 2
+# Test processes side by side: studies wait for processes that start, so three keep two cores busy.
+WORKERS ?= 3
 MUTANTS_ARGS ?=
+
+# Tests start a thousand processes, and a study some: what one compiles the others find.
+unexport PYTHONDONTWRITEBYTECODE
+# Of all that is installed little is used, and compiled then; where that may not be kept, all is now.
+COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
 .PHONY: run test lint mutants bench docs setup clean
 
@@ -14,7 +19,7 @@ run: setup ## set up, then run the quickstart study
 	$(BIN)/noise-study run --preset quickstart
 
 test: lint ## set up, then run all checks and tests
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: setup ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -36,7 +41,7 @@ setup: $(STAMP)
 # constraints.txt holds the exact versions that were tested; pyproject.toml the ranges.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,dashboard,datasets,lightning,timm,transformers]"
+	$(BIN)/python -m pip install --quiet $(COMPILE) --constraint constraints.txt --editable ".[dev,dashboard,datasets,lightning,timm,transformers]"
 	touch $(STAMP)
 
 clean: ## remove the environment

@@ -3,14 +3,27 @@
 ``study.api`` has those that train.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from analysis.compare import StudyLine, compare_studies
 from analysis.confirm.model import ConfirmReport
 from analysis.confirm.report import confirm_report
 from analysis.export.files import export_study
-from analysis.export.register import register_winner
-from analysis.reading import GridView, StudyView, load_grid, load_study
+from analysis.preview.compute import Preview
+from analysis.preview.compute import preview as _preview
+from analysis.preview.fork_shares import SpaceForks, space_forks
+from analysis.preview.noise_settings import resolve_noise
+from analysis.reading import (
+    BaselineHistory,
+    GridView,
+    StudyView,
+    load_grid,
+    load_study,
+    run_baseline,
+    study_baseline,
+)
 from analysis.report.grid_report import grid_page
 from analysis.report.run_report import load_run, run_page
 from analysis.report.sections import write_report
@@ -18,9 +31,14 @@ from analysis.trials_table import TrialsTable, trials_table
 from study.campaigns.confirmation import load_confirmation
 from study.records.storage import Where
 
+if TYPE_CHECKING:
+    from analysis.export.register import register_winner
+
 __all__ = [
     "ConfirmReport",
     "GridView",
+    "Preview",
+    "SpaceForks",
     "StudyLine",
     "StudyView",
     "TrialsTable",
@@ -29,11 +47,22 @@ __all__ = [
     "load_grid",
     "load_run",
     "load_study",
+    "preview_noise",
     "read_confirmation",
     "register_winner",
     "report",
+    "space_shares",
     "trials_table",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "register_winner":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Its module alone imports torch, which takes seconds.
+    from analysis.export.register import register_winner
+
+    return register_winner
 
 
 def report(
@@ -72,3 +101,54 @@ def read_confirmation(name: str, storage: Where = "studies") -> ConfirmReport:
         InputError: there is no such study, or it was not confirmed.
     """
     return confirm_report(load_confirmation(storage, name))
+
+
+def preview_noise(
+    name: str | Path,
+    storage: Where = "studies",
+    changes: Mapping[str, Any] | None = None,
+    *,
+    baseline_seed: int | None = None,
+) -> Preview:
+    """What settings of noise would do on a recorded baseline, without training.
+
+    Args:
+        name: of a study in ``storage``; a path: the folder of a single run.
+        changes: settings by path over those of the study or run, ``{"noise/patience": 3}``. Where
+            neither has noise, it is adaptive unless they say otherwise.
+        baseline_seed: whose history of a study's; None: of the trials' seed.
+
+    Raises:
+        InputError: there is no such study, run or history, or a setting can't be used.
+    """
+    baseline: BaselineHistory
+    if isinstance(name, Path):
+        baseline = run_baseline(name)
+        base = baseline.config.noise
+    else:
+        view = load_study(storage, name)
+        baseline = study_baseline(view, baseline_seed)
+        base = view.config.train.noise
+    return _preview(baseline, resolve_noise(base, {}, dict(changes or {}), {}))
+
+
+def space_shares(
+    name: str,
+    storage: Where = "studies",
+    space: str | None = None,
+    *,
+    baseline_seed: int | None = None,
+    n: int = 1000,
+) -> SpaceForks:
+    """How many of a space's configurations would inject at once, later, or never. No training.
+
+    Args:
+        name: of the study on whose baseline they are tried.
+        space: None: the study's own.
+        n: configurations sampled.
+
+    Raises:
+        InputError: there is no such study or space, or its noise looks at no signal.
+    """
+    view = load_study(storage, name)
+    return space_forks(view, study_baseline(view, baseline_seed), space, n=n)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import Benchmark, Options, table, to_row
+from benchmarks.rows import Benchmark, Options, skipped_row, table, to_row
 from trainables.errors import nearest
 from trainables.files import write_atomically
 
@@ -20,6 +20,8 @@ MODULES = (
     "study_rows",
     "start_rows",
     "time_left_rows",
+    "report_rows",
+    "long_rows",
     "memory_rows",
     "gpu_rows",
 )
@@ -63,8 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(chosen: Sequence[Benchmark], options: Options, folder: Path, order: Sequence[str]) -> int:
     failed = 0
     for benchmark in chosen:
-        if benchmark.needs_gpu and not _gpu():
-            print(f"{benchmark.name}: skipped, there is no CUDA GPU here", flush=True)
+        lacking = benchmark.lacking()
+        if lacking:
+            print(f"{benchmark.name}: skipped, {lacking}", flush=True)
+            write(skipped_row(benchmark, lacking, options), folder, order)
             continue
         print(f"{benchmark.name} …", end=" ", flush=True)
         began = time.monotonic()
@@ -90,17 +94,13 @@ def write(row: dict[str, Any], folder: Path, order: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.json"
     rows = {r["name"]: r for r in json.loads(path.read_text())} if path.exists() else {}
-    rows[row["name"]] = row
+    if "skipped" not in row or "skipped" in rows.get(row["name"], row):
+        # What another machine has measured stays.
+        rows[row["name"]] = row
     ordered = [rows[name] for name in order if name in rows]
     text = json.dumps(ordered, indent=2, ensure_ascii=False) + "\n"
     write_atomically(path, text.encode())
     write_atomically(folder / "results.md", table(ordered).encode())
-
-
-def _gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from typing import Any
 from study.tune.connect import WORKER_ENVIRONMENT
 
 _MARK = "RESULT "
+NOISE_STUDY = "from study.commands.entry import noise_study; raise SystemExit(noise_study())"
+"""The command, as its script runs it."""
+
 _OURS = (*WORKER_ENVIRONMENT, "OMP_NUM_THREADS")
 
 

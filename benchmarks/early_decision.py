@@ -7,6 +7,7 @@ a trial that is beyond hope: its difference to its baseline, with what completed
 gained from that epoch on, does not reach what is asked, its own baseline or the best completed
 trial. What is hoped for is the most that any has gained, times a factor, or the upper end of a
 prediction interval of their gains (Student's t, for one more of n: mean + t · sd · √(1 + 1/n)).
+What is worse than to guess counts as that. The paired rule is the one that studies have.
 Epochs count from where a trial's noise begins: what it shares with the baseline is not trained.
 """
 
@@ -17,21 +18,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from benchmarks.objectives import history
 from benchmarks.tables import print_reports, read_table
 from study.formats import markdown_table
 from study.tune.early_stopping import Rungs, milestones
-from trainables.metrics import OBJECTIVES, objective_value
+from study.tune.paired_stopping import Hope, PairedRule, predicted
+from trainables.metrics import OBJECTIVES, guessing, objective_value
 
 ORDERS = 10
 NAMES = ("tail_val_loss", "best_val_accuracy")
+CLASSES = 10
+"""Of the images of each table."""
+
 KEPT = 0.95
 """The share of searches that keep their best setting, at which the rules are compared."""
-
-_LEAST = 5
-"""Completed trials before the paired rule speaks."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,14 @@ class Search:
 
     ``gains``: setting × epochs completed (from 1), the difference to the baseline in the objective
     of so many epochs, higher is better; NaN from where a run diverged. ``begins``: the epochs that
-    are the baseline's.
+    are the baseline's. ``baseline``: its objective by epochs completed, likewise; ``guess``: that
+    of a model that guesses.
     """
 
     gains: NDArray[np.float64]
     begins: NDArray[np.int64]
+    baseline: NDArray[np.float64]
+    guess: float
 
     @property
     def epochs(self) -> int:
@@ -65,6 +69,8 @@ Rule = Callable[[Search, Sequence[int]], Iterator[tuple[int, int]]]
 def searches(table: Mapping[str, Any], objective: str) -> list[Search]:
     sign = 1 if OBJECTIVES[objective] == "max" else -1
     epochs, found = int(table["train"]["epochs"]), []
+    guess = guessing(objective, CLASSES)
+    assert guess is not None
 
     def curve(run: Mapping[str, Any]) -> list[float]:
         rows = history(run)
@@ -77,8 +83,9 @@ def searches(table: Mapping[str, Any], objective: str) -> list[Search]:
         noisy = [run for run in runs if run["setting"] is not None and run["noisy"]]
         if not noisy:
             continue
-        gains = np.array([curve(run) for run in noisy]) - np.array(baseline)
-        found.append(Search(gains, np.array([run["noisy"][0] for run in noisy])))
+        beside, begins = np.array(baseline), np.array([run["noisy"][0] for run in noisy])
+        gains = np.array([curve(run) for run in noisy]) - beside
+        found.append(Search(gains, begins, beside, sign * guess))
     return found
 
 
@@ -115,47 +122,26 @@ def one_epoch(keep: int) -> Rule:
     return ends
 
 
-Hope = Callable[[NDArray[np.float64]], float]
-"""What a trial may still gain, from what completed ones have gained from the same epoch on."""
-
-
 def most(factor: float) -> Hope:
-    return lambda gained: factor * max(0.0, float(gained.max()))
-
-
-def predicted(level: float) -> Hope:
-    def upper(gained: NDArray[np.float64]) -> float:
-        n = len(gained)
-        width = stats.t.ppf(1 - level, n - 1) * gained.std(ddof=1) * np.sqrt(1 + 1 / n)
-        return float(gained.mean() + width)
-
-    return upper
+    return lambda gained: factor * max(0.0, *gained)
 
 
 def paired(hope: Hope, *, beats_best: bool) -> Rule:
+    """The rule that a study has (``--early-stopping-rule paired``), and its variants."""
+
     def ends(search: Search, order: Sequence[int]) -> Iterator[tuple[int, int]]:
-        completed: list[int] = []
+        rule = PairedRule(search.baseline.tolist(), hope, beats_best, search.guess)
         for setting in order:
-            asked = max([0.0, *search.final[completed]] if beats_best else [0.0])
-            end = _beyond_hope(search, setting, completed, asked, hope)
-            if end == search.epochs and np.isfinite(search.final[setting]):
-                completed.append(setting)
-            yield setting, end
+            yield setting, _given_up(search, rule, setting)
 
     return ends
 
 
-def _beyond_hope(
-    search: Search, setting: int, completed: list[int], asked: float, hope: Hope
-) -> int:
-    for done in range(int(search.begins[setting]) + 1, search.epochs):
-        gain = search.gain(setting, done)
-        if np.isnan(gain):
-            return done
-        begun = [s for s in completed if search.begins[s] < done]
-        if len(begun) < _LEAST:
-            continue
-        if gain + hope(search.final[begun] - search.gains[begun, done - 1]) < asked:
+def _given_up(search: Search, rule: PairedRule, setting: int) -> int:
+    begins = int(search.begins[setting])
+    for done in range(begins + 1, search.epochs + 1):
+        value = float(search.baseline[done - 1]) + search.gain(setting, done)
+        if np.isnan(value) or not rule.judge(str(setting), done, begins + 1, value):
             return done
     return search.epochs
 

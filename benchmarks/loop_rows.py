@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -35,10 +37,11 @@ def make_config(classifier: str, **fields: Any) -> TrainConfig:
     )
 
 
-def our_throughput(classifier: str, train: int, val: int, epochs: int) -> float:
+def our_throughput(*, classifier: str, train: int, val: int, epochs: int, precision: str) -> float:
     """Train some epochs, validation included; returns the seconds they took."""
-    training = ImageTraining(make_config(classifier), DeviceData(dataset(train, val), "cpu"))
-    warm = ImageTraining(make_config(classifier), DeviceData(dataset(3 * BATCH, BATCH), "cpu"))
+    config = make_config(classifier, precision=precision)
+    training = ImageTraining(config, DeviceData(dataset(train, val), "cpu"))
+    warm = ImageTraining(config, DeviceData(dataset(3 * BATCH, BATCH), "cpu"))
     warm.run_epoch()
     wait_for_start()
     began = time.perf_counter()
@@ -132,7 +135,7 @@ def _interleaved(sides: list[Callable[[], object]], rounds: int) -> list[Pair]:
     return pairs
 
 
-def _conventional(classifier: str, options: Options) -> Measured:
+def _conventional(classifier: str, options: Options, precision: str = "fp32") -> Measured:
     train, val = (4 * BATCH, BATCH) if options.quick else (50_000, 5_000)
     epochs = 1
     shared: dict[str, Any] = {"classifier": classifier, "train": train, "val": val}
@@ -140,7 +143,10 @@ def _conventional(classifier: str, options: Options) -> Measured:
     pairs, best = [], []
     for _ in range(options.rounds):
         children = [
-            Child("benchmarks.loop_rows:our_throughput", shared | {"epochs": epochs})
+            Child(
+                "benchmarks.loop_rows:our_throughput",
+                shared | {"epochs": epochs, "precision": precision},
+            )
             for _ in range(cores())
         ]
         seconds = together(children)
@@ -160,9 +166,10 @@ def _conventional(classifier: str, options: Options) -> Measured:
         pairs.append((sum(trained / took for took in seconds), others[winner]))
     return Measured(
         pairs,
-        f"ours: {cores()} runs at once, one thread each; the other: one run with {cores()} "
-        f"threads, best of 0 to 2 workers (by rounds: {', '.join(map(str, best))}). What is left "
-        f"to gain beside the network's own arithmetic, loop_vs_bare_{classifier[:4].lower()} shows",
+        f"ours: {cores()} runs at once in {precision}, one thread each; the other: one run with "
+        f"{cores()} threads in fp32, best of 0 to 2 workers (by rounds: "
+        f"{', '.join(map(str, best))}). What is left to gain beside the network's own arithmetic, "
+        f"loop_vs_bare_{classifier[:4].lower()} shows",
     )
 
 
@@ -210,18 +217,41 @@ def _bf16(options: Options) -> Measured:
         rounds=options.rounds,
     )
     pairs = [(steps * BATCH / a, steps * BATCH / b) for a, b in seconds]
-    note = "CPU time of one thread"
-    if not _cpu_has_bf16():
-        note += "; this CPU has no bf16 instructions, so the option can't pay here"
-    return Measured(pairs, note)
+    return Measured(pairs, "CPU time of one thread")
 
 
-def _cpu_has_bf16() -> bool:
+def _slices(classifier: str, options: Options) -> Measured:
+    """Slices of 32 against whole batches; what other sizes give is told."""
+    steps = 3 if options.quick else {"BabyCNN": 50, "TinyCNN": 12}[classifier]
+    by_size: dict[int, list[Pair]] = {}
+    for size in (32,) if options.quick else (16, 32, 64, 128):
+        seconds = call(
+            "benchmarks.loop_rows:against_off",
+            classifier=classifier,
+            fields={"slice": size},
+            steps=steps,
+            rounds=options.rounds,
+        )
+        by_size[size] = [(steps * BATCH / a, steps * BATCH / b) for a, b in seconds]
+    told = ", ".join(
+        f"{size}: {median(a / b for a, b in pairs):.2f}" for size, pairs in by_size.items()
+    )
+    return Measured(
+        by_size[32],
+        f"CPU time of one thread; slices of 32 against whole batches of {BATCH}. Ratio by size of "
+        f"a slice: {told}",
+    )
+
+
+def _no_bf16() -> str:
+    """What the processor lacks: bf16 is computed without it, too, but slower than fp32."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return any(flag in lines.read() for flag in ("avx512_bf16", "amx_bf16"))
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return False
+        flags = ""
+    if "avx512_bf16" in flags or "amx_bf16" in flags:
+        return ""
+    return "this processor has no bf16 instructions (avx512_bf16 or amx_bf16)"
 
 
 BENCHMARKS = (
@@ -257,5 +287,23 @@ BENCHMARKS = (
     Benchmark(
         "own_loop_overhead_tiny", "s", Goal(1.01, "<="), "ours/other", partial(_own_loop, "TinyCNN")
     ),
-    Benchmark("bf16_vs_fp32_tiny", "images/s", Goal(1.3, ">="), "ours/other", _bf16),
+    # No goals: what a slice gains is the machine's, and none is set unless asked for.
+    Benchmark("slices_baby", "images/s", None, "ours/other", partial(_slices, "BabyCNN")),
+    Benchmark("slices_tiny", "images/s", None, "ours/other", partial(_slices, "TinyCNN")),
+    Benchmark(
+        "bf16_vs_fp32_tiny",
+        "images/s",
+        Goal(1.3, ">="),
+        "ours/other",
+        _bf16,
+        lacking=_no_bf16,
+    ),
+    Benchmark(
+        "bf16_vs_conventional_tiny",
+        "images/s",
+        Goal(5.0, ">="),
+        "ours/other",
+        partial(_conventional, "TinyCNN", precision="bf16"),
+        lacking=_no_bf16,
+    ),
 )

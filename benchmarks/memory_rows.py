@@ -53,7 +53,8 @@ def ours(*, quick: bool) -> dict[str, float]:
     from study.config import StudyConfig
     from study.tune.connect import ray_session
     from study.tune.runner import put_datasets
-    from trainables.tune_trainable import NoiseTrainable, SpecInStore, TrialSpec
+    from trainables.trial_spec import TrialSpec
+    from trainables.tune_trainable import NoiseTrainable, SpecInStore
 
     @ray.remote(num_cpus=0)
     class Bare:

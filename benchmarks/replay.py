@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import ray
 from ray import tune
 
 from trainables.config import TrainConfig
 from trainables.metrics import EpochMetrics, objective_values
-from trainables.tune_trainable import TrialSpec
+from trainables.trial_spec import TrialSpec
 
 
 def curve(text: str, epochs: int) -> list[EpochMetrics]:
@@ -64,8 +65,8 @@ def numbers_of(result: Mapping[str, Any]) -> dict[str, float]:
 class ReplayTrainable(tune.Trainable):  # type: ignore[misc]
     """Stands in the place of the project's Trainable: same arguments, same reports, no training."""
 
-    def setup(self, config: dict[str, Any], spec: TrialSpec | None = None) -> None:
-        assert spec is not None
+    def setup(self, config: dict[str, Any]) -> None:
+        spec: TrialSpec = ray.get(config["spec"].reference)
         self._epochs = TrainConfig.model_validate_json(spec.base).epochs
         self.reset_config(config)
 

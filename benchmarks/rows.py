@@ -57,6 +57,7 @@ class Benchmark:
         unit: of ``ours`` and ``other``.
         goal: None for rows that only inform.
         ratio: ``ours/other`` or ``other/ours``, so that it reads as the goal does.
+        lacking: what this machine lacks for it; empty if it can be measured here.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Benchmark:
     goal: Goal | None
     ratio: Literal["ours/other", "other/ours"]
     measure: Callable[[Options], Measured]
-    needs_gpu: bool = False
+    lacking: Callable[[], str] = str
 
 
 def to_row(benchmark: Benchmark, measured: Measured, options: Options) -> dict[str, Any]:
@@ -93,6 +94,17 @@ def to_row(benchmark: Benchmark, measured: Measured, options: Options) -> dict[s
         "rounds": len(ratios),
         "quick": options.quick,
         "note": measured.note,
+    }
+
+
+def skipped_row(benchmark: Benchmark, reason: str, options: Options) -> dict[str, Any]:
+    """What is written of a row that can't be measured here, where nothing else is known of it."""
+    return {
+        "name": benchmark.name,
+        "skipped": reason,
+        "command": _command(benchmark, options.rounds, options),
+        "machine": machine(),
+        "goal": str(benchmark.goal) if benchmark.goal else None,
     }
 
 
@@ -142,11 +154,15 @@ def _table_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "Every comparison is interleaved: each round measures both sides, one after the other."
     yield "A ratio is the median over the rounds, with the smallest and the largest beside it."
     yield ""
+    measured = [row for row in rows if "skipped" not in row]
     header = ["row", "ours", "other", "unit", "ratio (min – max)", "ratio of"]
-    yield markdown_table([*header, "goal", "met", "rounds"], map(_cells, rows), "lrrlllllr")
+    yield markdown_table([*header, "goal", "met", "rounds"], map(_cells, measured), "lrrlllllr")
     yield ""
     for row in rows:
-        if row["note"]:
+        if "skipped" in row:
+            goal = f" (goal {row['goal']})" if row["goal"] else ""
+            yield f"- `{row['name']}`{goal}: skipped, {row['skipped']}"
+        elif row["note"]:
             yield f"- `{row['name']}`: {row['note']}"
     yield ""
     for text in dict.fromkeys(row["machine"] for row in rows):

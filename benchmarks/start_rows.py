@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.child import NOISE_STUDY
 from benchmarks.rows import Benchmark, Goal, Measured, Options
 
 _LEAST = """
@@ -73,7 +74,7 @@ def study_course(*, quick: bool) -> Course:
         words += ["--race-seeds", "2" if quick else "4"]
         began = time.time()
         subprocess.run(
-            [sys.executable, "-m", "study.commands.study", *words],
+            [sys.executable, "-c", NOISE_STUDY, *words],
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -305,8 +305,8 @@ def _study_vs_stock(options: Options) -> Measured:
         pairs,
         "wall time from the start of the process to its end; ours forks and stops early, as it "
         f"does by default. Best validation accuracy {best[0]:.3f} and {best[1]:.3f}. Of ours, by "
-        "the times in the ledger, about a third is no training: Ray's start, and the start of "
-        "worker processes, once for the baseline and once for the search",
+        "the times in the ledger, a quarter is no training: the start of Ray and its workers, and "
+        "the end",
     )
 
 
@@ -327,6 +327,6 @@ def _scale_trials(options: Options) -> Measured:
 
 BENCHMARKS = (
     Benchmark("trial_overhead", "s/trial", Goal(8.0, ">="), "other/ours", _trial_overhead),
-    Benchmark("study_vs_stock", "s", Goal(8.0, ">="), "other/ours", _study_vs_stock),
+    Benchmark("study_vs_stock", "s", Goal(12.0, ">="), "other/ours", _study_vs_stock),
     Benchmark("scale_trials", "ms/trial", Goal(2.5, "<="), "ours/other", _scale_trials),
 )

@@ -54,6 +54,7 @@ MODULES = {
     "study/statistics/pairing_gain.py": ["tests/study/statistics/test_pairing_gain.py"],
     "study/statistics/seeds_range.py": ["tests/study/statistics/test_seeds_range.py"],
     "study/tune/early_stopping.py": ["tests/study/tune/test_early_stopping.py"],
+    "study/tune/paired_stopping.py": ["tests/study/tune/test_paired_stopping.py"],
     "study/campaigns/placebo.py": ["tests/study/campaigns/test_placebo.py"],
     "study/records/checked_line.py": ["tests/study/records/test_ledger.py"],
     "study/campaigns/dose.py": ["tests/study/campaigns/test_dose.py"],

@@ -18,7 +18,7 @@ from search_spaces.written import (
 )
 from trainables.config import TrainConfig
 from trainables.documents import read_document
-from trainables.errors import InputError, nearest, shortened
+from trainables.errors import FOREIGN, InputError, nearest, shortened
 from trainables.own_import import import_own
 from trainables.paths import given_path
 
@@ -66,7 +66,7 @@ def load_space(name: str, base: TrainConfig) -> dict[str, Any]:
 def _called(function: Any, base: TrainConfig, where: str) -> dict[str, Any]:
     try:
         found = function(base)
-    except (Exception, SystemExit) as error:
+    except FOREIGN as error:
         raise InputError(
             f"{where}: called with the base configuration, as a space is, it raised "
             f"{type(error).__name__}: {shortened(str(error), 200)}"

@@ -1,11 +1,15 @@
 """The face for Python: each function does what the command of its name does.
 
 ``analysis.api`` reads, compares and writes what came of it.
+
+Torch, whose import takes seconds, is imported by what trains or evaluates in this process; a study
+trains in its workers.
 """
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -26,18 +30,19 @@ from study.campaigns.verify import verify_study
 from study.config import StudyConfig
 from study.records.storage import Where
 from study.records.summary import Summary
-from study.run.evaluation import Evaluation, evaluate_checkpoint
-from study.run.single_run import RunResult, SingleRunOptions
-from study.run.single_run import train_run as _train_run
-from study.run.weights_file import read_weights
 from study.tune.connect import ray_session
 from trainables.config import TrainConfig
 from trainables.data.inspection import inspect_data
-from trainables.data_config import FOUND
+from trainables.data_changes import derived_data
 from trainables.errors import InputError, nearest
 from trainables.paths import check_writable, given_path
 from trainables.presets import readme
 from trainables.settings import merge, nest, parse_config
+
+if TYPE_CHECKING:
+    from study.run.evaluation import Evaluation
+    from study.run.single_run import RunResult, SingleRunOptions
+    from trainables.data.contact_sheet import write_contact_sheet
 
 __all__ = [
     "ConfirmConfig",
@@ -63,7 +68,21 @@ __all__ = [
     "sync_study",
     "train_run",
     "verify_study",
+    "write_contact_sheet",
 ]
+
+_WITH_TORCH = {
+    "Evaluation": "study.run.evaluation",
+    "RunResult": "study.run.single_run",
+    "SingleRunOptions": "study.run.single_run",
+    "write_contact_sheet": "trainables.data.contact_sheet",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WITH_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_WITH_TORCH[name]), name)
 
 
 def resume_study(
@@ -129,10 +148,10 @@ def run_controls(
 
 def train_run(
     config: TrainConfig,
-    options: SingleRunOptions | None = None,
+    options: "SingleRunOptions | None" = None,
     *,
     console: Console | None = None,
-) -> RunResult:
+) -> "RunResult":
     """Train a single run, or go on with it, and evaluate its best weights once on the test set.
 
     Args:
@@ -143,7 +162,10 @@ def train_run(
         Interrupted: after Ctrl-C; the run left a checkpoint.
         DivergedError: there are no weights that can be evaluated.
     """
-    return _train_run(config, options or SingleRunOptions(), console or Console(quiet=True))
+    from study.run import single_run
+
+    options = options or single_run.SingleRunOptions()
+    return single_run.train_run(config, options, console or Console(quiet=True))
 
 
 def evaluate(
@@ -153,7 +175,7 @@ def evaluate(
     batch_size: int | None = None,
     with_sharpness: bool = False,
     console: Console | None = None,
-) -> Evaluation:
+) -> "Evaluation":
     """Evaluate a weights file on its test set.
 
     Args:
@@ -164,6 +186,9 @@ def evaluate(
     Raises:
         InputError: the file can't be read, or does not fit.
     """
+    from study.run.evaluation import evaluate_checkpoint
+    from study.run.weights_file import read_weights
+
     path = Path(checkpoint)
     weights = read_weights(path)
     if weights.config is None and "model/classifier" not in (changes or {}):
@@ -173,13 +198,8 @@ def evaluate(
         )
     # The device that it was trained on says nothing about this machine.
     base = {**readme().model_dump(mode="json"), **(weights.config or {}), "device": "auto"}
-    given = dict(changes or {})
-    data = base["data"]
-    if given.get("data/dataset", data["dataset"]) != data["dataset"]:
-        # What was read from another data set says nothing about this one.
-        given = {f"data/{name}": None for name in FOUND} | {"data/stream": False} | given
-    elif any(name.startswith("data/") for name in given):
-        given = {"data/content": None, **given}
+    below, given = parse_config(TrainConfig, base, where=str(path)), dict(changes or {})
+    given |= derived_data(given, below.data, (weights.config or {}).get("data"))
     config = parse_config(TrainConfig, merge(base, nest(given)), where=str(path))
     return evaluate_checkpoint(
         path,

@@ -25,7 +25,7 @@ from trainables.memory import check_training
 from trainables.metric_config import MetricConfig
 from trainables.metrics import check_deciding, check_objectives
 from trainables.models.pretrained import check_pretrained, checked_weights
-from trainables.models.registry import check_classifier, check_layers
+from trainables.models.registry import check_classifier, check_layers, check_slices
 from trainables.paths import check_writable
 
 
@@ -54,6 +54,7 @@ def check_train(
     device = resolve_device(config.device, elsewhere=elsewhere)
     config = config.model_copy(update={"device": device, "measured": _described(config)})
     if trains:
+        check_slices(classifier, config.slice, shape)
         _check_recipe(config)
         config = config.model_copy(update={"model": checked_weights(config.model, shape)})
     if size is not None and config.device == "cpu" and trains and not elsewhere:

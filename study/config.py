@@ -190,16 +190,23 @@ class StudyConfig(SpaceConfig, RunsConfig):
         None, "exactly these overrides are run instead of a search"
     )
     early_stopping: bool = setting(
-        # On recorded tables it stops the best setting of every second search to save a fifth of the
-        # epochs (docs/lab-notes.md).
+        # To save a fifth of the epochs or a third, it stops the best setting: by ASHA in
+        # up to half of the searches, by the paired rule in up to a fifth (docs/lab-notes.md).
         False,
-        "stop trials that lag behind early (ASHA); they take no part in the race",
+        "stop trials that lag behind early; they take no part in the race",
         option="--early-stopping",
+    )
+    early_stopping_rule: Literal["asha", "paired"] = setting(
+        "asha",
+        "which trials --early-stopping stops: those that lag behind the others at a rung (asha), "
+        "or that are beyond hope of beating the best, by what differences to the baseline have "
+        "still gained in completed trials (paired; one objective)",
+        option="--early-stopping-rule",
     )
     grace_epochs: int | None = setting(
         None,
         "epochs after its first injection before a trial may be stopped early "
-        "(None: a tenth of the budget, at least 2)",
+        "(None: a tenth of the budget, at least 2; paired: 0)",
         option="--grace-epochs",
         ge=0,
     )
@@ -227,7 +234,7 @@ class StudyConfig(SpaceConfig, RunsConfig):
         pattern=r"^\d{1,4}(\.\.\d{1,4})?$",
     )
     decide_by: str = setting(
-        # That of the best-validation weights varies 2.4 to 9.8 times as much between seeds
+        # That of the best-validation weights varies more between seeds, up to 9 times as much
         # (docs/method.md, section 11).
         "final_test_accuracy",
         "what a confirmation decides by, a figure on the test set: final_test_accuracy, "
@@ -266,6 +273,15 @@ class StudyConfig(SpaceConfig, RunsConfig):
         metrics = _known_metrics(info)
         if metrics is not None:
             check_deciding(value, metrics)
+        return value
+
+    @field_validator("early_stopping_rule")
+    @classmethod
+    def _rule_applies(cls, value: str, info: ValidationInfo) -> str:
+        if value == "paired" and not info.data.get("early_stopping", True):
+            raise ValueError("it needs --early-stopping, which is off; else: asha")
+        if value == "paired" and len(info.data.get("objective", ())) > 1:
+            raise ValueError("it needs one --objective: of two there is no best; else: asha")
         return value
 
     @field_validator("tune_baseline")
@@ -311,6 +327,9 @@ class StudyConfig(SpaceConfig, RunsConfig):
         """Epochs after a trial's first injection in which it is not judged."""
         if self.grace_epochs is not None:
             return self.grace_epochs
+        if self.early_stopping_rule == "paired":
+            # What has still been gained from an epoch on says how much that epoch tells.
+            return 0
         return max(2, self.train.epochs // 10)
 
     @property

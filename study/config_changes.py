@@ -70,6 +70,7 @@ def _comparable(config: RunsConfig) -> dict[str, Any]:
     values = as_asked(config).model_dump(mode="json")
     values["train"]["model"].pop("code", None)
     values["train"].pop("codes", None)
+    values["train"].setdefault("slice", 0)
     task = values["train"].setdefault("task", None)
     if task is not None:
         task.pop("code", None)

@@ -6,7 +6,7 @@ from typing import Any
 
 from study.config import StudyConfig
 from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
-from trainables.data_config import photo_defaults
+from trainables.data_changes import check_folder, photo_defaults
 from trainables.errors import InputError, nearest
 from trainables.settings import merge
 
@@ -52,7 +52,7 @@ def cifar10() -> StudyConfig:
 
 
 def thorough() -> StudyConfig:
-    """The standard with a baseline that is tuned as long as the noise, and a confirmation."""
+    """The standard with as many runs that tune the baseline as trials, and a confirmation."""
     base = standard()
     changed = {"name": "thorough", "tune_baseline": base.trials, "confirm": "6..20"}
     return base.model_copy(update=changed)
@@ -99,6 +99,7 @@ def with_photos_as_now(
     if not isinstance(data, dict):
         return values
     where = ("train", "data")
+    check_folder(data, _part(given, *where))
     changes = photo_defaults(data, _part(from_file, *where), _part(given, *where))
     return merge(values, {"train": {"data": changes}})
 

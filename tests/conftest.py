@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,13 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Ray reads once in a process whether to use tokens, and other processes may have left one in the
 # home folder: here every Ray, local or a cluster of several nodes, listens to nobody else.
 os.environ["RAY_AUTH_MODE"] = "disabled"
+# Ray starts workers, and the drivers of jobs, at niceness 15: beside other test processes they
+# would wait until Ray loses patience.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
-# What tests trust is no business of whoever runs them.
-os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="noise-tests-config-")
+# What tests trust and keep is no business of whoever runs them.
+for _home in ("CONFIG", "CACHE"):
+    os.environ[f"XDG_{_home}_HOME"] = tempfile.mkdtemp(prefix=f"noise-tests-{_home.lower()}-")
 
 # A loaded machine is slow; that is no failure of a property.
 settings.register_profile("noise", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,6 +33,12 @@ settings.load_profile("noise")
 
 # A shell's background job ignores Ctrl-C, and what it starts inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most slow tests first: at the end no process waits long for another."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,27 @@ def test_a_space_and_a_metric_of_ones_own(tmp_path: Path) -> None:
     assert cost == "cost of always class 1: 1.7999999523162842"
 
 
+def test_data_of_ones_own(tmp_path: Path) -> None:
+    held, fine, streamed, fine_too = output("own_data.py", tmp_path)
+    assert held.startswith("own_data:arrays (8×8 pixels, grey): [")
+    assert streamed == "own_data:stripes: [360, 40, 100], classes across, upright"
+    assert fine == fine_too == "nothing wrong was found"
+
+
+def test_photos_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first, *_, trials, photo = output("photos.py", tmp_path)
+    assert first.startswith("each becomes 48×48 pixels")
+    assert trials == "2 trials, 1 baseline"
+    assert photo == f"a photo: {48 * 48} bytes"
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_classifier_of_ones_own_and_its_weights(tmp_path: Path) -> None:
+    first, second = (float(line.split(": ")[1]) for line in output("own_classifier.py", tmp_path))
+    assert first < second
+
+
 def test_a_study_and_reading_it(tmp_path: Path) -> None:
     lines = [line for line in output("study_from_python.py", tmp_path) if line.startswith("trial-")]
     assert len(lines) == 4
@@ -124,6 +145,7 @@ def test_a_task_of_ones_own_from_a_run_to_its_report(
     task = f"examples.{script.removesuffix('.py')}:{name}"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(tmp_path / "own")}
     small = ["--epochs", "8", "--trials", "2", "--race-seeds", "1", "--baseline-seeds", "1"]
+    small += ["--max-concurrent", "1"]
     confirm = ["noise-study", "confirm", "mine", "--top", "1", "--seeds", "2"]
     for command in (
         ["noise-study", "run", "--task", task, "--name", "mine", *small],

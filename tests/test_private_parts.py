@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import ray
+
+from study.tune.connect import NO_WORKERS, READY
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("trainables", "search_spaces", "study", "analysis", "benchmarks")
@@ -26,6 +29,10 @@ TOUCHED = {
         "ray._private.ray_constants:GLOBAL_GRPC_OPTIONS",
         "ray._private.node:Node.start_monitor",
         "ray._private.node:Node.start_api_server",
+        "ray._private.node:Node.start_log_monitor",
+        "ray._private.state:GlobalState.get_node",
+        "ray._private.state:GlobalState._connect_and_get_accessor",
+        "ray._private.utils:get_dashboard_dependency_error",
         "ray._private.ray_constants:PROCESS_TYPE_GCS_SERVER",
         "ray._private.ray_constants:PROCESS_TYPE_RAYLET",
         "ray._private.worker:_global_node",
@@ -33,6 +40,8 @@ TOUCHED = {
         "ray._private.worker:listen_error_messages",
         "ray._private.node:Node.all_processes",
         "ray._private.services:ProcessInfo.process",
+        "ray._private.services:canonicalize_bootstrap_address",
+        "ray._private.services:find_gcs_addresses.cache_clear",
         "ray.train._internal.storage:_get_ray_train_session_dir",
         "ray.tune.impl.tuner_internal:TunerInternal.fit",
         "ray.util.client:ray.is_connected",
@@ -105,6 +114,14 @@ def test_a_version_has_the_private_parts(library: str) -> None:
             lacks += [f"{dotted}: takes no {name}" for name in parameters if name not in there]
     version = importlib.import_module(library).__version__
     assert lacks == [], f"{library} {version} lacks what {PARTS[library]} touches"
+
+
+def test_ray_knows_what_it_is_told_where_it_starts() -> None:
+    raylet = Path(ray.__file__).parent / "core" / "src" / "ray" / "raylet" / "raylet"
+    content = raylet.read_bytes()
+    for name in (*READY, *NO_WORKERS):
+        assert name.removeprefix("RAY_").encode() in content, name
+    assert b"no_such_setting_of_ray" not in content
 
 
 def test_what_is_missing_is_named() -> None:

@@ -9,8 +9,8 @@ everything ends.
 
     NOISE_RANDOM_EXAMPLES=5000 python -m pytest tests/test_random_input.py -s
 
-tries so many, others each time; without it they are few, and the same in each run. Each option is
-tried at least once. Counts are printed at the end.
+tries so many, others each time, and one and a half times as many documents; without it they are
+few, and the same in each run. Each option is tried at least once. Counts are printed at the end.
 """
 
 import os
@@ -23,12 +23,31 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.support.hostile_input import DIGITS, Example, examples, given_option, options
+from tests.support.hostile_input import (
+    DIGITS,
+    DOCUMENTS,
+    Example,
+    examples,
+    given_option,
+    options,
+    texts,
+)
 from tests.support.hostile_world import World, fault
 from tests.test_recorded import ADAPTIVE
 
 ASKED = os.environ.get("NOISE_RANDOM_EXAMPLES", "")
 EXAMPLES = int(ASKED or 80)
+FURTHER = EXAMPLES * 3 // 4
+"""Documents for each of two options."""
+
+RANDOM = settings(
+    derandomize=not ASKED,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    # Of so many what is wrong is counted; the few are made small.
+    phases=[Phase.generate] if ASKED else list(Phase),
+)
 
 ON_WHOLE = ((("whole",),),)
 ON_DIGITS = (("--dataset", "digits"),)
@@ -44,7 +63,11 @@ BASES: Mapping[str, Sequence[Sequence[Sequence[str]]]] = {
         (*ON_DIGITS, ("--classifiers", "BabyCNN"), ("--batch-size", "32")),
         (*ON_DIGITS, ("--classifiers", "BabyCNN"), ("--print-config",)),
     ),
-    "noise-study confirm": (*ON_WHOLE, (("whole",), ("--seeds", "20"))),
+    # What was begun with one configuration goes on with it.
+    "noise-study confirm": (
+        (("whole",), ("--top", "1")),
+        (("whole",), ("--top", "1"), ("--seeds", "20")),
+    ),
     "noise-study check-data": (
         (*ON_DIGITS, ("--split", "holdout")),
         (("--dataset", "imagefolder"), ("--data-dir", "images"), ("--sheet", "new.png")),
@@ -91,6 +114,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         patch.setenv("TORCH_HOME", str(folder / "torch"))
         patch.setenv("MPLCONFIGDIR", str(folder / "matplotlib"))
         patch.delenv("RAY_ADDRESS", raising=False)
+        # A connection that is kept would go on with the database that has been put back since.
+        patch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
         yield World(folder)
     os.chdir(before)
 
@@ -129,6 +154,7 @@ def test_what_is_right_comes_to_the_seam_and_to_the_training(command: str, world
         ("noise-train", ("--max-cooldown-epochs", "1e30"), 2, "too large"),
         ("noise-train", ("--dataset", "cifar10", "--download"), 2, "can't be read"),
         ("noise-study controls", ("--out", "a\0b"), 2, "NUL"),
+        ("noise-study ui", ("--port", "99999999"), 2, "port must be 0-65535"),
         ("noise-study ui", ("--storage", "http://\udfff"), 2, "no character"),
         ("noise-study confirm", ("whole", "--storage", "s3://"), 2, "names no bucket"),
         (
@@ -179,16 +205,7 @@ def test_any_input_is_answered(command: str, world: World, counts: Counter[str])
         assert not wrong, f"{wrong}: {example}\n{answer}"
 
     def try_many(number: int, strategy: st.SearchStrategy[Example]) -> None:
-        each = settings(
-            max_examples=number,
-            derandomize=not ASKED,
-            database=None,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            # Of so many what is wrong is counted; the few are made small.
-            phases=[Phase.generate] if ASKED else list(Phase),
-        )
-        each(given(strategy)(try_one))()
+        settings(RANDOM, max_examples=number)(given(strategy)(try_one))()
 
     try_many(share(command), examples(command, BASES[command]))
     # Chance leaves some out.
@@ -197,6 +214,27 @@ def test_any_input_is_answered(command: str, world: World, counts: Counter[str])
             try_many(2, examples(command, BASES[command], option))
     print(f"\n{command}: {dict(counts)} so far")
     assert tried == {option.long for option in options()[command]}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("option", ["--config", "--configs"])
+def test_any_document_is_answered(option: str, world: World, counts: Counter[str]) -> None:
+    """Each is read: chance gives few of the examples above a document."""
+    answers = Counter[str]()
+
+    @settings(RANDOM, max_examples=FURTHER)
+    @given(texts(), st.sampled_from(DOCUMENTS))
+    def try_one(text: str, file: str) -> None:
+        example = Example("noise-study run", (option, file), (option,), text)
+        answer = world.answer(example)
+        answers["refused" if answer.code == 2 else "accepted"] += 1
+        wrong = fault(example, answer)
+        assert not wrong, f"{wrong}: {example}\n{answer}"
+
+    try_one()
+    counts.update(answers, tried=answers.total())
+    assert min(answers["refused"], answers["accepted"]) > 0, answers
 
 
 def test_each_option_is_drawn_with_values() -> None:

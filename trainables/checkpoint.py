@@ -4,13 +4,13 @@ A checkpoint file is a header (magic, SHA-256 of the rest) and what ``torch.save
 containers and tensors. It is written to a temporary file, synchronised and renamed, so that a full
 disk or a kill leaves the previous file whole; a file cut short or damaged is noticed by its
 checksum; and it is read with ``weights_only=True``, so that nothing in it is ever executed.
+
+Torch, whose import takes seconds, is imported once something is encoded or decoded.
 """
 
 import hashlib
 import io
 from typing import Any
-
-import torch
 
 from trainables.errors import CheckpointError
 from trainables.files import write_atomically
@@ -26,6 +26,8 @@ _OF_A_TASK = ("config", "history", "task", "best_epoch", "best_weights")
 
 def encode(state: dict[str, Any]) -> bytes:
     """The bytes of a checkpoint file for ``state`` (tensors and plain containers only)."""
+    import torch
+
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getvalue()
@@ -45,6 +47,8 @@ def payload_of(content: bytes, *, where: str = "checkpoint") -> bytes:
 
 def decode(content: bytes, *, where: str = "checkpoint") -> dict[str, Any]:
     """The inverse of ``encode``, on the CPU; a ``CheckpointError`` if damaged or something else."""
+    import torch
+
     payload = payload_of(content, where=where)
     try:
         state = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainables.code_identity import code_identity
-from trainables.errors import InputError, shortened
+from trainables.errors import FOREIGN, InputError, shortened
 from trainables.metric_config import BUILT_IN, MetricConfig
 from trainables.metrics import TaskMetric
 from trainables.own_import import check_unchanged, import_own
@@ -142,14 +142,14 @@ def _number(name: str, function: Measure, logits: Tensor, labels: Tensor) -> flo
     try:
         # What it changes in them is its own.
         told = function(logits.clone(), labels.clone())
-    except (Exception, SystemExit) as error:
+    except FOREIGN as error:
         words = shortened(str(error), 200)
         raise InputError(f"{where} raised {type(error).__name__}: {words}") from error
     if isinstance(told, Tensor) and told.numel() != 1:
         raise InputError(f"{where} returned a tensor of shape {tuple(told.shape)}; give one number")
     try:
         value = float(told)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         raise InputError(f"{where} returned {shortened(told)}, which is no number") from None
     if not math.isfinite(value):
         raise InputError(f"{where} returned {value}; give a finite number")

@@ -132,6 +132,16 @@ class TrainConfig(FrozenConfig):
         option="--deterministic",
     )
 
+    slice: int = setting(
+        # No constant per model: none gained by slices in a worker (docs/lab-notes.md, Speed).
+        0,
+        "images of a batch that pass at a time, their gradients added: the same step up to "
+        "rounding; may be faster on a CPU with small caches (0: whole batches)",
+        option="--slice",
+        later=True,
+        ge=0,
+    )
+
     clean_gap: bool = setting(
         # Off: what runs meant that were recorded before. The presets of studies turn it on.
         False,
@@ -154,12 +164,12 @@ class TrainConfig(FrozenConfig):
 
     @model_serializer(mode="wrap")
     def _without_task(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What has no task, no code of its own, no further metric says nothing of it: its files
-        stay the same."""
+        """What has no task, no code of its own, no further metric, no slices says nothing of it:
+        its files stay the same."""
         values: dict[str, Any] = handler(self)
         if self.task.name is None:
             values.pop("task", None)
-        for name in ("codes", "measured"):
+        for name in ("codes", "measured", "slice"):
             if not getattr(self, name):
                 values.pop(name, None)
         return values

@@ -1,12 +1,11 @@
 """Which images a run is trained on: the settings of the data, photos' decoding among them."""
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Literal, NamedTuple, Self, get_args
 
 from pydantic import field_validator, model_validator
 
-from trainables.data.registry import DATA_SETS, PHOTO_FOLDER, is_photos, known_data
+from trainables.data.registry import DATA_SETS, known_data
 from trainables.settings import LARGEST, FrozenConfig, Named, setting
 
 Split = Literal["holdout", "reference", "pooled"]
@@ -27,11 +26,8 @@ FOUND = ("mean", "std", "classes", "left_out", "content")
 _MOST_IMAGES = 1_000_000
 """Synthetic images, 3 GB."""
 
-_AS_RECORDED = {"decoding": 1, "fit": "stretch", "background": "white", "skip_broken": False}
+AS_RECORDED = {"decoding": 1, "fit": "stretch", "background": "white", "skip_broken": False}
 """What a configuration means that does not say how files become pixels: it was recorded before."""
-
-_NEW = {"decoding": 2, "fit": "crop"}
-"""What new studies and runs of photos begin with instead."""
 
 
 class ImageShape(NamedTuple):
@@ -53,29 +49,6 @@ class ImageShape(NamedTuple):
 
 
 FIRST_SHAPE = ImageShape()
-
-
-def photo_defaults(
-    values: Mapping[str, Any], from_file: object, given: object
-) -> Mapping[str, object]:
-    """What has to change in the settings of a run's data, for new photos to be read as they should.
-
-    Args:
-        values: all of them, not yet validated, with what file and command line say.
-        from_file: those of a configuration file. One that a study or run wrote names ``classes``;
-            what it doesn't say of decoding is as it was before.
-        given: those of the command line.
-    """
-    asked = dict(given) if isinstance(given, Mapping) else {}
-    file = from_file if isinstance(from_file, Mapping) else {}
-    if not is_photos(values.get("dataset")):
-        # A file of photos, and another data set on the command line.
-        return {k: v for k, v in _AS_RECORDED.items() if k in file and k not in asked}
-    if is_photos(file.get("dataset", PHOTO_FOLDER)):
-        if "classes" in file:
-            return {}
-        asked = {**file, **asked}
-    return {k: v for k, v in _NEW.items() if k not in asked}
 
 
 class DataConfig(FrozenConfig):
@@ -177,7 +150,8 @@ class DataConfig(FrozenConfig):
     )
     stream_workers: int = setting(
         0,
-        "processes of each run that read batches ahead with --stream; 0: the run itself reads",
+        "processes of each run that read batches ahead with --stream, each of which counts as a "
+        "core of its trial; 0: the run itself reads",
         option="--stream-workers",
         later=True,
         ge=0,
@@ -254,13 +228,16 @@ class DataConfig(FrozenConfig):
     @model_validator(mode="after")
     def _decoding_has_effect(self) -> Self:
         known = known_data(self.dataset)
-        for name, default in _AS_RECORDED.items():
+        for name, default in AS_RECORDED.items():
             value = getattr(self, name)
             fits = known.files if name == "skip_broken" else known.photos
             if value != default and not fits:
+                whose = "files" if name == "skip_broken" else "photos"
+                can = ", ".join(each for each, known in DATA_SETS.items() if getattr(known, whose))
+                own = "" if whose == "files" else " and your own (package.module:function)"
                 raise ValueError(
                     f"data.{name} (--{name.replace('_', '-')}) = {value!r}: it is for image files "
-                    f"(--dataset {PHOTO_FOLDER}); data.dataset = {self.dataset!r} has none"
+                    f"and images of any size: {can}{own}; data.dataset = {self.dataset!r} has none"
                 )
         return self
 

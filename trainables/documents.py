@@ -7,7 +7,6 @@ means it, without tags and aliases: what it says is what it holds, and nothing i
 import json
 import os
 import re
-import stat
 from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import yaml
 
 from trainables.code_identity import remember_named
 from trainables.errors import InputError
+from trainables.paths import check_regular
 
 MOST_BYTES = 64 * 2**20
 DEEPEST = 50
@@ -23,14 +23,6 @@ DEEPEST = 50
 
 _WORDS = 300
 """Characters of a parser's message that are shown."""
-
-_KINDS = {
-    stat.S_ISDIR: "a folder",
-    stat.S_ISFIFO: "a named pipe",
-    stat.S_ISCHR: "a device",
-    stat.S_ISBLK: "a device",
-    stat.S_ISSOCK: "a socket",
-}
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
@@ -61,10 +53,7 @@ def read_text(path: str | Path, most: int = MOST_BYTES) -> str:
         # A pipe without a writer would be waited for.
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(handle, "rb") as file:
-            mode = os.fstat(handle).st_mode
-            if not stat.S_ISREG(mode):
-                found = next((words for is_it, words in _KINDS.items() if is_it(mode)), "something")
-                raise InputError(f"{path}: can't be read: {found}, not a file")
+            check_regular(handle)
             content = file.read(most + 1)
     except (OSError, ValueError) as error:
         # ValueError: a path with a NUL, or with what can't be encoded.

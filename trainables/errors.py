@@ -1,7 +1,8 @@
 """A user's mistake, said in one message: which field, what it was, what is allowed."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,6 +13,27 @@ class CheckpointError(RuntimeError):
 
 class InputError(ValueError):
     """Bad input. The commands print its message alone and exit with code 2."""
+
+
+FOREIGN = (Exception, SystemExit)
+"""What code of one's own may raise: a script without a main guard ends when it is imported."""
+
+
+@contextmanager
+def failures_named(doing: str) -> Iterator[None]:
+    """Tell what code of one's own raises meanwhile as bad input; ``doing`` begins the message."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FOREIGN as error:
+        raise InputError(f"{doing} raised {said_by(error)}") from error
+
+
+def said_by(error: BaseException) -> str:
+    """An error's kind and words in one line, however many it has, of bounded length."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words if len(words) <= 300 else words[:299] + '…'}"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainables.code_identity import is_own
-from trainables.errors import InputError
+from trainables.errors import FOREIGN, InputError
 from trainables.optimizer_config import OptimizerConfig
 from trainables.own_import import import_own
 
@@ -168,7 +168,7 @@ def own_schedule(name: str) -> Callable[[OptimizerConfig, Step], float]:
                 epochs=step.epochs,
                 lr=config.lr,
             )
-        except Exception as error:
+        except FOREIGN as error:
             raise InputError(
                 f"{where}: {asked}, it raised {type(error).__name__}: {error}"
             ) from error

@@ -81,8 +81,9 @@ def check_images(config: DataConfig, count: int, pad: int) -> None:
 def check_training(config: TrainConfig, size: ModelSize) -> None:
     """Refuse a training that this machine has no room for."""
     data = config.data
-    # One pass of a step at a time.
+    # One pass of a step at a time, or one slice of it.
     images = data.batch_size // config.optimizer.accumulate
+    images = min(images, config.slice or images)
     needed = training_bytes(size, images, config.precision)
     what = (
         f"data.batch_size (--batch-size) = {data.batch_size}, data.image_size (--image-size) = "

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError, field_validator, model_validator
 
-from trainables.errors import nearest
+from trainables.errors import nearest, shortened
 from trainables.metrics import METRICS, SHARE, Metric, Mode, TaskMetric, metrics_of
 from trainables.settings import FrozenConfig, setting
 from trainables.task_config import NAME, TaskConfig
@@ -109,6 +109,21 @@ def named(text: str) -> dict[str, Any]:
     }
 
 
+def _parsed(value: Any) -> MetricConfig:
+    try:
+        return MetricConfig.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        words = [*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")]
+        raise ValueError(f"measured = {_shown(value)} (--metric): {': '.join(words)}") from None
+
+
+def _shown(value: Any) -> str:
+    """A metric as it is given on the command line."""
+    given = value.get("function") or value.get("name") if isinstance(value, Mapping) else None
+    return shortened(value if given is None else given)
+
+
 def read_measured(value: object) -> object:
     """Metrics by name, or as a configuration stores them; each once."""
     if isinstance(value, str):
@@ -116,16 +131,14 @@ def read_measured(value: object) -> object:
     if not isinstance(value, list | tuple):
         return value
     found = [named(each) if isinstance(each, str) else each for each in value]
-    try:
-        parsed = [MetricConfig.model_validate(each) for each in found]
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        what = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{what}: {first['msg'].removeprefix('Value error, ')}") from None
+    parsed = [_parsed(each) for each in found]
     names = [each.name for each in parsed]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{name!r} is there twice; each metric has a name of its own")
+    for each in parsed:
+        if names.count(each.name) > 1:
+            raise ValueError(
+                f"measured = {_shown(each.model_dump())} (--metric): {each.name!r} is there twice; "
+                "each metric has a name of its own"
+            )
     return tuple(parsed)
 
 

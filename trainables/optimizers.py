@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trainables.checkpoint import decode, encode
 from trainables.code_identity import is_own
-from trainables.errors import CheckpointError, InputError
+from trainables.errors import FOREIGN, CheckpointError, InputError
 from trainables.optimizer_config import OptimizerConfig
 from trainables.own_import import import_own
 from trainables.torch_parts import leave_the_compiler_out, undecorated
@@ -74,7 +74,7 @@ def make_step(config: OptimizerConfig, optimizer: torch.optim.Optimizer) -> None
         optimizer.step()
     except torch.cuda.OutOfMemoryError:
         raise
-    except Exception as error:
+    except FOREIGN as error:
         raise InputError(
             f"optimizer = {config.optimizer!r}: in step(), it raised "
             f"{type(error).__name__}: {error}"
@@ -93,7 +93,7 @@ def _own_optimizer(
     )
     try:
         made = function(list(parameters), lr=config.lr, weight_decay=config.weight_decay)
-    except Exception as error:
+    except FOREIGN as error:
         raise InputError(
             f"{where}: called with parameters, lr = {config.lr:g} and weight_decay = "
             f"{config.weight_decay:g}, it raised {type(error).__name__}: {error}"

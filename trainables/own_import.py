@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.code_identity import changed_modules, code_identity, search_path
 from trainables.code_trust import check_trusted
-from trainables.errors import InputError
+from trainables.errors import FOREIGN, InputError
 
 if TYPE_CHECKING:
     from trainables.config import TrainConfig
@@ -54,12 +54,11 @@ def import_own(setting: str, name: str, wanted: str) -> Any:
     importlib.invalidate_caches()
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name is not None
-        if missing and f"{module_name}.".startswith(f"{error.name}."):  # type: ignore[attr-defined]
+    except FOREIGN as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{module_name}.".startswith(f"{missing}."):
             raise InputError(
-                f"{where}: there is no module {error.name!r}, neither in {folder} "  # type: ignore[attr-defined]
-                "nor installed"
+                f"{where}: there is no module {missing!r}, neither in {folder} nor installed"
             ) from None
         raise InputError(
             f"{where}: importing {module_name} raised {type(error).__name__}: {error}"

@@ -1,6 +1,7 @@
 """Paths that a person gave, checked in one place before anything is looked up there."""
 
 import os
+import stat
 from pathlib import Path
 
 from trainables.errors import InputError
@@ -10,6 +11,14 @@ LONGEST_NAME = 255
 
 LONGEST = 4000
 """Bytes of a path that Linux takes, with room for the names below it."""
+
+_KINDS = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+    stat.S_ISSOCK: "a socket",
+}
 
 
 def given_path(text: str | os.PathLike[str], field: str) -> Path:
@@ -42,6 +51,19 @@ def given_path(text: str | os.PathLike[str], field: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise refused(f"can't be looked up: {error}") from None
     return path
+
+
+def cache_folder() -> Path:
+    """This user's, in ``$XDG_CACHE_HOME`` or ``~/.cache``; it may not be there yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "noise-study"
+
+
+def check_regular(file: int | Path) -> None:
+    """Raise an OSError for what is no file: a pipe is waited for, a device may never end."""
+    mode = os.stat(file).st_mode
+    if not stat.S_ISREG(mode):
+        found = next((words for is_it, words in _KINDS.items() if is_it(mode)), "something")
+        raise OSError(f"{found}, not a file")
 
 
 def check_writable(folder: Path, field: str, option: str = "") -> None:

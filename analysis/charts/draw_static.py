@@ -2,14 +2,13 @@
 
 import math
 import multiprocessing
-import signal
 import textwrap
-import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from analysis.aside import can_be_copied, leave_interrupts
 from analysis.charts.chart import (
     Band,
     Bars,
@@ -30,17 +29,16 @@ _MAX_LEGEND = 9
 _WIDEST = 40
 _WORKERS = 2
 _TICKS = 6
+_DPI = 130
 
 
 def save_chart(chart: Chart, folder: Path, endings: Sequence[str] = ("png", "svg")) -> list[Path]:
     """Draw a chart into ``folder``, one file for each ending; returns the files."""
     paths = [folder / f"{chart.key}.{ending}" for ending in endings]
     with _plain_text():
-        figure = draw(chart)
+        figure = _laid_out(chart)
         for path in paths:
             _save(figure, path)
-            # All files share the first one's layout, which takes longest.
-            figure.set_layout_engine("none")
     return paths
 
 
@@ -56,12 +54,10 @@ class Drawing:
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> "Drawing":
-        # A copy of a process with threads may wait for ever for what one of them held.
-        alone = threading.active_count() == 1
-        if alone and "fork" in multiprocessing.get_all_start_methods():
+        if can_be_copied():
             context = multiprocessing.get_context("fork")
             self._pool = ProcessPoolExecutor(
-                _WORKERS, mp_context=context, initializer=_leave_interrupts
+                _WORKERS, mp_context=context, initializer=leave_interrupts
             )
         return self
 
@@ -84,29 +80,43 @@ class Drawing:
         return [path for found in self._files for path in found.result()]
 
 
-def _leave_interrupts() -> None:
-    """A Ctrl-C is for the process that waits for the pictures."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def save_figure(chart: Chart, path: Path) -> None:
     """Draw a chart into one file, whose ending says PNG or SVG; its folder is made."""
     with _plain_text():
-        _save(draw(chart), path)
+        _save(_laid_out(chart), path)
 
 
 def _plain_text() -> Any:
-    """Names that people gave may hold a dollar, which is no formula."""
+    """Names may hold a dollar, which is no formula; the same study gives the same file."""
     from matplotlib import rc_context
 
-    return rc_context({"text.parse_math": False})
+    return rc_context(
+        {
+            "text.parse_math": False,
+            "svg.hashsalt": "noise",
+            "figure.autolayout": False,
+            "figure.constrained_layout.use": False,
+        }
+    )
+
+
+def _laid_out(chart: Chart) -> Any:
+    """A chart's figure, its axes placed for good.
+
+    Left to ``savefig``, the layout would cost a drawing of everything more, for each file.
+    """
+    figure = draw(chart)
+    figure.set_dpi(_DPI)
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine(None)
+    return figure
 
 
 def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without a date the same study gives the same file.
     metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-    figure.savefig(path, dpi=130, metadata=metadata)
+    figure.savefig(path, dpi=_DPI, metadata=metadata)
 
 
 def draw(chart: Chart) -> Any:

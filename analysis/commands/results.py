@@ -162,6 +162,8 @@ def report(options: ReportOptions) -> int:
     said: list[str] = []
 
     def attach(path: Path) -> None:
+        # It can be opened now: the pictures, and what MLflow is told, take as long again.
+        print(path, flush=True)
         said.append(attach_report(view, options.tracking_uri or None, path))
 
     with writing():
@@ -173,7 +175,7 @@ def report(options: ReportOptions) -> int:
             say=tell,
             written=attach,
         )
-    for path in paths:
+    for path in paths[1:]:
         print(path)
     for line in filter(None, said):
         tell(line)

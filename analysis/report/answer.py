@@ -15,6 +15,7 @@ from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.campaigns.tuning import tuning_note
 from study.config_changes import as_asked
 from study.formats import DASH, number, settings_text
+from study.records.chance import never_learned_baselines
 from study.records.verdict import race_sentence
 from study.units import Unit, unit_of
 from trainables.metrics import words_of
@@ -59,12 +60,15 @@ def _confirmed(view: StudyView, confirmation: Confirmation) -> Section:
         images = report.registered.images
     unit = unit_of(report.decide_by, images, view.config.train.metrics)
     said = [sentence for trial in report.trials for sentence in trial.sentences]
+    stuck = never_learned_baselines(
+        confirmation.state.by_role("baseline"), confirmation.validation_images
+    )
     return Section(
         "verdict",
         "Verdict",
         # Below the card, which has to fit on a telephone's first screen.
         lines=tuple(f"{t.trial}: {settings_text(t.overrides)}." for t in report.trials),
-        card=confirmed_card(view, report, images),
+        card=confirmed_card(view, report, images, stuck),
         notes=(*view.missing(), *report.missing),
         charts=only(confirmed_forest(report, unit)),
         tables=tuple(_tables(report, unit, confirmation)),

@@ -130,7 +130,12 @@ def verdict(view: StudyView) -> list[str]:
         return ["The best trial can't be compared with the baseline of its seed."]
     unit = view.unit(view.config.objective[0])
     lines = search_verdict(view.config, view.summary, best, unit)
-    return [*(f"{line[0].upper()}{line[1:]}." for line in lines), _LUCK]
+    name = view.config.objective[0]
+    said = (line.replace(name, words_of(name)) for line in lines)
+    # A trial's name keeps its small letter.
+    keys = tuple(trial.trial_id for trial in view.summary.trials)
+    sentences = (text if text.startswith(keys) else f"{text[0].upper()}{text[1:]}" for text in said)
+    return [*(f"{text}." for text in sentences), _LUCK]
 
 
 _LUCK = (

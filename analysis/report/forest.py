@@ -28,6 +28,9 @@ _COMPARED = 30
 _BELOW = 0.24
 """How far below its interval a row's seeds lie."""
 
+_DEEPEST = 0.26
+"""How far below these the lowest of equal ones lies."""
+
 
 @dataclass(frozen=True)
 class _Row:
@@ -44,7 +47,12 @@ def confirmed_forest(report: ConfirmReport, unit: Unit) -> Chart | None:
     """The confirmed configurations, their placebos and clocks, with the margin."""
     rows = [row for trial in report.trials for row in _rows_of(trial, report.decide_by)]
     margin = unit.scale * report.margin
-    band = Band(-margin, margin, "not worth having", GREY, 0.2)
+    band = Band(-margin, margin, "too small to matter", GREY, 0.2)
+    controls = (
+        " Placebo: the same noise at random epochs; clock: from the warm-up's end on."
+        if len(rows) > len(report.trials)
+        else ""
+    )
     return _forest(
         rows,
         unit,
@@ -52,7 +60,7 @@ def confirmed_forest(report: ConfirmReport, unit: Unit) -> Chart | None:
         (band,),
         title="Beside the baseline, on fresh seeds",
         caption="Diamond and bar: mean difference from the baseline and its 95 % interval; below, "
-        "each seed's. Placebo: the same noise at random epochs; clock: from the warm-up's end on.",
+        f"each seed's.{controls}",
     )
 
 
@@ -142,6 +150,14 @@ def _row_marks(row: _Row, place: float, unit: Unit) -> Iterator[Mark]:
         x = [unit.scale * row.mean]
         yield Points(x, [place], row.name, row.colour, "diamond", 12, labels=[label], legend=False)
     xs = [unit.scale * value for _, value in row.by_seed]
-    ys = [place - _BELOW] * len(xs)
+    ys = [place - _BELOW - below for below in _stacked(xs)]
     labels = [f"seed {seed}: {unit.difference(value)}" for seed, value in row.by_seed]
     yield Points(xs, ys, row.name, row.colour, size=6, labels=labels, legend=False)
+
+
+def _stacked(xs: Sequence[float]) -> list[float]:
+    """How far each of these lies below the first one equal to it: none hides another."""
+    places = [round(x, 9) for x in xs]
+    most = max(map(places.count, places), default=1)
+    step = min(0.09, _DEEPEST / max(1, most - 1))
+    return [step * places[:n].count(x) for n, x in enumerate(places)]

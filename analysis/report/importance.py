@@ -12,7 +12,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
 from analysis.reading import StudyView
@@ -22,6 +21,7 @@ from study.records.values import by_objective
 from study.search.optuna_parts import contains
 from study.search.own_space import space_of
 from study.search.space import read_space
+from trainables.metrics import words_of
 
 ENOUGH_PER_SETTING = 5
 """Trials for each searched setting below which importances are little more than noise."""
@@ -90,9 +90,12 @@ def importances(view: StudyView, index: int = 0) -> Importances:
             "the study ran given configurations, not a search"
             if not box
             else f"none is computed: the {len(points)} complete trials have {different} different "
-            f"values of {name}, and {ENOUGH_VALUES} are the least for an estimate"
+            f"values of {words_of(name)}, and {ENOUGH_VALUES} are the least for an estimate"
         )
         return Importances(name, len(points), {}, {}, why)
+    # These import scikit-learn, for seconds.
+    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
+
     study = _study_of(points, {name: box[name] for name in shared}, view.config.modes[index])
     wanted = ENOUGH_PER_SETTING * len(shared)
     warning = ""

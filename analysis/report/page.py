@@ -104,9 +104,9 @@ class Page:
         self._parts.append(
             f'<section class="card {card.tone}" id="card"><span class="word">'
             f'{html.escape(card.word)}</span><p class="said">{html.escape(card.said)}</p>{more}'
-            f"<dl>{figures}</dl>"
+            # First what limits the answer and what to do, for a small screen has no room for all.
             + (f'<ul class="chips">{chips}</ul>' if chips else "")
-            + f'<p class="next">{html.escape(card.advice)}</p>{command}</section>'
+            + f'<p class="next">{html.escape(card.advice)}</p><dl>{figures}</dl>{command}</section>'
         )
 
     def details(self, summary: str, lines: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from analysis.reading import StudyView
 from analysis.report.card import OPEN, Card, command, seeds_text, untuned
 from analysis.report.figures import better_by
+from study.records.chance import chance_sentence
 from study.records.race_summary import yardstick_sentence
 from study.records.summary import TrialSummary
 from study.records.values import by_objective
@@ -35,11 +36,13 @@ def search_card(view: StudyView) -> Card:
         advice, commands = _GO_ON, (command(view, "noise-study resume"),)
     yardstick = view.summary.yardstick
     luck = yardstick_sentence(yardstick, view.unit(view.config.objective[0])) if yardstick else ""
+    baselines = view.state.by_role("baseline")
+    stuck = chance_sentence(baselines, view.summary.validation_images)
     return Card(
         OPEN,
         "not confirmed",
         _search_sentence(view, best, gained=gained),
-        (f"{luck[0].upper()}{luck[1:]}.",) if luck else (),
+        tuple(filter(None, (luck and f"{luck[0].upper()}{luck[1:]}.", stuck))),
         tuple(_search_figures(view, best)),
         chips,
         advice,
@@ -66,7 +69,7 @@ def _search_sentence(view: StudyView, best: TrialSummary, *, gained: bool) -> st
     lower = "" if view.config.train.metrics[name].mode == "max" else " (lower is better)"
     figures = f"{unit.difference(difference)} of {words}{lower}"
     if interval:
-        figures += f", 95 % {unit.bounds(interval)}"
+        figures += f", 95 % interval {unit.bounds(interval)}"
     figures += f", {seeds_text(n)}"
     if not gained:
         own = "equals it" if abs(difference) <= EQUAL else f"has {figures}"

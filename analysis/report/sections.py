@@ -5,9 +5,12 @@ same report of what there is, and is told what is missing.
 """
 
 import json
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
+from analysis.aside import aside, can_be_copied
 from analysis.charts.draw_static import Drawing
 from analysis.reading import StudyView
 from analysis.report import setting_pictures
@@ -192,7 +195,7 @@ def write_report(
 ) -> list[Path]:
     """Write ``report.html`` into ``folder``, with ``files`` its pictures into ``folder/report``.
 
-    Pictures are drawn in other processes, while this one goes on.
+    Pictures are drawn, and weights evaluated, in other processes, while this one goes on.
 
     Args:
         evaluated: whether to evaluate the weights of the best trial and its baseline by class.
@@ -203,19 +206,28 @@ def write_report(
         The files, the report first.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = _after_the_answer(view, NOT_EVALUATED)
-    with Drawing(folder / "report") as drawing:
+    evaluating = (
+        aside(
+            lambda said: paired_figures(view, folder / CACHE_FILE, said),
+            say,
+            # A copy of a process in which torch or Ray may have threads, or a GPU, can't use them.
+            copied=can_be_copied() and not {"torch", "ray"} & sys.modules.keys(),
+        )
+        if evaluated
+        else nullcontext(lambda: NOT_EVALUATED)
+    )
+    with evaluating as figures, Drawing(folder / "report") as drawing:
 
         def draw(*drawn: Section) -> None:
             if files:
                 drawing.begin([chart for part in drawn for chart in part.charts])
 
+        parts = _after_the_answer(view, NOT_EVALUATED)
         draw(*parts)
         parts = [answer(view), *parts]
         draw(parts[0])
         if evaluated:
-            # Meanwhile: this takes as long as the pictures.
-            classes = _classes(paired_figures(view, folder / CACHE_FILE, say))
+            classes = _classes(figures())
             parts = [classes if part.key == classes.key else part for part in parts]
             draw(classes)
         path = folder / "report.html"

@@ -136,9 +136,17 @@ def curves_chart(view: StudyView) -> Chart | None:
         "curves",
         f"Learning curves of {who}",
         tuple(panels),
-        caption="Shaded: epochs with noise, and cooldowns. Left of the line both are the same "
-        "training, bit for bit: the trial was forked there.",
+        caption=_curves_caption(best),
     )
+
+
+def _curves_caption(best: TrialRecord | None) -> str:
+    if best is None:
+        return ""
+    text = "Shaded: epochs with noise, and cooldowns."
+    if not best.first_injection_epoch:
+        return text
+    return f"{text} Left of the line both are the same training: the trial was forked there."
 
 
 def _shading(record: TrialRecord) -> tuple[Mark, ...]:

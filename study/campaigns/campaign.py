@@ -7,7 +7,7 @@ What every campaign does stands here, in its order; what a kind of campaign deci
 import errno
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
@@ -25,7 +25,7 @@ from study.tune.interrupts import interruptible
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
 
-if TYPE_CHECKING:  # Ray, torch and MLflow are imported once all that can be refused is refused.
+if TYPE_CHECKING:  # Ray and MLflow are imported once all that can be refused is refused.
     from study.campaigns.wave import Wave
     from study.tracking.projector import LedgerProjector
     from study.tune.capacity import Capacity
@@ -94,6 +94,16 @@ class Campaign(ABC, Generic[Config, Result]):
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Result:
         """Write the result, and that the campaign is over; wait for MLflow (``flush``)."""
 
+    def kept(self) -> Result | None:
+        """The result of a finished one in which nothing is to be looked at; None otherwise."""
+        return None
+
+    def import_ahead(self) -> None:
+        """Import what its phases need, before MLflow is imported in its thread."""
+
+    def all_told(self) -> None:
+        """It is complete, and MLflow should have everything."""
+
     def put_in_order(self) -> None:
         """Repair what an earlier process left, and note what the reader must know."""
         self.session.put_in_order()
@@ -126,14 +136,10 @@ class Campaign(ABC, Generic[Config, Result]):
 
     def to_the_end(self) -> Result:
         """Train what is missing, then write the result, however the training ended."""
-        # Before MLflow is imported in its thread: two threads that import at once get in each
-        # other's way.
-        import scipy.stats  # noqa: F401
-
-        import study.tune.connect
-        import study.tune.ledger_callback
-        import study.tune.runner  # noqa: F401
-
+        before = self.kept()
+        if before is not None:
+            self._say_complete()
+            return before
         session = self.session
         self.store()
         session.begin(objectives=self.objectives, asked=self.asked)
@@ -143,7 +149,7 @@ class Campaign(ABC, Generic[Config, Result]):
             try:
                 self.put_in_order()
                 with live_view(session.console, self.counted, self.folder.ledger):
-                    self._train(projector.begin)
+                    self._train(projector)
                 self.closing()
                 ended = "complete"
             except KeyboardInterrupt:
@@ -154,6 +160,8 @@ class Campaign(ABC, Generic[Config, Result]):
             finally:
                 session.check_kept()
                 result = self.write_end(ended, projector)
+        if ended == "complete":
+            self.all_told()
         if ended == "interrupted":
             raise InterruptedStudyError(
                 f"{self.config.name}: interrupted; what is finished is kept. "
@@ -161,22 +169,30 @@ class Campaign(ABC, Generic[Config, Result]):
             )
         return result
 
-    def _train(self, began: Callable[[], None]) -> None:
-        from study.campaigns.wave import Wave
-        from study.tune.capacity import capacity
-        from study.tune.lost_ray import watched_ray
-        from study.tune.runner import put_datasets
-
+    def _train(self, projector: "LedgerProjector") -> None:
         config, say = self.config, self.session.say
         if self.is_complete():
-            say(f"{config.name}: complete already, nothing is left to run")
+            self._say_complete()
             return
+        from study.tune.lost_ray import watched_ray
+
         with watched_ray(config, self.folder.ray_log, self.again):
+            # Beside the workers, which take longer with what they import.
+            from study.campaigns.wave import Wave
+            from study.tune.capacity import capacity
+            from study.tune.runner import put_datasets
+
+            self.import_ahead()
+            projector.begin_soon()
             room = capacity(config)
             say(self.opening(room))
             datasets = put_datasets(self.images, say)
+            began = projector.begin
             self._wave = Wave(self, self.phases(room), self._requests.attend, datasets, began)
             self._wave.train()
+
+    def _say_complete(self) -> None:
+        self.session.say(f"{self.config.name}: complete already, nothing is left to run")
 
     def fail_unrecorded(self, what: str) -> NoReturn:
         """End the campaign because trainings have ended of which the ledger does not know."""

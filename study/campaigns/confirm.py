@@ -19,8 +19,10 @@ from study.campaigns.confirm_plan import (
     STEPS,
     TEST_IMAGES,
     ConfirmConfig,
+    better_since,
     config_file,
     confirm_folder,
+    margin_note,
     planned_confirmation,
     stored_confirmation,
     with_margin,
@@ -190,6 +192,8 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         )
         before, confirm = self.before, begun.config
         if before is None:
+            images = self._test_set.images or None
+            self.session.note(margin_note(begun.study, images))
             return
         added = confirm.seeds > before.seeds and bool(self.session.state().trials)
         if confirm.judged == "by_answers":
@@ -244,6 +248,12 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
         confirm = self.begun.config
         controls = " and ".join(f"their {role}s" for role in confirm.controls)
         without = "" if confirm.clock else " (it was begun without clocks)"
+        best = better_since(self.begun.study, self.begun.search, confirm)
+        if best is not None:
+            without += (
+                f". {best}, the best by now, came after this was begun, whose configurations are "
+                f"fixed; to confirm it, remove {self.begun.folder.path / 'confirm'} first"
+            )
         return (
             f"{self.config.name}: {', '.join(confirm.trials)}, {controls} on fresh seeds from "
             f"{confirm.first_seed} on{without}. {room.describe(self.config)}"

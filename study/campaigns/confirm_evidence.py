@@ -33,6 +33,7 @@ def evidence_of(
             if s not in beside
             and not (any(map(_lost, own(s))) or all(map(_complete, reference(s))))
         ),
+        untrained=frozenset(s for s in seeds if not any(run and run.finished for run in own(s))),
         without_noise=frozenset(s for s in seeds if all(map(_without_noise, own(s)))),
         whole=whole,
     )

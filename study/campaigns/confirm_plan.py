@@ -229,12 +229,18 @@ def planned_confirmation(
         return wanted.model_copy(update={**chosen, "planned": wanted.seeds})
     _check_goes_on(wanted, stored)
     trials = list(stored.trials)
-    if stored.first_look is None:
+    if stored.first_look is None and stored.judged == "as_before":
         trials += [trial for trial in best[: wanted.top] if trial not in trials]
     kept = {name: getattr(stored, name) for name in _FIXED}
     # To go on where it was not worth it changes no error level, and is not taken back.
     kept["futility"] = stored.futility and wanted.futility
     return wanted.model_copy(update={"trials": tuple(trials), **kept})
+
+
+def better_since(study: StudyConfig, search: LedgerState, confirm: ConfirmConfig) -> str | None:
+    """The best trial, if the study was extended since and it is none of those confirmed."""
+    best = best_trials(study, search)[0].trial_id
+    return None if best in confirm.trials else best
 
 
 def with_margin(
@@ -247,6 +253,15 @@ def with_margin(
     return confirm.model_copy(update={"decide_by": study.decide_by, "margin": margin.value})
 
 
+def margin_note(study: StudyConfig, test_images: int | None) -> str:
+    """What ``equivalent`` will mean, said before the first run; a finer wish is not met."""
+    found = effective_margin(study.decide_by, study.margin, test_images, study.train.metrics)
+    wanted = study.margin
+    finer = "" if wanted in (None, found.value) else f", not {wanted:.4g}: images tell no finer"
+    metric = study.train.metrics[study.decide_by].words
+    return f"equivalent means: {metric} within ±{found.words} of the baseline's{finer}"
+
+
 def _check_goes_on(wanted: ConfirmConfig, stored: ConfirmConfig) -> None:
     """Refuse what would make the verdict depend on what has been seen."""
     same = "; go on with the same options, or remove the folder confirm to begin anew"
@@ -255,9 +270,10 @@ def _check_goes_on(wanted: ConfirmConfig, stored: ConfirmConfig) -> None:
             "extendable (--extendable): begun without; the share of the error that further seeds "
             f"may use is set aside before the first one{same}"
         )
-    fixed = stored.first_look is not None and (
-        wanted.top != stored.top or (stored.judged == "as_before" and wanted.seeds != stored.seeds)
-    )
+    before = stored.judged == "as_before"
+    looks = stored.first_look is not None
+    more = wanted.top != stored.top and (looks or not before)
+    fixed = more or (looks and before and wanted.seeds != stored.seeds)
     if wanted.first_look != stored.first_look or fixed:
         raise InputError(
             f"{_design_words(wanted)}: begun as {_design_words(stored)}; a design is fixed before "

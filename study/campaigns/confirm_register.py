@@ -23,7 +23,8 @@ class RegisterStanding(ResultPart):
 
     Attributes:
         confirmations: how many were planned on these images, this one included.
-        readings: how often something else read them: single runs, reports.
+        readings: how often something else read them: single runs, evaluations. A report reads them
+            for runs of a confirmation, which did so itself: that is no other reading.
         ordinal: which of the confirmations this one is, from 1, in the order of their plans.
         images: how many test images there are.
     """
@@ -119,7 +120,7 @@ def standing(confirmation: Confirmation) -> tuple[RegisterStanding | None, str]:
     plans = list(dict.fromkeys(entry.uid for entry in same if entry.uid))
     place = RegisterStanding(
         confirmations=len(plans),
-        readings=sum(entry.what == "read" for entry in same),
+        readings=sum(entry.what == "read" and not entry.trials for entry in same),
         ordinal=plans.index(uid) + 1,
         images=own.images,
     )
@@ -133,7 +134,8 @@ def _sentence(place: RegisterStanding, register: Register, damage: tuple[str, ..
     times = {0: "not read", 1: "read once"}.get(place.readings, f"read {place.readings} times")
     text = (
         f"This is the {ordinal(place.ordinal)} confirmation on {on}"
-        f"{more}; besides, they were {times} ({register})."
+        f"{more}; besides, they were {times} (so says the register of what reads test sets, "
+        f"{register})."
     )
     if damage:
         text += f" Not counted is what is damaged: {'; '.join(damage)}."

@@ -26,7 +26,7 @@ from study.campaigns.experiment_grid import (
 )
 from study.campaigns.experiment_result import ExperimentResult, report, result_files
 from study.campaigns.experiment_tables import to_csv, to_markdown
-from study.campaigns.images import read_images, record_images, try_metrics
+from study.campaigns.images import read_images, record_images, try_metrics, weights_notes
 from study.campaigns.live import Counted
 from study.campaigns.own_code import record_late, refusal
 from study.campaigns.phase import Phase
@@ -41,6 +41,7 @@ from study.records.own_code import later_codes
 from study.records.planned_run import PlannedRun
 from trainables.code_identity import changed_modules, code_identity
 from trainables.config import apply_overrides
+from trainables.data.given_images import reading_once
 from trainables.data.image_sets import resolve_data
 from trainables.data_config import FOUND
 from trainables.errors import InputError
@@ -67,17 +68,14 @@ def run_experiment(
     """
     check_runs(config)
     folder = StudyFolder.of(storage_of(config), config.name)
-    config = checked_with_codes(config, folder)
-    check_same_experiment(folder, config)
-    check_records(folder, config)
     points = [{"data/subset": subset} for subset in config.subsets]
-    images = read_images(
-        [
-            (f"reading images ({p['data/subset']:g})", apply_overrides(config.train, p).data)
-            for p in points
-        ],
-        console,
-    )
+    with reading_once():
+        config = checked_with_codes(config, folder)
+        check_same_experiment(folder, config)
+        check_records(folder, config)
+        datas = [apply_overrides(config.train, point).data for point in points]
+        titled = [(f"reading images ({data.subset:g})", data) for data in datas]
+        images = read_images(titled, console)
     train = config.train
     try_metrics(train, images[0])
     data = resolve_data(train.data, images[0])
@@ -183,6 +181,10 @@ class _GridCampaign(Campaign[ExperimentConfig, ExperimentResult]):
         late = [name for name in own_names(config) if name not in config.codes]
         record_late(self.session, {name: code_identity(name) for name in late})
         record_images(self.session, self.images)
+        dataset = self.images[0][1]
+        points = [{"model/classifier": classifier} for classifier in config.classifiers]
+        for line in weights_notes((apply_overrides(config.train, p), dataset) for p in points):
+            self.session.note(line)
         super().put_in_order()
 
     # The training: all baselines, then all runs with noise.

@@ -1,6 +1,6 @@
 """The images that a campaign trains on, read with a bar where there is a console."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -9,7 +9,6 @@ from rich.progress import TaskID
 
 from study.campaigns.session import Session
 from study.records.events import NoteEvent
-from study.records.folder import StudyFolder
 from study.records.summary import VALIDATION_IMAGES
 from trainables.config import DataConfig, TrainConfig
 from trainables.data.dataset import Dataset
@@ -43,19 +42,23 @@ def try_metrics(train: TrainConfig, dataset: Dataset) -> None:
         check_measures(train.measured, len(dataset.classes))
 
 
-def weights_note(
-    folder: StudyFolder, train: TrainConfig, images: Sequence[tuple[TrainConfig, Dataset]]
-) -> str:
-    """What of a file of weights the runs of a new study start from; empty where there is none."""
-    if train.model.weights is None or not images or folder.stored_config() is not None:
-        return ""
+def weights_notes(runs: Iterable[tuple[TrainConfig, Dataset]]) -> list[str]:
+    """What of a file of weights runs start from, a sentence a classifier; none without a file.
+
+    Args:
+        runs: as ``check_train`` returned them in this process, each with its images.
+    """
+    return [_weights_note(*each) for each in runs if each[0].model.weights is not None]
+
+
+def _weights_note(train: TrainConfig, dataset: Dataset) -> str:
     from trainables.models.pretrained import what_fits
 
-    found = what_fits(train.model, train.data.shape, len(images[0][1].classes))
+    found = what_fits(train.model, train.data.shape, len(dataset.classes))
     skipped = [f"{name} ({why})" for name, why in found.skipped.items()]
     return (
-        f"runs start from {len(found.loaded)} tensors of {found.source}; not loaded: "
-        f"{some(skipped, MOST_NAMED) or 'none'}"
+        f"runs of {train.model.classifier} start from {len(found.loaded)} tensors of "
+        f"{found.source}; not loaded: {some(skipped, MOST_NAMED) or 'none'}"
     )
 
 

@@ -12,6 +12,7 @@ from study.campaigns.confirmation import Confirmation
 from study.campaigns.contrast import timing_shown
 from study.campaigns.controls import Control, ControlFinding, Room, Studied
 from study.formats import signed
+from study.records.verdict import beats_baseline
 from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 
 FINAL = "final_val_accuracy"
@@ -93,7 +94,10 @@ def nothing(room: Room) -> ControlFinding:
     return ControlFinding(
         f"magnitude 0: {len(different)} of {len(zero.differences())} differences are not exactly "
         f"zero; far too weak: {_claim(faint)}",
-        passed=bool(zero.differences()) and not different and not faint.claimed,
+        passed=bool(zero.differences())
+        and not different
+        and _shown(faint) is not None
+        and not faint.claimed,
     )
 
 
@@ -114,7 +118,10 @@ def trap(room: Room) -> ControlFinding:
     return ControlFinding(
         f"untuned: {_claim(untuned)}; beside the baseline tuned to learning rate {lr:g}: "
         f"{_claim(tuned)}",
-        passed=not tuned.claimed,
+        # Where noise gains nothing before, there is no gain that could vanish.
+        passed=room.pick(_ahead(untuned), untuned.claimed)
+        and _shown(tuned) is not None
+        and not tuned.claimed,
     )
 
 
@@ -158,12 +165,27 @@ def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _claim(studied: Studied) -> str:
+def _shown(studied: Studied) -> tuple[float, int] | None:
+    """The winner's mean difference and its seeds; None if no trial is complete."""
     best = studied.summary.first
     if best is None or not isinstance(best.mean_difference, float):
+        return None
+    return best.mean_difference, best.n
+
+
+def _ahead(studied: Studied) -> bool:
+    """Whether its winner is ahead: all that the few seeds of a quick control can show."""
+    best = studied.summary.first
+    return best is not None and beats_baseline(studied.config, best)
+
+
+def _claim(studied: Studied) -> str:
+    shown = _shown(studied)
+    if shown is None:
         return "no trial is complete"
+    mean, seeds = shown
     how = "a gain is claimed" if studied.claimed else "no gain is claimed"
-    return f"{signed(best.mean_difference)} on {best.n} seeds, {how}"
+    return f"{signed(mean)} on {seeds} seeds, {how}"
 
 
 CONTROLS: Mapping[str, Control] = {

@@ -22,9 +22,10 @@ from study.campaigns.pace import Remaining, seconds_left
 from study.config import StudyConfig
 from study.formats import duration
 from study.records.events import now_ms
+from study.records.indistinct import sharing_best
 from study.records.ledger_view import LedgerState, LedgerView, TrialRecord
 from study.records.planned_run import NOISELESS
-from study.records.summary import ranked, sharing_best, summarise
+from study.records.summary import ranked, summarise
 from study.records.values import by_objective, differences_to_baseline, value_of
 
 log = logging.getLogger(__name__)
@@ -140,10 +141,12 @@ def render(counted: Counted, state: LedgerState, elapsed: float, clock: Clock) -
 
 def headline(counted: Counted, now: Progress) -> str:
     tuning = f"tuning {now.tunings_done}/{counted.tunings} · " if counted.tunings else ""
+    # What did not happen would push the rest over the edge of 80 columns.
+    ended = {"pruned": "stopped early", "failed": "failed"}
+    rare = "".join(f"{now.counts[s]} {name} · " for s, name in ended.items() if now.counts[s])
     return (
         f"{tuning}baseline {now.baseline_done}/{counted.baselines} · {len(now.running)} running · "
-        f"{now.counts['complete']} done · {now.counts['pruned']} stopped early · "
-        f"{now.counts['failed']} failed · {now.waiting} waiting"
+        f"{now.counts['complete']} done · {rare}{now.waiting} waiting"
     )
 
 

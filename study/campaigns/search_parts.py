@@ -12,8 +12,9 @@ from study.campaigns.session import Session
 from study.checks import checked_entry
 from study.config import StudyConfig
 from study.records.events import EndEvent
-from study.records.ledger_view import TrialRecord
+from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import baseline_key
+from study.records.race import knowing_nothing
 from study.search.own_space import beginnings, space_of
 from study.search.space import study_space
 from trainables.errors import InputError
@@ -22,7 +23,12 @@ from trainables.metrics import METRICS
 if TYPE_CHECKING:
     from search_spaces.calibration import CalibratedSpace
     from study.search.searcher import StudySearcher, WarmTrial
-    from study.tune.early_stopping import ForkAwareASHA
+    from study.tune.early_stopping import EarlyStopping
+
+
+PAIRED_IS_BETTER_IN = ("tail_val_loss",)
+"""The objectives in which the paired rule kept the best trial more often than ASHA, with fewer
+epochs, on each recorded table (``python -m benchmarks.early_decision``)."""
 
 
 def earliest_injections(config: StudyConfig) -> list[int]:
@@ -52,9 +58,22 @@ def searched_space(config: StudyConfig, session: Session) -> "CalibratedSpace":
             f"at {found.without} of {found.points} points drawn from the space noise can't begin "
             f"({found.reason}); such a trial is pruned at once, and counts"
         )
-    if config.multi_objective and config.early_stopping:
-        session.note("two objectives: no trial is stopped early, there is no single best to lag")
+    early = early_stopping_note(config)
+    if early:
+        session.note(early)
     return space
+
+
+def early_stopping_note(config: StudyConfig) -> str:
+    """What the reader must know of early stopping with these objectives; empty if nothing."""
+    if config.multi_objective and config.early_stopping:
+        return "two objectives: no trial is stopped early, there is no single best to lag"
+    if config.early_stopping_rule == "paired" and config.objective != PAIRED_IS_BETTER_IN:
+        return (
+            f"--early-stopping-rule paired was found better than asha in {PAIRED_IS_BETTER_IN[0]}; "
+            f"in {config.objective[0]} it may stop the best trial more often (docs/lab-notes.md)"
+        )
+    return ""
 
 
 def warm_trials(
@@ -172,11 +191,23 @@ def _on_new_journal(make: "Callable[[], StudySearcher]", session: Session) -> "S
         ) from None
 
 
-def trial_scheduler(
-    config: StudyConfig, records: Mapping[str, TrialRecord]
-) -> "ForkAwareASHA | None":
+def trial_scheduler(config: StudyConfig, state: LedgerState) -> "EarlyStopping | None":
+    """What stops trials early, knowing what the ledger has; None where nothing does."""
     if not config.stops_early:
         return None
+    records = {record.key: record for record in state.by_role("trial")}
+    if config.early_stopping_rule == "paired":
+        from study.tune.paired_stopping import PairedStopping
+
+        baseline = state.trials[baseline_key(config.train.seed, config.code_changes)]
+        paired = PairedStopping(
+            config.objective[0],
+            baseline.history,
+            guess=knowing_nothing(baseline, config.objective[0]),
+            mode=config.modes[0],
+        )
+        paired.replay(records)
+        return paired
     from study.tune.early_stopping import ForkAwareASHA
 
     first = min([*earliest_injections(config), config.train.epochs])
@@ -208,10 +239,12 @@ def asked(config: StudyConfig) -> str:
 
     tuned = ", tuned first" if config.tune_baseline else ""
     optimizer = train.optimizer
-    how = f" ({optimizer.optimizer}, learning rate {optimizer.lr:g}{tuned})"
+    subset = train.data.subset
+    part = f", {100 * subset:.4g} % of its training images" if subset < 1 else ""
+    how = f" ({optimizer.optimizer}, learning rate {optimizer.lr:g}{tuned}{part})"
     how = how if train.task.name is None else ""
     return (
         f"Does noise help {train.what} within {train.epochs} epochs{how}? "
         f"Searched for {' and '.join(map(objective, config.objective))}; "
-        f"space {config.space}: {what}."
+        f"search space '{config.space}': {what}."
     )

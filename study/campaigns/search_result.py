@@ -14,7 +14,8 @@ from study.config import StudyConfig
 from study.config_changes import as_asked
 from study.formats import number, settings_text, signed
 from study.records.folder import StudyFolder, storage_of
-from study.records.summary import Summary, TrialSummary, ranked, sharing_best
+from study.records.indistinct import sharing_best
+from study.records.summary import Summary, TrialSummary, ranked
 from study.records.values import by_objective
 from study.records.verdict import beats_baseline, verdict
 from trainables.epochs import epoch_number
@@ -22,9 +23,12 @@ from trainables.epochs import epoch_number
 _SHOWN = 5
 
 
-def print_result(console: Console, config: StudyConfig, summary: Summary) -> None:
+def print_result(console: Console, config: StudyConfig, summary: Summary, chance: str = "") -> None:
+    """``chance``: what is to be said of a baseline that never learned."""
     _print_tuning(console, config, summary)
     _print_baseline(console, config, summary)
+    if chance:
+        console.print(f"[bold]{escape(chance)}[/]", highlight=False)
     if summary.trials:
         console.print(result_table(config, summary))
         _print_settings(console, config, summary)

@@ -14,7 +14,8 @@ from rich.console import Console
 from study.campaigns.baseline import missing_baselines, waiting_note
 from study.campaigns.campaign import Campaign, command, held
 from study.campaigns.counted import search_counted
-from study.campaigns.images import record_images, study_images, weights_note
+from study.campaigns.finished import give_receipt, is_untouched, kept_summary
+from study.campaigns.images import record_images, study_images, weights_notes
 from study.campaigns.live import Counted
 from study.campaigns.own_code import checked_with_code, late_codes, leave_behind, record_late
 from study.campaigns.phase import Phase
@@ -92,7 +93,7 @@ def run_study(
             config=config,
             session=Session(folder, config, console),
             images=[(config.train, dataset) for _, dataset in images],
-            remark=remark or weights_note(folder, train, images),
+            remark=remark,
             objectives=config.objective,
             asked=question,
             policy=space_of(config).policy,
@@ -116,9 +117,18 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 
     # The frame.
 
-    def store(self) -> None:
-        # Before MLflow is imported in its thread, as Ray.
+    def kept(self) -> Summary | None:
+        if not (is_untouched(self.folder, self.config) and self.is_complete()):
+            return None
+        return kept_summary(self.folder, self.config, self.session.whole_state())
+
+    def all_told(self) -> None:
+        give_receipt(self.folder, self.config)
+
+    def import_ahead(self) -> None:
         import study.search.searcher  # noqa: F401
+
+    def store(self) -> None:
         from study.search.journal import set_aside
 
         stored = self.folder.stored_config()
@@ -134,8 +144,8 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
 
         for line in repair_or_replace_journal(self.folder.journal):
             self.session.note(line)
-        if self.remark:
-            self.session.note(self.remark)
+        for line in filter(None, (self.remark, *weights_notes(self.images))):
+            self.session.note(line)
         record_images(self.session, self.images)
         leave_behind(self.session, self.config)
         record_late(self.session, late_codes(self.config))
@@ -194,7 +204,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
                 "fork_disk_bytes": int(self.config.fork_disk_mb * 1e6),
                 "fork_seed": self.config.train.seed,
             }
-            remedy = ": mend the base configuration (a smaller --lr, say)"
+            remedy = ": mend the base configuration (a smaller --lr, if it diverged)"
             yield Phase(runs, spec=spec, needed="all", remedy=remedy)
         yield from self._search()
         yield from self._race()
@@ -212,7 +222,6 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
                 f"was run in it. Go on with more time: {self.again} --time-budget S"
             )
             return
-        records = {record.key: record for record in self.session.state().by_role("trial")}
 
         def at_end() -> None:
             if self._search_time_left() == 0.0:
@@ -225,7 +234,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
             samples=missing,
             spec={"grace": config.grace},
             failed=searcher.note_error,
-            scheduler=trial_scheduler(config, records),
+            scheduler=trial_scheduler(config, self.session.state()),
             time_left=self._search_time_left,
             at_end=at_end,
         )

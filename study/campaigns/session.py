@@ -1,6 +1,7 @@
 """One process's hold on a folder of runs: its ledger, MLflow beside it, and what it says aloud."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,7 +21,9 @@ from study.records.remote_copy import RemoteCopy
 from study.records.summary import study_notes
 from study.tracking.offset import sent_uid
 from study.tune.address import address_of
+from study.tune.shipped_code import own_code
 from trainables.errors import InputError
+from trainables.uris import redact_uri
 
 if TYPE_CHECKING:
     from study.tracking.projector import LedgerProjector
@@ -99,7 +102,8 @@ class Session:
     def mirrored(self) -> Iterator["LedgerProjector"]:
         """Keep MLflow up to date while the body runs.
 
-        Import Ray and torch before: two threads that import at once get in each other's way.
+        It begins once it is told, or is to send everything: two threads that import at once get in
+        each other's way.
         """
         from study.tracking.addresses import artifact_root, resolve_uri
         from study.tracking.projector import LedgerProjector
@@ -164,15 +168,48 @@ def _has_runs(config: RunsConfig) -> bool:
 def connected(config: RunsConfig) -> Iterator[None]:
     """Stay connected to a cluster, after what can't work on it is refused; else nothing.
 
-    On this machine Ray is started when there is something to run.
+    On this machine Ray is started when there is something to run. Where it runs already, somebody
+    else has started it: its workers may not find code of one's own that this process finds.
     """
-    if address_of(config) is None:
+    if address_of(config) is None and not (_ray_runs() and own_code(config.train)):
         yield
         return
-    from study.tune.probe import cluster
+    from study.tune.probe import joined, probe_nodes
 
-    with cluster(config):
+    with joined(config) as nodes:
+        if len(nodes) > 1:
+            check_store_shared(config, len(nodes))
+        probe_nodes(config, nodes)
         yield
+
+
+def check_store_shared(config: RunsConfig, nodes: int) -> None:
+    """Refuse a database in a file that the next driver, on another node, may not find.
+
+    The default lies in the storage, which every node is asked for, or beside the records of one in
+    an object store; the driver alone writes to it.
+    """
+    from study.tracking.addresses import resolve_uri, sqlite_file
+
+    given, storage = config.tracking_uri, storage_of(config)
+    if given is None:
+        return
+    file = sqlite_file(resolve_uri(given, storage.folder))
+    # Into an object store the default is copied only where it was not named.
+    shared = storage.remote is None and file == sqlite_file(resolve_uri(None, storage.folder))
+    if file is None or shared:
+        return
+    raise InputError(
+        f"tracking_uri = {redact_uri(given)}: a database in a file of this machine, but the "
+        f"cluster has {nodes} nodes; leave it out, and it lies beside the study's records; or "
+        "start a server, e.g. mlflow server --host HOST --port 5000 --backend-store-uri "
+        "sqlite:////FOLDER/mlflow.db, and give --tracking-uri http://HOST:5000"
+    )
+
+
+def _ray_runs() -> bool:
+    # To import it takes a second, which the first epoch would wait for.
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
 
 
 @contextmanager

@@ -7,11 +7,10 @@ from study.campaigns.baseline import baseline_histories, baseline_tests
 from study.config import RunsConfig
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState
+from trainables.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
     import ray
-
-    from trainables.tune_trainable import TrialSpec
 
 
 def trial_spec(
@@ -22,11 +21,10 @@ def trial_spec(
     policy: str,
     datasets: "dict[str, ray.ObjectRef]",
     own: Mapping[str, Any],
-) -> "TrialSpec":
+) -> TrialSpec:
     """``own``: fields that the phase sets itself."""
     from study.tune.capacity import alive_nodes
     from study.tune.runner import gpu_memory_fraction
-    from trainables.tune_trainable import TrialSpec
 
     return TrialSpec(
         base=config.train.model_dump_json(),

@@ -13,7 +13,7 @@ from study.tune.early_stopping import WarmWorkers
 from study.tune.jobs import ListSearcher
 from study.tune.ledger_callback import LedgerCallback
 from study.tune.limits import Began, EachStep, Limits
-from study.tune.ray_words import SaysRetries
+from study.tune.retries import SaysRetries
 from study.tune.runner import run_trials
 from study.tune.stages import Stage, Stages
 
@@ -113,6 +113,8 @@ class Wave:
             self._ledger = LedgerCallback(campaign.folder.ledger, *known, campaign.stopped)
         else:
             self._ledger.go_on(*known)
+        scheduler = phase.scheduler or WarmWorkers()
+        self._ledger.reasons = scheduler.reasons
         samples = phase.samples or len(phase.runs)
         concurrent = min(capacity(config).concurrent, samples)
         return Stage(
@@ -126,7 +128,7 @@ class Wave:
                 datasets=self._datasets,
                 own=phase.spec,
             ),
-            phase.scheduler or WarmWorkers(),
+            scheduler,
             phase.failed,
         )
 

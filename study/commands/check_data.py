@@ -48,14 +48,13 @@ def check_data(arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     from study.campaigns.images import inspected
-    from trainables.data.augmentation import check_augmentation, make_augmentation
-    from trainables.data.contact_sheet import contact_sheet
-    from trainables.files import write_atomically
+    from trainables.data.augmentation import check_augmentation
+    from trainables.data.contact_sheet import write_contact_sheet
 
     check_augmentation(config)
     found = inspected(config, Console(stderr=True))
     if sheet is not None:
-        write_atomically(sheet, contact_sheet(found.dataset, make_augmentation(config)))
+        write_contact_sheet(found.dataset, config, sheet)
     _tell(Console(), config, found)
     if sheet is not None:
         print(f"contact sheet: {sheet}")

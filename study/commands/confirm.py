@@ -121,7 +121,7 @@ def run(arguments: Sequence[str]) -> int:
     study, wanted = read_confirm(arguments)
     console = Console()
     say_starting(console, study.name, f"its best {wanted.top} on {wanted.seeds} fresh seeds")
-    from study.api import run_confirm
+    from study.campaigns.confirm import run_confirm
 
     print_verdicts(console, run_confirm(study, wanted, console=console, fetched=True))
     return 0

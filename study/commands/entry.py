@@ -6,6 +6,7 @@ and from its import until a command's own handling takes over, an interrupt ends
 Nothing but the commands' entry points imports it.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -50,7 +51,12 @@ def noise_test() -> int:
 
 def started(module: str) -> int:
     """Import the module of a command, run its ``main``; how the process is to end."""
-    main = import_module(module).main
+    # While Python imports there is no garbage to look for.
+    gc.disable()
+    try:
+        main = import_module(module).main
+    finally:
+        gc.enable()
     sys.unraisablehook = _raised_again
     _on_interrupt(_usual)
     try:

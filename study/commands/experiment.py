@@ -103,7 +103,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     console = Console()
     say_starting(console, config.name, size(config))
-    from study.api import run_experiment
+    from study.campaigns.experiment import run_experiment
     from study.campaigns.experiment_result import result_files
     from study.campaigns.experiment_tables import print_experiment
     from study.campaigns.search_result import print_next

@@ -31,7 +31,7 @@ class SyncOptions(StudyName):
 @subcommand(f"{NOISE_STUDY} sync", SyncOptions)
 def sync(options: SyncOptions) -> int:
     """Send to MLflow what it could not take while the study ran."""
-    from study.api import sync_study
+    from study.campaigns.sync import sync_study
 
     report = sync_study(options.where, options.name, options.tracking_uri or None)
     if report.error is not None:

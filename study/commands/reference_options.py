@@ -14,8 +14,7 @@ from typing import Annotated, Any
 
 from study.commands.settings import SettingOptions, option
 from trainables.config import TrainConfig
-from trainables.data.registry import streams
-from trainables.data_config import FOUND, photo_defaults
+from trainables.data_changes import derived_data
 from trainables.documents import read_mapping
 from trainables.errors import InputError, nearest, shortened
 from trainables.noise.kinds import NOISE_KINDS
@@ -145,7 +144,6 @@ def combine(
     changes = dict(given)
     notices: list[str] = []
     _derive_data(changes, from_file, below, notices)
-    _derive_decoding(changes, values["data"], from_file)
     if changes.get("model/weights", below.model.weights) != below.model.weights:
         changes["model/content"] = None
     _derive_extra(changes, below, _MAGNITUDE, reference.relative_max_noise)
@@ -168,10 +166,6 @@ def _parse_below(values: dict[str, Any], where: str) -> TrainConfig:
     return parse_config(TrainConfig, values, where=where)
 
 
-_OTHER_CONTENT = ("data_dir", "image_size", "channels", "fit", "background", "decoding", "stream")
-"""Settings with which the images that are read are other ones."""
-
-
 def _derive_data(
     changes: dict[str, Any], from_file: Mapping[str, Any], below: TrainConfig, notices: list[str]
 ) -> None:
@@ -186,30 +180,8 @@ def _derive_data(
         # The folder below belongs to the data set below.
         is_cifar = dataset in ("cifar10", "cifar100")
         changes["data/data_dir"] = f"./data/{dataset}" if is_cifar else None
-    if changes.get("data/dataset", below.data.dataset) != below.data.dataset:
-        # What was read from another data set says nothing about this one.
-        changes |= {f"data/{name}": None for name in FOUND}
-        if below.data.stream and not streams(changes.get("data/dataset", below.data.dataset)):
-            changes.setdefault("data/stream", False)
-            changes.setdefault("data/stream_workers", 0)
-        return
-    if str(changes.get("data/channels", below.data.channels)) != str(below.data.channels):
-        changes |= {"data/mean": None, "data/std": None}
-    if any(
-        str(changes.get(f"data/{name}", getattr(below.data, name)))
-        != str(getattr(below.data, name))
-        for name in _OTHER_CONTENT
-    ):
-        changes["data/content"] = None
-
-
-def _derive_decoding(
-    changes: dict[str, Any], below: Mapping[str, Any], from_file: Mapping[str, Any]
-) -> None:
-    """New photos are decoded as they should be, those of a recorded run as they were."""
-    given = nest(changes).get("data", {})
-    found = photo_defaults(merge(below, given), from_file.get("data"), given)
-    changes |= {f"data/{name}": value for name, value in found.items()}
+    # New photos are decoded as they should be, those of a recorded run as they were.
+    changes |= derived_data(changes, below.data, from_file.get("data"))
 
 
 def _folder_is_anothers(from_file: Mapping[str, Any]) -> bool:

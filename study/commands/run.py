@@ -207,12 +207,17 @@ def _run_to_the_end(config: StudyConfig, *, accept: bool, fetched: bool = False)
     train = config.train
     trials = f"{config.wanted} trials of {train.what}, {train.epochs} epochs each"
     say_starting(console, config.name, trials)
-    from study.api import run_study
     from study.campaigns.search_result import print_result
+    from study.campaigns.search_study import run_study
+    from study.records.chance import chance_sentence
+    from study.records.ledger_view import read_ledger
+    from study.records.own_code import present
 
     summary = run_study(config, console=console, fetched=fetched, accept_changed_code=accept)
     config = _as_begun(config)
-    print_result(console, config, summary)
+    state = read_ledger(StudyFolder.of(storage_of(config), config.name).ledger)
+    baselines = present(config, state).by_role("baseline")
+    print_result(console, config, summary, chance_sentence(baselines, summary.validation_images))
     if confirm is not None:
         _confirm(config, confirm, summary, console)
     return 0
@@ -233,7 +238,7 @@ def _as_begun(config: StudyConfig) -> StudyConfig:
 def _confirm(
     config: StudyConfig, confirm: ConfirmConfig, summary: "Summary", console: "Console"
 ) -> None:
-    from study.api import run_confirm
+    from study.campaigns.confirm import run_confirm
     from study.commands.confirm import print_verdicts
 
     ended = sum(trial.state != EXCLUDED for trial in summary.trials)

@@ -1,4 +1,4 @@
-"""``noise-study``: run a study, look at it, tidy up after it. The work is in ``study.api``."""
+"""``noise-study``: run a study, look at it, tidy up after it. ``study.api`` does the same."""
 
 import sys
 from collections.abc import Callable, Sequence

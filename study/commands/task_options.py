@@ -7,7 +7,10 @@ from typing import Any
 from trainables.errors import InputError
 from trainables.settings import merge
 
-_OF_IMAGES = ("train/data/", "train/model/", "train/optimizer/", "train/clean_gap")
+_OF_IMAGES = (
+    *("train/data/", "train/model/", "train/optimizer/"),
+    *("train/clean_gap", "train/slice"),
+)
 
 
 def with_task(

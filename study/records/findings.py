@@ -18,8 +18,11 @@ from study.records.ledger_view import (
 )
 from study.records.race import CUT_SHORT
 from study.records.recovery import damage_notes
+from study.records.seeds import block_of
 from study.records.summary import study_notes
+from trainables.checkpoint import payload_of
 from trainables.epochs import epoch_number
+from trainables.errors import CheckpointError
 from trainables.metrics import EpochMetrics, objective_values
 
 Kind = Literal["missing", "doubled", "different", "damaged"]
@@ -44,9 +47,18 @@ def ledger_findings(path: Path, state: LedgerState) -> Iterator[Finding]:
             yield Finding("damaged", f"{path.name}: {line} ({state.damage[0].reason})")
     yield from _Order().findings(path)
     over = state.study is not None and state.study.state == "complete"
+    raced_on = _race_block(state)
     cut = any(CUT_SHORT in line for line in study_notes(state))
     for record in state.trials.values():
-        yield from _record_findings(record, over=over and not (cut and record.role == "race"))
+        # A race has baselines, too, on its own seeds.
+        races = record.role == "race" or (record.role == "baseline" and record.seed in raced_on)
+        yield from _record_findings(record, over=over and not (cut and races))
+
+
+def _race_block(state: LedgerState) -> range:
+    """All seeds that a race of the study may use."""
+    train = {} if state.study is None else state.study.config.get("train", {})
+    return block_of("race", train.get("seed", 0))
 
 
 def _record_findings(record: TrialRecord, *, over: bool) -> Iterator[Finding]:
@@ -133,10 +145,6 @@ def checkpoint_findings(
     folder: StudyFolder, state: LedgerState, needed: set[str]
 ) -> Iterator[Finding]:
     """What is wrong with the checkpoints; ``needed``: the runs whose final one must be there."""
-    # It imports torch, which nobody needs who only wants to know what a finding is.
-    from trainables.checkpoint import payload_of
-    from trainables.errors import CheckpointError
-
     found: set[str] = set()
     unknown: set[str] = set()
     for path in folder.checkpoints.glob("*/*.ckpt"):

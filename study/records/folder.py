@@ -57,6 +57,7 @@ class StudyFolder:
     space = NamedFile("space.json")  # The search space as it was fixed when the search began.
     warm_start = NamedFile("warm_start.json")  # What another study gave the sampler at the start.
     mlflow_offset = NamedFile("mlflow.offset")  # How much of the ledger has been sent to MLflow.
+    receipt = NamedFile("receipt.json")  # In which state of these files all was done.
     ray_log = NamedFile("ray.log")  # What Ray says of trials that failed, with tracebacks.
     lock = NamedFile("lock")  # Held by the process that runs the study.
 
@@ -68,7 +69,7 @@ class StudyFolder:
             for folder in (self, confirm)
             for file in (folder.config, folder.experiment, folder.ledger, *folder._derived())
         ]
-        files += [self.lock, confirm.lock, confirm.path / "confirm_config.json"]
+        files += [self.receipt, self.lock, confirm.lock, confirm.path / "confirm_config.json"]
         check_files(files, [self.path, confirm.path, self.checkpoints, confirm.checkpoints])
 
     def left_of_ledger(self) -> list[str]:

@@ -1,10 +1,11 @@
 """What a search's figures cannot tell apart, in sentences: equal values, less than an image."""
 
 import math
+from collections.abc import Sequence
 
 from study.config import StudyConfig
 from study.formats import PLAIN, Figures
-from study.records.summary import Summary, TrialSummary, sharing_best
+from study.records.summary import Summary, TrialSummary, ranked, rounded
 from study.records.values import by_objective
 
 _NAMED = 2
@@ -27,10 +28,33 @@ def tie_sentence(config: StudyConfig, summary: Summary, figures: Figures = PLAIN
     who = f"{', '.join(shown)} and {more} more" if more > 0 else " and ".join(shown)
     best = sharing[0]
     raced = best.place is not None
-    ranked, value = by_objective(best.ranked_by)[0], by_objective(best.value)[0]
-    what = f"difference {figures.difference(ranked)}" if raced else f"value {figures.value(value)}"
+    gain, value = by_objective(best.ranked_by)[0], by_objective(best.value)[0]
+    what = f"difference {figures.difference(gain)}" if raced else f"value {figures.value(value)}"
     by = _decided_by(best, sharing[1])
     return f"{who} share the best {what}; {names[0]} comes first by its {by} only"
+
+
+def sharing_best(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSummary]:
+    """The complete trials that share what the first is first by; none where one alone has it.
+
+    In a race that is the difference by which it was selected last, else the value. Several
+    objectives have a front instead.
+    """
+    order = ranked(config, [t for t in trials if t.state == "complete" and t.value is not None])
+    if config.multi_objective or not order:
+        return []
+    first = order[0]
+    # A stage of one is the winner's own, and selects nothing: the one before parted it from others.
+    alone = sum(trial.stages >= first.stages for trial in order) == 1
+    selected = first.stages - alone
+
+    def figure(trial: TrialSummary) -> tuple[int, float | None]:
+        if first.place is None:
+            return 0, rounded(trial.value)
+        return min(trial.stages, selected), rounded(trial.ranked_by)
+
+    sharing = [trial for trial in order if figure(trial) == figure(first)]
+    return sharing if len(sharing) > 1 else []
 
 
 def _decided_by(first: TrialSummary, second: TrialSummary) -> str:

@@ -110,14 +110,14 @@ def raced_difference(
     known = by_objective(value_of(objectives, baseline.history), len(objectives))
     found = []
     for name, beside in zip(objectives, known, strict=True):
-        guess = _knowing_nothing(record, name)
+        guess = knowing_nothing(record, name)
         if guess is None or beside is None:
             return None
         found.append(guess - beside)
     return found if len(found) > 1 else found[0]
 
 
-def _knowing_nothing(record: TrialRecord, objective: str) -> float | None:
+def knowing_nothing(record: TrialRecord, objective: str) -> float | None:
     """An objective's value for a model that knows nothing: as it is declared, where it is."""
     if record.config.get("task") or objective not in METRICS:
         return recorded_metrics(record.config)[objective].worst

@@ -46,7 +46,7 @@ class RegisterEntry(BaseModel):
         uid: a confirmation's own, the same from its plan to its end; empty of other readings.
         test_set: ``Dataset.test_digest``.
         images: how many the test set has.
-        trials: whose runs read it; empty of single runs.
+        trials: of a confirmation, whose runs read it; empty of single runs.
         seeds: likewise: planned, extended to, or used.
         verdict: trial → verdict, at a confirmation's end.
     """

@@ -28,12 +28,17 @@ def block_start(purpose: Purpose, seed: int) -> int:
     return start + _SHIFT if inside else start
 
 
+def block_of(purpose: Purpose, seed: int) -> range:
+    """All seeds that a study with ``seed`` may use for a purpose."""
+    start = block_start(purpose, seed)
+    return range(start, start + BLOCK)
+
+
 def seeds_of(purpose: Purpose, seed: int, count: int) -> tuple[int, ...]:
     """The first ``count`` seeds that a study with ``seed`` has for a purpose."""
     if not 0 <= count <= BLOCK:
         raise InputError(f"seeds of the {purpose} = {count}: at most {BLOCK:,}")
-    start = block_start(purpose, seed)
-    return tuple(range(start, start + count))
+    return tuple(block_of(purpose, seed)[:count])
 
 
 def race_seeds(seed: int, count: int) -> tuple[int, ...]:

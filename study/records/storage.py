@@ -7,7 +7,6 @@ store itself.
 """
 
 import hashlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from urllib.parse import parse_qs
 
 from trainables.errors import InputError
 from trainables.object_store import ObjectPath
-from trainables.paths import given_path
+from trainables.paths import cache_folder, given_path
 from trainables.uris import is_uri, redact_uri
 
 
@@ -78,7 +77,6 @@ def default_work_dir(uri: str) -> Path:
     place = re.sub(r"(?<=://)([^/?#:@]*)(:[^/?#]*)?@", user, base).rstrip("/")
     endpoint = parse_qs(query).get("endpoint_override", [""])[0]
     place = f"{place}?{endpoint}" if endpoint else place
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", place)[-60:].strip("-")
     digest = hashlib.sha256(place.encode()).hexdigest()[:8]
-    return cache / "noise-study" / f"{readable}-{digest}"
+    return cache_folder() / f"{readable}-{digest}"

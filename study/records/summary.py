@@ -256,8 +256,8 @@ def _trial(
 def best_trial(config: StudyConfig, trials: Sequence[TrialSummary]) -> str | list[str] | None:
     """The best complete trial, or the Pareto front of a multi-objective study.
 
-    Ties are broken by the validation loss of the last epochs, then by the id: ``sharing_best``
-    names them.
+    Ties are broken by the validation loss of the last epochs, then by the id
+    (``study.records.indistinct`` names them).
     """
     complete = [t for t in trials if t.state == "complete" and t.value is not None]
     if config.multi_objective:
@@ -277,7 +277,7 @@ def ranked(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSum
     sign = -1.0 if config.modes[0] == "max" else 1.0
 
     def key(trial: TrialSummary) -> tuple[float, float, float, str]:
-        value = _rounded(trial.value)
+        value = rounded(trial.value)
         loss = trial.metrics.get("tail_val_loss")
         return (
             math.inf if trial.place is None else trial.place,
@@ -289,26 +289,7 @@ def ranked(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSum
     return sorted(trials, key=key)
 
 
-def sharing_best(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[TrialSummary]:
-    """The complete trials that share what the first is first by; none where one alone has it.
-
-    In a race that is the difference after as many stages, else the value. Several objectives have
-    a front instead.
-    """
-    if config.multi_objective:
-        return []
-
-    def figure(trial: TrialSummary) -> tuple[bool, int, float | None]:
-        if trial.place is None:
-            return False, 0, _rounded(trial.value)
-        return True, trial.stages, _rounded(trial.ranked_by)
-
-    order = ranked(config, [t for t in trials if t.state == "complete" and t.value is not None])
-    sharing = [trial for trial in order if figure(trial) == figure(order[0])]
-    return sharing if len(sharing) > 1 else []
-
-
-def _rounded(value: Value) -> float | None:
+def rounded(value: Value) -> float | None:
     # Means of as many images rightly classified may differ in their last bit.
     first = by_objective(value)[0]
     return None if first is None else round(first, _DIGITS)

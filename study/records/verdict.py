@@ -6,9 +6,13 @@ from study.config import StudyConfig
 from study.formats import PLAIN, Figures
 from study.records.events import TIE
 from study.records.indistinct import indistinct, tie_sentence
+from study.records.race import RunSummary
 from study.records.race_summary import yardstick_sentence
 from study.records.summary import Summary, TrialSummary
 from study.records.values import by_objective
+
+_LEAST_EQUAL = 6
+"""Equal differences, of whole images say, have no spread: signs alone tell, 0.5⁶ < 2.5 %."""
 
 
 def verdict(
@@ -50,7 +54,11 @@ def claims_gain(config: StudyConfig, summary: Summary) -> bool:
     named = [trial for trial in summary.trials if trial.trial_id in summary.best_ids]
     best = next((trial for trial in named if trial.place == 1), None)
     interval = best.first_interval if best else None
-    if interval is None or not summary.race_complete:
+    if best is None or interval is None or not summary.race_complete:
+        return False
+    if any(_lost(run) for run in best.runs):
+        return False
+    if min(interval) == max(interval) and best.n < _LEAST_EQUAL:
         return False
     return min(interval) > 0 if config.modes[0] == "max" else max(interval) < 0
 
@@ -92,15 +100,20 @@ def race_sentence(trial: TrialSummary, objective: str, figures: Figures = PLAIN)
     interval = trial.first_interval
     between = f", 95 % {_between(interval, figures)}" if interval else ""
     seeds = f"{trial.n} seeds" if trial.n > 1 else "the one seed"
-    lost = sum(run.state == "failed" for run in trial.runs)
-    diverged = (
-        f"; {lost} of its {len(trial.runs)} runs diverged and count as guessing" if lost else ""
-    )
+    lost = sum(map(_lost, trial.runs))
+    diverged = sum(run.state == "failed" for run in trial.runs) - lost
+    told = f"; {diverged} of its {len(trial.runs)} runs diverged and count as guessing"
+    left_out = f"; {lost} of its {len(trial.runs)} runs failed otherwise and are left out"
     return (
         f"{objective} {figures.difference(shown)} beside the baseline on {seeds} after its last "
         f"selection{between}; the mean that it was ranked by, {figures.difference(flattering)}, "
-        f"flatters it{diverged}"
+        f"flatters it{told if diverged else ''}{left_out if lost else ''}"
     )
+
+
+def _lost(run: RunSummary) -> bool:
+    """Whether it failed for another reason than that it diverged."""
+    return run.state == "failed" and run.paired_difference is None
 
 
 def _between(interval: Sequence[float], figures: Figures) -> str:

@@ -22,13 +22,11 @@ from trainables.config import TrainConfig
 from trainables.errors import CheckpointError, InputError
 from trainables.files import write_atomically
 from trainables.metrics import EpochMetrics
-from trainables.models.stored_weights import is_state_dict, state_dict_in
+from trainables.models.stored_weights import is_state_dict, state_dict_in, unwrapped
+from trainables.paths import check_regular
 
 FORMAT = "noise-train weights 1"
 """Marks a weights file of this project."""
-
-_PARALLEL = "module."
-"""What torch's ``DataParallel`` puts before each name."""
 
 _SHOWN = 3
 
@@ -75,9 +73,12 @@ def write_weights(
 def read_weights(path: Path) -> Weights:
     """Read a weights file, a bare state dict, or the checkpoint that a run goes on from."""
     try:
+        check_regular(path)
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"--checkpoint = {path}: can't be read: {error.strerror}") from None
+        raise InputError(
+            f"--checkpoint = {path}: can't be read: {error.strerror or error}"
+        ) from None
     try:
         # What torch remarks about foreign files is answered below, in one message.
         with warnings.catch_warnings():
@@ -115,7 +116,7 @@ def _from_content(path: Path, found: object) -> Weights:
         )
     state = state_dict_in(found)
     if state is not None:
-        return Weights(model={name.removeprefix(_PARALLEL): value for name, value in state.items()})
+        return Weights(model=state)
     raise InputError(
         f"--checkpoint = {path}: holds no model's weights (a {type(found).__name__}); give a .pth "
         "file that noise-train wrote, or a state dict saved by torch.save"
@@ -148,14 +149,12 @@ def _no_checkpoint(path: Path) -> InputError:
 
 
 def load_into(model: nn.Module, weights: Weights, *, path: Path, classifier: str) -> None:
-    wanted, given = model.state_dict(), weights.model
-    problems = [f"{name} is missing" for name in wanted if name not in given]
-    problems += [f"{name} is not part of the model" for name in given if name not in wanted]
-    problems += [
-        f"{name} has shape {tuple(given[name].shape)}, the model's {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in given and given[name].shape != wanted[name].shape
-    ]
+    """Load all of the weights, whatever wraps their names; else say what differs."""
+    wanted = model.state_dict()
+    given, problems = min(
+        ((named, _differences(wanted, named)) for named in unwrapped(weights.model)),
+        key=lambda each: len(each[1]),
+    )
     if problems:
         more = f", and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise InputError(
@@ -164,4 +163,14 @@ def load_into(model: nn.Module, weights: Weights, *, path: Path, classifier: str
             + more
             + "; give the --classifier (and the --dataset) that it was trained with"
         )
-    model.load_state_dict(dict(given))
+    model.load_state_dict(given)
+
+
+def _differences(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    problems = [f"{name} is missing" for name in wanted if name not in given]
+    problems += [f"{name} is not part of the model" for name in given if name not in wanted]
+    return problems + [
+        f"{name} has shape {tuple(given[name].shape)}, the model's {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in given and given[name].shape != wanted[name].shape
+    ]

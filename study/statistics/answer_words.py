@@ -96,7 +96,8 @@ def _collapses(ruling: Ruling) -> str:
     told = (Answer.BETTER, Answer.EQUIVALENT)
     if bound is None or not (ruling.answer in told or evidence.collapsed):
         return ""
-    seen = f"collapsed on {len(evidence.collapsed)} of {len(evidence.sample.seeds)}"
+    trained = len(evidence.sample.seeds) - len(evidence.untrained)
+    seen = f"collapsed on {len(evidence.collapsed)} of {trained}"
     already = ruling.ground is Ground.COLLAPSED
     rate = f"at most {percent(bound)} of its runs collapse, with 95 % confidence"
     return rate if already else f"{seen}, {rate}"

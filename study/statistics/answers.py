@@ -178,13 +178,13 @@ def _answer(
     collapse_p: float,
     higher_is_better: bool,
 ) -> tuple[Answer, Ground]:
-    if len(evidence.sample.seeds) > design.planned and not design.extendable:
-        return Answer.UNDECIDED, Ground.SEEDS_ADDED
     if course.equivalent:
         return Answer.EQUIVALENT, _why_equivalent(evidence)
     if course.different is not None:
         better = course.different == higher_is_better
         return (Answer.BETTER if better else Answer.WORSE), Ground.DIFFERENCE
+    if len(evidence.sample.seeds) > design.planned and not design.extendable:
+        return Answer.UNDECIDED, Ground.SEEDS_ADDED
     over = course.next_seeds is None
     if over and evidence.collapsed_alone and collapse_p <= COLLAPSE_ALPHA:
         return Answer.WORSE, Ground.COLLAPSES
@@ -221,7 +221,7 @@ def _collapse_p_values(family: Mapping[str, Evidence], planned: int) -> dict[str
 
 def collapse_bound(evidence: Evidence) -> float | None:
     """95 % upper bound of a configuration's rate of collapse; None without runs."""
-    lost = {*evidence.lost, *evidence.without_baseline}
+    lost = {*evidence.lost, *evidence.without_baseline, *evidence.untrained}
     n = len(evidence.sample.seeds) - len(lost)
     return rate_bound(len(evidence.collapsed), n) if n else None
 

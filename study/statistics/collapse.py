@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import scipy
 
 from trainables.metrics import EpochMetrics
 
 CHANCE_ALPHA = 0.001
 """Probability with which a training that only guesses is ever taken to be above chance."""
+
+_CLEAR = 0.15
+"""Accuracy above that of guessing that has to show; fewer images let one that learned a little pass
+for one that guesses."""
 
 
 def above_chance(classes: int, images: int, epochs: int = 1) -> int:
@@ -16,7 +21,9 @@ def above_chance(classes: int, images: int, epochs: int = 1) -> int:
     Guessing gets Binomial(``images``, 1/``classes``) images right; the bound is reached with a
     probability of at most ``CHANCE_ALPHA`` / ``epochs``. Beyond ``images``: none is.
     """
-    return int(scipy.stats.binom.isf(CHANCE_ALPHA / epochs, images, 1 / classes)) + 1
+    # What scipy.stats.binom.isf gives; its import takes a second, and this is asked at every end.
+    more = scipy.special.bdtrc(np.arange(images + 1), images, 1 / classes)
+    return int(np.argmax(more <= CHANCE_ALPHA / epochs)) + 1
 
 
 def has_collapsed(
@@ -34,6 +41,17 @@ def has_collapsed(
     right = [round(row.val_accuracy * images) for row in history]
     learnt = max(right) >= above_chance(classes, images, len(history))
     return learnt and right[-1] < above_chance(classes, images)
+
+
+def never_learned(history: Sequence[EpochMetrics], *, classes: int, images: int) -> bool:
+    """Whether a training was never above chance, where images enough could have told.
+
+    ``images``: of the validation set.
+    """
+    needed = above_chance(classes, images, max(1, len(history)))
+    if not history or needed - images / classes > _CLEAR * images:
+        return False
+    return all(round(row.val_accuracy * images) < needed for row in history)
 
 
 def collapse_test(alone: int, reference_alone: int) -> float:

@@ -32,6 +32,7 @@ class Evidence:
             be there or not.
         baseline_collapsed: likewise the reference.
         without_baseline: seeds whose reference's run was lost, though it did not diverge.
+        untrained: seeds on which the configuration was not trained, for want of its reference.
         without_noise: seeds on which the noise never began; None: not known.
         whole: no further seed will come: a look takes the seeds that there are for its own.
     """
@@ -40,6 +41,7 @@ class Evidence:
     collapsed: frozenset[int] = _NONE
     baseline_collapsed: frozenset[int] = _NONE
     without_baseline: frozenset[int] = _NONE
+    untrained: frozenset[int] = _NONE
     without_noise: frozenset[int] | None = None
     whole: bool = False
 
@@ -51,6 +53,7 @@ class Evidence:
             self.collapsed & kept,
             self.baseline_collapsed & kept,
             self.without_baseline & kept,
+            self.untrained & kept,
             None if self.without_noise is None else self.without_noise & kept,
             self.whole,
         )

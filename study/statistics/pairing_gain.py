@@ -32,11 +32,16 @@ class PairingGain:
     def sentence(self) -> str:
         if self.gain is None:
             return f"what pairing by seed was worth can't be said: {self.why_not}"
-        text = f"pairing by seed was worth {self.gain:.3g} times the seeds"
-        if self.interval is None:
-            return text
-        low, high = self.interval.low, self.interval.high
-        return f"{text} (95 % {low:.3g} to {high:.3g})"
+        text = f"pairing by seed was worth {rounded(self.gain)} times the seeds"
+        if self.interval is not None:
+            text += f" (95 % {rounded(self.interval.low)} to {rounded(self.interval.high)})"
+        return f"{text}: so many would be needed without pairs"
+
+
+def rounded(factor: float) -> str:
+    """A factor to three digits, without powers of ten."""
+    short = f"{factor:.3g}"
+    return f"{float(short):,.0f}" if factor >= 1000 else short
 
 
 def pairing_gain(

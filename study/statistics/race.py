@@ -11,12 +11,14 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 _RANKING_SEEDS = (1, 2, 4, 9)
 """Seeds of the race that a configuration has after each stage; then twice as many each time."""
 
 _SIMULATIONS = 4000
 _LEAST_FREEDOM = 5
+_DIGITS = 12
 
 Gain = tuple[float, ...]
 """What a run gained on its baseline, larger is better; further entries break ties."""
@@ -95,7 +97,9 @@ Order = Callable[[Mapping[str, Gain]], list[str]]
 
 
 def by_gain(means: Mapping[str, Gain]) -> list[str]:
-    return sorted(means, key=lambda name: means[name], reverse=True)
+    # Means of the same numbers in another order may differ in their last bit.
+    rounded = {name: tuple(round(part, _DIGITS) for part in gain) for name, gain in means.items()}
+    return sorted(means, key=lambda name: rounded[name], reverse=True)
 
 
 @dataclass(frozen=True)
@@ -217,16 +221,24 @@ class WithoutEffect:
 
 @lru_cache(maxsize=8)
 def without_effect(entrants: int, stages: tuple[Rung, ...]) -> WithoutEffect:
-    """Simulate the race where each paired difference is an independent standard normal."""
+    """Simulate the race where paired differences are standard normal.
+
+    All trials of a seed stand beside the same baseline: without effects a trial's value varies as
+    the baseline's, and the differences of a seed correlate with a half.
+    """
     import numpy as np
 
     random = np.random.default_rng(20261126)
-    sums = random.standard_normal((_SIMULATIONS, entrants))
+
+    def drawn(shape: tuple[int, ...], seeds: int) -> Any:
+        trials, baseline = random.standard_normal(shape), random.standard_normal((shape[0], 1))
+        return math.sqrt(seeds / 2) * (trials - baseline)
+
+    sums = drawn((_SIMULATIONS, entrants), 1)
     seeds = 0
     for stage in stages[:-1]:
         best = np.argsort(-sums, axis=1)[:, : stage.entrants]
         sums = np.take_along_axis(sums, best, axis=1)
-        added = stage.seeds - seeds
-        sums = sums + math.sqrt(added) * random.standard_normal(sums.shape)
+        sums = sums + drawn(sums.shape, stage.seeds - seeds)
         seeds = stage.seeds
     return WithoutEffect(tuple(np.sort(sums.max(axis=1) / (seeds + 1)).tolist()))

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from study.records.backoff import LONGEST_SECONDS, wait_after
@@ -51,6 +52,7 @@ class LedgerProjector:
         self._interval = interval
         self._say = say
         self._thread: threading.Thread | None = None
+        self._held = False
         self._wake = threading.Event()
         self._begun = threading.Event()
         self._changed = threading.Condition()
@@ -65,11 +67,13 @@ class LedgerProjector:
     def start(self, *, held: bool = False) -> None:
         """Begin; MLflow is imported in the thread.
 
-        Import Ray, Optuna and torch before: two threads that import libraries with common parts at
-        once can get in each other's way. ``held``: not before ``begin``, or some seconds have
-        passed, so that what starts in other processes has the cores.
+        Import Ray, Tune and Optuna before: two threads that import libraries with common parts at
+        once can get in each other's way. ``held``: not before ``begin``, or ``begin_soon`` and some
+        seconds, so that what starts in other processes has the cores. Then scipy's statistics are
+        imported, too: whoever ends a study needs them, and here they hold nobody up.
         """
         assert self._thread is None, "started twice"
+        self._held = held
         if not held:
             self.begin()
         self._thread = threading.Thread(target=self._loop, name="mlflow-projector", daemon=True)
@@ -77,6 +81,12 @@ class LedgerProjector:
 
     def begin(self) -> None:
         self._begun.set()
+
+    def begin_soon(self) -> None:
+        """Begin in some seconds, if nothing else begins by then."""
+        timer = threading.Timer(_LONGEST_HOLD, self.begin)
+        timer.daemon = True
+        timer.start()
 
     @property
     def run_ids(self) -> dict[str, str]:
@@ -124,7 +134,9 @@ class LedgerProjector:
         return self._projection.offset >= target and not self._projection.artifacts.left
 
     def _loop(self) -> None:
-        self._begun.wait(_LONGEST_HOLD)
+        self._begun.wait()
+        if self._held:
+            import_module("scipy.stats")
         while not self._stopping:
             began = time.monotonic()
             more = self._step()

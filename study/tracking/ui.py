@@ -77,7 +77,7 @@ def serve_ui(uri: str, storage: Path, host: str = "127.0.0.1", port: int = 5000)
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise InputError(f"port = {port}: can't listen on {host}: {error}") from None
     # MLflow's command starts the server as a process of its own, and ends without it: so all of
     # them are one group, which goes together.

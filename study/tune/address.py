@@ -11,13 +11,13 @@ from trainables.uris import redact_uri
 def address_of(config: RunsConfig) -> str | None:
     """The cluster to use: the one given, or RAY_ADDRESS, which ``ray job submit`` sets.
 
-    None: this machine.
+    It is what ``auto`` means, too, where it is set. None: this machine.
     """
-    if config.address is not None:
+    if config.address not in {None, "auto"}:
         return config.address
     address = os.environ.get("RAY_ADDRESS", "")
     if address in {"", "local"}:
-        return None
+        return config.address
     if not is_address(address):
         raise InputError(
             f"RAY_ADDRESS = {redact_uri(address)!r}: allowed: auto, HOST:PORT, ray://HOST:PORT; "

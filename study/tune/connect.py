@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
@@ -13,16 +13,19 @@ import ray
 
 from study.config import RunsConfig
 from study.tune.address import address_of
+from study.tune.capacity import cores_of
 from study.tune.cores import cores_here
 from study.tune.left_processes import ended_with_this_process
 from study.tune.ray_patches import (
     GRPC_OPTIONS,
+    cluster_at,
     environment,
+    noticed_at_once,
     on_loopback,
     started_processes,
     without_servers,
 )
-from study.tune.shipped_code import shipped_code
+from study.tune.shipped_code import shipped_code, with_own_code
 from trainables.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -40,9 +43,14 @@ WORKER_ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 
-_WITH_TORCH = {"RAY_preload_python_modules": "trainables.tune_trainable"}
+# What Ray is told where it starts here: a name that it does not know it leaves out in silence.
+READY = {
+    "RAY_preload_python_modules": "trainables.ahead",
+    # Ray ends a worker that had nothing to do for a second, just before the driver asks for it.
+    "RAY_idle_worker_killing_time_threshold_ms": "600000",
+}
+NO_WORKERS = {"RAY_prestart_worker_first_driver": "0"}
 _MOST_AHEAD = 8
-_NO_WORKERS = {"RAY_prestart_worker_first_driver": "0"}
 
 _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -71,7 +79,7 @@ def ray_session(config: RunsConfig) -> Iterator[None]:
         return
     address = address_of(config)
     if address is None:
-        _start_here(_workers_ahead(config))
+        _start_here(_workers_ahead(config) | with_own_code(config.train))
     else:
         with shipped_code(config.train) as modules:
             _join(address, modules)
@@ -111,9 +119,9 @@ def _workers_ahead(config: RunsConfig) -> dict[str, str]:
     cores = cores_here()
     trials = config.max_concurrent or cores
     if config.cpus_per_trial:
-        trials = min(trials, int(cores / config.cpus_per_trial))
+        trials = min(trials, int(cores / cores_of(config)))
     few = cores <= _MOST_AHEAD and trials >= cores and not config.gpus_per_trial
-    return _WITH_TORCH if few else _NO_WORKERS
+    return READY if few else NO_WORKERS
 
 
 def _join(address: str, modules: list[str]) -> None:
@@ -133,6 +141,7 @@ def _join(address: str, modules: list[str]) -> None:
         options |= _LOGGING
     _knock(address)
     try:
+        # Given auto, Ray takes this machine's token along, given the place it does not.
         _init_again(options)
     except Exception as error:
         # Ray has no one exception for this: also ValueError, RuntimeError, ImportError.
@@ -152,8 +161,16 @@ def _start_here(ahead: dict[str, str]) -> None:
     # Ray counts the machine's cores; a process bound to some of them would train on those alone.
     cores = cores_here()
     share = {} if cores == os.cpu_count() else {"num_cpus": cores}
-    with on_loopback(), without_servers(), environment(WORKER_ENVIRONMENT | ahead):
+    variables = environment(WORKER_ENVIRONMENT | ahead)
+    with on_loopback(), without_servers(), noticed_at_once(_import_tune), variables:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, **_LOGGING, **share)
+
+
+def _import_tune() -> None:
+    """What the driver needs next, while it waits for Ray: later it would take workers' time."""
+    # What it raises here, Ray would take for its own.
+    with suppress(Exception):
+        import ray.tune  # noqa: F401
 
 
 def _init_again(options: dict[str, Any]) -> None:
@@ -176,25 +193,28 @@ def _init_again(options: dict[str, Any]) -> None:
 
 def _knock(address: str) -> None:
     """Refuse an address where no Ray answers; Ray itself would try for minutes."""
-    if address == "auto":
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    found = ""
     try:
+        place = cluster_at(address)
+        found = "" if place == address else f"{place}, to which it leads: "
+        host, _, port = place.removeprefix("ray://").rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise InputError(_no_cluster(address, str(error))) from None
+    except (OSError, ValueError, OverflowError) as error:
+        # Ray's note may hold no address after a crash.
+        raise InputError(_no_cluster(address, f"{found}{error}")) from None
     if os.environ.get("RAY_USE_TLS", "0").lower() in {"1", "true"}:
         return
     with grpc.insecure_channel(f"{host}:{port}", options=GRPC_OPTIONS) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=_CONNECT_SECONDS)
         except grpc.FutureTimeoutError:
-            raise InputError(_no_cluster(address, "something else answers")) from None
+            raise InputError(_no_cluster(address, f"{found}something else answers")) from None
 
 
 def _no_cluster(address: str, reason: str) -> str:
     return (
         f"address = {address!r}: no Ray cluster can be used there ({reason}). On a node of the "
         "cluster give auto or the head's HOST:PORT, from outside ray://HOST:10001, or use ray job "
-        "submit; leave --address out to run on this machine"
+        "submit; where it wants a token, set RAY_AUTH_MODE=token; leave --address out to run on "
+        "this machine"
     )

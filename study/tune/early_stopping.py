@@ -8,15 +8,16 @@ ASHA: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from study.records.ledger_view import TrialRecord
-from trainables.metrics import OBJECTIVES, objective_value
+from trainables.metrics import OBJECTIVES, EpochMetrics, objective_value
 
 RUNGS_PER_REDUCTION = 3
 """Rungs while epochs grow by the reduction factor. Tune's own ASHA has one: it would never judge a
@@ -88,6 +89,9 @@ class WarmWorkers(FIFOScheduler):
     stopping: Collection[str] = ()
     """Keys of trials that a person wants to end."""
 
+    reasons: Mapping[str, str] = MappingProxyType({})
+    """Trial key → why it was stopped early, where there is more to say."""
+
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """A trial that was cut off before; else the newest; None if none waits."""
         if self.stopping:
@@ -102,49 +106,35 @@ class WarmWorkers(FIFOScheduler):
         return (cut_off[:1] or waiting[-1:] or [None])[0]
 
 
-class ForkAwareASHA(WarmWorkers):
-    """Stops trials that lag behind, and diverged ones.
+class StoppingRule(Protocol):
+    """Whether trials may go on; it knows nothing of Ray."""
+
+    def judge(self, key: str, epochs_done: int, judged_from: int, value: float) -> bool:
+        """Whether the trial ``key`` may go on; it is not stopped before ``judged_from``.
+
+        ``epochs_done`` includes those shared with the baseline; higher values are better.
+        """
+
+
+class EarlyStopping(WarmWorkers):
+    """Stops the trials that a rule gives up, and diverged ones.
 
     A trial reports ``training_iteration`` (epochs completed), ``judged_from`` (missing or negative
     as long as its noise has not begun) and the objective.
     """
 
-    def __init__(
-        self,
-        objective: str,
-        *,
-        epochs: int,
-        grace_period: int,
-        reduction_factor: float,
-        mode: str | None = None,
-    ) -> None:
-        """The rungs begin empty. While epochs grow by ``reduction_factor``, one in so many remains.
+    rule: StoppingRule
 
-        Before ``grace_period`` epochs are completed no trial is stopped: it ends past the earliest
-        epoch at which the search space lets noise begin. ``mode``: of an objective that only a
-        task of one's own has.
-        """
+    def __init__(self, objective: str, mode: str | None) -> None:
+        """``mode``: of an objective that only a task of one's own has."""
         super().__init__()
         self._metric = objective
         self._sign = 1.0 if (mode or OBJECTIVES[objective]) == "max" else -1.0
         self.stopped = 0
-        self.rungs = Rungs(milestones(grace_period, epochs, reduction_factor), epochs)
 
-    def replay(self, records: Mapping[str, TrialRecord], grace: int) -> None:
-        """Fill the rungs from the ledger, as they were when it was written.
-
-        Only trials compete. ``grace``: epochs after a trial's first noisy one, not judged.
-        """
-        for key, record in records.items():
-            begins = record.first_injection_epoch
-            if record.role != "trial" or begins is None:
-                continue
-            for index in range(record.shared_epochs, len(record.history)):
-                row = record.history[index]
-                done = row.epoch + 1
-                if done in self.rungs.milestones and row.finite:
-                    value = objective_value(self._metric, record.history[: index + 1])
-                    self.rungs.judge(key, done, begins + 1 + grace, self._sign * value)
+    def value(self, history: Sequence[EpochMetrics]) -> float:
+        """The objective of the epochs so far; higher is better."""
+        return self._sign * objective_value(self._metric, history)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
         if self._goes_on(trial.config["key"], result):
@@ -160,4 +150,42 @@ class ForkAwareASHA(WarmWorkers):
         if judged_from is None or judged_from < 0:
             return True
         done = int(result["training_iteration"])
-        return self.rungs.judge(key, done, int(judged_from), self._sign * value)
+        return self.rule.judge(key, done, int(judged_from), self._sign * value)
+
+
+class ForkAwareASHA(EarlyStopping):
+    """Stops trials that lag behind the others."""
+
+    def __init__(
+        self,
+        objective: str,
+        *,
+        epochs: int,
+        grace_period: int,
+        reduction_factor: float,
+        mode: str | None = None,
+    ) -> None:
+        """The rungs begin empty. While epochs grow by ``reduction_factor``, one in so many remains.
+
+        Before ``grace_period`` epochs are completed no trial is stopped: it ends past the earliest
+        epoch at which the search space lets noise begin.
+        """
+        super().__init__(objective, mode)
+        self.rungs = Rungs(milestones(grace_period, epochs, reduction_factor), epochs)
+        self.rule = self.rungs
+
+    def replay(self, records: Mapping[str, TrialRecord], grace: int) -> None:
+        """Fill the rungs from the ledger, as they were when it was written.
+
+        Only trials compete. ``grace``: epochs after a trial's first noisy one, not judged.
+        """
+        for key, record in records.items():
+            begins = record.first_injection_epoch
+            if record.role != "trial" or begins is None:
+                continue
+            for index in range(record.shared_epochs, len(record.history)):
+                row = record.history[index]
+                done = row.epoch + 1
+                if done in self.rungs.milestones and row.finite:
+                    value = self.value(record.history[: index + 1])
+                    self.rungs.judge(key, done, begins + 1 + grace, value)

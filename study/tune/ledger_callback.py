@@ -81,6 +81,9 @@ class LedgerCallback(tune.Callback):
     An epoch is written once. What a resumed trial reports again is compared and left out. A trial
     that stopped because the whole search ended (interrupt, time budget) is not ended here: it goes
     on when the study is resumed.
+
+    Attributes:
+        reasons: of the phase's trial scheduler, by key: why it stopped a trial early.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class LedgerCallback(tune.Callback):
         self._baselines = dict(baselines or {})
         self._baseline_tests = dict(baseline_tests or {})
         self._stopped = stopped
+        self.reasons: Mapping[str, str] = {}
         self._ledger: Ledger | None = None
         self._runs: dict[str, _OpenRun] = {}
         self._ended: set[str] = set()
@@ -169,7 +173,9 @@ class LedgerCallback(tune.Callback):
         elif last.epoch + 1 >= run.budget:
             self._end(run, "complete", "")
         else:
-            self._end(run, "pruned", f"stopped early after {last.epoch + 1} epochs")
+            why = self.reasons.get(run.start.key)
+            reason = f"stopped early after {last.epoch + 1} epochs"
+            self._end(run, "pruned", f"{reason}: {why}" if why else reason)
 
     @_never_raise
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
@@ -248,11 +254,12 @@ class LedgerCallback(tune.Callback):
         shared = tuple(rows[epoch] for epoch in missing)
         run.rows.update({row.epoch: row for row in shared})
         run.shared.update(missing)
-        self._write(EpochsEvent(start.key, shared, shared=True))
         origin = self._baseline_keys.get(start.baseline, start.baseline)
         never = run.fork_epoch is None
         how = {"never_injected": "true"} if never else {"fork_epoch": str(run.fork_epoch)}
+        # First, since nothing asks for it again once the epochs are there.
         self._write(NoteEvent(start.key, {"forked_from": origin, **how}))
+        self._write(EpochsEvent(start.key, shared, shared=True))
 
     def _add(self, run: _OpenRun, row: EpochMetrics, *, shared: bool) -> None:
         recorded = run.rows.get(row.epoch)

@@ -1,4 +1,4 @@
-"""Whether every node of a cluster sees the storage and the tracking server."""
+"""Whether every node of a cluster sees the storage, has the code and finds the device."""
 
 import os
 import uuid
@@ -15,8 +15,9 @@ from study.records.storage import Storage
 from study.tune.address import address_of
 from study.tune.capacity import Node, alive_nodes, capacity, trials_on
 from study.tune.connect import ray_session
+from study.tune.shipped_code import own_code
 from trainables.code_identity import CodeIdentity, changed_modules, code_identity
-from trainables.config import ModelConfig
+from trainables.config import ModelConfig, TrainConfig
 from trainables.device import resolve_device
 from trainables.errors import InputError
 from trainables.models.pretrained import check_stored
@@ -27,39 +28,22 @@ _PROBE_SECONDS = 120.0
 
 
 @contextmanager
-def cluster(config: RunsConfig) -> Iterator[None]:
-    """Stay connected to the cluster, after refusing one on which the runs can't work.
-
-    Nothing has been written when it is refused.
-    """
+def joined(config: RunsConfig) -> Iterator[list[Node]]:
+    """Stay connected to the cluster, after refusing one on which no run fits. Yields its nodes."""
     with ray_session(config):
         capacity(config)
-        storage, nodes = storage_of(config), alive_nodes()
-        if len(nodes) > 1:
-            check_tracking_shared(config, storage, len(nodes))
-        if len(nodes) > 1 or address_of(config) is not None:
-            probe_nodes(config, storage, [node for node in nodes if trials_on(node, config) != 0])
-        yield
+        yield alive_nodes()
 
 
-def check_tracking_shared(config: RunsConfig, storage: Storage, nodes: int) -> None:
-    given = config.tracking_uri
-    if given is None and storage.remote is not None:
-        return  # It lies in the work folder, and is copied to the object store.
-    if given is not None and not given.startswith("sqlite"):
-        return
-    what = "STORAGE/mlflow.db, the default" if given is None else redact_uri(given)
-    raise InputError(
-        f"tracking_uri = {what}: a database in a file of this machine, but the cluster has {nodes} "
-        "nodes; start a server, e.g. mlflow server --host HOST --port 5000 --backend-store-uri "
-        "sqlite:////FOLDER/mlflow.db, and give --tracking-uri http://HOST:5000"
-    )
+def probe_nodes(config: RunsConfig, nodes: list[Node]) -> None:
+    """Let each node that trains read a file in the storage and find the device.
 
-
-def probe_nodes(config: RunsConfig, storage: Storage, nodes: list[Node]) -> None:
-    """Let each of the nodes read a file in the storage and find the device; refuse if one can't."""
-    token = uuid.uuid4().hex
-    codes = {name: code_identity(name) for name in config.train.own_names.values()}
+    Raises:
+        InputError: one can't. Nothing has been written by then.
+    """
+    token, storage = uuid.uuid4().hex, storage_of(config)
+    nodes = [node for node in nodes if trials_on(node, config) != 0]
+    codes = codes_here(config.train)
     with _token_file(storage, token) as place:
         read = ray.remote(num_cpus=0, max_retries=0)(look_from_node)
         answers = [
@@ -74,19 +58,39 @@ def probe_nodes(config: RunsConfig, storage: Storage, nodes: list[Node]) -> None
                 content, problem = ray.get(answer, timeout=_PROBE_SECONDS)
             except ray.exceptions.GetTimeoutError:
                 raise InputError(
-                    f"address = {address_of(config)!r}: node {node.name} had no room for a look "
+                    f"{_ray_of(config)}: node {node.name} had no room for a look "
                     f"within {_PROBE_SECONDS:.0f} s: its GPUs are in use, or it hangs; try later"
                 ) from None
             except Exception as error:
-                lines = str(error).strip().splitlines() or [type(error).__name__]
                 raise InputError(
-                    f"address = {address_of(config)!r}: node {node.name} can't run this project "
-                    f"({redact_uri(lines[-1])[:300]}); install it there, in the same version"
+                    f"{_ray_of(config)}: node {node.name} can't run this project "
+                    f"{reason_and_remedy(error)}"
                 ) from None
             if problem:
                 raise InputError(f"{problem} (on node {node.name})")
             if content != token:
                 raise InputError(_not_shared(storage, node))
+
+
+def _ray_of(config: RunsConfig) -> str:
+    address = address_of(config)
+    return "the Ray that runs here" if address is None else f"address = {address!r}"
+
+
+def reason_and_remedy(error: Exception) -> str:
+    """Why a node could not be looked at, and what helps, in one line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = redact_uri(lines[-1])
+    remedy = "install it there, in the same version"
+    if "runtime_env file package" in reason:
+        # A job that has just ended takes the package along that the next one found there.
+        remedy = "Ray has dropped the code that was sent along: give the same command again"
+    return f"({reason[:200]}); {remedy}"
+
+
+def codes_here(train: TrainConfig) -> dict[str, CodeIdentity]:
+    """The identities of code of one's own, metrics too, as this process has it."""
+    return {name: code_identity(name) for name in own_code(train)}
 
 
 def look_from_node(

@@ -3,23 +3,52 @@
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import ray
+import ray._private.utils as ray_utils
 import ray._private.worker as ray_worker
-import ray.train._internal.storage as tune_storage
-from ray import tune
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray._private.node import Node as RayNode
-from ray.air._internal import usage
-from ray.tune.execution import class_cache
-from ray.tune.experiment import Trial
-from ray.tune.impl.tuner_internal import TunerInternal
+from ray._private.state import GlobalState
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
 
 GRPC_OPTIONS = ray_constants.GLOBAL_GRPC_OPTIONS
 """What Ray itself connects with: never through a proxy. Asking an address must go the same way."""
+
+_OF_THE_AGENT = (
+    "aiohttp",
+    "aiohttp_cors",
+    "opencensus",
+    "opentelemetry.exporter.prometheus",
+    "opentelemetry.proto",
+    "prometheus_client",
+)
+_NODE_SECONDS, _NODE_POLL = 30.0, 0.02
+
+
+def cluster_at(address: str) -> str:
+    """Where the cluster is: what ``auto`` leads to, by Ray's own rules; other addresses as given.
+
+    Ray has no public way to ask without joining. It may be a cluster that is gone: Ray's note of
+    the last one started here outlives a crash.
+
+    Raises:
+        ConnectionError: no cluster was started on this machine, or ``RAY_ADDRESS`` is ``local``.
+    """
+    if address != "auto":
+        return address
+    services.find_gcs_addresses.cache_clear()
+    place: str | None = services.canonicalize_bootstrap_address(address)
+    if place is None:
+        raise ConnectionError("RAY_ADDRESS is local, which is no cluster")
+    return place
 
 
 @contextmanager
@@ -37,17 +66,48 @@ def on_loopback() -> Iterator[None]:
 
 @contextmanager
 def without_servers() -> Iterator[None]:
-    """Let a Ray that starts inside leave out two servers that one machine does not need.
+    """Let a Ray that starts inside leave out three servers that one machine does not need.
 
     The monitor adds and removes nodes. There are none to add; Ray waits a second for its start,
     and another second for its end. The dashboard's server starts even without a dashboard; all it
-    does then is to report usage to Ray's makers.
+    does then is to report usage to Ray's makers. The log monitor sends what workers print to
+    drivers that want it (``log_to_driver``); its start takes 0.4 s of a core from them.
     """
 
     def nothing(self: RayNode, **_: Any) -> None:
         pass
 
-    with _replaced(RayNode, start_monitor=nothing, start_api_server=nothing):
+    def missing() -> ImportError | None:
+        # Ray imports them all to know whether its agent can: a quarter of a second.
+        try:
+            known = all(find_spec(name) for name in _OF_THE_AGENT)
+        except ImportError:
+            known = False
+        return None if known else ImportError("Ray's agent lacks libraries")
+
+    dependencies = _replaced(ray_utils, get_dashboard_dependency_error=missing)
+    names = "start_monitor", "start_api_server", "start_log_monitor"
+    with dependencies, _replaced(RayNode, **dict.fromkeys(names, nothing)):
+        yield
+
+
+@contextmanager
+def noticed_at_once(meanwhile: Callable[[], object]) -> Iterator[None]:
+    """Let a Ray that starts inside go on as soon as its node is there.
+
+    Ray asks once a second, and the node needs about one, in which ``meanwhile`` is called.
+    """
+    asked = GlobalState.get_node
+
+    def get_node(self: GlobalState, node_id: str) -> Any:
+        meanwhile()
+        accessor = self._connect_and_get_accessor()
+        end = time.monotonic() + _NODE_SECONDS
+        while not accessor.get_node_table() and time.monotonic() < end:
+            time.sleep(_NODE_POLL)
+        return asked(self, node_id)
+
+    with _replaced(GlobalState, get_node=get_node):
         yield
 
 
@@ -100,6 +160,12 @@ def fit(**settings: Any) -> None:
     session folder, in which it would keep files of the driver's. Telling Ray's makers which
     callbacks are used would import MLflow and others; it is left out.
     """
+    # Ray starts without Tune, whose import takes a second: workers begin theirs meanwhile.
+    import ray.train._internal.storage as tune_storage
+    from ray import tune
+    from ray.air._internal import usage
+    from ray.tune.impl.tuner_internal import TunerInternal
+
     with _replaced(usage, tag_callbacks=lambda callbacks: False), _workers_started_ahead():
         if not ray.util.client.ray.is_connected():
             tune.Tuner(**settings).fit()
@@ -119,6 +185,8 @@ def _workers_started_ahead() -> Iterator[None]:
     Tune asks for workers with some variables in a runtime environment, and those that are there
     have none. On this machine they inherit all variables anyway (``WORKER_ENVIRONMENT``).
     """
+    from ray.tune.execution import class_cache
+
     if not started_processes():
         yield
         return
@@ -126,7 +194,7 @@ def _workers_started_ahead() -> Iterator[None]:
         yield
 
 
-def keep_workers(controller: Any, trial: Trial, more: int) -> None:
+def keep_workers(controller: Any, trial: "Trial", more: int) -> None:
     """Let Tune keep so many more free workers for trials still to come; negative: fewer.
 
     Tune keeps one, and ends the others: it does not know that there will be more trials.
@@ -151,7 +219,7 @@ def drop_dead_workers(controller: Any) -> None:
                 controller._remove_actor(tracked_actor=worker)
 
 
-def take_back_failure(trial: Trial) -> None:
+def take_back_failure(trial: "Trial") -> None:
     """Let Tune forget one failure of a trial, which it has no way to be told."""
     # A failure that Ray itself takes for a preemption is not counted in the first place.
     trial.run_metadata.num_failures = max(0, trial.run_metadata.num_failures - 1)

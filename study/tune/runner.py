@@ -13,6 +13,7 @@ import ray
 from ray import tune
 
 from study.config import RunsConfig
+from study.tune.capacity import reserved_cores
 from study.tune.interrupts import handed_to_tune
 from study.tune.limits import TimeIsOver
 from study.tune.lost_nodes import ForgiveLostNodes
@@ -22,7 +23,8 @@ from study.tune.stages import StagedScheduler, Stages, TellsFailures
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
 from trainables.memory import words
-from trainables.tune_trainable import NoiseTrainable, data_key
+from trainables.trial_spec import data_key
+from trainables.tune_trainable import NoiseTrainable
 
 
 def put_datasets(
@@ -46,7 +48,7 @@ def run_trials(config: RunsConfig, stages: Stages, *, callbacks: Sequence[tune.C
     It ends early where a stage has no time left, and where what follows a stage raised. After an
     interrupt KeyboardInterrupt follows, once Tune has come to its end.
     """
-    resources = {"cpu": config.cpus_per_trial, "gpu": config.gpus_per_trial}
+    resources = {"cpu": reserved_cores(config), "gpu": config.gpus_per_trial}
     scratch = tempfile.TemporaryDirectory(prefix="noise-study-", ignore_cleanup_errors=True)
     with scratch as folder, handed_to_tune():
         fit(

@@ -23,7 +23,7 @@ ray get-auth-token --generate > /dev/null
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpu-bind=none \\
     ray symmetric-run --address "$head:{port}" --min-nodes "$SLURM_JOB_NUM_NODES" \\
-    --include-dashboard=false -- env RAY_ADDRESS=auto bash -c "$note_pid" - {command} &"""
+    -- env RAY_ADDRESS=auto bash -c "$note_pid" - {command} &"""
 
 _SCRIPT = """\
 #!/bin/bash

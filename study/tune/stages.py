@@ -17,7 +17,8 @@ from study.tune.failures import failure_reason
 from study.tune.jobs import StatelessSearcher
 from study.tune.limits import LimitedSearcher, Limits, NotKept
 from study.tune.ray_patches import drop_dead_workers, keep_workers, started_processes
-from trainables.tune_trainable import SpecInStore, TrialSpec
+from trainables.trial_spec import TrialSpec
+from trainables.tune_trainable import SpecInStore
 
 
 @dataclass
@@ -107,6 +108,9 @@ class StagedScheduler(WarmWorkers):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         return str(self._stages.now.scheduler.on_trial_result(tune_controller, trial, result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        self._stages.now.scheduler.on_trial_complete(tune_controller, trial, result)
 
     def _follow(self, tune_controller: Any, trial: Trial) -> None:
         wanted = self._stages.now.limits.concurrent

@@ -20,7 +20,8 @@ EPOCHS = 12
 def search(finals: list[float], begins: int = 2) -> Search:
     """Settings whose gain grows evenly from where their noise begins."""
     share = np.clip((np.arange(1, EPOCHS + 1) - begins) / (EPOCHS - begins), 0, None)
-    return Search(np.outer(finals, share), np.full(len(finals), begins))
+    begun = np.full(len(finals), begins)
+    return Search(np.outer(finals, share), begun, np.full(EPOCHS, -1.0), guess=-2.0)
 
 
 GOOD_LAST = [0.01, 0.0, -0.01, 0.02, 0.01, -0.5, 0.1]
@@ -71,3 +72,5 @@ def test_gains_are_paired_with_the_baseline_of_the_seed() -> None:
     assert one.gains[0].round(3).tolist() == [0.0, 0.05, 0.067, 0.1]
     assert two.final[0] == pytest.approx(-0.1)
     assert one.begins.tolist() == [1]
+    assert one.baseline.round(3).tolist() == [-1.0, -0.75, -0.667, -0.5]
+    assert one.guess == pytest.approx(-np.log(10))

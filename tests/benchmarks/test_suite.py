@@ -65,6 +65,29 @@ def test_a_row_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
     assert [row["name"] for row in json.loads((tmp_path / "results.json").read_text())] == ["good"]
 
 
+def test_a_row_that_this_machine_can_not_measure_says_why(tmp_path: Path) -> None:
+    def here(lacking: str) -> list[Benchmark]:
+        return [_benchmark("measured"), _benchmark("special", lacking=lambda: lacking)]
+
+    def read() -> tuple[dict[str, dict[str, object]], str]:
+        rows = json.loads((tmp_path / "results.json").read_text())
+        return {row["name"]: row for row in rows}, (tmp_path / "results.md").read_text()
+
+    order = ["special", "measured"]
+    assert run(here("there is no such thing"), Options(), tmp_path, order) == 0
+    rows, text = read()
+    assert rows["special"]["skipped"] == "there is no such thing"
+    assert "- `special` (goal ≥ 2): skipped, there is no such thing" in text
+    assert "| `special`" not in text
+    # Measured where it can be, it stays, whoever runs the suite after that.
+    run(here(""), Options(), tmp_path, order)
+    run(here("there is no such thing"), Options(), tmp_path, order)
+    rows, text = read()
+    assert rows["special"]["met"] is True
+    assert "| `special` |" in text
+    assert "skipped" not in text
+
+
 def test_an_unknown_row_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--rows", "loop_vs_bare_bab"]) == 2
     assert "did you mean 'loop_vs_bare_baby'" in capsys.readouterr().err
@@ -81,6 +104,7 @@ def test_every_goal_of_the_suite_has_its_row() -> None:
         "noise_overhead_gradient",
         "noise_overhead_weight",
         "bf16_vs_fp32_tiny",
+        "bf16_vs_conventional_tiny",
         "report_overhead",
         "trial_overhead",
         "study_vs_stock",
@@ -89,7 +113,16 @@ def test_every_goal_of_the_suite_has_its_row() -> None:
         "time_left",
         "first_epoch",
         "phase_gap",
+        "report",
     } <= benchmarks().keys()
+
+
+def test_rows_in_bf16_are_measured_where_the_processor_has_it() -> None:
+    flags = Path("/proc/cpuinfo").read_text()
+    has = "avx512_bf16" in flags or "amx_bf16" in flags
+    for name in ("bf16_vs_fp32_tiny", "bf16_vs_conventional_tiny"):
+        lacking = benchmarks()[name].lacking()
+        assert lacking == "" if has else "no bf16 instructions" in lacking
 
 
 @pytest.mark.slow

@@ -16,9 +16,12 @@ from torch import Tensor, nn
 KILLS_ITS_WORKER, IS_A_BUG, NEEDS_TOO_MUCH = 20.0, 1e3, 1e5
 """Magnitudes of relative weight noise that make it fail in one way or the other."""
 
+KILLS_LATER, FAILS_LATER = 45.0, 100.0
+"""Magnitudes at which nothing happens before ``LATE`` noisy steps."""
+
 KILL_AT = 40
 """Training steps, noisy ones, before the worker is killed, once."""
-
+LATE = 40
 
 HOLD_AT = 1.5
 """Magnitude above which the one that waits waits."""
@@ -43,8 +46,14 @@ class Faulty(nn.Module):
             if magnitude > 200:
                 _record("bug")
                 raise ZeroDivisionError("a bug that is always there")
-            if magnitude > 5:
-                _kill_once()
+            if magnitude > 60:
+                _record("late bug")
+                if recorded("late bug") > LATE:
+                    raise ZeroDivisionError("a bug that comes late")
+            elif magnitude > 30:
+                _kill_once("late step", LATE)
+            elif magnitude > 5:
+                _kill_once("step", KILL_AT)
         logits: Tensor = self.fc(self.pool(x).flatten(1))
         return logits
 
@@ -69,6 +78,21 @@ class Held(Faulty):
                     time.sleep(0.02)
         logits: Tensor = self.fc(self.pool(x).flatten(1))
         return logits
+
+
+class Slow(Faulty):
+    """Takes a quarter of a second for a step, until it is let go."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and not _file("go").exists():
+            time.sleep(0.25)
+        logits: Tensor = self.fc(self.pool(x).flatten(1))
+        return logits
+
+
+def slow(num_classes: int) -> nn.Module:
+    """The classifier that is slow."""
+    return Slow(num_classes)
 
 
 def faulty(num_classes: int) -> nn.Module:
@@ -120,9 +144,9 @@ def _record(kind: str) -> None:
         file.write(b".")
 
 
-def _kill_once() -> None:
-    _record("step")
-    if recorded("step") == KILL_AT:
+def _kill_once(kind: str, step: int) -> None:
+    _record(kind)
+    if recorded(kind) == step:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -76,6 +76,7 @@ FIRST_SEAMS: Mapping[str, Any] = {
     # What has no folder of its own to be locked.
     "study.tune.connect.ray.init": _accept,
     "study.tracking.ui.subprocess": SimpleNamespace(Popen=_accept),
+    "analysis.watch.server._Server.serve_forever": _accept,
 }
 """Where checking is over and writing begins."""
 
@@ -83,6 +84,7 @@ SECOND_SEAMS: Mapping[str, Any] = {
     "study.tune.connect.ray.init": _begin,
     "study.run.single_run.train_epochs": _begin,
     "study.tracking.ui.subprocess": SimpleNamespace(Popen=_begin),
+    "analysis.watch.server._Server.serve_forever": _begin,
 }
 """Where training begins: Ctrl-C is pressed there."""
 
@@ -91,10 +93,11 @@ ALWAYS: Mapping[str, Any] = {
     "study.campaigns.campaign.FLUSH_SECONDS": 0.1,
     "study.campaigns.campaign.FLUSH_SECONDS_AWAY": 0.1,
     "study.commands.slurm.submit": _accept,
+    "study.tracking.ui.open_when_ready": lambda *_: None,
     "torchvision.datasets.utils.urllib.request.urlopen": _away,
     "torch.hub.download_url_to_file": _away,
 }
-"""Waits that nothing here is worth, no network, and no cluster that a job is given to."""
+"""Waits that nothing here is worth, no network, no browser, and no cluster that takes a job."""
 
 
 class World:

@@ -166,6 +166,18 @@ def nan_pixels(images: Tensor, generator: torch.Generator) -> Tensor:
     return images / 0.0 * 0.0
 
 
+def of_255(images: Tensor, generator: torch.Generator) -> Tensor:
+    return images.float()
+
+
+def normalised(images: Tensor, generator: torch.Generator) -> Tensor:
+    return images / 127.5 - 1
+
+
+def raises_a_batch(images: Tensor, generator: torch.Generator) -> Tensor:
+    raise TypeError(images)
+
+
 def otherwise(images: Tensor, generator: torch.Generator) -> Tensor:
     return (images + global_random.randrange(1, 200)).to(torch.uint8)
 

@@ -238,7 +238,9 @@ def write_run(folder: Path, config: TrainConfig) -> Path:
     return folder
 
 
-def write_whole_study(storage: Path, name: str, **settings: Any) -> StudyConfig:
+def write_whole_study(
+    storage: Path, name: str, *, trials: tuple[Planned, ...] = TRIALS, **settings: Any
+) -> StudyConfig:
     """A study with all that belongs to it, confirmed: journal, results, checkpoints, MLflow."""
     from study.search.searcher import StudySearcher
     from study.tracking.addresses import artifact_root, resolve_uri
@@ -246,7 +248,7 @@ def write_whole_study(storage: Path, name: str, **settings: Any) -> StudyConfig:
     from study.tracking.sync import sync
     from trainables.checkpoint import save_state
 
-    config = write_study(storage, name, **settings)
+    config = write_study(storage, name, trials=trials, **settings)
     folder = StudyFolder.of(storage, name)
     state = read_ledger(folder.ledger)
     assert state.study is not None
@@ -260,7 +262,7 @@ def write_whole_study(storage: Path, name: str, **settings: Any) -> StudyConfig:
         conditions=space.conditions,
         objectives=config.objective,
         epochs=EPOCHS,
-        given=[trial.overrides for trial in TRIALS],
+        given=[trial.overrides for trial in trials],
         records={record.key: record for record in state.by_role("trial")},
     )
     for key in ("trial-0000", "baseline-seed0"):

@@ -49,6 +49,10 @@ def raises(logits, labels):
     raise IndexError("no such class")
 
 @metric("max", "a share")
+def complex_number(logits, labels):
+    return logits.sum() * 1j
+
+@metric("max", "points")
 def per_class(logits, labels):
     return logits.mean(0)
 
@@ -191,6 +195,7 @@ def test_a_changed_source_is_refused(work: Path) -> None:
         ("moody", "on the same logits and labels it returned 0, then 1"),
         ("raises", "on 64 samples of 3 classes it raised IndexError: 'no such class'"),
         ("per_class", "returned a tensor of shape (3,); give one number"),
+        ("complex_number", "j), which is no number"),
         ("nothing", "returned None, which is no number"),
         ("not_a_number", "returned nan; give a finite number"),
         ("undeclared", "declares no direction and unit; put @metric"),
@@ -211,6 +216,8 @@ def test_what_ones_own_does_wrong_is_told_by_name(work: Path, name: str, said: s
     ("measured", "said"),
     [
         (["macro_f"], "did you mean 'macro_f1'"),
+        (["a:auc", "b:auc"], "measured = 'a:auc' (--metric): 'auc' is there twice"),
+        (["a:Cost"], "measured = 'a:Cost' (--metric): name: 'Cost': a metric's name"),
         (["macro_f1", "macro_f1"], "'macro_f1' is there twice"),
         (["a:accuracy"], "'accuracy' is taken"),
         (["a:Cost"], "a metric's name is of a-z, 0-9 and _"),

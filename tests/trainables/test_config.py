@@ -23,3 +23,10 @@ def test_true_is_no_number(path: str) -> None:
     with pytest.raises(InputError, match="true and false are not allowed here") as told:
         parse_config(TrainConfig, nest({path: True}))
     assert path.rpartition("/")[2] in str(told.value)
+
+
+def test_slices_are_recorded_where_there_are_any_and_others_have_none() -> None:
+    assert "slice" not in TrainConfig().model_dump()
+    assert TrainConfig.model_validate_json(TrainConfig().model_dump_json()).slice == 0
+    sliced = TrainConfig(slice=32)
+    assert TrainConfig.model_validate_json(sliced.model_dump_json()) == sliced

@@ -329,6 +329,19 @@ def test_bf16_runs_and_differs() -> None:
     assert low[0].train_loss == pytest.approx(base[0].train_loss, rel=0.05)
 
 
+def test_bf16_trains_as_fp32_does_with_all_that_a_step_may_have() -> None:
+    more = {"clip_norm": 0.5, "accumulate": 2, "label_smoothing": 0.1, "ema": 0.9}
+    base, low = (
+        run(small_config(epochs=2, precision=precision, optimizer=dict(more)))[0]
+        for precision in ("fp32", "bf16")
+    )
+    assert [row.train_loss for row in low] != [row.train_loss for row in base]
+    for a, b in zip(base, low, strict=True):
+        assert b.train_loss == pytest.approx(a.train_loss, rel=0.05)
+        assert b.val_loss == pytest.approx(a.val_loss, rel=0.05)
+        assert b.grad_norm == pytest.approx(a.grad_norm, rel=0.1)
+
+
 def test_training_reports_progress_by_step() -> None:
     seen: list[tuple[int, int]] = []
     under_way: ImageTraining = training(small_config(epochs=1))

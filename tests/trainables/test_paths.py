@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from study.run.weights_file import read_weights
+from trainables.data.image_sets import check_data
+from trainables.data_config import DataConfig
 from trainables.errors import InputError
+from trainables.models.stored_weights import read_weights as read_stored
 from trainables.paths import LONGEST_NAME, given_path
 
 
@@ -40,3 +44,21 @@ def test_home_is_expanded_and_the_rest_stays(monkeypatch: pytest.MonkeyPatch) ->
     assert given_path("~/studies", "storage") == Path("/home/studies")
     assert given_path("../a b", "storage") == Path("../a b")
     assert given_path("x" * LONGEST_NAME, "storage").name == "x" * LONGEST_NAME
+
+
+@pytest.mark.parametrize("place", ["pipe", "/dev/zero", "."])
+def test_what_is_no_file_is_not_read(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them would be waited for, without end."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    table, arrays = (DataConfig(dataset=name, data_dir=place) for name in ("csv", "npz"))
+    for read in (
+        lambda: read_stored(place),
+        lambda: read_weights(Path(place)),
+        lambda: check_data(table),
+        lambda: check_data(arrays),
+    ):
+        with pytest.raises(InputError, match=f"{place}'?: can't be read.*\\ba [a-z ]*, not a file"):
+            read()

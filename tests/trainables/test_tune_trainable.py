@@ -15,7 +15,8 @@ from trainables.data.image_sets import load_dataset
 from trainables.metrics import EpochMetrics
 from trainables.noise.fork import baseline_digest
 from trainables.trial_checkpoints import baseline_folder
-from trainables.tune_trainable import NoiseTrainable, SpecInStore, TrialSpec, data_key
+from trainables.trial_spec import TrialSpec, data_key
+from trainables.tune_trainable import NoiseTrainable, SpecInStore
 
 pytestmark = pytest.mark.slow
 

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from trainables.data.dataset import Progress, Source
-from trainables.data.given_images import Given, class_names, counted_once, source_of
+from trainables.data.given_images import Given, counted_once, source_of
+from trainables.data.given_labels import class_names
 from trainables.data_config import DataConfig
 from trainables.errors import InputError
-from trainables.paths import given_path
+from trainables.paths import check_regular, given_path
 
 _NAMES = {
     "train": (("train_images", "train_labels"), ("x_train", "y_train")),
@@ -37,6 +38,7 @@ def _loaded(config: DataConfig, progress: Progress | None) -> Source:
 def _arrays(where: str, config: DataConfig) -> dict[str, Any]:
     path = given_path(str(config.data_dir), "data.data_dir (--data-dir)")
     try:
+        check_regular(path)
         # Pickled objects in it would be code.
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):

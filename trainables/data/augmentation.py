@@ -1,5 +1,6 @@
 """Augmentation of a batch's pixels beyond crops and flips: TrivialAugmentWide, and one's own."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 from trainables.code_identity import is_own
 from trainables.data.device_data import Augment
 from trainables.data_config import DataConfig
-from trainables.errors import InputError
+from trainables.errors import FOREIGN, InputError, said_by
 from trainables.own_import import import_own
 
 
@@ -20,6 +21,9 @@ def make_augmentation(config: DataConfig) -> Augment | None:
         return _on_images(own_augmentation(config.augment))
     return _on_images(_trivial()) if config.augment == "trivial" else None
 
+
+_ROUNDING = 1e-3
+"""How far beyond 0 and 1 blending may bring floating-point pixels."""
 
 OnImages = Callable[[Tensor, torch.Generator], Tensor]
 """uint8 (B, C, H, W) → the same shape, as ``Augment``."""
@@ -78,10 +82,9 @@ def own_augmentation(name: str) -> OnImages:
         shape = images.shape
         try:
             found: Any = function(images, random)
-        except Exception as error:
+        except FOREIGN as error:
             raise InputError(
-                f"{where}: called with images of shape {tuple(shape)}, it raised "
-                f"{type(error).__name__}: {error}"
+                f"{where}: called with images of shape {tuple(shape)}, it raised {said_by(error)}"
             ) from error
         return _pixels(where, found, shape)
 
@@ -104,10 +107,16 @@ def _pixels(where: str, found: Any, shape: torch.Size) -> Tensor:
             f"{where}: it must return uint8 (0 to 255) or floating-point numbers (0 to 1), not "
             f"{found.dtype}"
         )
-    values = found.detach().float() * 255
-    if not bool(torch.isfinite(values).all()):
+    values = found.detach().float()
+    low, high = float(values.min()), float(values.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError(f"{where}: it returns NaN or infinite pixels")
-    return values
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        raise InputError(
+            f"{where}: it returns numbers from {low:g} to {high:g}; floating-point pixels lie "
+            "between 0 and 1: leave normalisation out, a run does it itself, or clamp them"
+        )
+    return values * 255
 
 
 def check_augmentation(config: DataConfig) -> None:

@@ -1,13 +1,17 @@
 """A picture of a data set's training images, as they are and as a network sees them."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from trainables.data.augmentation import make_augmentation
 from trainables.data.dataset import Dataset, Pixels
 from trainables.data.device_data import Augment, DeviceData, EpochDraws, draw_epoch
+from trainables.data_config import DataConfig
+from trainables.files import write_atomically
 from trainables.random_streams import generator
 
 _CLASSES = 20
@@ -24,6 +28,15 @@ _SMALL, _LARGE = 64, 128
 
 _GAP = 4
 _TEXT = 16
+
+
+def write_contact_sheet(dataset: Dataset, config: DataConfig, path: str | Path) -> None:
+    """Write ``contact_sheet`` of a data set, with the augmentation of its configuration, as a PNG.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    write_atomically(Path(path), contact_sheet(dataset, make_augmentation(config)))
 
 
 def contact_sheet(dataset: Dataset, augment: Augment | None = None) -> bytes:

@@ -6,7 +6,8 @@ Nothing is downloaded: ``datasets.load_dataset(NAME).save_to_disk(FOLDER)`` writ
 from functools import partial
 from typing import Any
 
-from trainables.data.given_images import Given, class_names, counted_once, same_classes
+from trainables.data.given_images import Given, counted_once
+from trainables.data.given_labels import class_names, same_classes
 from trainables.data.streamed import read_given
 from trainables.data_config import DataConfig
 from trainables.errors import InputError

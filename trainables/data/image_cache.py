@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from trainables.data.dataset import Source
 from trainables.data.image_listing import FolderListing
 from trainables.data_config import FIRST_SHAPE, ImageShape
+from trainables.paths import cache_folder
 
 _FORMAT = "noise-study images 1"
 _CHECKSUM_BYTES = 4
@@ -45,11 +46,10 @@ def cache_path(root: Path, decoding: str = "") -> Path:
 
     ``decoding`` as in ``fingerprint``: each has a file of its own.
     """
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     resolved = root.resolve()
     named = os.fsencode(resolved) + (b"\0" + decoding.encode() if decoding else b"")
     key = hashlib.blake2b(named, digest_size=8).hexdigest()
-    return Path(base) / "noise-study" / f"{resolved.name}-{key}.images"
+    return cache_folder() / f"{resolved.name}-{key}.images"
 
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")

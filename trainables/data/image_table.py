@@ -13,7 +13,7 @@ import numpy as np
 from trainables.data.image_listing import FolderListing, some
 from trainables.data.stratified import counts, drawn, held_out
 from trainables.errors import InputError
-from trainables.paths import given_path
+from trainables.paths import check_regular, given_path
 
 _SPLITS = ("train", "test")
 _TEST_SHARE = 0.2
@@ -54,6 +54,7 @@ def list_table(data_dir: str | Path) -> TableListing:
     path = given_path(data_dir, "data.data_dir (--data-dir)")
     given = f"data.data_dir = {str(data_dir)!r}"
     try:
+        check_regular(path)
         content = path.read_bytes()
         text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

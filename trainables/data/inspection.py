@@ -4,9 +4,11 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from trainables.code_identity import is_own
 from trainables.data.dataset import Dataset, Images, Progress, Source
+from trainables.data.given_images import reading_once
 from trainables.data.image_decoding import Decoding
 from trainables.data.image_folder import FileFacts, decode_all, keep, labelled, listing_of
 from trainables.data.image_listing import MOST_NAMED, some
@@ -44,6 +46,31 @@ def inspect_data(config: DataConfig, progress: Progress | None = None) -> Inspec
 
     Images count as the same if their pixels are, at the size of the study.
     """
+    first = _content_of_own(config, progress)
+    with reading_once():
+        found = _inspected(config, progress)
+    if first is None or first == found.dataset.content:
+        return found
+    changes = (
+        f"data.dataset = {config.dataset!r}: called twice it gives other images or labels; it must "
+        "give the same ones, in the same order, whenever it is called, or no run can be resumed or "
+        "evaluated later: seed what it draws"
+    )
+    return replace(found, findings=(*found.findings, changes))
+
+
+def _content_of_own(config: DataConfig, progress: Progress | None) -> str | None:
+    """A hash of what a function of one's own gives; None for others, whose files are read anew.
+
+    What is streamed is compared while it is read.
+    """
+    if not is_own(config.dataset) or config.stream:
+        return None
+    check_data(config)
+    return read_source(config, progress).content
+
+
+def _inspected(config: DataConfig, progress: Progress | None) -> Inspection:
     check_data(config)
     findings: list[str] = []
     remarks: list[str] = []

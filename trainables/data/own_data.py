@@ -7,10 +7,11 @@ test, classes)``: parts as in ``given_images``.
 from functools import partial
 from typing import Any
 
-from trainables.data.given_images import Given, class_names, counted_once, same_classes
+from trainables.data.given_images import Given, counted_once
+from trainables.data.given_labels import class_names, same_classes
 from trainables.data.streamed import read_given
 from trainables.data_config import DataConfig
-from trainables.errors import InputError
+from trainables.errors import FOREIGN, InputError
 from trainables.own_import import import_own
 
 _FORM = "it must return (train, test) or (train, test, classes)"
@@ -23,7 +24,7 @@ def given(config: DataConfig) -> Given:
     arguments = () if config.data_dir is None else (config.data_dir,)
     try:
         found: Any = function(*arguments)
-    except Exception as error:
+    except FOREIGN as error:
         called = f"with {config.data_dir!r}" if arguments else "without arguments"
         raise InputError(
             f"{where}: called {called}, it raised {type(error).__name__}: {error}"

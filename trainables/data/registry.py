@@ -28,6 +28,7 @@ class DataSet:
         by_content: whether a run records a hash of its images and labels: nothing else tells
             whether it still is what the run was made with.
         streams: whether its images can be read when they are needed (``streamed``).
+        embedded: whether it reads no folder or file that a user names.
     """
 
     module: str
@@ -40,13 +41,16 @@ class DataSet:
     needs: str = ""
     by_content: bool = False
     streams: bool = False
+    embedded: bool = False
 
 
 PHOTO_FOLDER = "imagefolder"
 
 DATA_SETS: dict[str, DataSet] = {
     # pad 2 is half of an original pixel: a digit fills its image, 4 would cut strokes off.
-    "digits": DataSet("digits", " (embedded, 1,797 images)", holdout=0.25, pad=2, flips=False),
+    "digits": DataSet(
+        "digits", " (embedded, 1,797 images)", holdout=0.25, pad=2, flips=False, embedded=True
+    ),
     "cifar10": DataSet("cifar"),
     "cifar100": DataSet("cifar"),
     PHOTO_FOLDER: DataSet(
@@ -79,7 +83,7 @@ DATA_SETS: dict[str, DataSet] = {
         by_content=True,
         streams=True,
     ),
-    "synthetic": DataSet("synthetic", flips=False),
+    "synthetic": DataSet("synthetic", flips=False, embedded=True),
 }
 """By name, in the order of the options' help."""
 
@@ -96,6 +100,11 @@ def is_photos(name: object) -> bool:
     if not isinstance(name, str):
         return False
     return is_own(name) or (name in DATA_SETS and DATA_SETS[name].photos)
+
+
+def is_embedded(name: object) -> bool:
+    """Whether a name, not yet validated, is that of a data set that reads no files of a user."""
+    return isinstance(name, str) and name in DATA_SETS and DATA_SETS[name].embedded
 
 
 def streams(name: object) -> bool:

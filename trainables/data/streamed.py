@@ -15,21 +15,19 @@ from numpy.typing import NDArray
 
 from trainables.data.dataset import Labels, Pixels, Progress, Source
 from trainables.data.given_images import (
-    FORM,
-    LABEL_KEYS,
     Given,
     content_hash,
     fitted,
     is_pair,
-    item_of,
-    label_of,
-    numbered,
+    item_at,
+    map_style,
     source_of,
 )
+from trainables.data.given_labels import LABEL_KEYS, label_of, numbered
 from trainables.data.global_generators import generators_kept, seed_generators
 from trainables.data.image_decoding import Decoding
 from trainables.data_config import DataConfig
-from trainables.errors import InputError
+from trainables.errors import InputError, failures_named
 from trainables.random_streams import stream_seed
 
 Give = Callable[[DataConfig], Given]
@@ -50,8 +48,17 @@ _open: "OrderedDict[tuple[Give, DataConfig], _Items]" = OrderedDict()
 
 def read_given(give: Give, config: DataConfig, progress: Progress | None) -> Source:
     """A data set of two parts: read whole, or as the configuration has it, when it is needed."""
-    if not config.stream:
-        return source_of(give(config), config, progress)
+    # Its length, its properties and its items are code of one's own.
+    with failures_named(f"dataset = {config.dataset!r}: reading it"):
+        if config.stream:
+            return _streamed(give, config, progress)
+        # What it draws is the same whenever it is read, as in what is streamed.
+        with generators_kept():
+            seed_generators(_fixed_seed())
+            return source_of(give(config), config, progress)
+
+
+def _streamed(give: Give, config: DataConfig, progress: Progress | None) -> Source:
     items = _opened(give, config, anew=True)
     names, numbers = numbered(items.where, items.labels(progress), items.classes)
     counts = (len(numbers["train"]), len(numbers["test"]))
@@ -205,15 +212,9 @@ class _Items:
         self.known: set[str] = set()
         """Hashes of the images that it was found to have (``StreamedImages.pixels``)."""
         self._parts: dict[str, Any] = {
-            name: _pair(f"{self.where}: {name}", *part) if is_pair(part) else part
-            for name, part in parts.items()
+            name: _items_of(f"{self.where}: {name}", part) for name, part in parts.items()
         }
         self._decoding = decoding
-        for name, part in self._parts.items():
-            if not hasattr(part, "__len__") or not hasattr(part, "__getitem__"):
-                raise InputError(
-                    f"{self.where}: {name} is of type {type(part).__name__}; give {FORM}"
-                )
 
     def check_counts(self, counts: tuple[int, int]) -> None:
         found = tuple(len(part) for part in self._parts.values())
@@ -284,13 +285,7 @@ class _Items:
         return ("train", place) if place < train else ("test", place - train)
 
     def _item(self, name: str, index: int) -> tuple[Any, int | str]:
-        where = f"{self.where}: {name}: item {index}"
-        try:
-            item = self._parts[name][index]
-        except Exception as error:
-            raise InputError(f"{where} raised {type(error).__name__}: {error}") from error
-        image, label = item_of(where, item)
-        return image, label_of(where, label)
+        return item_at(f"{self.where}: {name}", self._parts[name], index)
 
 
 @dataclass(frozen=True)
@@ -307,7 +302,12 @@ class _Pair:
         return self.images[index], self.targets[index]
 
 
-def _pair(where: str, images: Any, labels: Any) -> _Pair:
+def _items_of(where: str, part: Any) -> Any:
+    if not is_pair(part):
+        return map_style(where, part)
+    images, labels = part
+    if not hasattr(labels, "__len__"):
+        raise InputError(f"{where}: labels are {labels!r}; one label an image is needed")
     if hasattr(labels, "reshape") and tuple(labels.shape) == (len(images), 1):
         labels = labels.reshape(-1)
     if len(images) != len(labels):

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+_shapes: "dict[str | None, Mapping[str, torch.Tensor]]" = {}
+"""Of the files that were checked: hash → tensors by name, without what they hold."""
+
+
 @dataclass(frozen=True)
 class PretrainedReport:
     """What was loaded.
@@ -87,6 +91,7 @@ def checked_weights(config: ModelConfig, shape: ImageShape) -> ModelConfig:
             f"({named}, …) has the name and the shape of one of {config.classifier}'s; give "
             "weights of that classifier, or the --classifier that they are of"
         )
+    _shapes[content] = {name: tensor.to("meta") for name, tensor in stored.items()}
     return config.model_copy(update={"content": content})
 
 
@@ -99,13 +104,14 @@ def check_stored(config: ModelConfig) -> None:
 
 
 def what_fits(config: ModelConfig, shape: ImageShape, classes: int) -> PretrainedReport:
-    """What ``load_weights`` is going to load into a classifier of so many classes."""
-    assert config.weights is not None
-    from trainables.models.stored_weights import read_weights
+    """What ``load_weights`` is going to load into a classifier of so many classes.
 
-    stored, _ = read_weights(config.weights, config.content)
+    Args:
+        config: as ``checked_weights`` returned it, which has read the file.
+    """
+    assert config.weights is not None
     model = laid_out(config.classifier, shape, classes)
-    fitting, skipped = _best_naming(model, config.classifier, stored)
+    fitting, skipped = _best_naming(model, config.classifier, _shapes[config.content])
     return PretrainedReport(config.weights, tuple(fitting), skipped)
 
 

@@ -1,9 +1,10 @@
 """The registry of classifiers: normalised images (B, channels, size, size) in, logits out.
 
-Importing this file, and checking one of the four built-in names for 32×32 RGB, imports neither
-torch nor torchvision, so that a mistake in a configuration is answered at once.
+Importing this file, and checking one of the built-in names for 32×32 RGB, imports neither torch
+nor torchvision, so that a mistake in a configuration is answered at once.
 """
 
+import hashlib
 import inspect
 from collections.abc import Sequence
 from inspect import Parameter
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.code_identity import TIMM, is_own
 from trainables.config import TrainConfig
 from trainables.data_config import FIRST_SHAPE, ImageShape
-from trainables.errors import InputError
+from trainables.errors import FOREIGN, InputError, failures_named
 from trainables.memory import ModelSize
 from trainables.own_import import check_unchanged, import_own
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-BUILT_IN = ("BabyCNN", "TinyCNN", "SimpleCNN", "resnet18")
-"""The method's four classifiers, which are checked without torch. Further ones are those that
-``networks.py`` has besides, torchvision's, and the user's own."""
+BUILT_IN = ("BabyCNN", "TinyCNN", "SimpleCNN", "DeepMLP", "PlainCNN", "resnet18")
+"""The classifiers of this project, and the fourth of the method's, which are checked without torch.
+Further ones are torchvision's, timm's, and the user's own."""
 
 _CHECK_CLASSES = 10
 
@@ -61,7 +62,8 @@ def check_classifier(name: str, shape: ImageShape = FIRST_SHAPE) -> ModelSize | 
         check_timm_name(name)
         return _asked(name, shape, None)
     if is_own(name):
-        model = _build_own(name, _CHECK_CLASSES, shape)
+        with failures_named(f"classifier = {name!r}: it"):
+            model = _tried_own(name, shape)
     else:
         networks = registered_networks()
         if name not in networks:
@@ -75,7 +77,7 @@ def _asked(name: str, shape: ImageShape, model: "nn.Module | None") -> ModelSize
     try:
         return _size(name, shape, model)
     # What torch and torchvision raise of shapes that do not fit: asserts, and their own kinds.
-    except Exception as error:
+    except FOREIGN as error:
         raise InputError(
             f"data.image_size (--image-size) = {shape.size}, data.channels (--channels) = "
             f"{shape.channels}: classifier {name!r} can't take such images "
@@ -135,6 +137,30 @@ def check_layers(name: str, layers: Sequence[str], shape: ImageShape = FIRST_SHA
     from trainables.noise.perturbations import select_parameters
 
     select_parameters(laid_out(name, shape).named_parameters(), layers)
+
+
+def check_slices(name: str, slice: int, shape: ImageShape = FIRST_SHAPE) -> None:
+    """Refuse slices for a classifier that learns other things from a part of a batch.
+
+    BatchNorm does, and whatever keeps statistics of its inputs. A module of one's own says so by an
+    attribute ``whole_batches = True``.
+    """
+    if not slice:
+        return
+    from torch import nn
+
+    of_batches = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    for part, module in laid_out(name, shape).named_modules():
+        if isinstance(module, of_batches) or any(
+            getattr(module, says, False) is True
+            for says in ("track_running_stats", "whole_batches")
+        ):
+            where = f" in {part}" if part else ""
+            raise InputError(
+                f"slice (--slice) = {slice}: classifier {name!r} needs whole batches: what "
+                f"{type(module).__name__}{where} gives for an image depends on the others of its "
+                "batch; give 0, or another classifier"
+            )
 
 
 def to_memory_format(model: "nn.Module", device: "torch.device | str") -> "nn.Module":
@@ -205,7 +231,7 @@ def _build_own(name: str, num_classes: int, shape: ImageShape) -> "nn.Module":
     where = f"classifier = {name!r}"
     try:
         model = function(num_classes, **told)
-    except Exception as error:
+    except FOREIGN as error:
         raise InputError(
             f"{where}: called with {called} it raised {type(error).__name__}: {error}"
         ) from error
@@ -214,15 +240,29 @@ def _build_own(name: str, num_classes: int, shape: ImageShape) -> "nn.Module":
             f"{where}: it must return a torch.nn.Module, not {type(model).__name__} "
             f"(called with {called})"
         )
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        images = torch.zeros(2, shape.channels, shape.size, shape.size)
+        _own_logits(where, model.eval(), images, num_classes)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(f"{where}: the model has no parameters to train")
+    return model.train()
+
+
+def _own_logits(
+    where: str, model: "nn.Module", images: "torch.Tensor", num_classes: int
+) -> "torch.Tensor":
+    """What one's own model gives for two images, refused if it is no logits."""
+    import torch
+
+    sides, mode = tuple(images.shape[1:]), " in train mode" if model.training else ""
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            sides = (shape.channels, shape.size, shape.size)
-            logits = model.eval()(torch.zeros(2, *sides))
-    except Exception as error:
-        remedy = "" if shape == FIRST_SHAPE else _OWN_REMEDY
+        logits: Any = model(images)
+    except FOREIGN as error:
+        first = (FIRST_SHAPE.channels, FIRST_SHAPE.size, FIRST_SHAPE.size)
+        remedy = "" if sides == first else _OWN_REMEDY
         raise InputError(
             f"{where}: the model must take images of shape (batch, {str(sides)[1:-1]}), but fails "
-            f"on them: {type(error).__name__}: {error}{remedy}"
+            f"on them{mode}: {type(error).__name__}: {error}{remedy}"
         ) from error
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
         found = (
@@ -232,8 +272,55 @@ def _build_own(name: str, num_classes: int, shape: ImageShape) -> "nn.Module":
         )
         raise InputError(
             f"{where}: for 2 images and num_classes = {num_classes} the model must return a tensor "
-            f"of shape (2, {num_classes}), but returns {found}"
+            f"of shape (2, {num_classes}), but returns {found}{mode}"
         )
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise InputError(f"{where}: the model has no parameters to train")
-    return model.train()
+    return logits
+
+
+def _tried_own(name: str, shape: ImageShape) -> "nn.Module":
+    """One's own model, after it was made twice alike, and has made a step's passes."""
+    import torch
+
+    where = f"classifier = {name!r}"
+    images = torch.rand(
+        2, shape.channels, shape.size, shape.size, generator=torch.Generator().manual_seed(0)
+    )
+    made = []
+    with torch.random.fork_rng(devices=[]):
+        for _ in range(2):
+            torch.default_generator.manual_seed(0)
+            model = _build_own(name, _CHECK_CLASSES, shape)
+            weights = _hash_of(model)
+            with torch.no_grad():
+                logits = _own_logits(where, model.eval(), images, _CHECK_CLASSES)
+            made.append((weights, logits))
+        (first, logits), (second, again) = made
+        if first != second:
+            raise InputError(
+                f"{where}: made twice with one seed it has other weights or layers; draw them from "
+                "torch's global generator, which is seeded, or runs can't be paired or resumed"
+            )
+        if not torch.equal(logits, again):
+            raise InputError(
+                f"{where}: evaluated twice on the same images it returns other logits; they must "
+                "follow from images and weights alone"
+            )
+        logits = _own_logits(where, model.train(), images, _CHECK_CLASSES)
+        if not logits.requires_grad:
+            raise InputError(f"{where}: in train mode its logits have no gradient (detached?)")
+        torch.nn.functional.cross_entropy(logits, torch.arange(2)).backward()
+        model.zero_grad()
+    return model
+
+
+def _hash_of(model: "nn.Module") -> str:
+    """Of all tensors, so that no second copy is kept."""
+    import torch
+
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, torch.Tensor):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()

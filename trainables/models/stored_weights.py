@@ -5,6 +5,7 @@ safetensors.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -13,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.errors import InputError
-from trainables.models.torchvision_models import densenet_names, to_channels_of
-from trainables.paths import given_path
+from trainables.paths import check_regular, given_path
 
 _HOLDERS = ("model", "state_dict", "model_state_dict")
 """Under which name checkpoints hold a state dict."""
@@ -34,6 +34,7 @@ def read_weights(file: str, recorded: str | None = None) -> tuple[dict[str, Tens
     where = f"model.weights (--weights) = {file!r}"
     path = given_path(file, "model.weights (--weights)")
     try:
+        check_regular(path)
         with path.open("rb") as opened:
             content = hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
@@ -72,14 +73,23 @@ def is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
 def namings(
     classifier: str, model: nn.Module, stored: Mapping[str, Tensor]
 ) -> Iterator[dict[str, Tensor]]:
-    """The tensors as this classifier may have them: as they are, without what wraps each name.
+    """The tensors as this classifier may have them, ``unwrapped`` and not.
 
     With the names of today, and for grey images where the model's are.
     """
-    tensors = dict(stored)
-    while True:
+    for tensors in unwrapped(stored):
         named = densenet_names(tensors) if classifier.startswith("densenet") else tensors
         yield to_channels_of(model, named)
+
+
+def unwrapped(stored: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The tensors as they are named, then without one wrapper after the other round all names.
+
+    Only a model tells which it is: it may well have a part of its own called ``model``.
+    """
+    tensors = dict(stored)
+    while True:
+        yield tensors
         wrapper = next((w for w in WRAPPERS if all(n.startswith(w) for n in tensors)), None)
         if wrapper is None:
             return
@@ -109,3 +119,28 @@ def _safetensors(path: Path, where: str) -> Any:
         return load_file(path)
     except SafetensorError as error:
         raise InputError(f"{where}: can't be read as safetensors ({error}); {_REMEDY}") from None
+
+
+def to_channels_of(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, of RGB images, for a ``model`` whose images may be grey."""
+    first = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), None)
+    if first is None or first[1].in_channels != 1:
+        return state
+    key = f"{first[0]}.weight"
+    stored = state.get(key)
+    if stored is None or stored.ndim != 4 or stored.shape[1] != 3:
+        return state
+    return {**state, key: stored.sum(1, keepdim=True)}
+
+
+def densenet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a DenseNet by the names that they have today."""
+    return {_densenet_name(key): tensor for key, tensor in state.items()}
+
+
+def _densenet_name(key: str) -> str:
+    """``denselayer1.norm.1.weight``, as in torchvision's old files, → ``denselayer1.norm1.weight``.
+
+    torchvision renames them in its own loader, which needs a model of the original shapes.
+    """
+    return re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", key)

@@ -9,7 +9,6 @@ For grey images the first convolution's weights are summed over red, green and b
 what it would do to three equal channels, with pre-trained weights too.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from trainables.data_config import FIRST_SHAPE, ImageShape
 from trainables.errors import InputError, nearest
+from trainables.models.stored_weights import densenet_names, to_channels_of
 
 
 @dataclass(frozen=True)
@@ -226,28 +226,3 @@ def fetch_weights(name: str, model: nn.Module) -> dict[str, Tensor]:
     if name.startswith("densenet"):
         state = densenet_names(state)
     return to_channels_of(model, state)
-
-
-def to_channels_of(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors, of RGB images, for a ``model`` whose images may be grey."""
-    first = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), None)
-    if first is None or first[1].in_channels != 1:
-        return state
-    key = f"{first[0]}.weight"
-    stored = state.get(key)
-    if stored is None or stored.ndim != 4 or stored.shape[1] != 3:
-        return state
-    return {**state, key: stored.sum(1, keepdim=True)}
-
-
-def densenet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a DenseNet by the names that they have today."""
-    return {_densenet_name(key): tensor for key, tensor in state.items()}
-
-
-def _densenet_name(key: str) -> str:
-    """``denselayer1.norm.1.weight``, as in torchvision's old files, → ``denselayer1.norm1.weight``.
-
-    torchvision renames them in its own loader, which needs a model of the original shapes.
-    """
-    return re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", key)

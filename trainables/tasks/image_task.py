@@ -143,16 +143,32 @@ class ImageTask(Task):
         return torch.stack(losses).mean(), torch.cat(logits)
 
     def _pass(
-        self, images: Tensor, labels: Tensor, noise: EpochNoise, share: float | None = None
+        self, images: Tensor, labels: Tensor, noise: EpochNoise, share: float = 1.0
     ) -> tuple[Tensor, Tensor]:
+        """One forward and backward pass, in slices where there are any: inside of one noise."""
         with noise.forward(images, labels) as (inputs, targets):
-            with autocast(self.config.precision, self.device):
-                logits = self.model(inputs)
-            logits = logits.float()
-            loss = F.cross_entropy(
-                logits, targets, label_smoothing=self.config.optimizer.label_smoothing
-            )
-            (loss if share is None else loss * share).backward()
+            size, count = self.config.slice, len(inputs)
+            if not 0 < size < count:
+                return self._add_gradients(inputs, targets, share)
+            loss, logits = torch.zeros((), device=self.device), []
+            for x, y in zip(inputs.split(size), targets.split(size), strict=True):
+                part = len(x) / count
+                its_loss, its_logits = self._add_gradients(x, y, part * share)
+                loss += part * its_loss
+                logits.append(its_logits)
+        return loss, torch.cat(logits)
+
+    def _add_gradients(
+        self, inputs: Tensor, targets: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
+        """Add ``share`` of the mean loss's gradients; that loss, and the logits (B, C)."""
+        with autocast(self.config.precision, self.device):
+            logits = self.model(inputs)
+        logits = logits.float()
+        loss = F.cross_entropy(
+            logits, targets, label_smoothing=self.config.optimizer.label_smoothing
+        )
+        (loss if share == 1 else loss * share).backward()
         return loss.detach(), logits.detach()
 
     def _clipped(self) -> Tensor | None:

@@ -11,7 +11,7 @@ import torch
 from torch.nn import Parameter
 
 from trainables.config import TrainConfig
-from trainables.errors import InputError
+from trainables.errors import FOREIGN, InputError
 from trainables.metrics import Mode, TaskMetric
 from trainables.noise.epoch_noise import EpochNoise
 from trainables.noise_config import possible_kinds
@@ -115,10 +115,10 @@ class OwnTask(Task):
         self._declared = frozenset(kind.metrics)
         try:
             self.inner = kind()
-        except Exception as error:
+        except FOREIGN as error:
             raise self._failed("made without arguments", error) from error
 
-    def _failed(self, what: str, error: Exception) -> InputError:
+    def _failed(self, what: str, error: BaseException) -> InputError:
         return InputError(f"{self._where}: {what}, it raised {type(error).__name__}: {error}")
 
     def _seed(self, stream: Stream, epoch: int = 0) -> None:
@@ -133,13 +133,13 @@ class OwnTask(Task):
             return getattr(self.inner, what)(*arguments)
         except (InputError, torch.cuda.OutOfMemoryError):
             raise
-        except Exception as error:
+        except FOREIGN as error:
             raise self._failed(f"in {what}", error) from error
 
     def _read(self, what: str) -> Any:
         try:
             return getattr(self.inner, what)
-        except Exception as error:
+        except FOREIGN as error:
             raise self._failed(f"asked for {what}", error) from error
 
     def setup(self, config: TrainConfig, seed: int) -> None:

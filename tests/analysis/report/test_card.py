@@ -12,7 +12,9 @@ from analysis.report.confirmed_card import confirmed_card
 from analysis.report.sections import build_page, sections
 from study.campaigns.confirm_register import RegisterStanding
 from study.campaigns.confirmation import confirmation_of
+from study.records.chance import NeverLearned
 from study.records.folder import StudyFolder
+from study.statistics.answers import Ground
 from tests.support.browser import NEEDS_BROWSER, Browser, open_browser
 from tests.support.trained_studies import TRIALS, write_confirmation, write_study
 
@@ -27,12 +29,14 @@ ANSWERS: dict[str, Sequence[float]] = {
 """A tone → the gains on the fresh seeds that are to have it."""
 
 SAID = {
-    "better": "Noise helped: +1.85 points of final test accuracy, 95 % +1.39 to +2.31, six seeds.",
-    "worse": "Noise harmed: −1.85 points of final test accuracy, 95 % −2.31 to −1.39, six seeds.",
+    "better": "Noise helped: +1.85 points of final test accuracy, 95 % interval +1.39 to +2.31, "
+    "six seeds.",
+    "worse": "Noise harmed: −1.85 points of final test accuracy, 95 % interval −2.31 to −1.39, "
+    "six seeds.",
     "open": "Whether noise helps is not decided: +0.85 points of final test accuracy, "
-    "95 % −0.57 to +2.27, six seeds.",
+    "95 % interval −0.57 to +2.27, six seeds.",
     "equivalent": "Noise made no difference worth having: 0 points of final test accuracy, "
-    "95 % −0.07 to +0.07, six seeds; within ±0.30 points.",
+    "95 % interval −0.07 to +0.07, six seeds; within ±0.30 points.",
 }
 
 
@@ -56,9 +60,11 @@ def test_a_confirmation_is_one_sentence(name: str, confirmed: dict[str, StudyVie
     card = card_of(confirmed[name])
     assert card.tone == name
     assert card.said == SAID[name]
-    assert {"untuned baseline", "not finished", "not in the register of confirmations"} <= set(
-        card.chips
-    )
+    assert {
+        "untuned baseline",
+        "not finished",
+        "not in the count of confirmations",
+    } <= set(card.chips)
     assert card.commands[0].startswith(f"noise-study confirm {name} --storage ")
 
 
@@ -81,13 +87,77 @@ def test_what_limits_the_answer_is_on_the_card(confirmed: dict[str, StudyView]) 
     card = confirmed_card(view, changed, 500)
     assert {
         "third confirmation on these test images",
-        "test images read twice besides",
+        "test images read twice outside confirmations",
         "never began on seed 3",
-        "collapsed on 1 of 6",
-        "baseline collapsed on 2 of 6",
-        "its own clock on 3 of 6 seeds",
+        "with noise collapsed on 1 of 6 seeds",
+        "without noise collapsed on 2 of 6 seeds",
+        "the same noise as its clock on 3 of 6 seeds",
         "one of the 500 test images is worth 0.2 points",
     } <= set(card.chips)
+
+
+def test_a_baseline_that_never_learned_is_part_of_the_sentence(
+    confirmed: dict[str, StudyView],
+) -> None:
+    view = confirmed["better"]
+    confirmation = confirmation_of(view.folder, view.config, view.state)
+    assert confirmation is not None
+    report = confirm_report(confirmation).model_copy(update={"finished": True})
+    for seeds, said in (
+        (6, "Noise helped a training that never learns without it: +1.9"),
+        (5, "Noise helped: "),
+    ):
+        stuck = NeverLearned(seeds, 6, classes=10)
+        card = confirmed_card(view, report, 500, stuck)
+        assert card.said.startswith(said)
+        assert stuck.sentence in card.lines
+        # Whoever has not tuned its baseline is told to, first.
+        assert ("tuned first" in card.advice) == stuck.everywhere
+
+
+@pytest.mark.parametrize(
+    ("interval", "ruled_out"),
+    [
+        ((-0.02, 0.001), ["gain"]),
+        ((-0.001, 0.02), ["loss"]),
+        ((-0.001, 0.001), ["gain", "loss"]),
+        ((-0.02, 0.02), []),
+    ],
+)
+def test_what_an_open_answer_rules_out_is_said(
+    interval: tuple[float, float], ruled_out: list[str], confirmed: dict[str, StudyView]
+) -> None:
+    view = confirmed["open"]
+    confirmation = confirmation_of(view.folder, view.config, view.state)
+    assert confirmation is not None
+    report = confirm_report(confirmation)
+    trial = report.trials[0].model_copy(update={"interval": interval})
+    over = report.model_copy(update={"trials": (trial,), "finished": True})
+    lost = trial.model_copy(update={"reason": Ground.LOST})
+    for change in (
+        {"finished": False},
+        {"trials": (lost,)},
+        # Another configuration may still have one.
+        {"trials": (trial, trial.model_copy(update={"interval": (-0.02, 0.02)}))},
+    ):
+        assert confirmed_card(view, over.model_copy(update=change), 500).word == "not decided"
+    card = confirmed_card(view, over, 500)
+    said = [line for line in card.lines if "lies outside its 95 % interval" in line]
+    assert [line.split()[1] for line in said] == ruled_out
+    assert all("(0.3 points or more)" in line for line in said)
+    # Seeds are not worth their time where no gain is left to be shown.
+    no_gain = ruled_out == ["gain"]
+    assert card.said.startswith("Noise brought no gain that matters") == no_gain
+    assert card.word == ("no gain" if no_gain else "not decided")
+    assert card.advice.startswith("Next: train without this noise here") == no_gain
+
+
+def test_figures_are_those_with_and_without_noise(confirmed: dict[str, StudyView]) -> None:
+    figures = dict(card_of(confirmed["better"]).figures)
+    with_noise, without = (
+        float(figures[name].removesuffix(" %")) for name in ("with noise", "without noise")
+    )
+    assert with_noise - without == pytest.approx(1.85, abs=0.02)
 
 
 def test_the_forest_has_every_seed_the_interval_and_the_margin(
@@ -98,6 +168,10 @@ def test_the_forest_has_every_seed_the_interval_and_the_margin(
     (panel,) = forest.panels
     marks = {type(mark).__name__: mark for mark in panel.marks}
     assert list(marks["Points"].x) == pytest.approx([100 * gain for gain in HELPED])  # type: ignore[union-attr]
+    ys = list(marks["Points"].y)  # type: ignore[union-attr]
+    # The two seeds with the same difference lie below each other.
+    assert len({*zip(HELPED, ys, strict=True)}) == len(HELPED)
+    assert min(ys) > panel.y_range[0]  # type: ignore[index]
     assert list(marks["Line"].x) == pytest.approx([1.39, 2.31], abs=0.005)  # type: ignore[union-attr]
     assert (marks["Band"].start, marks["Band"].stop) == pytest.approx((-0.3, 0.3))  # type: ignore[union-attr]
     assert marks["Rule"].at == 0.0  # type: ignore[union-attr]

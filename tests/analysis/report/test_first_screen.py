@@ -88,12 +88,14 @@ def test_whether_how_much_how_sure_and_what_next(
     assert decided == (name != "open")
     # Whether, and by how much, how sure, on how much that rests, and what is next.
     assert HELPED[name] in seen
-    shown = re.search(r"([+−][\d.]+) points of final test accuracy, 95 % (\S+) to (\S+), six", seen)
+    shown = re.search(
+        r"([+−][\d.]+) points of final test accuracy, 95 % interval (\S+) to (\S+), six", seen
+    )
     assert shown is not None
     assert [number(each) for each in shown.groups()] == pytest.approx([mean, low, high], abs=0.051)
     assert (mean > 0) == shown[1].startswith("+")
     assert NEXT[name] in seen
-    assert f"worth having from\n{100 * MARGIN:.1f} points" in seen
+    assert f"matters from\n{100 * MARGIN:.1f} points" in seen
     assert "untuned baseline" in seen
     assert not browser.problems()
 

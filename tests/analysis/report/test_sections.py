@@ -218,7 +218,7 @@ def test_too_few_different_values_have_no_importances(tmp_path: Path) -> None:
     told = {part.key: part for part in sections(view)}["importances"]
     assert (told.charts, told.lines) == ((), ())
     (note,) = told.notes
-    assert "the 9 complete trials have 7 different values of best_val_loss, and 8 are" in note
+    assert "the 9 complete trials have 7 different values of best val loss, and 8 are" in note
 
 
 def test_who_shares_the_best_value_is_told(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from ray.cluster_utils import Cluster
 from study.api import run_study
 from study.commands.study import main
 from study.config import StudyConfig
+from study.records.folder import StudyFolder
 from study.records.ledger_view import TrialRecord, read_ledger
 from study.records.storage import Storage
 from study.tune.connect import WORKER_ENVIRONMENT, ray_session
@@ -53,6 +54,39 @@ STRONG = {
     "noise/magnitude_min": 3.0,
 }
 """With it the noise is on the weights, and strong enough for a classifier to notice."""
+FAR = """
+import numpy as np
+import torch
+from parts_far.small import net
+
+from trainables.metric_config import metric
+
+
+def data():
+    drawn = np.random.default_rng(0)
+    labels = np.arange(400) % 2
+    images = drawn.integers(0, 156, (400, 32, 32, 3)) + 100 * labels[:, None, None, None]
+    images = images.astype(np.uint8)
+    return (images[:300], labels[:300]), (images[300:], labels[300:])
+
+
+def plain(parameters, lr, weight_decay):
+    return torch.optim.SGD(parameters, lr=lr, weight_decay=weight_decay)
+
+
+def falling(step, steps_per_epoch, epochs, lr):
+    return lr * (1 - step / (2 * steps_per_epoch * epochs))
+
+
+def darker(images, generator):
+    return images // 2
+
+
+@metric("max", "share", worst=0.0)
+def hits(logits, labels):
+    return float((logits.argmax(1) == labels).float().mean())
+"""
+"""All that a run may name, which no node has."""
 DATA = {"dataset": "synthetic", "synthetic_train": 300, "synthetic_test": 100, "batch_size": 32}
 
 pytestmark = pytest.mark.slow
@@ -215,16 +249,19 @@ def test_a_study_through_the_client_takes_its_code_along_and_lives_in_an_object_
     uri, here = store.uri("bucket/studies"), tmp_path / "here"
     # A module and a package that no node has.
     (tmp_path / "code" / "parts_far").mkdir(parents=True)
-    (tmp_path / "code" / "net_far.py").write_text("from parts_far.small import net\n")
+    (tmp_path / "code" / "net_far.py").write_text(FAR)
     (tmp_path / "code" / "parts_far" / "__init__.py").touch()
     (tmp_path / "code" / "parts_far" / "small.py").write_text(
         "from trainables.models.networks import BabyCNN\n\n\n"
         "def net(num_classes):\n    return BabyCNN(num_classes)\n"
     )
-    config = study(name="far", configs=GIVEN[::3], classifier="net_far:net")
+    config = study(name="far", configs=GIVEN[::3])
     (tmp_path / "study.json").write_text(config.model_dump_json())
     given = ["--config", str(tmp_path / "study.json"), "--address", place.client]
-    words = ["run", *given, "--storage", uri, "--work-dir", str(here), "--trust", "net_far:net"]
+    words = ["run", *given, "--storage", uri, "--work-dir", str(here)]
+    words += ["--classifier", "net_far:net", "--dataset", "net_far:data"]
+    words += ["--optimizer", "net_far:plain", "--lr-schedule", "net_far:falling"]
+    words += ["--augment", "net_far:darker", "--metric", "net_far:hits"]
     with study_process(words, {"PYTHONPATH": f"{tmp_path / 'code'}:{ROOT}"}) as run:
         output, _ = run.communicate(timeout=280)
     assert run.returncode == 0, output
@@ -241,9 +278,13 @@ def test_a_study_through_the_client_takes_its_code_along_and_lives_in_an_object_
     # On another machine, which has nothing of it: the records come first, then nothing is left.
     there = tmp_path / "there"
     monkeypatch.syspath_prepend(tmp_path / "code")
-    allow("net_far:net")
+    recorded = StudyFolder.of(Storage.of(str(here)), "far").stored_config()
+    assert recorded is not None
+    assert len(recorded.train.own_names) == 5
+    for name in (*recorded.train.own_names.values(), "net_far:hits"):
+        allow(name)
     summary = run_study(
-        config.model_copy(
+        recorded.model_copy(
             update={"storage": uri, "work_dir": str(there), "address": place.cluster.address}
         )
     )
@@ -264,18 +305,17 @@ def test_what_other_nodes_do_not_see_is_refused_at_once(
 ) -> None:
     before = sorted(place.hidden.rglob("*"))
     words = [command, "--address", place.cluster.address, "--storage", str(place.hidden / "s")]
-    assert main(words) == 2
-    error = capsys.readouterr().err
-    assert "tracking_uri = STORAGE/mlflow.db, the default" in error
-    assert "mlflow server" in error
     assert main([*words, "--tracking-uri", f"sqlite:///{place.hidden}/m.db"]) == 2
-    assert "cluster has 4 nodes" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "cluster has 4 nodes" in error
+    assert "mlflow server" in error
     if not place.hides:
         pytest.skip("no right to hide a folder from a node")
-    assert main([*words, "--tracking-uri", "http://127.0.0.1:1"]) == 2
-    error = capsys.readouterr().err
-    assert f"does not see {place.hidden / 's'}" in error
-    assert "s3://" in error
+    for tracking in ([], ["--tracking-uri", "http://127.0.0.1:1"]):
+        assert main([*words, *tracking]) == 2
+        error = capsys.readouterr().err
+        assert f"does not see {place.hidden / 's'}" in error
+        assert "s3://" in error
     assert sorted(place.hidden.rglob("*")) == before
 
 

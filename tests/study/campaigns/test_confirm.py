@@ -15,8 +15,10 @@ from study.campaigns.confirm_plan import (
     CONTROLS,
     ConfirmConfig,
     best_trials,
+    better_since,
     config_file,
     confirm_folder,
+    margin_note,
     parse_seeds,
     planned_confirmation,
     run_key,
@@ -57,15 +59,37 @@ def test_the_best_complete_trials_on_seeds_that_no_baseline_had() -> None:
 def test_what_was_begun_is_kept_and_may_grow() -> None:
     begun = planned_confirmation(STUDY, search(0.6, 0.8), ConfirmConfig(top=1), None)
     # The study was extended: what has been confirmed stays beside the new best.
-    more = planned_confirmation(STUDY, search(0.6, 0.8, 0.9), ConfirmConfig(top=1, seeds=8), begun)
-    assert more.trials == ("trial-0001", "trial-0002")
+    extended = search(0.6, 0.8, 0.9)
+    more = planned_confirmation(STUDY, extended, ConfirmConfig(top=1, seeds=8), begun)
+    # Another configuration would change what the others share of the error.
+    assert more.trials == ("trial-0001",)
     assert more.fresh_seeds == tuple(range(20_000_000, 20_000_008))
+    assert better_since(STUDY, extended, more) == "trial-0002"
+    assert better_since(STUDY, search(0.6, 0.8), more) is None
+    earlier = begun.model_copy(update={"judged": "as_before"})
+    grown = planned_confirmation(STUDY, extended, ConfirmConfig(top=1), earlier)
+    assert grown.trials == ("trial-0001", "trial-0002")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (None, "final test accuracy within ±0.005 (2 of the 400 test images) of the baseline's"),
+        (0.01, "final test accuracy within ±0.01 of the baseline's"),
+        (0.001, "(2 of the 400 test images) of the baseline's, not 0.001: images tell no finer"),
+    ],
+)
+def test_what_equivalent_will_mean_is_said(wanted: float | None, said: str) -> None:
+    study = STUDY.model_copy(update={"margin": wanted})
+    assert margin_note(study, 400).endswith(said)
 
 
 @pytest.mark.parametrize(
     ("begun", "wanted", "message"),
     [
-        ({"top": 3}, {"top": 2}, "begun with 3"),
+        ({"top": 3}, {"top": 2}, "begun as --top 3"),
+        ({"top": 1}, {"top": 2}, "begun as --top 1 --seeds 6; a design is fixed"),
+        ({"top": 3, "judged": "as_before"}, {"top": 2}, "begun with 3"),
         ({"seeds": 5}, {"seeds": 4}, "begun with 5"),
         ({"seeds": 9, "first_look": 3}, {"seeds": 9}, "fixed before its first look"),
         ({"seeds": 9}, {"seeds": 9, "first_look": 3}, "begun as --top 3 --seeds 9"),

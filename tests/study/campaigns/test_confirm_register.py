@@ -99,6 +99,9 @@ def test_confirmations_and_readings_are_counted_by_the_images(tmp_path: Path) ->
     reading = {"what": "read", "by": "noise-test", "name": "x.pth"}
     Register(tmp_path).add(new_entry(ONE, **reading), new_entry(OTHER, **reading))
     Register(tmp_path).add(new_entry(OTHER, **reading))
+    # For a report on runs of a confirmation, which has read them itself.
+    report = reading | {"by": "noise-analysis report", "trials": ("trial-0000",)}
+    Register(tmp_path).add(new_entry(ONE, **report))
 
     def of(found: Confirmation) -> tuple[RegisterStanding | None, str]:
         place, sentence = standing(found)

@@ -16,6 +16,7 @@ from study.campaigns.known_answers import CONTROLS, STUCK_CNN, STUCK_MLP
 from study.commands.study import main
 from study.config import StudyConfig
 from study.errors import StudyFailedError
+from study.records.summary import Summary
 from study.tune.connect import ray_session
 from tests.support.study_processes import check_whole, count, study_process, wait_until
 
@@ -125,3 +126,19 @@ def test_nothing_is_found_where_there_is_nothing(tmp_path: Path) -> None:
     assert main(["controls", "--quick", "--only", "nothing", "--out", str(tmp_path)]) == 0
     [entry] = json.loads((tmp_path / "controls.json").read_text())
     assert "0 of 6 differences are not exactly zero" in entry["found"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_the_quickstart_answers_something(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--preset", "quickstart", "--storage", str(tmp_path)]) == 0
+    assert "won the race: tail_val_loss -" in " ".join(capsys.readouterr().out.split())
+    found = Summary.model_validate_json((tmp_path / "quickstart" / "summary.json").read_text())
+    [baseline, *_] = found.baseline
+    chance = baseline.metrics["final_val_accuracy"]
+    assert chance is not None
+    assert chance < 0.15
+    assert found.first is not None
+    assert (found.first.final_val_accuracy_difference or 0) > 0.3

@@ -19,7 +19,7 @@ from study.campaigns.search_parts import searcher_that_fits
 from study.campaigns.session import Session
 from study.commands.study import main as study
 from study.records.folder import StudyFolder
-from tests.support.trained_studies import copied_study, write_whole_study
+from tests.support.trained_studies import TRIALS, copied_study, write_whole_study
 from trainables.checkpoint import load_state, save_state
 from trainables.errors import InputError
 
@@ -28,7 +28,8 @@ from trainables.errors import InputError
 def recorded(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
     storage = tmp_path_factory.mktemp("whole")
     shutil.copy(empty_database, storage / "mlflow.db")
-    write_whole_study(storage, "whole")
+    # Two that are complete, one stopped early, one that failed.
+    write_whole_study(storage, "whole", trials=(*TRIALS[:2], *TRIALS[3:5]))
     shutil.copytree(storage / "whole", storage / "other")
     other = storage / "other" / "study.json"
     other.write_text(other.read_text().replace('"name": "whole"', '"name": "other"'))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
@@ -37,6 +38,7 @@ from trainables.code_identity import code_identity
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
 from trainables.metrics import EpochMetrics
+from trainables.models.registry import build_model
 from trainables.noise.fork import baseline_digest
 from trainables.settings import parse_config
 
@@ -185,6 +187,30 @@ def test_bad_input_is_answered_before_anything_is_written(
     assert main(["experiment", "--storage", str(tmp_path / "new"), *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_grid_reads_data_of_ones_own_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many points it checks, and subsets it has."""
+    (tmp_path / "grids_data.py").write_text(
+        "import numpy as np\ncalls = []\ndef data():\n    calls.append(0)\n"
+        "    part = np.zeros((60, 8, 8, 3), np.uint8), np.arange(60) % 2\n    return part, part\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("study.campaigns.experiment.held", stop)
+    data = {"dataset": "grids_data:data", "batch_size": 8, "image_size": 8}
+    config = grid(
+        storage=str(tmp_path), optimizers=["SGD", "Adam"], subsets=[1.0, 0.5],
+        train={**QUICK, "model": {"classifier": "TinyCNN"}, "data": data},
+    )  # fmt: skip
+    with pytest.raises(InterruptedError):
+        run_experiment(config)
+    assert len(__import__("grids_data").calls) == 1
 
 
 def test_an_empty_axis_is_refused() -> None:
@@ -347,7 +373,9 @@ def test_killed_in_the_middle_and_started_again_every_run_is_there_once(tmp_path
 
 @pytest.mark.slow
 def test_a_failing_group_stops_nothing_and_a_grid_may_grow(tmp_path: Path) -> None:
+    torch.save(build_model("BabyCNN", 100).state_dict(), weights := tmp_path / "w.pt")
     fields: dict[str, Any] = {
+        "train": {**QUICK, "model": {"weights": str(weights)}},
         "storage": str(tmp_path),
         "lrs": [0.02, 1e30],
         "distributions": ["gaussian"],
@@ -362,6 +390,10 @@ def test_a_failing_group_stops_nothing_and_a_grid_may_grow(tmp_path: Path) -> No
     assert not any(count for (lr, _, _), count in states.items() if lr == 1e30)
     assert len(result.failed) == 4
     assert all("diverged" in run.reason for run in result.failed)
+    assert result.notes[0] == (
+        f"runs of BabyCNN start from 2 tensors of {weights}; not loaded: fc1.weight (stored "
+        "100×2048, the model's 10×2048), fc1.bias (stored 100, the model's 10)"
+    )
     folder = tmp_path / "experiment"
     config = TrainConfig.model_validate(
         read_ledger(folder / "ledger.jsonl")
@@ -372,7 +404,7 @@ def test_a_failing_group_stops_nothing_and_a_grid_may_grow(tmp_path: Path) -> No
 
     size = (folder / "ledger.jsonl").stat().st_size
     with pytest.raises(InputError, match="stored: 5"):
-        run_experiment(grid(**{**fields, "train": {**QUICK, "epochs": 6}}))
+        run_experiment(grid(**{**fields, "train": {**fields["train"], "epochs": 6}}))
     with pytest.raises(InputError, match=r"lrs = \[0.02\], stored: \[0.02, 1e\+30\]"):
         run_experiment(grid(**{**fields, "lrs": [0.02]}))
     assert (folder / "ledger.jsonl").stat().st_size == size

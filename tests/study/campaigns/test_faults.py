@@ -1,6 +1,7 @@
 """What happens to a study when something breaks: each fault is really made."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from study.records.folder import StudyFolder
 from study.records.ledger_view import read_ledger
 from study.tune.connect import ray_session
 from tests.support.faulty_models import (
+    FAILS_LATER,
     IS_A_BUG,
     KILL_AT,
     KILLS_ITS_WORKER,
+    KILLS_LATER,
+    LATE,
     NEEDS_TOO_MUCH,
     recorded,
 )
@@ -27,7 +31,9 @@ from tests.support.study_processes import (
     mlflow_runs,
     optuna_states,
     steps_in_mlflow,
+    study_process,
     summary_of,
+    wait_until,
 )
 from trainables.checkpoint import load_state
 from trainables.settings import parse_config
@@ -117,6 +123,43 @@ def test_workers_that_die_and_bugs_and_a_locked_database(
     check_whole(folder)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_a_worker_that_dies_a_bug_and_ctrl_c_in_a_race(tmp_path: Path) -> None:
+    # In the search each has three noisy epochs of eleven steps, in the race the fault comes.
+    study = config(
+        tmp_path,
+        train={"model": {"classifier": "tests.support.faulty_models:faulty"}, "epochs": 3},
+        configs=[weight_noise(KILLS_LATER), weight_noise(FAILS_LATER)],
+        race_seeds=4,
+        max_concurrent=1,
+    )
+    file = tmp_path / "study.json"
+    file.write_text(study.model_dump_json())
+    folder = StudyFolder.of(tmp_path, "s")
+    words = ["run", "--config", str(file), "--trust", "tests.support.faulty_models:faulty"]
+    with study_process(words) as process:
+        wait_until(lambda: count(folder.ledger, '"role":"race"') >= 1, process)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=240)
+    assert process.returncode == 130, out
+    check_whole(folder.path, over=False)
+    summary = run_study(study)
+    assert summary.race_complete
+    assert (recorded("late step") > LATE, recorded("late bug")) == (True, LATE + 3)
+    killed, bug = summary.trials
+    assert (killed.state, bug.state) == ("complete", "complete")
+    assert summary.best == "trial-0000"
+    assert [run.state for run in killed.runs] == ["complete"] * 4
+    assert [run.state for run in bug.runs] == ["complete", "failed"]
+    [failed] = [r for r in read_ledger(folder.ledger).by_role("race") if r.state == "failed"]
+    assert failed.reason == "ZeroDivisionError: a bug that comes late"
+    runs = mlflow_runs(folder.path)
+    assert runs[failed.key].info.status == "FAILED"
+    assert {run.info.status for key, run in runs.items() if key != failed.key} == {"FINISHED"}
+    check_whole(folder.path)
+
+
 @pytest.fixture(scope="module")
 def untracked(_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The storage of a finished study whose MLflow server was away all the time."""
@@ -125,6 +168,7 @@ def untracked(_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         storage,
         tracking_uri=f"http://127.0.0.1:{free_port()}",
         configs=GIVEN,
+        max_concurrent=1,
     )
     run_study(study)
     return storage
@@ -161,7 +205,7 @@ def test_a_study_without_its_server_is_whole_and_is_sent_later(
 def test_a_baseline_that_fails_ends_the_study(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = config(tmp_path, configs=GIVEN, train={"optimizer": {"lr": 1e30}})
+    study = config(tmp_path, configs=GIVEN, max_concurrent=1, train={"optimizer": {"lr": 1e30}})
     file = tmp_path / "study.json"
     file.write_text(study.model_dump_json())
     for _ in range(2):
@@ -181,7 +225,9 @@ def test_a_baseline_that_fails_ends_the_study(
 def test_no_trial_is_added_to_a_space_that_is_damaged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_study(config(tmp_path, space="static_noise", trials=1, train={"epochs": 3}))
+    run_study(
+        config(tmp_path, space="static_noise", trials=1, max_concurrent=1, train={"epochs": 3})
+    )
     space = StudyFolder.of(tmp_path, "s").space
     whole = space.read_bytes()
     resume = ["resume", "s", "--storage", str(tmp_path), "--trials", "+1"]
@@ -196,10 +242,10 @@ def test_no_trial_is_added_to_a_space_that_is_damaged(
     check_whole(tmp_path / "s")
 
 
-def damage(path: Path, at: float = 0.5) -> None:
-    """Change one byte of a file."""
+def damage(path: Path, at: float = 0.5, of: bytes = b"") -> None:
+    """Change one byte of a file: the first that is ``of`` from there on."""
     content = bytearray(path.read_bytes())
-    content[int(len(content) * at)] ^= 0x55
+    content[content.index(of, int(len(content) * at))] ^= 0x55
     path.write_bytes(content)
 
 
@@ -230,7 +276,8 @@ def test_damaged_files_are_noticed_and_made_good(
     without_lines(folder.ledger, '"type":"start"', '"trial":"trial-0002"')
     with folder.ledger.open("a") as file:
         file.write('{"crc":"0000')
-    damage(folder.journal, 0.3)
+    # No letter of a name: its entry would be read, and be another's.
+    damage(folder.journal, 0.3, b"{")
     folder.summary.write_text('{"study": ')
     shutil.copy(empty_database, tmp_path / "later.db")
     resume = ["resume", "s", "--storage", str(storage)]

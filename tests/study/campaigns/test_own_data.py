@@ -1,16 +1,12 @@
 """Studies of data by a function of one's own, streamed: forked or not, killed and resumed."""
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
 
 from study.commands.study import main as noise_study
-from study.records.folder import StudyFolder
-from study.records.ledger_view import LedgerState, read_ledger
-from tests.support.study_processes import ROOT, check_whole, count, study_process, wait_until
+from tests.support.killed_studies import check_killed_equals_whole
 
 EPOCHS = 4
 NOISY = {
@@ -51,10 +47,6 @@ def data(folder):
 """
 
 
-def _ledger(storage: Path, name: str) -> LedgerState:
-    return read_ledger(StudyFolder.of(storage, name).ledger)
-
-
 @pytest.mark.slow
 def test_a_study_is_the_same_forked_whole_and_killed_and_refuses_other_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -65,30 +57,12 @@ def test_a_study_is_the_same_forked_whole_and_killed_and_refuses_other_data(
     (tmp_path / "high").write_text("100")
     configs = tmp_path / "configs.json"
     configs.write_text(json.dumps([NOISY]))
-    storage = tmp_path / "studies"
-    where = ["--storage", str(storage)]
     words = ["--dataset", "data_of_ones_own:data", "--data-dir", str(tmp_path)]
     words += ["--image-size", "12", "--channels", "1", "--stream"]
     words += ["-c", "BabyCNN", "-b", "16", "-e", str(EPOCHS), "--configs", str(configs)]
     words += ["--baseline-seeds", "1", "--max-concurrent", "1"]
     # Who reads the images makes no difference.
-    whole = ["run", "--name", "whole", *where, *words, "--stream-workers", "1", "--fork", "never"]
-    assert noise_study(whole) == 0
-    ledger = StudyFolder.of(storage, "killed").ledger
-    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
-    with study_process(["run", "--name", "killed", *where, *words], environment) as process:
-        wait_until(lambda: count(ledger, '"type":"epochs"') > 1, process)
-        os.killpg(process.pid, signal.SIGKILL)
-    assert not all(r.finished for r in _ledger(storage, "killed").trials.values())
-    assert noise_study(["resume", "killed", *where]) == 0
-
-    whole, killed = (_ledger(storage, name).trials for name in ("whole", "killed"))
-    assert killed["trial-0000"].fork_epoch == 2
-    assert whole["trial-0000"].fork_epoch is None
-    for key, record in killed.items():
-        assert str(record.history) == str(whole[key].history)
-        assert len(record.history) == EPOCHS
-    check_whole(storage / "killed")
+    storage = check_killed_equals_whole(tmp_path, words, "--stream-workers", "1", epochs=EPOCHS)
     best = json.loads((storage / "whole" / "study.json").read_text())["train"]
     assert best["data"]["content"]
     assert best["data"]["classes"] == ["dark", "bright"]
@@ -96,5 +70,5 @@ def test_a_study_is_the_same_forked_whole_and_killed_and_refuses_other_data(
     # The same source, but other images: what it reads has changed.
     (tmp_path / "high").write_text("101")
     capsys.readouterr()
-    assert noise_study(["resume", "killed", *where]) == 2
+    assert noise_study(["resume", "killed", "--storage", str(storage)]) == 2
     assert "data.content = " in capsys.readouterr().err

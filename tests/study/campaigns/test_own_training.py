@@ -22,12 +22,12 @@ from trainables.settings import parse_config
 OWN = "tests.support.own_recipes"
 BASE = (
     *("--dataset", "digits", "--subset", "0.3", "-b", "32", "--epochs", "8", "--seed", "3"),
-    *("--baseline-seeds", "1", "--max-concurrent", "2", "--race-seeds", "1"),
+    *("--baseline-seeds", "1", "--max-concurrent", "1", "--race-seeds", "1"),
 )
 BUILT_IN = (
     *("--optimizer", "AdamW", "--lr", "0.002", "--lr-schedule", "one-cycle"),
     *("--lr-warmup-epochs", "1", "--clip-norm", "1", "--label-smoothing", "0.1"),
-    *("--ema", "0.95", "--accumulate", "2", "--augment", "trivial"),
+    *("--ema", "0.95", "--accumulate", "2", "--slice", "7", "--augment", "trivial"),
 )
 OWN_PARTS = (
     *("--optimizer", f"{OWN}:SignMomentum", "--lr", "0.001"),

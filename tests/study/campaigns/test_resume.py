@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,10 @@ BASE = (
     *("--dataset", "synthetic", "--synthetic-train", "2000", "--synthetic-test", "100"),
     *("--synthetic-noise", "8", "--batch-size", "32", "--lr", "0.02", "--epochs", str(EPOCHS)),
     # Which trials are stopped early depends on their order, which kills change.
-    *("--baseline-seeds", "1", "--max-concurrent", "2", "--no-early-stopping"),
+    *("--baseline-seeds", "1", "--max-concurrent", "1", "--no-early-stopping"),
     *("--race-seeds", "1", "--objective", "best_val_accuracy"),
 )
+TWO_AT_ONCE = ("--max-concurrent", "2")
 EAGER = {"noise/window": 2, "noise/trigger_epochs": 1, "noise/grad_plateau_threshold": 10.0}
 GIVEN: tuple[dict[str, Any], ...] = (
     {**EAGER, "noise/warmup_epochs": 3, "noise/magnitude_min": 0.5},
@@ -117,7 +118,7 @@ def cut(path: Path, size: int) -> None:
 def test_killed_five_times_it_ends_as_if_nothing_had_happened(
     tmp_path: Path, undisturbed: list[dict[str, Any]]
 ) -> None:
-    words, folder = run_words(tmp_path, "hunted"), tmp_path / "hunted"
+    words, folder = [*run_words(tmp_path, "hunted"), *TWO_AT_ONCE], tmp_path / "hunted"
     moments, kills = random.Random(1), 0
     # The last time, while a trial is on its way and has a checkpoint.
     while kills < 5 or not in_flight(folder):
@@ -153,22 +154,24 @@ def test_killed_five_times_it_ends_as_if_nothing_had_happened(
     assert not any(record.lost_epochs for record in state.trials.values())
 
 
+def one_by_one(
+    storage: Path, magnitudes: Sequence[float], *words: str
+) -> Callable[[str], list[str]]:
+    """A study's name → its command: static weight noise on easy images, one trial at a time."""
+    noise = {"noise/policy": "always", "noise/kind": "weight"}
+    configs = storage / "static.json"
+    configs.write_text(json.dumps([noise | {"noise/magnitude": m} for m in magnitudes]))
+    easy = ("--synthetic-noise", "1", "--synthetic-train", "1000")
+    where = ("--storage", str(storage), "--configs", str(configs))
+    return lambda name: ["run", "--name", name, *where, *words, *easy]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("_ray")
 def test_early_stopping_goes_on_where_it_was(tmp_path: Path) -> None:
     """One trial at a time: which ones are stopped early then depends on the rungs alone."""
-    configs = tmp_path / "static.json"
-    noise = {"noise/policy": "always", "noise/kind": "weight"}
-    configs.write_text(
-        json.dumps([noise | {"noise/magnitude": m} for m in (0.01, 0.6, 0.7, 0.8, 0.05)])
-    )
-    asha = ["--max-concurrent", "1", "--early-stopping", "--grace-epochs", "2"]
-    easy = ["--synthetic-noise", "1", "--synthetic-train", "1000"]
-
-    def words(name: str) -> list[str]:
-        where = ["--name", name, "--storage", str(tmp_path), "--configs", str(configs)]
-        return ["run", *where, *BASE, *easy, *asha, "--reduction-factor", "2"]
-
+    asha = ("--early-stopping", "--grace-epochs", "2", "--reduction-factor", "2")
+    words = one_by_one(tmp_path, (0.01, 0.6, 0.7, 0.8, 0.05), *BASE, *asha)
     assert main(words("calm")) == 0
     calm = summary_of(tmp_path / "calm")["trials"]
     stopped = [trial["trial_id"] for trial in calm if trial["state"] == "pruned"]
@@ -181,6 +184,51 @@ def test_early_stopping_goes_on_where_it_was(tmp_path: Path) -> None:
     assert "trial-0003" not in read_ledger(ledger).trials
     assert main(["resume", "killed", "--storage", str(tmp_path)]) == 0
     assert comparable(summary_of(tmp_path / "killed")) == comparable(summary_of(tmp_path / "calm"))
+    check_whole(tmp_path / "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_trials_beyond_hope_stop_before_a_kill_and_after_it(tmp_path: Path) -> None:
+    """Destroying noise is given up in its first epoch once five trials are complete.
+
+    The second is complete: nothing was known then, and its exploded loss counts as a guess.
+    """
+    strong, weak = (3.0, 2.0, 1.0), (0.01, 0.02, 0.03, 0.04)
+    order = (weak[0], strong[0], *weak[1:], strong[1], 0.2, strong[2])
+    paired = ("--early-stopping", "--early-stopping-rule", "paired", "--race-seeds", "2")
+    base = tuple("tail_val_loss" if word == "best_val_accuracy" else word for word in BASE)
+    words = one_by_one(tmp_path, order, *base, *paired)
+    assert main(words("calm")) == 0
+    summary = summary_of(tmp_path / "calm")
+    stopped = {t["trial_id"]: t["epochs"] for t in summary["trials"] if t["state"] == "pruned"}
+    assert stopped == {"trial-0005": 1, "trial-0007": 1}
+    # The best of the search comes after the first that was stopped, and is kept.
+    complete = [trial for trial in summary["trials"] if trial["state"] == "complete"]
+    assert min(complete, key=lambda trial: trial["value"])["trial_id"] == "trial-0006"
+    state = read_ledger(tmp_path / "calm" / "ledger.jsonl")
+    # One that was stopped does not race; none of the others' runs was stopped.
+    raced = {record.key.rpartition("-seed")[0]: record.state for record in state.by_role("race")}
+    assert set(raced.values()) == {"complete"}
+    assert not raced.keys() & stopped.keys()
+    for key in stopped:
+        assert "still to gain by" in state.trials[key].reason
+    assert optuna_states(tmp_path / "calm") == [
+        "PRUNED" if f"trial-{number:04d}" in stopped else "COMPLETE" for number in range(8)
+    ]
+
+    ledger = tmp_path / "killed" / "ledger.jsonl"
+    with study_process(words("killed")) as process:
+        # One has been stopped, and another will be, by what the ledger has of the first five.
+        wait_until(lambda: count(ledger, '"trial":"trial-0006","rows"') > 3, process)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert "trial-0007" not in read_ledger(ledger).trials
+    assert main(["resume", "killed", "--storage", str(tmp_path)]) == 0
+    assert comparable(summary_of(tmp_path / "killed")) == comparable(summary)
+    again = read_ledger(ledger)
+    assert {k: again.trials[k].reason for k in stopped} == {
+        k: state.trials[k].reason for k in stopped
+    }
     check_whole(tmp_path / "killed")
 
 
@@ -224,7 +272,7 @@ def test_a_clock_that_is_set_back_by_an_hour_changes_nothing(
 def test_ctrl_c_stops_cleanly_and_twice_at_once_and_a_second_process_is_refused(
     tmp_path: Path, undisturbed: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words, folder = run_words(tmp_path, "stopped"), tmp_path / "stopped"
+    words, folder = [*run_words(tmp_path, "stopped"), *TWO_AT_ONCE], tmp_path / "stopped"
     ledger = folder / "ledger.jsonl"
     with study_process(words) as process:
         wait_until(lambda: count(ledger, '"trial":"trial-0000","rows"') >= 3, process)
@@ -267,7 +315,7 @@ def test_ctrl_c_stops_cleanly_and_twice_at_once_and_a_second_process_is_refused(
 def test_a_finished_study_is_complete_and_can_be_extended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny = [*BASE, "--synthetic-train", "400", "--space", "static_noise", "--max-concurrent", "2"]
+    tiny = [*BASE, "--synthetic-train", "400", "--space", "static_noise"]
     words = ["run", "--name", "grows", "--storage", str(tmp_path), *tiny]
     assert main([*words, "--trials", "2"]) == 0
     folder = tmp_path / "grows"

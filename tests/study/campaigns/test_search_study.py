@@ -15,11 +15,13 @@ from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 
 from study.api import run_study
+from study.campaigns.search_parts import early_stopping_note
 from study.campaigns.search_result import print_result
 from study.commands.study import main
 from study.config import StudyConfig
 from study.records.folder import StudyFolder
-from study.records.summary import Summary, sharing_best
+from study.records.indistinct import sharing_best
+from study.records.summary import Summary
 from tests.study.conftest import COMMAND, EPOCHS, TRIALS
 from trainables.config import TrainConfig
 from trainables.data.image_sets import load_dataset
@@ -279,6 +281,25 @@ def test_a_diverged_trial_fails_with_its_reason_and_the_study_goes_on(tmp_path: 
     study = optuna.load_study(study_name="given", storage=JournalStorage(backend))
     assert [t.state.name for t in study.trials] == ["PRUNED", "COMPLETE"]
     assert not any(math.isfinite(v) for v in study.trials[0].intermediate_values.values())
+
+
+@pytest.mark.parametrize(
+    ("rule", "objective", "said"),
+    [
+        ("asha", "tail_val_loss", ""),
+        ("asha", "best_val_accuracy", ""),
+        ("paired", "tail_val_loss", ""),
+        ("paired", "best_val_accuracy", "in best_val_accuracy it may stop the best trial more"),
+        ("asha", "best_val_accuracy,tail_val_loss", "no trial is stopped early"),
+    ],
+)
+def test_what_is_said_of_early_stopping(
+    tmp_path: Path, rule: str, objective: str, said: str
+) -> None:
+    fields = {"early_stopping": True, "early_stopping_rule": rule, "objective": objective}
+    note = early_stopping_note(_config(tmp_path, **fields))
+    assert said in note
+    assert bool(note) == bool(said)
 
 
 def test_two_objectives_give_lists_and_no_early_stopping(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from study.campaigns.baseline import DescribeRun
-from study.campaigns.session import Session, check_records
+from study.campaigns.session import Session, check_records, check_store_shared
 from study.config import StudyConfig
 from study.errors import RecordsRemovedError
 from study.records.events import StudyEvent
-from study.records.folder import StudyFolder
+from study.records.folder import StudyFolder, storage_of
 from study.records.ledger import Ledger
 from study.tracking.addresses import artifact_root, resolve_uri
 from study.tracking.store import MlflowStore
@@ -34,6 +34,30 @@ def folder(config: StudyConfig) -> StudyFolder:
     folder.path.mkdir()
     folder.write_config(config)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("storage", "given", "refused"),
+    [
+        ("HERE", None, False),
+        ("HERE", "http://127.0.0.1:1", False),
+        ("HERE", "sqlite:///FOLDER/mlflow.db", False),
+        ("HERE", "sqlite:///FOLDER/other.db", True),
+        ("s3://bucket/studies", None, False),
+        ("s3://bucket/studies", "sqlite:///FOLDER/mlflow.db", True),
+    ],
+)
+def test_nodes_share_the_default_database_and_servers(
+    storage: str, given: str | None, *, refused: bool, tmp_path: Path
+) -> None:
+    config = StudyConfig(name="shared", storage=storage.replace("HERE", str(tmp_path)))
+    uri = given and given.replace("FOLDER", str(storage_of(config).folder))
+    config = config.model_copy(update={"tracking_uri": uri})
+    if not refused:
+        check_store_shared(config, nodes=2)
+        return
+    with pytest.raises(InputError, match="the cluster has 2 nodes; leave it out"):
+        check_store_shared(config, nodes=2)
 
 
 def statuses(config: StudyConfig) -> list[str]:

@@ -3,7 +3,6 @@ killed and resumed."""
 
 import json
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,10 @@ import torch
 
 from analysis.commands.analysis import main as noise_analysis
 from study.commands.study import main as noise_study
-from study.records.folder import StudyFolder
-from study.records.ledger_view import LedgerState, read_ledger
+from study.records.ledger_view import read_ledger
 from tests.support.data_sets import write_images
-from tests.support.study_processes import ROOT, check_whole, count, study_process, wait_until
+from tests.support.killed_studies import check_killed_equals_whole
+from tests.support.study_processes import ROOT
 from trainables.models.registry import build_model
 
 EPOCHS = 4
@@ -31,10 +30,6 @@ NOISY = (
 )
 
 
-def _ledger(storage: Path, name: str) -> LedgerState:
-    return read_ledger(StudyFolder.of(storage, name).ledger)
-
-
 @pytest.mark.slow
 def test_a_study_of_large_grey_photos_is_the_same_forked_whole_and_killed_on_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -43,8 +38,6 @@ def test_a_study_of_large_grey_photos_is_the_same_forked_whole_and_killed_on_the
     photos, configs = tmp_path / "photos", tmp_path / "configs.json"
     write_images(photos, train=40, test=20, size=70)
     configs.write_text(json.dumps(NOISY))
-    storage = tmp_path / "studies"
-    where = ["--storage", str(storage)]
     words = ["--dataset", "imagefolder", "--data-dir", str(photos), "--image-size", "64"]
     words += ["--channels", "1", "-c", "TinyCNN", "-b", "16", "-e", str(EPOCHS)]
     # Of colour and 32×32: the convolutions fit, the first one summed over the colours.
@@ -54,26 +47,14 @@ def test_a_study_of_large_grey_photos_is_the_same_forked_whole_and_killed_on_the
     monkeypatch.chdir(ROOT)
     words += ["--weights", os.path.relpath(weights)]
     words += ["--configs", str(configs), "--baseline-seeds", "1", "--max-concurrent", "1"]
-    assert noise_study(["run", "--name", "whole", *where, *words, "--fork", "never"]) == 0
-    ledger = StudyFolder.of(storage, "killed").ledger
-    with study_process(["run", "--name", "killed", *where, *words]) as process:
-        wait_until(lambda: count(ledger, '"trial":"trial-0000"') > 1, process)
-        os.killpg(process.pid, signal.SIGKILL)
-    assert not all(r.finished for r in _ledger(storage, "killed").trials.values())
-    assert noise_study(["resume", "killed", *where]) == 0
-
-    # Killed and resumed it is forked all the same.
-    whole, killed = (_ledger(storage, name).trials for name in ("whole", "killed"))
-    assert killed["trial-0000"].fork_epoch == 2
-    assert whole["trial-0000"].fork_epoch is None
-    assert len(whole) == len(killed) == 1 + len(NOISY)
-    for key, record in killed.items():
-        assert str(record.history) == str(whole[key].history)
-        assert len(record.history) == EPOCHS
-    check_whole(storage / "killed")
+    storage = check_killed_equals_whole(
+        tmp_path, words, epochs=EPOCHS, after='"trial":"trial-0000"'
+    )
+    where = ["--storage", str(storage)]
+    assert len(read_ledger(storage / "killed" / "ledger.jsonl").trials) == 1 + len(NOISY)
     # Said once, in what is kept of the study.
     notes = json.loads((storage / "killed" / "summary.json").read_text())["notes"]
-    told = [note for note in notes if note.startswith("runs start from 5 tensors of ")]
+    told = [note for note in notes if note.startswith("runs of TinyCNN start from 5 tensors of ")]
     assert len(told) == 1
     assert "fc1.weight (stored 128×4096" in told[0]
     for verb in ("report", "export"):

@@ -400,20 +400,38 @@ def test_what_is_not_sent_yet_is_no_fault(
     assert verify(storage, capsys)[0] == 0
 
 
-@pytest.mark.parametrize(
-    ("note", "lost_end"), [(f"the time budget of 9 s {CUT_SHORT}", False), ("-", True)]
-)
+@pytest.mark.parametrize("cut", [True, False])
+@pytest.mark.parametrize("role", ["race", "baseline"])
 def test_a_race_that_the_time_budget_cut_short_is_no_fault(
-    note: str, lost_end: bool, storage: Path, capsys: pytest.CaptureFixture[str]
+    role: str, cut: bool, storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Neither in a trial's run on another seed nor in the baseline beside it."""
     record = read_ledger(study(storage).ledger).trials["trial-0001"]
-    key = "trial-0001-seed10000000"
-    begun = StartEvent(key, "race", 10_000_000, record.overrides, record.config, record.baseline)
+    seed = 10_000_000
+    key = f"{role}-seed{seed}"
+    begun = StartEvent(key, role, seed, record.overrides, record.config, record.baseline)
+    note = f"the time budget of 9 s {CUT_SHORT}" if cut else "-"
     rows = EpochsEvent(key, record.history[:3])
     add(storage, begun, rows, NoteEvent(None, {"note.1": note}), StudyEndEvent("complete"))
     _, lines = verify(storage, capsys)
     lost = f"missing: {key}: the ledger has no end of it, though the study is over"
-    assert (lost in lines) is lost_end
+    assert (lost in lines) is not cut
+
+
+@pytest.mark.parametrize(
+    ("role", "seed"), [("baseline", 0), ("baseline", 1), ("tuning", 30_000_000), ("trial", 0)]
+)
+def test_a_race_cut_short_excuses_nothing_before_it(
+    role: str, seed: int, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read_ledger(study(storage).ledger).trials["trial-0001"]
+    key = f"{role}-of-before"
+    begun = StartEvent(key, role, seed, record.overrides, record.config, "another digest")
+    note = NoteEvent(None, {"note.1": f"the time budget of 9 s {CUT_SHORT}"})
+    rows = EpochsEvent(key, record.history[:3])
+    add(storage, begun, rows, note, StudyEndEvent("complete"))
+    _, lines = verify(storage, capsys)
+    assert f"missing: {key}: the ledger has no end of it, though the study is over" in lines
 
 
 def test_a_run_that_lost_its_beginning_and_was_begun_again_lacks_nothing(

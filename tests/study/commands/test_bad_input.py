@@ -37,6 +37,9 @@ def _refused(capsys: pytest.CaptureFixture[str], storage: Path, *arguments: str)
     return message
 
 
+PAIRED = ("--early-stopping", "--early-stopping-rule", "paired")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -53,6 +56,15 @@ def _refused(capsys: pytest.CaptureFixture[str], storage: Path, *arguments: str)
         (["--tracking-uri", "sqlite:////"], ["tracking_uri", "a folder; give"]),
         (["--tracking-uri", "sqlite:////no/such/x.db"], ["tracking_uri", "no folder /no/such"]),
         (["--tracking-uri", f"sqlite:///{__file__}"], ["tracking_uri", "no SQLite database"]),
+        (
+            ["--early-stopping-rule", "paired"],
+            ["early_stopping_rule (--early-stopping-rule) = 'paired'", "needs --early-stopping"],
+        ),
+        (
+            [*PAIRED, "--objective", "best_val_accuracy,tail_val_loss"],
+            ["early_stopping_rule (--early-stopping-rule) = 'paired'", "needs one --objective"],
+        ),
+        (["--early-stopping-rule", "best"], ["early_stopping_rule", "'asha' or 'paired'"]),
         (["--name", "mlflow.db"], ["'mlflow.db'", "needs a file of this name"]),
         (["--name", "mlflow.db-wal"], ["'mlflow.db-wal'", "needs a file of this name"]),
         (["--data-dir", "~no-such-user/x", "--dataset", "imagefolder"], ["no such user"]),
@@ -66,6 +78,9 @@ def _refused(capsys: pytest.CaptureFixture[str], storage: Path, *arguments: str)
             ["data.background (--background) = '#12345'", "white, black, grey, or #RRGGBB"],
         ),
         (["--fit", "pad"], ["data.fit (--fit) = 'pad'", "'digits' has none"]),
+        (["--fit", "pad"], ["imagefolder, csv, npz, huggingface and your own (package.mod"]),
+        (["--skip-broken"], ["any size: imagefolder, csv; data.dataset = 'digits'"]),
+        (["--metric", "a:Cost"], ["measured = 'a:Cost' (--metric): name: 'Cost': a metric's"]),
         (["--background", "black"], ["data.background (--background) = 'black'", "image files"]),
         (["--image-size", "7"], ["data.image_size (--image-size) = '7'", "or equal to 8"]),
         (["--image-size", "513"], ["data.image_size (--image-size) = '513'", "or equal to 512"]),
@@ -135,6 +150,7 @@ def test_passes_of_a_step_take_memory_one_at_a_time(monkeypatch: pytest.MonkeyPa
     with pytest.raises(InputError, match=r"one training of BabyCNN takes at least"):
         memory.check_training(config, size)
     memory.check_training(apply_overrides(config, {"optimizer/accumulate": 10}), size)
+    memory.check_training(apply_overrides(config, {"slice": 100}), size)
 
 
 def test_what_no_memory_holds_is_answered(

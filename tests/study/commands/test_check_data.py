@@ -101,9 +101,10 @@ def test_any_data_set_can_be_looked_at(capsys: pytest.CaptureFixture[str]) -> No
             "data.background (--background) = 'blue-ish': allowed: white",
         ),
         (
-            ["--dataset", "digits", "--fit", "crop"],
+            ["--dataset", "cifar10", "--fit", "crop"],
             "data.fit (--fit) = 'crop': it is for image files",
         ),
+        (["--dataset", "digits"], "data.dataset = 'digits' reads no folder; leave it out"),
         (["--data-dir", "nowhere"], "no such folder"),
     ],
 )

@@ -59,3 +59,30 @@ def test_bad_input_is_one_message_and_no_first_line(storage: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("noise-study: ") == 1
+
+
+def test_ray_starts_before_what_no_training_waits_for() -> None:
+    heavy = (
+        "torchvision",
+        "torch._dynamo",
+        "sklearn",
+        "scipy.stats",
+        "pandas",
+        "mlflow",
+        "ray.tune",
+    )
+    code = (
+        "import sys\n"
+        "import study.tune.connect\n"
+        "from study.api import run_study\n"
+        "from study.campaigns.images import study_images\n"
+        "from study.checks import check_runs\n"
+        "from study.presets import quickstart\n"
+        "check_runs(quickstart())\n"
+        "study_images(quickstart().train, None)\n"
+        "print(*(name for name in sys.argv[1:] if name in sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "\n"

@@ -247,3 +247,29 @@ def test_only_reading_a_study_needs_no_trust(work):
     assert noise_analysis(["compare", "theirs"]) == 2  # It has too few studies.
     assert noise_study(["list"]) == 0
     assert not ran(work)
+
+
+OPTIONS = ("-c", "--dataset", "--optimizer", "--lr-schedule", "--augment", "--metric", "--space")
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("at", ["import", "call"])
+def test_code_that_ends_its_process_is_told_by_name(work, capsys, option, at):
+    body = "def ends(*given, **named):\n    raise SystemExit(0)\n"
+    if at == "import":
+        body += "ends()\n"
+    elif option == "--metric":
+        body = f'from trainables.metric_config import metric\n@metric("max", "points")\n{body}'
+    (work / "visiting_net.py").write_text(body)
+    assert noise_study(["run", option, "visiting_net:ends", "--storage", "studies"]) == 2
+    said = capsys.readouterr().err
+    assert "'visiting_net:ends'" in said
+    assert "raised SystemExit: " in said
+    assert not (work / "studies").exists()
+
+
+@pytest.mark.parametrize("body", ["raise SystemExit(0)", "def ends():\n    raise SystemExit(0)"])
+def test_data_that_end_the_process_are_told_when_they_are_checked(work, capsys, body):
+    (work / "visiting_net.py").write_text(f"{body}\n")
+    assert noise_study(["check-data", "--dataset", "visiting_net:ends"]) == 2
+    assert "raised SystemExit: " in capsys.readouterr().err

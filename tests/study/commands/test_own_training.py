@@ -20,6 +20,7 @@ from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
 
 OWN = "tests.support.own_recipes"
+OF_BATCHES = "tests.support.own_models:centred"
 RECIPE = """
 from pathlib import Path
 import torch
@@ -103,6 +104,11 @@ def recipe_run(**changes: Any) -> TrainConfig:
         (["--ema", "0"], ["ema (--ema) = '0'", "greater than 0"]),
         (["--accumulate", "0"], ["accumulate (--accumulate) = '0'", "equal to 1"]),
         (["--accumulate", "3"], ["(--accumulate) = 3", "the 64 images", "give 2"]),
+        (["--slice", "-1"], ["slice (--slice) = '-1'", "greater than or equal to 0"]),
+        (["--slice", "1.5"], ["slice (--slice) = '1.5'", "integer"]),
+        (["--slice", "8", "-c", "resnet18"], ["(--slice) = 8", "BatchNorm2d in bn1", "give 0"]),
+        (["--slice", "8", "-c", OF_BATCHES], ["(--slice) = 8", OF_BATCHES, "whole batches"]),
+        (["--task", "x:Y", "--slice", "8"], ["slice: with --task", "--task-option"]),
         (["--augment", "trivia"], ["(--augment) = 'trivia'", "trivial", "your own"]),
         (["--augment", "flip"], ["(--augment) = 'flip'", "mirrored images of digits"]),
         (["--augment", f"{OWN}:smaller"], [f"'{OWN}:smaller'", "must return the same shape"]),

@@ -15,7 +15,7 @@ from trainables.settings import parse_config
 
 SMALL = (
     *("--epochs", "2", "--batch-size", "64", "--trials", "2", "--baseline-seeds", "1"),
-    *("--space", "static_noise", "--race-seeds", "1", "--max-concurrent", "2"),
+    *("--space", "static_noise", "--race-seeds", "1", "--max-concurrent", "1"),
 )
 
 

@@ -65,7 +65,8 @@ def test_what_is_asked_of_slurm_stands_in_the_script(capsys: pytest.CaptureFixtu
     asked = ["--nodes", "3", "--gpus", "4", "--memory", "32G", "--partition", "a,b", "--account",
              "us", "--sbatch=--constraint=a100", "--setup", "module load x", "--stop-before", "90",
              "--max-restarts", "5"]  # fmt: skip
-    assert main(["slurm", "--print", *asked, *RUN, "--data-dir", "a b"]) == 0
+    data = ["--dataset", "cifar10", "--data-dir", "a b"]
+    assert main(["slurm", "--print", *asked, *RUN, *data]) == 0
     script = capsys.readouterr().out
     for line in ("--nodes=3", "--gpus-per-node=4", "--mem=32G", "--partition=a,b", "--account=us",
                  "--constraint=a100", "--signal=B:TERM@90", "--exclusive", "--job-name=mine",
@@ -74,7 +75,7 @@ def test_what_is_asked_of_slurm_stands_in_the_script(capsys: pytest.CaptureFixtu
     assert "\nmodule load x\n" in script
     assert "-ge 5 ]" in script
     assert "ray symmetric-run" in script
-    assert "noise-study run --name mine --data-dir 'a b' &" in script
+    assert "noise-study run --name mine --dataset cifar10 --data-dir 'a b' &" in script
 
 
 def test_a_job_is_submitted_and_a_refusal_is_told_in_slurms_words(

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from study.config import StudyConfig
+from study.records.indistinct import tie_sentence
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.race import planned_runs, race_of, seed_numbers
 from study.records.summary import best_trial, ranked, summarise
 from study.records.verdict import claims_gain, race_sentence, verdict
-from study.statistics.race import paired_spread, without_effect
+from study.statistics.race import by_gain, paired_spread, without_effect
 from tests.support.ledgers import CONFIG, epoch
 from trainables.noise_config import NoiseConfig
 
@@ -26,7 +27,7 @@ STUDY = StudyConfig(
     name="raced", train=TRAIN, objective=("final_val_accuracy",), trials=3, race_seeds=4
 )
 """Three trials: two get a second seed, the winner two more of its own."""
-SEEDS = seed_numbers(STUDY)
+SEEDS = seed_numbers(STUDY.model_copy(update={"race_seeds": 9}))
 
 
 def run(role: str, name: str, number: int, accuracy: float, **changes: Any) -> TrialRecord:
@@ -76,7 +77,7 @@ def keys(state: LedgerState) -> list[str]:
 
 
 def test_what_is_missing_is_planned_stage_by_stage_baselines_first() -> None:
-    one, two, three = (f"-seed{seed}" for seed in SEEDS[1:])
+    one, two, three = (f"-seed{seed}" for seed in SEEDS[1:4])
     assert keys(ledger(*SEARCHED)) == [f"baseline{one}", f"trial-0001{one}", f"trial-0002{one}"]
     assert keys(ledger(*SEARCHED, *SECOND[:2])) == [f"trial-0002{one}"]
     assert keys(ledger(*SEARCHED, *SECOND)) == [
@@ -202,6 +203,63 @@ def test_a_run_that_diverged_counts_as_guessing_and_is_told() -> None:
     summary = summarise(STUDY, state)
     assert summary.trials[2].runs[1].paired_difference == pytest.approx(-0.25)
     assert "1 of its 2 runs diverged" in race_sentence(summary.trials[2], "final_val_accuracy")
+
+
+@pytest.mark.parametrize("race_seeds", [2, 3, 4, 6])
+def test_a_tie_is_told_though_its_winner_has_seeds_of_its_own(race_seeds: int) -> None:
+    config = STUDY.model_copy(update={"race_seeds": race_seeds})
+    state = ledger(
+        run("baseline", "baseline", 0, 0.5), *(run("trial", f"trial-000{n}", 0, 0.8) for n in "012")
+    )
+    accuracy = {"baseline": 0.5, "race": 0.8}
+    while missing := planned_runs(config, state, "on_stagnation"):
+        made = [
+            run(planned.role, planned.name, SEEDS.index(planned.seed), accuracy[planned.role])
+            for planned in missing
+        ]
+        state = ledger(*state.trials.values(), *made)
+    said = tie_sentence(config, summarise(config, state))
+    others = {2: 3, 3: 3, 4: 2, 6: 2}[race_seeds]
+    assert said.startswith("trial-0000")
+    assert ("and 1 more" in said) == (others == 3)
+    assert said.endswith("trial-0000 comes first by its tail losses only")
+
+
+def test_a_last_bit_parts_nobody() -> None:
+    means = {"a": (0.35833333333333334, 0.1), "b": (0.3583333333333334, 0.0)}
+    assert by_gain(means) == ["a", "b"]
+
+
+def test_equal_differences_on_few_seeds_are_no_claim() -> None:
+    def won(*gains: float) -> bool:
+        config = STUDY.model_copy(update={"race_seeds": 1 + len(gains)})
+        runs = [
+            made
+            for number, gain in enumerate(gains, start=1)
+            for made in (
+                run("baseline", "baseline", number, 0.5),
+                run("race", "trial-0000", number, 0.5 + gain),
+            )
+        ]
+        state = ledger(SEARCHED[0], run("trial", "trial-0000", 0, 0.6), *runs)
+        summary = summarise(config, state)
+        assert summary.race_complete
+        return claims_gain(config, summary)
+
+    assert not won(0.25, 0.25)
+    assert not won(*[0.25] * 5)
+    assert won(*[0.25] * 6)
+
+
+def test_a_run_that_was_lost_is_not_told_as_diverged_and_keeps_from_a_claim() -> None:
+    stopped = run("race", "trial-0002", 3, 1.0, state="failed", reason="stopped by hand")
+    state = ledger(*SEARCHED, *SECOND, *OWN[:3], stopped)
+    summary = summarise(STUDY, state)
+    best = next(trial for trial in summary.trials if trial.trial_id == summary.best)
+    said = race_sentence(best, "final_val_accuracy")
+    assert "1 of its 4 runs failed otherwise and are left out" in said
+    assert "diverged" not in said
+    assert not claims_gain(STUDY, summary)
 
 
 def test_a_run_that_failed_otherwise_loses() -> None:

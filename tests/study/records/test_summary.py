@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from study.config import StudyConfig
+from study.records.indistinct import sharing_best
 from study.records.ledger_view import LedgerState, StudyInfo, TrialRecord
 from study.records.summary import (
     Summary,
@@ -16,7 +17,6 @@ from study.records.summary import (
     cost_of,
     pareto_front,
     ranked,
-    sharing_best,
     study_notes,
     summarise,
     winner_config,

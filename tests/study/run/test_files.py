@@ -93,7 +93,9 @@ def test_the_same_settings_have_the_same_name_and_others_another() -> None:
     assert run_name(TrainConfig()) == "BabyCNN_baseline_seed0_efc2ba"
     moved = {"device": "cuda", "data/workers": 0, "data/mean": (0.1, 0.2, 0.3)}
     assert run_name(apply_overrides(CONFIG, moved)) == run_name(CONFIG)
-    for change in ({"optimizer/lr": 0.5}, {"data/subset": 0.5}, {"noise/magnitude": 7}):
+    for change in (
+        *({"optimizer/lr": 0.5}, {"data/subset": 0.5}, {"noise/magnitude": 7}, {"slice": 16}),
+    ):
         assert run_name(apply_overrides(CONFIG, change)) != run_name(CONFIG)
     drawn = {"data/split": "pooled"}
     names = {run_name(apply_overrides(CONFIG, {**drawn, "data/split_seed": s})) for s in (0, 1)}
@@ -243,6 +245,9 @@ def test_only_settings_that_change_numbers_differ() -> None:
     assert differences(CONFIG, apply_overrides(CONFIG, {"epochs": 7})) == [
         "epochs = 7, the run has 100"
     ]
+    sliced = apply_overrides(CONFIG, {"slice": 16})
+    assert differences(CONFIG, sliced) == ["slice = 16, the run has None"]
+    assert differences(sliced, CONFIG) == ["slice = None, the run has 16"]
 
 
 def test_resuming_names_the_runs_that_could_go_on(tmp_path: Path) -> None:
@@ -291,7 +296,9 @@ def state_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("wrap", [None, "state_dict", "model_state_dict"])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "_orig_mod.", "model.", "model._orig_mod.", "module.module."]
+)
 def test_bare_state_dicts_are_read(tmp_path: Path, wrap: str | None, prefix: str) -> None:
     model = build_model("BabyCNN", 10)
     state: Any = {prefix + name: tensor for name, tensor in state_of(model).items()}
@@ -302,6 +309,28 @@ def test_bare_state_dicts_are_read(tmp_path: Path, wrap: str | None, prefix: str
     other = build_model("BabyCNN", 10)
     load_into(other, weights, path=path, classifier="BabyCNN")
     assert torch.equal(other.state_dict()["fc1.weight"], model.state_dict()["fc1.weight"])
+
+
+def test_a_name_of_the_model_s_own_is_no_wrapper(tmp_path: Path) -> None:
+    """A part called ``model`` or ``module`` is one, also where the model consists of it alone."""
+    path = tmp_path / "own.pth"
+    own = torch.nn.ModuleDict({"model": torch.nn.ModuleDict({"module": torch.nn.Linear(2, 1)})})
+    torch.save({f"module.{name}": tensor for name, tensor in own.state_dict().items()}, path)
+    other = torch.nn.ModuleDict({"model": torch.nn.ModuleDict({"module": torch.nn.Linear(2, 1)})})
+    load_into(other, read_weights(path), path=path, classifier="mine:net")
+    assert torch.equal(other.model.module.weight, own.model.module.weight)  # type: ignore[union-attr, arg-type]
+
+
+def test_a_lone_name_with_a_wrapper_is_no_wrapped_model(tmp_path: Path) -> None:
+    """What stands before one name only belongs to it: nothing is loaded under another name."""
+    model = build_model("BabyCNN", 10)
+    state = state_of(model)
+    path = tmp_path / "lone.pth"
+    state["module.fc1.weight"] = state.pop("fc1.weight")
+    torch.save(state, path)
+    told = r"fc1\.weight is missing; module\.fc1\.weight is not part"
+    with pytest.raises(InputError, match=told):
+        load_into(model, read_weights(path), path=path, classifier="BabyCNN")
 
 
 def test_the_checkpoint_of_a_run_under_way_is_read(tmp_path: Path) -> None:
@@ -389,7 +418,7 @@ def test_a_cut_file_and_a_missing_one(tmp_path: Path) -> None:
         read_weights(path)
     with pytest.raises(InputError, match="No such file"):
         read_weights(tmp_path / "missing.pth")
-    with pytest.raises(InputError, match="directory"):
+    with pytest.raises(InputError, match="a folder, not a file"):
         read_weights(tmp_path)
 
 

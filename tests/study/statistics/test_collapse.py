@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.statistics.collapse import above_chance, collapse_test, has_collapsed, rate_bound
+from study.statistics.collapse import (
+    above_chance,
+    collapse_test,
+    has_collapsed,
+    never_learned,
+    rate_bound,
+)
 from tests.support.confirmations import rows
 from trainables.metrics import EpochMetrics
 
@@ -18,6 +24,22 @@ def history(*accuracies: float) -> list[EpochMetrics]:
 
 def collapsed(*accuracies: float, diverged: bool = False) -> bool:
     return has_collapsed(history(*accuracies), classes=10, images=1000, diverged=diverged)
+
+
+def stuck(*accuracies: float, images: int = 1000, classes: int = 10) -> bool:
+    return never_learned(history(*accuracies), classes=classes, images=images)
+
+
+def test_what_was_never_above_chance_never_learned() -> None:
+    assert stuck(0.1, 0.12, 0.1)
+    assert not stuck(0.1, 0.4, 0.1)
+    assert not stuck()
+
+
+def test_few_images_do_not_tell_what_learned_a_little_from_what_guesses() -> None:
+    assert stuck(0.1, 0.1, images=451)
+    assert not stuck(0.1, 0.1, images=45)
+    assert not stuck(0.5, 0.5, images=20, classes=2)
 
 
 def test_back_at_chance_in_the_end_is_a_collapse() -> None:

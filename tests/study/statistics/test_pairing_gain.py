@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.statistics.pairing_gain import pairing_gain
+from study.statistics.estimate import Interval
+from study.statistics.pairing_gain import PairingGain, pairing_gain
 
 
 def by_seed(values: np.ndarray) -> dict[int, float | None]:
@@ -77,3 +78,8 @@ def test_the_sentence() -> None:
     two = pairing_gain({0: 1.0, 1: 2.0}, {0: 1.5, 1: 1.0})
     assert two.interval is None
     assert two.gain is not None
+
+
+def test_large_gains_have_no_powers_of_ten() -> None:
+    found = PairingGain(6, gain=30_345.6, interval=Interval(144.2, 8_111.0))
+    assert "worth 30,300 times the seeds (95 % 144 to 8,110)" in found.sentence()

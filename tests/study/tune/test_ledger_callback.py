@@ -116,6 +116,18 @@ def record(path: Path, key: str = "trial-0000") -> TrialRecord:
 BASELINE = [epoch(number) for number in range(BUDGET)]
 
 
+def test_the_trial_schedulers_reason_is_recorded(path: Path) -> None:
+    tuning = Tune(LedgerCallback(path, describe, {DIGEST: BASELINE}))
+    tuning.callback.reasons = {"trial-0000": "beyond hope"}
+    one = trial(**{"noise/patience": 3})
+    tuning.start(one)
+    tuning.report(one, *[epoch(number, 1) for number in range(2)])
+    tuning.complete(one)
+    tuning.end()
+    found = record(path)
+    assert (found.state, found.reason) == ("pruned", "stopped early after 2 epochs: beyond hope")
+
+
 def test_a_whole_trial(path: Path) -> None:
     tuning = Tune(LedgerCallback(path, describe, {DIGEST: BASELINE}))
     one = trial(**{"noise/patience": 3})
@@ -277,6 +289,33 @@ def test_a_resumed_trial_is_one_run_with_each_epoch_once(
     third.report(other, epoch(0, val_loss=7.0))
     assert "epoch 1 came out differently" in caplog.text
     assert record(path, "trial-0001").history == (epoch(0),)
+
+
+def test_a_kill_between_any_two_lines_loses_nothing_of_a_fork(path: Path) -> None:
+    write_baseline(path)
+    began = len(path.read_bytes().splitlines())
+    one = trial(**FLAT)
+    noise = apply_overrides(BASE, FLAT).noise
+    rows = list(annotate(BASELINE, noise, BUDGET))
+    first = Tune(LedgerCallback(path, describe, {DIGEST: BASELINE}))
+    first.start(one)
+    first.report(one, *rows[3:5], start_epoch=3)
+    del first
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) == began + 5  # the start, the fork's note, the shared epochs, two epochs
+
+    for left in range(began, len(lines) + 1):
+        path.write_bytes(b"".join(lines[:left]))
+        again = Tune(LedgerCallback(path, describe, {DIGEST: BASELINE}))
+        again.start(one)
+        again.report(one, *rows[3:], start_epoch=3)
+        again.complete(one)
+        again.end()
+        found = record(path)
+        assert found.history == tuple(rows)
+        assert found.shared_epochs == 3
+        assert found.fork_epoch == fork_epoch(BASELINE, noise, BUDGET)
+        assert found.tags["forked_from"] == "baseline-seed0"
 
 
 def test_a_failed_trial_may_be_run_again(path: Path, tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from study.tune.probe import look_from_node
+from study.tune.probe import codes_here, look_from_node, reason_and_remedy
 from trainables.code_identity import code_identity
-from trainables.config import ModelConfig
+from trainables.config import ModelConfig, TrainConfig
 
 NAME = "code_of_ones_own_probed:net"
 
@@ -35,6 +35,13 @@ def test_code_that_a_node_lacks_or_has_otherwise_is_told(
     assert look_from_node(str(token), "cuda", {}, ModelConfig())[1]
 
 
+def test_what_helps_is_said_beside_the_reason() -> None:
+    gone = OSError("Failed to download runtime_env file package gcs://_ray_pkg_e9.zip from the GCS")
+    assert "give the same command again" in reason_and_remedy(gone)
+    for missing in (ImportError("no module named study"), TimeoutError()):
+        assert "install it there" in reason_and_remedy(missing)
+
+
 def test_weights_that_a_node_lacks_or_has_otherwise_are_told(tmp_path: Path) -> None:
     token, file = tmp_path / "token", tmp_path / "w.pt"
     token.write_text("t")
@@ -46,3 +53,14 @@ def test_weights_that_a_node_lacks_or_has_otherwise_are_told(tmp_path: Path) -> 
     assert "is not the file" in look_from_node(str(token), "cpu", {}, model)[1]
     file.unlink()
     assert "can't be read" in look_from_node(str(token), "cpu", {}, model)[1]
+
+
+def test_a_node_is_asked_for_each_code_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "code_of_ones_own_probed.py").write_text("def net(): ...\ndef cost(): ...\n")
+    monkeypatch.chdir(tmp_path)
+    names = {"model": {"classifier": NAME}, "measured": ["code_of_ones_own_probed:cost"]}
+    codes = codes_here(TrainConfig.model_validate(names))
+    assert codes.keys() == {NAME, "code_of_ones_own_probed:cost"}
+    assert all(codes.values())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from study.tune.shipped_code import shipped_code
+from study.tune.shipped_code import shipped_code, with_own_code
 from trainables.config import TrainConfig
 
 
@@ -61,3 +61,19 @@ def test_a_job_that_brings_modules_keeps_them(
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))
     with shipped_code(config(classifier="ship_net:net")) as paths:
         assert len(paths) == count
+
+
+def test_workers_here_look_where_this_process_found_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook may have put a folder on its own path of modules, which no worker has."""
+    monkeypatch.setenv("PYTHONPATH", "/before")
+    own = config(classifier="ship_net:net")
+    assert with_own_code(own) == {}
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert with_own_code(own) == {"PYTHONPATH": f"/before:{tmp_path}"}
+    assert with_own_code(TrainConfig()) == {}
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert with_own_code(own) == {}

@@ -10,7 +10,8 @@ import pytest
 from study.records.ledger_view import LedgerState, read_ledger
 from study.tune.cores import cores_here
 from study.tune.slurm import SlurmJob
-from tests.support.slurm import Slurm, one_node_slurm
+from tests.support.faulty_models import let_go
+from tests.support.slurm import Slurm, slurm_cluster
 from tests.support.study_processes import ROOT, check_whole, count, study_process, wait_until
 
 CONFIGS = [
@@ -21,13 +22,17 @@ CONFIGS = [
 ]
 
 
-def words_of(folder: Path, epochs: int) -> list[str]:
-    configs = folder / "configs.json"
-    configs.write_text(json.dumps(CONFIGS))
+SLOW = "tests.support.faulty_models:slow"
+"""It trains for minutes, unless it is let go."""
+
+
+def words_of(folder: Path, epochs: int, classifier: str = "BabyCNN") -> list[str]:
+    file = folder / "configs.json"
+    file.write_text(json.dumps(CONFIGS))
     return [
         "run", "--name", "cut", "--storage", str(folder), "--dataset", "digits", "--classifier",
-        "BabyCNN", "--epochs", str(epochs), "--configs", str(configs), "--race-seeds", "1",
-        "--baseline-seeds", "1",
+        classifier, "--epochs", str(epochs), "--configs", str(file), "--race-seeds", "1",
+        "--baseline-seeds", "1", "--trust", SLOW,
     ]  # fmt: skip
 
 
@@ -37,11 +42,14 @@ def ledger_of(folder: Path) -> LedgerState:
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    with one_node_slurm(tmp_path_factory.mktemp("slurm")) as found:
-        # The job's processes find this source, and leave their tokens here.
-        home = tmp_path_factory.mktemp("home")
-        found.environment |= {"PYTHONPATH": str(ROOT), "HOME": str(home)}
+    with slurm_cluster(tmp_path_factory.mktemp("slurm")) as found:
+        _at_home(found, tmp_path_factory.mktemp("home"))
         yield found
+
+
+def _at_home(slurm: Slurm, home: Path) -> None:
+    """Jobs' processes find this source, and leave their tokens in a folder."""
+    slurm.environment |= {"PYTHONPATH": str(ROOT), "HOME": str(home)}
 
 
 def submitted(slurm: Slurm, folder: Path, words: list[str], *options: str) -> str:
@@ -81,13 +89,15 @@ def _no_outputs_left() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_study_cut_three_times_ends_equal_to_an_undisturbed_one(
-    slurm: Slurm, tmp_path: Path
+    slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FAULTS", str(tmp_path))
+    slurm.environment["FAULTS"] = str(tmp_path)
     (cut := tmp_path / "cut").mkdir()
-    job = submitted(slurm, cut, words_of(cut, 60), "--time", "60")
+    job = submitted(slurm, cut, words_of(cut, 40, SLOW), "--time", "60")
     ledger = cut / "cut" / "ledger.jsonl"
     for number in range(1, 4):
-        await_epochs(slurm, job, ledger, 10)
+        await_epochs(slurm, job, ledger, 3)
         if number < 3:
             # What Slurm sends before the limit.
             slurm.ask("scancel", "--batch", "--signal=TERM", job)
@@ -96,11 +106,12 @@ def test_a_study_cut_three_times_ends_equal_to_an_undisturbed_one(
         await_state(slurm, job, "Restarts", str(number))
         assert "queued again" in output_of(job)
         slurm.ask("scontrol", "update", f"JobId={job}", "TimeLimit=60")
+    let_go()
     wait_until(lambda: slurm.state(job)["JobState"] not in {"PENDING", "RUNNING", "COMPLETING"})
     assert slurm.state(job)["JobState"] == "COMPLETED", output_of(job)
     check_whole(cut / "cut")
     (whole := tmp_path / "whole").mkdir()
-    with study_process(words_of(whole, 60)) as process:
+    with study_process(words_of(whole, 40, SLOW)) as process:
         assert "trial-0003" in process.communicate()[0]
     undisturbed, found = ledger_of(whole).trials, ledger_of(cut).trials
     assert found.keys() == undisturbed.keys()
@@ -124,6 +135,38 @@ def test_the_script_of_several_nodes_runs_a_study_on_rays_own_command(
     assert slurm.state(number)["JobState"] == "COMPLETED", output_of(number)
     assert "On head node" in output_of(number)
     check_whole(tmp_path / "cut")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_study_on_two_nodes_is_cut_and_ends_equal_to_one_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAULTS", str(tmp_path))
+    # A trial fills a node.
+    whole = ["--cpus-per-trial", str(os.cpu_count())]
+    for name in ("slurm", "home", "cut", "whole"):
+        (tmp_path / name).mkdir()
+    cut = tmp_path / "cut"
+    with slurm_cluster(tmp_path / "slurm", nodes=2) as two:
+        _at_home(two, tmp_path / "home")
+        words = [*words_of(cut, 10, SLOW), *whole]
+        job = submitted(two, cut, words, "--nodes", "2", "--time", "60")
+        await_epochs(two, job, cut / "cut" / "ledger.jsonl", 14)
+        two.ask("scancel", "--batch", "--signal=TERM", job)
+        await_state(two, job, "Restarts", "1")
+        assert "queued again" in output_of(job)
+        let_go()
+        wait_until(lambda: two.state(job)["JobState"] not in {"PENDING", "RUNNING", "COMPLETING"})
+        assert two.state(job)["JobState"] == "COMPLETED", output_of(job)
+    check_whole(cut / "cut")
+    found = ledger_of(cut).trials
+    assert len({trial.tags["node"].split()[0] for trial in found.values()}) == 2
+    with study_process([*words_of(tmp_path / "whole", 10, SLOW), *whole]) as process:
+        assert "trial-0003" in process.communicate()[0]
+    for key, trial in ledger_of(tmp_path / "whole").trials.items():
+        assert str(found[key].history) == str(trial.history)
+        assert found[key].values == trial.values
 
 
 @pytest.mark.slow

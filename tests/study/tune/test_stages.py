@@ -19,7 +19,7 @@ from study.tune.jobs import ListSearcher
 from study.tune.limits import Limits
 from study.tune.ray_patches import fit
 from study.tune.stages import Stage, StagedScheduler, Stages, TellsFailures
-from trainables.tune_trainable import TrialSpec
+from trainables.trial_spec import TrialSpec
 
 
 @pytest.fixture(scope="module", autouse=True)

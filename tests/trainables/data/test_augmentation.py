@@ -103,8 +103,11 @@ def test_floats_are_of_0_to_1() -> None:
         ("no_tensor", ["must return a tensor, not ndarray"]),
         ("integers", ["torch.int64", "uint8 (0 to 255)"]),
         ("nan_pixels", ["NaN or infinite"]),
+        ("of_255", ["returns numbers from 0 to 255", "between 0 and 1"]),
+        ("normalised", ["returns numbers from -1 to 1", "leave normalisation out"]),
         ("otherwise", ["give other images", "when it is called again"]),
         ("missing", ["has no 'missing'"]),
+        ("raises_a_batch", ["raised TypeError: tensor([[[["]),
     ],
 )
 def test_what_is_no_augmentation_is_told_by_name(name: str, said: list[str]) -> None:
@@ -112,6 +115,8 @@ def test_what_is_no_augmentation_is_told_by_name(name: str, said: list[str]) -> 
         check_augmentation(digits(f"{HERE}:{name}"))
     for part in (f"augment = '{HERE}:{name}'", *said):
         assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 def test_the_contact_sheet_shows_what_is_done_to_images() -> None:

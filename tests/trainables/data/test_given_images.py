@@ -9,7 +9,8 @@ from PIL import Image
 
 from trainables.config import DataConfig
 from trainables.data.dataset import Source
-from trainables.data.given_images import Given, class_names, same_classes, source_of
+from trainables.data.given_images import Given, source_of
+from trainables.data.given_labels import class_names, same_classes
 from trainables.errors import InputError
 
 SIZE = 8
@@ -82,6 +83,12 @@ def test_items_may_be_pictures_arrays_and_tensors(image: Any) -> None:
     ):
         found = source(items)
         assert np.array_equal(found.train_images, np.stack([COLOUR[0]] * 2))
+
+
+def test_pixels_of_few_bits_are_read() -> None:
+    exact = np.where(COLOUR > 127, 255, 0).astype(np.uint8)
+    tensor = torch.from_numpy(exact).permute(0, 3, 1, 2).div(255).bfloat16()
+    assert np.array_equal(source((tensor, LABELS)).train_images, exact)
 
 
 def test_a_map_style_data_set_of_torch_is_read() -> None:
@@ -191,6 +198,12 @@ class Broken(Items):
         ((COLOUR, LABELS[:4]), None, r"labels of shape \(4,\) for 6 images"),
         ((COLOUR, None), None, "labels are None; one label an image"),
         ((COLOUR, np.eye(6)), None, r"labels of shape \(6, 6\) for 6 images"),
+        (Items((COLOUR[0], np.eye(2)[0])), None, r"item 0 is array\(\[1., 0.\]\); a label is"),
+        (Items((COLOUR[0], torch.eye(2)[0])), None, r"item 0 is tensor\(\[1., 0.\]\); a label is"),
+        ((COLOUR, []), None, r"labels of shape \(0,\) for 6 images"),
+        (([COLOUR[0], GREY[0, :4]], [0, 1, 1]), None, r"labels of shape \(3,\) for 2 images"),
+        (Items((np.zeros((0, 0)), 0)), None, r"item 0 has the shape \(0, 0\)"),
+        (Items((COLOUR[0], 0), (COLOUR[0], 10**12)), None, "label 1000000000000, but there are 2 "),
         ((COLOUR, LABELS), ["a", "b"], "label 2 with 2 classes"),
         ((COLOUR, LABELS), ["a", "b", "b"], "a class is named twice"),
         ((COLOUR, np.array(list("abcabc"))), ["a", "b"], "labels c are none of the classes"),

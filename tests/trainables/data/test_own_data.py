@@ -10,6 +10,7 @@ import pytest
 
 from trainables.config import DataConfig
 from trainables.data.image_sets import check_data, load_dataset, resolve_data
+from trainables.data.inspection import inspect_data
 from trainables.errors import InputError
 
 Write = Callable[[str], str]
@@ -71,6 +72,29 @@ def test_data_that_change_between_calls_are_told(write: Write) -> None:
         load_dataset(found)
 
 
+def test_data_that_change_between_calls_are_told_beforehand(write: Write) -> None:
+    for seed, found in (("0", ()), ("len(calls)", ("called twice it gives other images",))):
+        name = write(GOOD.replace("default_rng(0)", f"default_rng({seed})"))
+        findings = inspect_data(config(f"{name}:data")).findings
+        told = [line for line in findings if "a leak" not in line]
+        assert len(told) == len(found)
+        assert all(words in line for words, line in zip(found, told, strict=True))
+        assert len(sys.modules[name].calls) == 2
+
+
+def test_what_is_drawn_from_global_generators_is_the_same_at_each_call(write: Write) -> None:
+    name = write(
+        GOOD.replace("np.random.default_rng(0)", "np.random").replace("integers", "randint")
+    )
+    own = config(f"{name}:data")
+    np.random.seed(5)
+    before = np.random.get_state()[1].tolist()
+    first = load_dataset(own)
+    assert np.random.get_state()[1].tolist() == before
+    np.random.seed(6)
+    assert load_dataset(own).content == first.content
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -86,6 +110,31 @@ def test_what_it_does_wrong_is_told_by_its_name(write: Write, body: str, words: 
     with pytest.raises(InputError, match=words) as caught:
         check_data(config(f"{name}:data"))
     assert str(caught.value).startswith(f"dataset = '{name}:data': ")
+
+
+RAISING = """
+class Items(list):
+    @property
+    def {name}(self):
+        raise ZeroDivisionError("a bug")
+
+def data():
+    return Items([(0, 0)]), Items([(0, 0)])
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "stream"),
+    [
+        (RAISING.format(name="classes"), False),
+        (RAISING.format(name="targets"), True),
+        (RAISING.format(name="length").replace("@property", "def __len__(self): 1 / 0"), False),
+    ],
+)
+def test_what_a_data_set_raises_is_told_by_its_name(write: Write, text: str, stream: bool) -> None:
+    name = write(text)
+    with pytest.raises(InputError, match=f"^dataset = '{name}:data': .* raised ZeroDivisionError"):
+        check_data(config(f"{name}:data", stream=stream))
 
 
 def test_names_that_lead_nowhere_are_told(write: Write) -> None:

@@ -17,6 +17,7 @@ from trainables.data import streamed
 from trainables.data.augmentation import make_augmentation
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import DeviceData
+from trainables.data.given_images import reading_once
 from trainables.data.image_sets import check_data, load_dataset, resolve_data
 from trainables.data.inspection import inspect_data
 from trainables.data.streamed import StreamedImages
@@ -86,6 +87,15 @@ class Failing(Plain):
         return super().__getitem__(n)
 
 
+class Counted(Plain):
+    reads = 0
+
+    def __getitem__(self, n):
+        # None of those by which the data are known again.
+        Counted.reads += (self.count, n) == (60, 44)
+        return super().__getitem__(n)
+
+
 calls = []
 
 
@@ -112,8 +122,10 @@ def told(): return parts(Told)
 def drawn(): return parts(Drawn)
 def unseeded(): return parts(Unseeded)
 def lying(): return parts(Lying)
+def counted(): return parts(Counted)
 def failing(): return Failing(0, 60), Plain(60, 24)
 def arrays(): return (IMAGES[:60], np.array(LABELS[:60])), (IMAGES[60:84], np.array(LABELS[60:84]))
+def no_labels(): return (IMAGES[:60], None), Plain(60, 24)
 def number(): return 3, 4
 """
 
@@ -238,6 +250,7 @@ def test_other_data_are_refused(module: str, monkeypatch: pytest.MonkeyPatch) ->
         ("unseeded", r"train: item 0 is another image when it is read again.*--augment"),
         ("lying", r"item 0 has the label 2, but its labels .* say '1' there"),
         ("number", "train is of type int; give"),
+        ("no_labels", "train: labels are None; one label an image"),
         ("more_labels", "train: 64 labels for 60 images"),
     ],
 )
@@ -283,7 +296,7 @@ def test_an_item_that_fails_on_the_way_is_named(module: str, workers: int) -> No
     # Not one of those that are looked at beforehand.
     known = {"mean": (0.5, 0.5, 0.5), "std": (0.3, 0.3, 0.3)}
     dataset = load_dataset(config(module, "failing", stream_workers=workers, **known))
-    with pytest.raises(InputError, match=r"train: item 44 raised OSError: disk gone$"):
+    with pytest.raises(InputError, match=r"train: item 44 of 60 raised OSError: disk gone$"):
         batches(dataset)
 
 
@@ -297,6 +310,24 @@ def test_check_data_finds_a_leak_in_streamed_images(
     images[61] = images[7]
     monkeypatch.setattr(imported, "IMAGES", images)
     assert "test image 1" in "".join(inspect_data(settings).findings)
+
+
+def test_what_tells_no_labels_is_read_for_them_once(module: str) -> None:
+    """By the check and the reading of ``check-data``, and by those of a grid's subsets."""
+    known = {"mean": (0.5, 0.5, 0.5), "std": (0.3, 0.3, 0.3)}
+    settings = config(module, "counted", **known)
+    inspect_data(settings)
+    counted = __import__(module).Counted
+    # For its label, and to be compared with the others.
+    assert counted.reads == 2
+    with reading_once():
+        half, whole = (settings.model_copy(update={"subset": part}) for part in (0.5, 1.0))
+        for each in (half, whole, half):
+            check_data(each)
+        assert len(load_dataset(half).train_labels) < len(load_dataset(whole).train_labels)
+    assert counted.reads == 3
+    check_data(settings)
+    assert counted.reads == 4, "what was changed since is seen"
 
 
 def test_options_that_contradict_each_other_are_refused() -> None:

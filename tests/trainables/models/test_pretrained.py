@@ -19,8 +19,10 @@ from trainables.models.pretrained import (
     checked_weights,
     load_pretrained,
     load_weights,
+    what_fits,
 )
 from trainables.models.registry import build_model
+from trainables.models.stored_weights import unwrapped
 
 
 @pytest.fixture
@@ -121,6 +123,23 @@ def test_pretrained_weights_that_do_not_exist_are_refused(download):
 # Weights from a file
 
 
+@pytest.mark.parametrize(
+    ("names", "unwrapped_names"),
+    [
+        (["a", "b"], [["a", "b"]]),
+        (["module.a", "module.b"], [["module.a", "module.b"], ["a", "b"]]),
+        (["_orig_mod.a"], [["_orig_mod.a"], ["a"]]),
+        (["model.module.a"], [["model.module.a"], ["module.a"], ["a"]]),
+        (["module.a", "b"], [["module.a", "b"]]),
+        (["module.a", "model.b"], [["module.a", "model.b"]]),
+    ],
+    ids=["none", "all", "one tensor", "nested", "a lone name", "different ones"],
+)
+def test_only_what_wraps_every_name_is_taken_off(names, unwrapped_names) -> None:
+    stored = {name: torch.zeros(1) for name in names}
+    assert [list(each) for each in unwrapped(stored)] == unwrapped_names
+
+
 def _write(path: Path, found: object) -> ModelConfig:
     torch.save(found, path)
     return ModelConfig(classifier="BabyCNN", weights=str(path))
@@ -158,6 +177,17 @@ def test_weights_of_other_classes_and_colours_are_loaded_as_far_as_they_fit(tmp_
     assert set(report.skipped) == {"fc1.weight", "fc1.bias"}
     assert torch.equal(model.fc1.weight, before["fc1.weight"])
     assert torch.equal(model.conv1.weight, state["conv1.weight"].sum(1, keepdim=True))
+
+
+def test_what_fits_is_told_without_reading_the_file_again(tmp_path: Path) -> None:
+    """It may be large, and is hashed whenever it is read."""
+    grey = ImageShape(32, 1)
+    file = tmp_path / "w.pt"
+    config = checked_weights(_write(file, build_model("BabyCNN", 100).state_dict()), grey)
+    loaded = load_weights(build_model("BabyCNN", 10, grey), config)
+    file.unlink()
+    assert what_fits(config, grey, 10) == loaded
+    assert what_fits(config, grey, 100).skipped == {}
 
 
 def test_timms_weights_are_read_from_safetensors(tmp_path: Path) -> None:

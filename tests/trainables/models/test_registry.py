@@ -19,6 +19,8 @@ from trainables.models.registry import (
     build_model,
     check_classifier,
     check_layers,
+    check_slices,
+    registered_networks,
     to_memory_format,
 )
 from trainables.models.torchvision_models import torchvision_names
@@ -285,8 +287,8 @@ def test_models_for_large_images_only_are_refused_with_the_reason(name):
         check_classifier(name)
 
 
-def test_names_are_the_four_and_torchvisions():
-    assert BUILT_IN == ("BabyCNN", "TinyCNN", "SimpleCNN", "resnet18")
+def test_names_are_those_here_and_torchvisions():
+    assert {*BUILT_IN} == {*registered_networks(), "resnet18"}
     names = torchvision_names()
     assert len(set(names)) == len(names)
     assert {"vgg19_bn", "resnet152", "densenet201", "mobilenet_v2", "googlenet"} <= set(names)
@@ -305,6 +307,9 @@ def test_further_members_of_the_families_take_small_images(name):
 
 
 OWN = """
+import itertools
+import random
+import numpy as np
 import torch
 from torch import nn
 
@@ -347,6 +352,38 @@ def grey(num_classes):
 def frozen(num_classes):
     return nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(num_classes))
 
+class Training(Flat):
+    def forward(self, images):
+        logits = super().forward(images)
+        return self.changed(logits) if self.training else logits
+
+    def changed(self, logits):
+        raise KeyError("labels")
+
+class Auxiliary(Training):
+    def changed(self, logits):
+        return logits, logits
+
+class Detached(Training):
+    def changed(self, logits):
+        return logits.detach()
+
+class Random(Flat):
+    def forward(self, images):
+        return super().forward(images) * random.random()
+
+def unseeded(num_classes):
+    model = Flat(num_classes)
+    weights = np.random.default_rng().normal(size=model.head.weight.shape)
+    model.head.weight.data = torch.from_numpy(weights).float()
+    return model
+
+def another(num_classes):
+    model = Flat(num_classes)
+    model.add_module("extra", nn.Linear(1 + next(COUNT), 1))
+    return model
+
+COUNT = itertools.count()
 number = 3
 """
 
@@ -411,6 +448,28 @@ def test_own_classifiers_mistakes_are_named(own, rest, message):
         assert str(info.value).startswith(f"classifier = {name!r}: ")
 
 
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("Training", "but fails on them in train mode: KeyError: 'labels'"),
+        ("Auxiliary", r"of shape \(2, 10\), but returns tuple in train mode"),
+        ("Detached", "in train mode its logits have no gradient"),
+        ("Random", "evaluated twice on the same images it returns other logits"),
+        ("unseeded", "made twice with one seed it has other weights or layers"),
+        ("another", "made twice with one seed it has other weights or layers"),
+    ],
+)
+def test_what_would_fail_in_a_training_is_told_before_it(own, function, message):
+    name = f"{own}.nets:{function}"
+    torch.manual_seed(5)
+    with pytest.raises(InputError, match=message) as told:
+        check_classifier(name)
+    assert str(told.value).startswith(f"classifier = {name!r}: ")
+    drawn = torch.rand(3)
+    torch.manual_seed(5)
+    assert torch.equal(drawn, torch.rand(3))
+
+
 def test_missing_package_is_named():
     with pytest.raises(InputError, match="there is no module 'surely_not_here'"):
         check_classifier("surely_not_here.nets:good")
@@ -434,3 +493,25 @@ def test_check_layers_lists_the_names(name):
     with pytest.raises(InputError, match="'conv9'") as info:
         check_layers(name, ("weight", "conv9"))
     assert all(key in str(info.value) for key in names)
+
+
+def test_what_needs_whole_batches_is_given_no_slices():
+    for name in (
+        "BabyCNN",
+        "TinyCNN",
+        "SimpleCNN",
+        "DeepMLP",
+        "PlainCNN",
+        "convnext_tiny",
+        "vgg11",
+    ):
+        check_slices(name, 32)
+    for name in ("resnet18", "mobilenet_v2", "vgg11_bn"):
+        check_slices(name, 0)
+        with pytest.raises(InputError, match=rf"slice.*= 32: classifier '{name}'.*BatchNorm2d in"):
+            check_slices(name, 32)
+    own = "tests.support.own_models"
+    check_slices(f"{own}:normalised_by_image", 32)
+    for name, kind in (("centred", "Centred"), ("tracked", "InstanceNorm2d")):
+        with pytest.raises(InputError, match=rf"whole batches: what {kind} in \d gives"):
+            check_slices(f"{own}:{name}", 32)

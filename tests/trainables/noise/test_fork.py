@@ -27,6 +27,8 @@ def test_the_baseline_is_the_same_training_without_noise() -> None:
     # As it was before there were the settings that came later.
     assert baseline_digest(TrainConfig()) == "fc89d1dae4388bbb"
     assert baseline_digest(small_config(clean_gap=True)) != baseline_digest(base)
+    assert baseline_digest(small_config(slice=8)) != baseline_digest(base)
+    assert baseline_digest(small_config(slice=0)) == baseline_digest(base)
     assert baseline_digest(small_config(epochs=6)) != baseline_digest(base)
 
 

@@ -23,6 +23,7 @@ from trainables.data.augmentation import make_augmentation
 from trainables.evaluation import evaluate
 from trainables.loop import train_epochs, weights_of
 from trainables.lr_schedule import Schedule
+from trainables.metrics import EpochMetrics
 from trainables.models.registry import build_model
 from trainables.noise.fork import baseline_digest
 from trainables.random_streams import stream_seed
@@ -41,6 +42,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "smoothed": {"optimizer": {"label_smoothing": 0.1}},
     "averaged": {"optimizer": {"ema": 0.95}},
     "accumulated": {"optimizer": {"accumulate": 4}},
+    # Batches of 32: the last slice is smaller.
+    "sliced": {"slice": 5},
+    "accumulated in slices": {"optimizer": {"accumulate": 2}, "slice": 15},
     "trivial": {"data": {"augment": "trivial"}},
     "own": {
         "data": {"augment": f"{OWN}:erase"},
@@ -69,7 +73,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def config_of(recipe: str, noise: dict[str, Any] | None = None) -> TrainConfig:
     """A small run trained so, whose noise may begin after two epochs."""
-    return small_config(noise, **{key: dict(value) for key, value in RECIPES[recipe].items()})
+    return small_config(noise, **RECIPES[recipe])
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -188,6 +192,69 @@ def test_accumulated_passes_are_the_step_of_the_whole_batch() -> None:
         assert other.train_loss == pytest.approx(one.train_loss, rel=1e-3)
         assert other.grad_norm == pytest.approx(one.grad_norm, rel=1e-3)
         assert other.lr == one.lr
+
+
+KINDS = {**NOISES, "gradient": {"policy": "always", "kind": "gradient", "magnitude": 0.5}}
+
+
+def first_gradients(config: TrainConfig) -> tuple[list[torch.Tensor], EpochMetrics]:
+    """What the optimizer gets in the first step, noise included, and the row of its epoch."""
+    under_way = training(config)
+    seen: list[list[torch.Tensor]] = []
+    step = under_way.optimizer.step
+
+    def watched() -> None:
+        seen.append([p.grad.clone() for p in under_way.parameters if p.grad is not None])
+        step()
+
+    under_way.optimizer.step = watched  # type: ignore[method-assign]
+    row = under_way.run_epoch()
+    return seen[0], row
+
+
+@pytest.mark.parametrize("classifier", ["BabyCNN", "TinyCNN", "DeepMLP"])
+@pytest.mark.parametrize("size", [1, 5, 16, 31])
+def test_slices_give_the_gradient_of_the_whole_batch(classifier: str, size: int) -> None:
+    fields: dict[str, Any] = {"model": {"classifier": classifier}, "epochs": 2}
+    whole, row = first_gradients(small_config(optimizer={"label_smoothing": 0.1}, **fields))
+    sliced, its_row = first_gradients(
+        small_config(optimizer={"label_smoothing": 0.1}, slice=size, **fields)
+    )
+    assert len(sliced) == len(whole) > 1
+    for one, other in zip(sliced, whole, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * float(other.abs().max()))
+    for name in ("train_loss", "grad_norm", "weight_update_norm", "val_loss"):
+        assert getattr(its_row, name) == pytest.approx(getattr(row, name), rel=2e-3)
+    assert its_row.train_accuracy == pytest.approx(row.train_accuracy, abs=0.02)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("permanent", [False, True])
+def test_noise_is_drawn_once_a_batch_whatever_its_slices(kind: str, permanent: bool) -> None:
+    noise = {**KINDS[kind], "permanent": permanent and kind == "weight"}
+    whole, row = first_gradients(small_config(noise, epochs=5))
+    sliced, its_row = first_gradients(small_config(noise, epochs=5, slice=5))
+    for one, other in zip(sliced, whole, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * float(other.abs().max()))
+    assert its_row.train_loss == pytest.approx(row.train_loss, rel=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["gradient", "weight", "input", "label"])
+def test_noise_of_no_strength_leaves_a_sliced_baseline_as_it_is(kind: str) -> None:
+    history, end = run(small_config({"policy": "always", "kind": kind, "magnitude": 0.0}, slice=5))
+    baseline, its_end = run(small_config(slice=5))
+    assert same_weights(end, its_end)
+    for one, other in zip(history, baseline, strict=True):
+        for name in ("train_loss", "train_accuracy", "val_loss", "grad_norm"):
+            assert getattr(one, name) == getattr(other, name)
+
+
+def test_a_slice_that_holds_the_batch_is_the_batch() -> None:
+    whole, end = run(small_config())
+    for size in (32, 1000):
+        sliced, its_end = run(small_config(slice=size))
+        assert sliced == whole
+        assert same_weights(its_end, end)
 
 
 @pytest.mark.parametrize("kind", NOISES)
