@@ -33,6 +33,7 @@ TOUCHED = {
         "ray._private.state:GlobalState.get_node",
         "ray._private.state:GlobalState._connect_and_get_accessor",
         "ray._private.utils:get_dashboard_dependency_error",
+        "ray._private.utils:read_ray_address",
         "ray._private.ray_constants:PROCESS_TYPE_GCS_SERVER",
         "ray._private.ray_constants:PROCESS_TYPE_RAYLET",
         "ray._private.worker:_global_node",

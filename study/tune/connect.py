@@ -20,6 +20,7 @@ from study.tune.ray_patches import (
     GRPC_OPTIONS,
     cluster_at,
     environment,
+    noted_cluster,
     noticed_at_once,
     on_loopback,
     started_processes,
@@ -81,7 +82,7 @@ def ray_session(config: RunsConfig) -> Iterator[None]:
     if address is None:
         _start_here(_workers_ahead(config) | with_own_code(config.train))
     else:
-        with shipped_code(config.train) as modules:
+        with shipped_code(config.train) as modules, noted_cluster():
             _join(address, modules)
     raylet = started_processes().get("raylet")
     with ended_with_this_process(raylet.pid if raylet else None):

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ def cluster_at(address: str) -> str:
     """Where the cluster is: what ``auto`` leads to, by Ray's own rules; other addresses as given.
 
     Ray has no public way to ask without joining. It may be a cluster that is gone: Ray's note of
-    the last one started here outlives a crash.
+    the last one that this machine started or joined outlives a crash.
 
     Raises:
         ConnectionError: no cluster was started on this machine, or ``RAY_ADDRESS`` is ``local``.
@@ -49,6 +50,19 @@ def cluster_at(address: str) -> str:
     if place is None:
         raise ConnectionError("RAY_ADDRESS is local, which is no cluster")
     return place
+
+
+@contextmanager
+def noted_cluster() -> Iterator[None]:
+    """Let ``auto`` mean inside the cluster that Ray's note names, if there is a note.
+
+    Where another Ray runs on this machine, such as that of another study, Ray would take that one.
+    """
+    if ray_utils.read_ray_address() is None:
+        yield
+        return
+    with _replaced(services, find_gcs_addresses=cache(frozenset)):
+        yield
 
 
 @contextmanager

@@ -104,6 +104,12 @@ def test_auto_leads_to_no_cluster_that_is_gone(
     error = capsys.readouterr().err
     assert "'auto': no Ray cluster can be used there (" in error
     assert f"{gone.split(':')[1]}, to which it leads: " in error
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        # Any other Ray of this machine, such as that of another study, is not what was meant.
+        running = frozenset({f"127.0.0.1:{other.getsockname()[1]}"})
+        monkeypatch.setattr(services, "find_gcs_addresses", cache(lambda: running))
+        assert main(words) == 2
+    assert f"{gone.split(':')[1]}, to which it leads: " in capsys.readouterr().err
     (tmp_path / "ray" / "ray_current_cluster").write_text("")
     assert main(words) == 2
     assert "'auto': no Ray cluster can be used there (Invalid address" in capsys.readouterr().err
@@ -151,7 +157,16 @@ def test_auto_is_the_cluster_that_was_started_here_with_its_token_until_it_is_go
         head.wait()
     wait_until(lambda: not alive(processes))
     assert note.exists()
-    refused = study("gone")
+    # Ray itself would take any other that runs on this machine.
+    other = [sys.executable, "-c", "import ray; ray.init(); print(1, flush=True); input()"]
+    elsewhere = surroundings | {"RAY_TMPDIR": str(note.parent.parent / "o")}
+    with subprocess.Popen(
+        other, env=elsewhere, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"1\n"
+        refused = study("gone")
+        running.communicate(b"\n")
     assert refused.returncode == 2, refused.stdout + refused.stderr
     assert ", to which it leads: " in refused.stderr
     assert not (tmp_path / "s" / "gone").exists()
