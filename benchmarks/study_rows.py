@@ -303,8 +303,8 @@ def _study_vs_stock(options: Options) -> Measured:
         pairs.append((took[0], took[1]))
     return Measured(
         pairs,
-        "wall time from the start of the process to its end; ours forks and stops early, as it "
-        f"does by default. Best validation accuracy {best[0]:.3f} and {best[1]:.3f}. Of ours, by "
+        "wall time from the start of the process to its end; ours forks, as it does by "
+        f"default. Best validation accuracy {best[0]:.3f} and {best[1]:.3f}. Of ours, by "
         "the times in the ledger, a quarter is no training: the start of Ray and its workers, and "
         "the end",
     )
@@ -326,7 +326,7 @@ def _scale_trials(options: Options) -> Measured:
 
 
 BENCHMARKS = (
-    Benchmark("trial_overhead", "s/trial", Goal(8.0, ">="), "other/ours", _trial_overhead),
+    Benchmark("trial_overhead", "s/trial", Goal(0.06, "<=", "ours"), "other/ours", _trial_overhead),
     Benchmark("study_vs_stock", "s", Goal(12.0, ">="), "other/ours", _study_vs_stock),
     Benchmark("scale_trials", "ms/trial", Goal(2.5, "<="), "ours/other", _scale_trials),
 )
