@@ -212,6 +212,16 @@ def first_gradients(config: TrainConfig) -> tuple[list[torch.Tensor], EpochMetri
     return seen[0], row
 
 
+def assert_same_gradients(found: list[torch.Tensor], expected: list[torch.Tensor]) -> None:
+    """But for rounding, by which one image's largest of a pool may be another pixel.
+
+    Which it is depends on the processor. A slice that counts wrongly is off by far more.
+    """
+    assert len(found) == len(expected) > 1
+    for one, other in zip(found, expected, strict=True):
+        assert float((one - other).norm()) <= 0.02 * float(other.norm())
+
+
 @pytest.mark.parametrize("classifier", ["BabyCNN", "TinyCNN", "DeepMLP"])
 @pytest.mark.parametrize("size", [1, 5, 16, 31])
 def test_slices_give_the_gradient_of_the_whole_batch(classifier: str, size: int) -> None:
@@ -220,9 +230,7 @@ def test_slices_give_the_gradient_of_the_whole_batch(classifier: str, size: int)
     sliced, its_row = first_gradients(
         small_config(optimizer={"label_smoothing": 0.1}, slice=size, **fields)
     )
-    assert len(sliced) == len(whole) > 1
-    for one, other in zip(sliced, whole, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * float(other.abs().max()))
+    assert_same_gradients(sliced, whole)
     for name in ("train_loss", "grad_norm", "weight_update_norm", "val_loss"):
         assert getattr(its_row, name) == pytest.approx(getattr(row, name), rel=2e-3)
     assert its_row.train_accuracy == pytest.approx(row.train_accuracy, abs=0.02)
@@ -234,8 +242,7 @@ def test_noise_is_drawn_once_a_batch_whatever_its_slices(kind: str, permanent: b
     noise = {**KINDS[kind], "permanent": permanent and kind == "weight"}
     whole, row = first_gradients(small_config(noise, epochs=5))
     sliced, its_row = first_gradients(small_config(noise, epochs=5, slice=5))
-    for one, other in zip(sliced, whole, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * float(other.abs().max()))
+    assert_same_gradients(sliced, whole)
     assert its_row.train_loss == pytest.approx(row.train_loss, rel=2e-3)
 
 
