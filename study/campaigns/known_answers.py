@@ -8,10 +8,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from study.campaigns.confirm_plan import CONTROLS as BESIDE
 from study.campaigns.confirmation import Confirmation
-from study.campaigns.contrast import timing_shown
+from study.campaigns.contrast import objections, timing_shown
 from study.campaigns.controls import Control, ControlFinding, Room, Studied
 from study.formats import signed
+from study.records.planned_run import Role
 from study.records.verdict import beats_baseline
 from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 
@@ -137,28 +139,35 @@ def clock(room: Room) -> ControlFinding:
         "noise/patience": 1,
         "noise/warmup_epochs": 3,
         "noise/window": 3,
-        "noise/trigger_epochs": 1,
-        # Two bursts, which can lie elsewhere.
-        "noise/max_injection_epochs": 20,
-        "noise/cooldown_min": 15,
+        # It begins two epochs after its clock does, once: its placebos share none of its epochs.
+        "noise/trigger_epochs": 3,
+        "noise/max_injection_epochs": 10,
+        "noise/cooldown_min": 57,
         "noise/cooldown_extra": 0,
     }
     studied = room.study("clock", STUCK_MLP, configs=[adaptive])
     confirmed = studied.confirmed(room.pick(3, 8))
     [trial] = confirmed.config.trials
-    beside = {role: _beside(confirmed, role) for role in ("placebo", "clock")}
+    beside = {role: _beside(confirmed, role) for role in BESIDE}
     claimed = timing_shown(confirmed, trial)
+    untold = "".join(f"; {why}" for why in objections(confirmed, trial).values())
+    gained = _mean(beside["placebo"])
     return ControlFinding(
-        f"{confirmed.decide_by}: {beside['placebo']} beside its placebo, {beside['clock']} beside "
-        f"its clock; "
-        f"its timing is {'' if claimed else 'not '}claimed to matter",
-        passed=not claimed,
+        f"{confirmed.decide_by}: {_mean_of(beside['placebo'])} beside its placebo, "
+        f"{_mean_of(beside['clock'])} beside its clock; "
+        f"its timing is {'' if claimed else 'not '}claimed to matter{untold}",
+        # Its placebos must tempt to the claim, or its clock had nothing to prevent.
+        passed=not claimed and not untold and gained is not None and gained > 0,
     )
 
 
-def _beside(confirmed: Confirmation, role: Any) -> str:
+def _beside(confirmed: Confirmation, role: Role) -> Sequence[float]:
     [sample] = confirmed.samples(confirmed.decide_by, against=role).values()
-    return f"{signed(_mean(sample.complete))} (n = {len(sample.complete)})"
+    return sample.complete
+
+
+def _mean_of(values: Sequence[float]) -> str:
+    return f"{signed(_mean(values))} (n = {len(values)})"
 
 
 def _mean(values: Sequence[float]) -> float | None:
