@@ -1,6 +1,7 @@
 """``noise-study run`` and ``resume``."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -207,6 +208,23 @@ def _run_to_the_end(config: StudyConfig, *, accept: bool, fetched: bool = False)
     train = config.train
     trials = f"{config.wanted} trials of {train.what}, {train.epochs} epochs each"
     say_starting(console, config.name, trials)
+    with _one_ray(confirm):
+        summary = _search(config, console, accept=accept, fetched=fetched)
+        if confirm is not None:
+            _confirm(_as_begun(config), confirm, summary, console)
+    return 0
+
+
+def _one_ray(confirm: ConfirmConfig | None) -> AbstractContextManager[None]:
+    """What lets the confirmation have the search's Ray, and workers that start before it does."""
+    if confirm is None:
+        return nullcontext()
+    from study.tune.connect import ray_kept
+
+    return ray_kept()
+
+
+def _search(config: StudyConfig, console: "Console", *, accept: bool, fetched: bool) -> "Summary":
     from study.campaigns.search_result import print_result
     from study.campaigns.search_study import run_study
     from study.records.chance import chance_sentence
@@ -218,9 +236,7 @@ def _run_to_the_end(config: StudyConfig, *, accept: bool, fetched: bool = False)
     state = read_ledger(StudyFolder.of(storage_of(config), config.name).ledger)
     baselines = present(config, state).by_role("baseline")
     print_result(console, config, summary, chance_sentence(baselines, summary.validation_images))
-    if confirm is not None:
-        _confirm(config, confirm, summary, console)
-    return 0
+    return summary
 
 
 def _as_begun(config: StudyConfig) -> StudyConfig:

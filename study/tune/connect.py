@@ -5,7 +5,8 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -70,26 +71,48 @@ _LOGGING: dict[str, Any] = {"logging_level": logging.ERROR, "configure_logging":
 _CONNECT_SECONDS = 10.0
 _CLIENT_TRIES = 3
 
+_KEPT: ContextVar[ExitStack | None] = ContextVar("kept", default=None)
+"""What leaves Ray at the end of ``ray_kept``; None outside of it."""
+
+
+@contextmanager
+def ray_kept() -> Iterator[None]:
+    """Let the Ray of the first session inside serve the further ones, until the block ends."""
+    with ExitStack() as leaving:
+        token = _KEPT.set(leaving)
+        try:
+            yield
+        finally:
+            _KEPT.reset(token)
+
 
 @contextmanager
 def ray_session(config: RunsConfig) -> Iterator[None]:
-    """Connect to Ray, or start it on this machine; a Ray that was there before stays."""
+    """Connect to Ray, or start it on this machine; a Ray that was there before stays.
+
+    Within ``ray_kept`` it stays, too, unless what is done in the session fails.
+    """
     os.environ.update({key: os.environ.get(key, value) for key, value in _QUIET.items()})
     if ray.is_initialized():
         yield
         return
     address = address_of(config)
+    ahead = _workers_ahead(config) if address is None else NO_WORKERS
     if address is None:
-        _start_here(_workers_ahead(config) | with_own_code(config.train))
+        _start_here(ahead | with_own_code(config.train))
     else:
         with shipped_code(config.train) as modules, noted_cluster():
             _join(address, modules)
     raylet = started_processes().get("raylet")
-    with ended_with_this_process(raylet.pid if raylet else None):
-        try:
-            yield
-        finally:
-            leave_ray()
+    with ExitStack() as leaving:
+        leaving.enter_context(ended_with_this_process(raylet.pid if raylet else None))
+        leaving.callback(leave_ray)
+        yield
+        kept = _KEPT.get()
+        if kept is not None:
+            kept.push(leaving.pop_all())
+            if ahead is READY:
+                _start_workers()
 
 
 def leave_ray() -> None:
@@ -123,6 +146,17 @@ def _workers_ahead(config: RunsConfig) -> dict[str, str]:
         trials = min(trials, int(cores / cores_of(config)))
     few = cores <= _MOST_AHEAD and trials >= cores and not config.gpus_per_trial
     return READY if few else NO_WORKERS
+
+
+def _start_workers() -> None:
+    """Start a worker a core for what follows, as Ray itself does for the first session."""
+    start = ray.remote(num_cpus=1)(_nothing)
+    for _ in range(cores_here()):
+        start.remote()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _join(address: str, modules: list[str]) -> None:

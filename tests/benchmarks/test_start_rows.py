@@ -22,7 +22,15 @@ def test_gaps_between_phases_and_within_are_told_apart(tmp_path: Path) -> None:
     trained("trial-0000", "trial", 9.5, 11.0)
     trained("baseline-seed7", "baseline", 11.75)
     trained("trial-0000-seed7", "race", 13.0)
-    with Ledger(tmp_path / "ledger.jsonl") as ledger:
+    search = tmp_path / "ledger.jsonl"
+    with Ledger(search) as ledger:
         for event in events:
             ledger.append(event)
-    assert course_of(tmp_path / "ledger.jsonl", began=1.0) == Course(7.0, 1.0, 1.5)
+    assert course_of(search, began=1.0) == Course(7.0, 1.0, 1.5)
+    events.clear()
+    trained("baseline-seed9", "baseline", 15.25, 16.0)
+    with Ledger(tmp_path / "confirm.jsonl") as ledger:
+        for event in events:
+            ledger.append(event)
+    found = course_of(search, began=1.0, confirmed=tmp_path / "confirm.jsonl")
+    assert found == Course(7.0, 1.0, 1.5, 2.25)

@@ -113,7 +113,12 @@ def test_every_goal_of_the_suite_has_its_row() -> None:
         "time_left",
         "first_epoch",
         "phase_gap",
+        "confirm_gap",
         "report",
+        "race",
+        "resume",
+        "slices_baby",
+        "slices_tiny",
     } <= benchmarks().keys()
 
 

@@ -21,7 +21,7 @@ from study.commands.study import main
 from study.config import StudyConfig
 from study.tune import connect
 from study.tune.address import address_of
-from study.tune.connect import ray_session
+from study.tune.connect import ray_kept, ray_session
 from tests.support.servers import free_port
 from tests.support.study_processes import ROOT, alive, family, listening, wait_until
 from trainables.errors import InputError
@@ -60,12 +60,16 @@ def test_ray_address_counts_where_no_address_is_given(monkeypatch: pytest.Monkey
 @pytest.mark.slow
 def test_a_ray_of_ours_listens_on_the_loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with ray_session(config()):
-        there, _ = ray.get(ray.remote(lambda: (os.getpid(), 0)).remote())
-        assert there in family(os.getpid())
-        assert ray_worker._global_node.all_processes.keys() == {"gcs_server", "raylet"}
-        found = listening(family(os.getpid()))
-        assert ray.nodes()[0]["NodeManagerAddress"] == "127.0.0.1"
+    with ray_kept():
+        with ray_session(config()):
+            there, _ = ray.get(ray.remote(lambda: (os.getpid(), 0)).remote())
+            assert there in family(os.getpid())
+            assert ray_worker._global_node.all_processes.keys() == {"gcs_server", "raylet"}
+            found = listening(family(os.getpid()))
+            assert ray.nodes()[0]["NodeManagerAddress"] == "127.0.0.1"
+        with ray_session(config()):
+            assert there in family(os.getpid())
+    assert not ray.is_initialized()
     loopback = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
     assert found
     assert found <= set(loopback)
@@ -170,6 +174,26 @@ def test_auto_is_the_cluster_that_was_started_here_with_its_token_until_it_is_go
     assert refused.returncode == 2, refused.stdout + refused.stderr
     assert ", to which it leads: " in refused.stderr
     assert not (tmp_path / "s" / "gone").exists()
+
+
+def test_ray_is_kept_for_the_next_session_unless_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    done: list[str] = []
+    for name in ("_start_here", "leave_ray", "_start_workers"):
+        monkeypatch.setattr(connect, name, lambda *_, name=name: done.append(name))
+    with ray_kept():
+        with ray_session(config()):
+            pass
+        assert done == ["_start_here", "_start_workers"]
+    assert done == ["_start_here", "_start_workers", "leave_ray"]
+    done.clear()
+    with ray_kept():
+        with pytest.raises(InputError), ray_session(config()):
+            raise InputError("no")
+        assert done == ["_start_here", "leave_ray"]
+    with ray_session(config()):
+        pass
+    assert done == ["_start_here", "leave_ray"] * 2
 
 
 def test_a_client_server_that_does_not_start_is_tried_again(
