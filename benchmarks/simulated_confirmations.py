@@ -123,10 +123,10 @@ class Confirmations:
     def run(self) -> "Confirmations":
         for index, look in enumerate(self.design.looks):
             self._look(index, look)
+        self._collapses()
         if self.design.extendable:
             for count in range(self.design.planned + 1, self.design.extended_to + 1):
                 self._late(count)
-        self._collapses()
         return self
 
     def _first(self, count: int) -> tuple[Moments, Moments, Flags]:
@@ -218,10 +218,9 @@ class Confirmations:
         self.pending &= ~(shown | inside)
 
     def _collapses(self) -> None:
+        """At the planned end: what is worse by its collapses gets no further seed."""
         draws = self.draws
-        used = np.arange(draws.values.shape[2]) < np.minimum(
-            self.seeds[..., None], self.design.planned
-        )
+        used = np.arange(draws.values.shape[2]) < self.seeds[..., None]
         alone = (draws.collapsed & ~draws.baseline_collapsed & used).sum(axis=2)
         other = (draws.baseline_collapsed & ~draws.collapsed & used).sum(axis=2)
         p_values = stats.binom.sf(alone - 1, alone + other, 0.5)
@@ -232,6 +231,7 @@ class Confirmations:
         np.put_along_axis(adjusted, order, np.maximum.accumulate(ranked, axis=1), axis=1)
         worse = (self.answer == UNDECIDED) & (alone > 0) & (adjusted <= COLLAPSE_ALPHA)
         self.answer = np.where(worse, WORSE, self.answer)
+        self.pending &= ~worse
 
 
 def _evidence(moments: Moments, bound: float = 0.0) -> Floats:

@@ -166,7 +166,7 @@ def decisions(
     for name, course in courses.items():
         p_value = collapses[name]
         answer, ground = _answer(family[name], course, design, p_value, higher_is_better)
-        wanted = _seeds_wanted(course, design)
+        wanted = _seeds_wanted(course, design, ground)
         reached[name] = Decision(answer, ground, course, p_value, wanted)
     return reached
 
@@ -183,11 +183,12 @@ def _answer(
     if course.different is not None:
         better = course.different == higher_is_better
         return (Answer.BETTER if better else Answer.WORSE), Ground.DIFFERENCE
-    if len(evidence.sample.seeds) > design.planned and not design.extendable:
-        return Answer.UNDECIDED, Ground.SEEDS_ADDED
+    # Of the planned seeds alone, so that seeds added for others, or later, take nothing back.
     over = course.next_seeds is None
     if over and evidence.collapsed_alone and collapse_p <= COLLAPSE_ALPHA:
         return Answer.WORSE, Ground.COLLAPSES
+    if len(evidence.sample.seeds) > design.planned and not design.extendable:
+        return Answer.UNDECIDED, Ground.SEEDS_ADDED
     return Answer.UNDECIDED, _why_undecided(evidence, course)
 
 
@@ -226,9 +227,11 @@ def collapse_bound(evidence: Evidence) -> float | None:
     return rate_bound(len(evidence.collapsed), n) if n else None
 
 
-def _seeds_wanted(course: Course, design: ConfirmationDesign) -> int:
+def _seeds_wanted(course: Course, design: ConfirmationDesign, ground: Ground) -> int:
     if course.next_seeds is not None:
         return course.next_seeds
+    if ground is Ground.COLLAPSES:
+        return min(course.seeds, design.planned)
     if course.decided or course.futile:
         return course.seeds
     return design.extended_to or design.planned

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks.simulated_confirmations import BETTER, Confirmations
+from benchmarks.simulated_confirmations import BETTER, WORSE, Confirmations
 from benchmarks.verdicts import (
     MARGIN,
     Cell,
@@ -53,6 +53,17 @@ def test_both_answer_alike(shape: str, effect: float) -> None:
         # The comparison would notice an answer that differs.
         found.answer[0] = (found.answer[0] + 1) % 5
         assert disagreements(cell, drawn, found, 1) == 1
+
+
+def test_both_give_what_collapses_by_the_planned_end_no_further_seed() -> None:
+    cell = Cell("normal", "extended, 6 + up to 14", 2, 0.0)
+    drawn = draws(cell, 20, 1)
+    often = np.random.default_rng(1).random(drawn.values.shape) < 0.8
+    drawn = dataclasses.replace(drawn, collapsed=often)
+    found = Confirmations(drawn, cell.plan, MARGIN).run()
+    assert disagreements(cell, drawn, found, 20) == 0
+    assert (found.seeds[found.answer == WORSE] == 6).sum() > 5
+    assert (found.seeds == 20).any()
 
 
 def test_every_cell_asked_for_is_there() -> None:

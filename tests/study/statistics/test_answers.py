@@ -131,6 +131,23 @@ def test_collapses_beyond_the_planned_end_are_not_tested() -> None:
     assert ruled(differences, design, collapsed=late).collapse_p == 2.0**-2
 
 
+@pytest.mark.parametrize("share", [0.0, SET_ASIDE])
+def test_worse_by_collapses_at_the_planned_end_keeps_its_answer_and_gets_no_seed(
+    share: float,
+) -> None:
+    design = dataclasses.replace(SIX, set_aside=share, extended_to=12)
+    gone = frozenset(range(6))
+    at_the_end = ruled([None] * 6, design, collapsed=gone)
+    assert (at_the_end.answer, at_the_end.ground) == (Answer.WORSE, Ground.COLLAPSES)
+    assert (at_the_end.seeds_wanted, at_the_end.finished) == (6, True)
+    # What was trained beyond it nevertheless takes nothing back.
+    later = ruled([*[None] * 6, *NOTHING], design, collapsed=gone)
+    assert (later.answer, later.ground) == (Answer.WORSE, Ground.COLLAPSES)
+    assert later.seeds_wanted == 6
+    # Collapses that are not enough for it are open, and go on.
+    assert ruled([None, *NOTHING[:5]], design, collapsed=frozenset({0})).seeds_wanted == 12
+
+
 def test_a_collapse_turns_better_into_undecided() -> None:
     assert ruled(STRONG).answer is Answer.BETTER
     planted = ruled([*STRONG[:5], None], collapsed=frozenset({5}))
