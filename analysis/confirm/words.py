@@ -89,7 +89,8 @@ def _timing_sentences(
         verdicts[role] = beside
         effect = said[f"{role}_effect"]
         meaning = _meaning(role, beside, effect, gained=gained)
-        if role in objected:
+        if objected:
+            # Timing takes both controls: where one can't tell, the other says nothing by itself.
             meaning = "of its timing this says nothing"
         own = ""
         if role == "clock" and own_clock:
@@ -191,9 +192,10 @@ def footnotes(confirmation: Confirmation) -> Iterator[str]:
             "the controls."
         )
     if confirmation.deciding.weights == "best":
+        before = ", as every study that was begun before --decide-by"
         yield (
             f"Decided by the {confirmation.deciding.words} of the weights with the best "
-            "validation accuracy, as every study that was begun before --decide-by: it varies more "
+            f"validation accuracy{before if config.judged == 'as_before' else ''}: it varies more "
             "between seeds than that of the final weights."
         )
     if confirmation.config.placebo_rule != "matched":
