@@ -167,19 +167,20 @@ class Metric:
     Attributes:
         mode: whether more or less of it is better.
         unit: of the figure and of its differences; a share lies in [0, 1].
-        worst: what a lost run is charged with where it must be charged with something; None: a
-            loss has no worst value, and a lost run no charge.
         of: computes it from a history; None for figures on the test set.
         weights: whose figure on the test set it is; None for what a history tells.
+        worst: what a run that diverged is charged with in a race, as the task or the metric of
+            one's own declares it; None: such a run loses. Figures of images that are built in
+            need none: ``guessing`` says it by the number of classes.
         margin: the smallest difference worth having, unless told otherwise; None: there is none.
     """
 
     name: str
     mode: Mode
     unit: Unit
-    worst: float | None
     of: Callable[[Sequence[EpochMetrics]], float] | None = None
     weights: WhichWeights | None = None
+    worst: float | None = None
     margin: float | None = None
 
     @property
@@ -192,36 +193,32 @@ SHARE: Unit = "share of images"
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("final_test_accuracy", "max", SHARE, 0.0, weights="final"),
-        Metric("test_accuracy", "max", SHARE, 0.0, weights="best"),
-        Metric("final_test_loss", "min", "nats", None, weights="final"),
-        Metric("test_loss", "min", "nats", None, weights="best"),
+        Metric("final_test_accuracy", "max", SHARE, weights="final"),
+        Metric("test_accuracy", "max", SHARE, weights="best"),
+        Metric("final_test_loss", "min", "nats", weights="final"),
+        Metric("test_loss", "min", "nats", weights="best"),
         Metric(
             "best_val_accuracy",
             "max",
             SHARE,
-            0.0,
             lambda history: max(row.val_accuracy for row in history),
         ),
-        Metric("final_val_accuracy", "max", SHARE, 0.0, lambda history: history[-1].val_accuracy),
+        Metric("final_val_accuracy", "max", SHARE, lambda history: history[-1].val_accuracy),
         Metric(
             "best_val_loss",
             "min",
             "nats",
-            None,
             lambda history: min(row.val_loss for row in history),
         ),
-        Metric("generalization_gap", "min", SHARE, 1.0, _generalization_gap),
+        # Of a task of one's own with an accuracy; of images such a run loses.
+        Metric("generalization_gap", "min", SHARE, _generalization_gap, worst=1.0),
         Metric(
             "tail_val_accuracy",
             "max",
             SHARE,
-            0.0,
             lambda history: _tail_mean(history, "val_accuracy"),
         ),
-        Metric(
-            "tail_val_loss", "min", "nats", None, lambda history: _tail_mean(history, "val_loss")
-        ),
+        Metric("tail_val_loss", "min", "nats", lambda history: _tail_mean(history, "val_loss")),
     )
 }
 """All figures that runs are compared by: those on the test set, then the objectives."""
@@ -250,11 +247,11 @@ def metrics_of(declared: Mapping[str, TaskMetric]) -> Mapping[str, Metric]:
             weights: tuple[WhichWeights, ...] = ("final", "best")
             before = ("final_test_", "test_")
             known = [
-                Metric(prefix + name, said.mode, said.unit, said.worst, weights=which)
+                Metric(prefix + name, said.mode, said.unit, weights=which, worst=said.worst)
                 for prefix, which in zip(before, weights, strict=True)
             ]
             known += [
-                Metric(own, said.mode, said.unit, said.worst, of=partial(objective_value, own))
+                Metric(own, said.mode, said.unit, partial(objective_value, own), worst=said.worst)
                 for own in (f"{prefix}val_{name}" for prefix in _OF_OWN)
             ]
         elif name == "accuracy":

@@ -13,6 +13,7 @@ from trainables.metrics import (
     OBJECTIVES,
     TEST_FIGURES,
     EpochMetrics,
+    guessing,
     objective_value,
     objective_values,
 )
@@ -118,14 +119,14 @@ def test_the_gap_takes_clean_accuracies_where_all_of_the_last_epochs_have_them(
     assert [EpochMetrics.from_dict(row.to_dict()) for row in rows] == rows
 
 
-def test_every_figure_says_what_is_better_and_what_is_worst() -> None:
+def test_every_figure_says_what_is_better_and_what_diverging_costs() -> None:
     assert set(METRICS) == {*OBJECTIVES, *TEST_FIGURES}
     for name, metric in METRICS.items():
         assert metric.mode == ("max" if name.endswith("accuracy") else "min")
         assert metric.unit == ("nats" if name.endswith("loss") else "share of images")
-        # A loss knows no worst value; a gap's is that of a model that has learnt by heart alone.
-        worst = {"accuracy": 0.0, "loss": None, "gap": 1.0}
-        assert metric.worst == worst[name.rsplit("_", 1)[1]]
+        # What guesses is charged by the classes; a gap's is that of what is learnt by heart alone.
+        assert metric.worst == (1.0 if name == "generalization_gap" else None)
+        assert (guessing(name, 10) is None) == (name == "generalization_gap")
         if metric.weights is not None:
             assert metric.weights == ("final" if name.startswith("final") else "best")
 
