@@ -19,8 +19,10 @@ from study.campaigns.confirm_register import ordinal
 from study.campaigns.contrast import Contrast
 from study.records.chance import NeverLearned
 from study.records.planned_run import Role
+from study.statistics.answer_words import percent
 from study.statistics.answers import Ground
-from study.statistics.pairing_gain import rounded
+from study.statistics.estimate import Interval
+from study.statistics.pairing_gain import times
 from study.units import Unit, image_worth, unit_of
 from trainables.metrics import words_of
 
@@ -61,8 +63,11 @@ def confirmed_card(
         ("without noise", unit.value(without)),
         ("tested on", f"{trial.n} new seed{'s' * (trial.n != 1)}"),
         ("a difference matters from", unit.difference(report.margin, "")),
-        ("pairing by seed", _pairing(trial)),
+        ("pairing was worth", _pairing(trial)),
     ]
+    if tone in (HELPED, SAME) and trial.collapse_bound is not None:
+        # Both words are about runs that do not collapse.
+        figures.append(("runs that collapse", f"≤ {percent(trial.collapse_bound)} (95 %)"))
     return Card(
         tone,
         _word(tone, trial, report),
@@ -180,9 +185,10 @@ def _pairing(trial: ConfirmedTrial) -> str:
     found = trial.pairing_gain
     if found.gain is None:
         return f"not known: {found.sentence.partition(': ')[2]}"
+    worth = times(found.gain, found.interval and Interval(*found.interval))
     if found.gain < _WORTH_PAIRS:
-        return "spared hardly any seeds"
-    return f"worth {rounded(found.gain)} times the seeds"
+        return f"hardly any seeds: {worth}"
+    return worth
 
 
 def _confirmed_chips(
@@ -265,8 +271,6 @@ def _advice_if_open(trial: ConfirmedTrial, report: ConfirmReport) -> str:
         return "Next: nothing that more of these seeds would settle; see the reason above."
     kept = "" if report.extendable else " in a new study (added after a look they mislead)"
     said = f"{more.sentence[0].upper()}{more.sentence[1:]}"
-    if more.fewest is not None and more.most is not None:
-        said = f"{more.fewest} to {more.most} in all would show a difference of this size"
     return f"Next: more seeds{kept}. {said}."
 
 

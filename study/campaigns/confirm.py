@@ -8,7 +8,7 @@ in MLflow; the search's records stay what they are. Each step skips what the led
 the same call goes on with what was interrupted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -33,12 +33,12 @@ from study.campaigns.confirm_register import (
     register_plan,
     test_set_of,
 )
+from study.campaigns.confirm_runs import first_noise
 from study.campaigns.confirmation import (
     Confirmation,
     by_verdict,
     check_confirmed,
     check_same_code,
-    first_noise,
 )
 from study.campaigns.contrast import why_no_placebo
 from study.campaigns.counted import confirm_counted
@@ -47,6 +47,7 @@ from study.campaigns.live import Counted
 from study.campaigns.own_code import checked_with_code
 from study.campaigns.phase import Phase
 from study.campaigns.session import Session, check_records
+from study.campaigns.verdicts import Judgement
 from study.checks import check_runs
 from study.config import StudyConfig
 from study.errors import StudyFailedError
@@ -157,6 +158,16 @@ def added_seeds(confirm: ConfirmConfig, before: int) -> str:
         "shown, and its verdict is withheld: seeds added after a look at the result do not keep "
         "the error level, unless a confirmation is begun with --extendable"
     )
+
+
+def answer_tags(now: Confirmation, judged: Mapping[str, Judgement]) -> dict[str, str]:
+    """What MLflow shows of the end; empty texts take the place of an earlier end's."""
+    said = {trial: found.short_with_bound for trial, found in judged.items()}
+    worth = {trial: now.pairing_gain(trial).sentence() for trial in judged}
+    return {
+        name: "; ".join(f"{trial}: {text}" for trial, text in texts.items())
+        for name, texts in (("verdict", said), ("pairing", worth))
+    }
 
 
 @dataclass(kw_only=True)
@@ -278,15 +289,10 @@ class _ConfirmCampaign(Campaign[StudyConfig, Confirmation]):
 
     def write_end(self, ended: StudyState, projector: "LedgerProjector") -> Confirmation:
         now = self._now()
-        verdict = ""  # One of an earlier end does not hold any more.
-        verdicts: dict[str, str] = {}
+        judged = by_verdict(now) if ended == "complete" else {}
+        self.session.append(StudyEndEvent(ended, tags=answer_tags(now, judged)))
         if ended == "complete":
-            judged = by_verdict(now)
-            verdicts = {trial: found.word for trial, found in judged.items()}
-            verdict = "; ".join(f"{trial}: {found.short}" for trial, found in judged.items())
-        self.session.append(StudyEndEvent(ended, tags={"verdict": verdict}))
-        if ended == "complete":
-            self._register_end(now, verdicts)
+            self._register_end(now, {trial: found.word for trial, found in judged.items()})
         if not self.flush(projector):
             self.say_unsent()
         return self._now()

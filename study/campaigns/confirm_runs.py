@@ -5,6 +5,7 @@ Ray or torch.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -163,3 +164,12 @@ class ConfirmedRuns:
 def run_config(record: TrialRecord) -> TrainConfig:
     """The configuration that a run was trained with."""
     return parse_config(TrainConfig, dict(record.config), where=record.key)
+
+
+def first_noise(configs: Sequence[TrainConfig]) -> int | None:
+    """The first epoch at which any trial's noise, or its controls', may begin.
+
+    None if that is always the very first: then no baseline needs to keep a checkpoint.
+    """
+    noises = [config.noise for config in configs if config.noise.policy == "on_stagnation"]
+    return min((max(noise.warmup_epochs, noise.window) for noise in noises), default=None)

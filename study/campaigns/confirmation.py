@@ -6,7 +6,6 @@ torch.
 """
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,7 @@ from study.records.planned_run import PlannedRun, Role, baseline_run
 from study.records.storage import Storage, Where
 from study.records.summary import TrialSummary
 from study.search.own_space import space_of
+from study.statistics.answers import collapse_bound
 from study.statistics.comparison import Comparison, compare
 from study.statistics.looks import Evidence
 from study.statistics.paired import Paired
@@ -307,6 +307,8 @@ def confirmation_frame(confirmation: Confirmation) -> "pd.DataFrame":
                 "n": found.n,
                 "mean_difference": found.ruling.estimate.mean if found.ruling else None,
                 "p": found.ruling.estimate.p_t if found.ruling else None,
+                "collapse_bound": collapse_bound(confirmation.evidence(trial)),
+                **confirmation.pairing_gain(trial).columns(),
                 "sentence": found.sentence,
             }
             for trial, found in by_verdict(confirmation).items()
@@ -326,15 +328,6 @@ def check_confirmed(
             f"lines. Restore it from a copy; or remove {confirm_folder(folder).path} to confirm "
             "anew"
         )
-
-
-def first_noise(configs: Sequence[TrainConfig]) -> int | None:
-    """The first epoch at which any trial's noise, or its controls', may begin.
-
-    None if that is always the very first: then no baseline needs to keep a checkpoint.
-    """
-    noises = [config.noise for config in configs if config.noise.policy == "on_stagnation"]
-    return min((max(noise.warmup_epochs, noise.window) for noise in noises), default=None)
 
 
 def by_verdict(confirmation: Confirmation) -> dict[str, Judgement]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from study.campaigns.confirmation import first_noise
+from study.campaigns.confirm_runs import first_noise
 from study.campaigns.phase import Phase
 from study.campaigns.session import Session
 from study.config import StudyConfig

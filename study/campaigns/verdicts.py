@@ -10,7 +10,7 @@ from typing import Protocol
 
 from study.campaigns.confirm_plan import ConfirmConfig
 from study.formats import PLAIN, Figures
-from study.statistics.answer_words import sentence
+from study.statistics.answer_words import at_most_collapse, sentence
 from study.statistics.answers import Answer, Ruling, decisions, rule
 from study.statistics.comparison import Verdict, compare
 from study.statistics.design import ConfirmationDesign
@@ -64,6 +64,14 @@ class Judgement:
         """The word, of what is not decided with the reason."""
         undecided = self.word == Answer.UNDECIDED and self.reason
         return f"{self.word}, {self.reason}" if undecided else self.word
+
+    @property
+    def short_with_bound(self) -> str:
+        """Likewise; of what is better or equivalent how many runs may collapse nevertheless."""
+        bound = None if self.ruling is None else self.ruling.collapse_bound
+        if bound is None or not (self.better or self.equivalent):
+            return self.short
+        return f"{self.short}, {at_most_collapse(bound)}"
 
 
 class Judge(Protocol):

@@ -99,8 +99,12 @@ def _collapses(ruling: Ruling) -> str:
     trained = len(evidence.sample.seeds) - len(evidence.untrained)
     seen = f"collapsed on {len(evidence.collapsed)} of {trained}"
     already = ruling.ground is Ground.COLLAPSED
-    rate = f"at most {percent(bound)} of its runs collapse, with 95 % confidence"
+    rate = at_most_collapse(bound)
     return rate if already else f"{seen}, {rate}"
+
+
+def at_most_collapse(bound: float) -> str:
+    return f"at most {percent(bound)} of its runs collapse, with 95 % confidence"
 
 
 def _seeds(ruling: Ruling) -> str:

@@ -32,10 +32,20 @@ class PairingGain:
     def sentence(self) -> str:
         if self.gain is None:
             return f"what pairing by seed was worth can't be said: {self.why_not}"
-        text = f"pairing by seed was worth {rounded(self.gain)} times the seeds"
-        if self.interval is not None:
-            text += f" (95 % {rounded(self.interval.low)} to {rounded(self.interval.high)})"
+        text = f"pairing by seed was worth {times(self.gain, self.interval)}"
         return f"{text}: so many would be needed without pairs"
+
+    def columns(self) -> dict[str, float | None]:
+        """As they stand in a table: the gain and the ends of its interval."""
+        low, high = (self.interval.low, self.interval.high) if self.interval else (None, None)
+        return {"pairing_gain": self.gain, "pairing_low": low, "pairing_high": high}
+
+
+def times(gain: float, interval: Interval | None) -> str:
+    text = f"{rounded(gain)} times the seeds"
+    if interval is None:
+        return text
+    return f"{text} ({100 * CONFIDENCE:.0f} % {rounded(interval.low)} to {rounded(interval.high)})"
 
 
 def rounded(factor: float) -> str:

@@ -1,4 +1,4 @@
-"""How many seeds would show a difference: a range with its confidence, never one number."""
+"""How many seeds would show a difference: a range or a bound, with its confidence."""
 
 import math
 from dataclasses import dataclass
@@ -31,9 +31,14 @@ class SeedsRange:
         limit = f"more than {MAX_SEEDS:,}"
         fewest = limit if self.fewest is None else f"{self.fewest:,}"
         most = limit if self.most is None else f"{self.most:,}"
-        span = fewest if fewest == most else f"{fewest} to {most}"
+        seeds = f"{fewest} to {most} seeds in all"
+        if self.most is not None and self.fewest == self.most:
+            # Both ends lie below what can be added at all: a bound, no estimate.
+            seeds = f"at most {most} seeds in all, the fewest that can be added,"
+        elif self.fewest is None:
+            seeds = f"{limit} seeds in all"
         return (
-            f"{span} seeds in all would show a difference of the size seen "
+            f"{seeds} would show a difference of the size seen "
             f"with {100 * POWER:.0f} % power ({100 * CONFIDENCE:.0f} % confidence)"
         )
 

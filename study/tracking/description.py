@@ -36,7 +36,9 @@ def describe(
         f"**Verdict**: {verdict}" if verdict else _best_lines(reader, end),
         f"[The runs as a table: role, status, value …]({table}) · [the models]({models})",
     ]
+    pairing = end.tags.get("pairing") if end else None
     raced = [end.tags[name] for name in ("race", "yardstick") if end and end.tags.get(name)]
+    paragraphs[3:3] = [f"**Pairing**: {pairing}"] if pairing else []
     paragraphs[3:3] = [f"**Race**: {'. '.join(raced)}"] if raced else []
     parent = run_ids.get(STUDY_RUN)
     for file in dict.fromkeys((*reader.study_files, *reports)) if parent else ():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.confirm.model import SeedsNeeded
 from analysis.confirm.report import confirm_report
 from analysis.reading import StudyView, load_study
 from analysis.report.card import Card, seeds_text
@@ -15,6 +16,9 @@ from study.campaigns.confirmation import confirmation_of
 from study.records.chance import NeverLearned
 from study.records.folder import StudyFolder
 from study.statistics.answers import Ground
+from study.statistics.estimate import Interval
+from study.statistics.pairing_gain import times
+from study.statistics.seeds_range import SeedsRange
 from tests.support.browser import NEEDS_BROWSER, Browser, open_browser
 from tests.support.trained_studies import TRIALS, write_confirmation, write_study
 
@@ -27,6 +31,9 @@ ANSWERS: dict[str, Sequence[float]] = {
     "equivalent": (0.0005, -0.0005, 0.0, 0.001, -0.001, 0.0),
 }
 """A tone → the gains on the fresh seeds that are to have it."""
+
+HELD = ("better", "equivalent")
+"""Tones that are about runs that do not collapse."""
 
 SAID = {
     "better": "Noise helped: +1.85 points of final test accuracy, 95 % interval +1.39 to +2.31, "
@@ -150,6 +157,36 @@ def test_what_an_open_answer_rules_out_is_said(
     assert card.said.startswith("Noise brought no gain that matters") == no_gain
     assert card.word == ("no gain" if no_gain else "not decided")
     assert card.advice.startswith("Next: train without this noise here") == no_gain
+
+
+def test_how_sure_is_said_of_each_figure(confirmed: dict[str, StudyView]) -> None:
+    for name, view in confirmed.items():
+        confirmation = confirmation_of(view.folder, view.config, view.state)
+        assert confirmation is not None
+        report = confirm_report(confirmation).model_copy(update={"finished": True})
+        card = confirmed_card(view, report, 500)
+        figures = dict(card.figures)
+        bound = "≤ 39.3 % (95 %)" if name in HELD else None
+        assert figures.get("runs that collapse") == bound
+        worth = report.pairing_gain
+        assert worth.gain is not None
+        assert worth.interval is not None
+        said = times(worth.gain, Interval(*worth.interval))
+        assert figures["pairing was worth"] == said
+        assert " times the seeds (95 % " in said
+        (trial,) = report.trials
+        few = trial.model_copy(update={"pairing_gain": worth.model_copy(update={"gain": 0.98})})
+        weak = dict(confirmed_card(view, report.model_copy(update={"trials": (few,)}), 500).figures)
+        assert weak["pairing was worth"].startswith("hardly any seeds: 0.98 times the seeds (95 %")
+        if trial.more_seeds is None:
+            continue
+        assert card.advice.endswith("with 80 % power (80 % confidence).")
+        # Also where both ends of the range are the same.
+        more = SeedsNeeded(fewest=7, most=7, sentence=SeedsRange(7, 7, 6).sentence())
+        same = trial.model_copy(update={"more_seeds": more})
+        over = confirmed_card(view, report.model_copy(update={"trials": (same,)}), 500)
+        assert ". At most 7 seeds in all, the fewest that can be added, would" in over.advice
+        assert over.advice.endswith("with 80 % power (80 % confidence).")
 
 
 def test_figures_are_those_with_and_without_noise(confirmed: dict[str, StudyView]) -> None:

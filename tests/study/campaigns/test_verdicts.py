@@ -8,7 +8,7 @@ import pytest
 
 from analysis.confirm.markdown import to_markdown
 from analysis.confirm.report import confirm_report
-from study.campaigns.confirm import added_seeds
+from study.campaigns.confirm import added_seeds, answer_tags
 from study.campaigns.confirm_plan import ConfirmConfig, planned_confirmation, run_key, with_margin
 from study.campaigns.confirmation import Confirmation
 from study.campaigns.contrast import timing_shown
@@ -76,9 +76,17 @@ def told(found: Confirmation) -> tuple[str, str]:
 
 
 def test_a_gain_is_better_with_a_bound_of_what_may_collapse() -> None:
-    short, sentence = told(confirmed(CLEAR))
+    found = confirmed(CLEAR)
+    short, sentence = told(found)
     assert short == "better"
     assert "collapsed on 0 of 6, at most 39.3 % of its runs collapse" in sentence
+    bound = "at most 39.3 % of its runs collapse, with 95 % confidence"
+    tags = answer_tags(found, found.verdicts())
+    assert tags["verdict"] == f"{TRIAL}: better, {bound}"
+    assert tags["pairing"] == f"{TRIAL}: {found.pairing_gain(TRIAL).sentence()}"
+    assert answer_tags(found, {}) == {"verdict": "", "pairing": ""}
+    undecided = confirmed(NOTHING).verdicts()[TRIAL]
+    assert undecided.short_with_bound == undecided.short
     assert "median +10.50, worst +9.00 on seed 9" in sentence
 
 

@@ -68,6 +68,11 @@ def test_a_confirmation_has_a_row_a_trial_with_its_verdict(storage: Path) -> Non
     assert (row["trial"], row["n"]) == ("trial-0000", 3)
     assert row["verdict"] == confirmed.verdicts()["trial-0000"].word
     assert row["verdict"] in confirmed._repr_html_()
+    ruling, worth = confirmed.verdicts()["trial-0000"].ruling, confirmed.pairing_gain("trial-0000")
+    assert ruling is not None
+    assert row["collapse_bound"] == ruling.collapse_bound
+    assert row["pairing_gain"] == worth.gain
+    assert ("pairing_low" in row, "pairing_high" in row) == (True, True)
 
 
 def test_a_grid_has_a_row_a_group_and_noise(tmp_path: Path) -> None:

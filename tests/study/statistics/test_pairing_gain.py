@@ -24,6 +24,14 @@ def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 TRUE = (1.44 + 1) / (1.44 + 1 - 2 * 1.2 * 0.8)
 
 
+def test_a_table_has_the_gain_and_the_ends_of_its_interval() -> None:
+    names = ("pairing_gain", "pairing_low", "pairing_high")
+    found = PairingGain(6, 3.0, Interval(1.0, 9.0)).columns()
+    assert found == dict(zip(names, (3.0, 1.0, 9.0), strict=True))
+    assert PairingGain(2, 3.0).columns() == {**found, "pairing_low": None, "pairing_high": None}
+    assert PairingGain(1, why_not="few").columns() == dict.fromkeys(names)
+
+
 def test_it_is_the_ratio_of_variances() -> None:
     a, b = draw(9, np.random.default_rng(1))
     result = pairing_gain(by_seed(a), by_seed(b))

@@ -72,5 +72,12 @@ def test_too_few_or_equal_differences_say_nothing(differences: list[float]) -> N
 
 def test_the_sentence() -> None:
     assert SeedsRange(6, 40, 5).sentence().startswith("6 to 40 seeds in all would show")
-    assert SeedsRange(9, 9, 5).sentence().startswith("9 seeds in all")
-    assert SeedsRange(None, None, 5).sentence().startswith("more than 10,000 seeds")
+    # Never one number: where both ends are raised to what can be added, that is a bound.
+    assert (
+        SeedsRange(9, 9, 5)
+        .sentence()
+        .startswith("at most 9 seeds in all, the fewest that can be added, would show")
+    )
+    assert SeedsRange(None, None, 5).sentence().startswith("more than 10,000 seeds in all would")
+    for found in (SeedsRange(6, 40, 5), SeedsRange(9, 9, 5), SeedsRange(None, None, 5)):
+        assert found.sentence().endswith("with 80 % power (80 % confidence)")

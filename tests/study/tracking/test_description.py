@@ -41,6 +41,10 @@ def test_the_parents_description_says_what_matters(place: Place) -> None:
     ("end", "line"),
     [
         (StudyEndEvent("complete", tags={"verdict": "trial-0000: better"}), "**Verdict**: trial"),
+        (
+            StudyEndEvent("complete", tags={"verdict": "a: better", "pairing": "a: worth 3"}),
+            "**Verdict**: a: better\n\n**Pairing**: a: worth 3\n\n",
+        ),
         (StudyEndEvent("interrupted", tags={"verdict": ""}), "**Best trial**: none is complete"),
         (
             StudyEndEvent("complete", best="trial-0003", tags={"tie": "Two share it"}),
