@@ -10,7 +10,7 @@ from analysis.reading import StudyView
 from analysis.report.figures import Cost, better_by, cost
 from analysis.report.importance import Importances, importances
 from search_spaces.conditions import path_of
-from study.campaigns.confirmation import confirmation_of
+from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.formats import DASH, number, setting_name
 from study.statistics.estimate import estimate
 from trainables.errors import InputError
@@ -51,6 +51,7 @@ class StudyLine:
         trials, complete: ended trials, and complete ones among them.
         baseline: mean of the baseline's objective over its seeds; None while there is none.
         baseline_seeds: how many seeds that is.
+        confirmed: what a confirmation says of the best trial; empty without one.
         missing: what an unfinished study lacks, in sentences.
     """
 
@@ -67,6 +68,7 @@ class StudyLine:
     best: BestDifference | None
     importances: Importances
     cost: Cost
+    confirmed: str
     missing: tuple[str, ...]
 
 
@@ -114,6 +116,7 @@ def _line(view: StudyView) -> StudyLine:
         best=_best(view, values),
         importances=importances(view),
         cost=cost(view),
+        confirmed=_confirmed(view, view.best.trial_id) if view.best else "",
         missing=tuple(view.missing()),
     )
 
@@ -148,10 +151,29 @@ def _on_fresh_seeds(view: StudyView, key: str) -> Sequence[float]:
 
     They count alone: on the search's own seed the best trial was chosen for its luck, too.
     """
-    confirmation = confirmation_of(view.folder, view.config, view.state)
-    if confirmation is None or key not in confirmation.config.trials:
+    confirmation = _confirmation(view, key)
+    if confirmation is None:
         return ()
     return confirmation.samples(view.config.objective[0])[key].complete
+
+
+def _confirmation(view: StudyView, key: str) -> Confirmation | None:
+    found = confirmation_of(view.folder, view.config, view.state)
+    return found if found is not None and key in found.config.trials else None
+
+
+def _confirmed(view: StudyView, key: str) -> str:
+    """The verdict, and what the mean on the fresh seeds leaves out or hides."""
+    found = _confirmation(view, key)
+    if found is None:
+        return ""
+    said, evidence = found.verdicts()[key], found.evidence(key)
+    text = f"{said.short} ({found.deciding.words}, n = {said.n} seeds)"
+    of = len(evidence.sample.seeds)
+    for what, seeds in (("collapsed", evidence.collapsed), ("lost", evidence.lost)):
+        if seeds:
+            text += f"; {what} on {len(seeds)} of {of}"
+    return text
 
 
 def comparison_tables(lines: Sequence[StudyLine], shown: int = 5) -> list[Table]:
@@ -181,6 +203,7 @@ def _result_table(lines: Sequence[StudyLine]) -> Table:
     }
     for label, cells in rows.items():
         table.add_row(label, *cells)
+    table.add_row("its confirmation", *(line.confirmed or DASH for line in lines))
     return table
 
 

@@ -1,14 +1,17 @@
 """Studies side by side."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from analysis.commands.analysis import main
-from analysis.compare import compare_studies, differing
+from analysis.compare import compare_studies, comparison_tables, differing
 from analysis.reading import load_study
 from analysis.report.sections import sections
+from study.campaigns.confirm_plan import ConfirmConfig
 from study.statistics.estimate import estimate
+from tests.support.confirmations import confirmation, runs
 from tests.support.runs import baseline_config
 from tests.support.trained_studies import TRIALS, history, write_confirmation, write_study
 from trainables.metrics import objective_value
@@ -46,13 +49,39 @@ def test_fresh_seeds_give_an_interval(tmp_path: Path) -> None:
         pinned = history(baseline_config(fresh))
         expected.append(objective_value(name, history(fresh)) - objective_value(name, pinned))
     write_study(tmp_path, "other", trials=TRIALS[:1], seeds=1)
-    best = compare_studies([load_study(tmp_path, n) for n in ("confirmed", "other")])[0].best
+    line, other = compare_studies([load_study(tmp_path, n) for n in ("confirmed", "other")])
+    assert line.confirmed == "equivalent (final test accuracy, n = 3 seeds)"
+    assert other.confirmed == ""
+    best = line.best
     assert best is not None
     assert best.seeds == 3
     assert best.mean == pytest.approx(sum(expected) / 3)
     interval = estimate(expected).t_interval
     assert interval is not None
     assert best.interval == pytest.approx((interval.low, interval.high))
+
+
+def test_what_a_confirmed_mean_leaves_out_is_counted(
+    compared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = load_study(compared, "one")
+    assert view.best is not None
+    key, seeds = view.best.trial_id, dict.fromkeys(range(5, 11), 0.6)
+    *whole, diverged = runs(key, "confirm", {**seeds, 5: None, 10: None})
+    found = confirmation(
+        ConfirmConfig(seeds=6, trials=(key,), first_seed=5),
+        *runs("", "baseline", dict.fromkeys(seeds, 0.5)),
+        *whole,
+        replace(diverged, reason="diverged in epoch 3"),
+    )
+    monkeypatch.setattr("analysis.compare.confirmation_of", lambda *_: found)
+    line, _ = compare_studies([view, load_study(compared, "two")])
+    assert line.confirmed == (
+        "undecided, it collapsed where the baseline did not (final test accuracy, n = 4 seeds); "
+        "collapsed on 1 of 6; lost on 1 of 6"
+    )
+    (result, *_) = comparison_tables([line, line])
+    assert line.confirmed in result.columns[1]._cells
 
 
 def test_command(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,6 +61,7 @@ def test_without_a_confirmation_the_best_of_the_search_has_not_earned_it(tmp_pat
         ((0.05, 0.06, 0.055, 0.052), True, "better"),
         ((-0.05, -0.06, -0.055, -0.052), False, "worse"),
         ((0.05, -0.06, 0.04, -0.02), False, "undecided"),
+        ((0.0005, -0.0005, 0.0, 0.0001), False, "equivalent"),
     ],
 )
 def test_a_confirmations_verdict_counts_more_than_the_search(
@@ -74,6 +75,15 @@ def test_a_confirmations_verdict_counts_more_than_the_search(
     assert word in found.reason
     mean = sum(gains) / len(gains)
     assert found.metrics["confirmed_final_test_accuracy_difference"] == pytest.approx(mean)
+    # Only what is confirmed to be better is registered without --force, and its tags say so.
+    if beats:
+        assert check_winner(view, "m", force=False) == found
+    else:
+        with pytest.raises(InputError, match=f"not confirmed to be better .*: {word}: .*--force"):
+            check_winner(view, "m", force=False)
+    trained = TrainedWeights(tmp_path, build_model("BabyCNN", 10).state_dict(), 0, "final")
+    tags = model_to_log(view, found, BASE, load_dataset(BASE.data), trained).tags
+    assert (tags["confirmed"], tags["forced"]) == (word, str(not beats).lower())
 
 
 def test_refusals_come_before_anything_is_written(
