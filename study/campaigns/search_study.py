@@ -204,8 +204,7 @@ class _SearchCampaign(Campaign[StudyConfig, Summary]):
                 "fork_disk_bytes": int(self.config.fork_disk_mb * 1e6),
                 "fork_seed": self.config.train.seed,
             }
-            remedy = ": mend the base configuration (a smaller --lr, if it diverged)"
-            yield Phase(runs, spec=spec, needed="all", remedy=remedy)
+            yield Phase(runs, spec=spec, needed="all", remedy="give a smaller --lr")
         yield from self._search()
         yield from self._race()
 

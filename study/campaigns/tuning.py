@@ -20,6 +20,7 @@ from study.formats import number
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import PlannedRun, seeded_key
 from study.records.seeds import tuning_seeds
+from trainables.metrics import DIVERGED
 from trainables.settings import LARGEST
 
 _STREAM = "noise-study/tuning/1"
@@ -156,11 +157,20 @@ def tuning_phases(asked: StudyConfig, session: Session) -> Generator[Phase, None
     chosen = chosen_setting(asked, state)
     if chosen is None:
         raise StudyFailedError(
-            f"{asked.name}: no run of the tuning is usable, so there is no baseline: give a "
-            "smaller --lr, say, under another --name"
+            f"{asked.name}: no run of the tuning is usable, so there is no baseline: "
+            f"{_remedy(state)}"
         )
     session.note(tuning_note(asked, state))
     return as_tuned(asked, chosen.lr, chosen.weight_decay)
+
+
+def _remedy(state: LedgerState) -> str:
+    """What to do where every setting failed: not all of it is for the learning rate to mend."""
+    reasons = [record.reason for record in state.by_role("tuning") if record.state == "failed"]
+    other = next((reason for reason in reasons if not reason.startswith(DIVERGED)), None)
+    if other:
+        return f"{other}; mend that, under another --name"
+    return "give a smaller --lr, say, under another --name"
 
 
 def _ranked(

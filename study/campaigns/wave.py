@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from study.campaigns.baseline import DescribeRun, baseline_histories, baseline_tests
-from study.campaigns.phase import Phase, fatal_failure
+from study.campaigns.phase import Phase, fatal_failure, fatal_message
 from study.campaigns.trial_spec import trial_spec
 from study.errors import StudyFailedError
 from study.records.ledger_view import recorded
@@ -148,7 +148,4 @@ class Wave:
             )
         failed = fatal_failure(phase, state)
         if failed is not None:
-            raise StudyFailedError(
-                f"{failed.key}: {failed.reason}. Without the baseline nothing can be compared"
-                f"{phase.remedy}"
-            )
+            raise StudyFailedError(fatal_message(phase, failed))

@@ -233,6 +233,20 @@ def drop_dead_workers(controller: Any) -> None:
                 controller._remove_actor(tracked_actor=worker)
 
 
+@contextmanager
+def given_up_if(hopeless: Callable[["Trial"], bool]) -> Iterator[None]:
+    """Let Tune not try a trial again whose failure is hopeless. It only counts failures."""
+    from ray.tune.experiment import Trial
+
+    usual = Trial.should_recover
+
+    def should_recover(self: Trial) -> bool:
+        return bool(usual(self)) and not hopeless(self)
+
+    with _replaced(Trial, should_recover=should_recover):
+        yield
+
+
 def take_back_failure(trial: "Trial") -> None:
     """Let Tune forget one failure of a trial, which it has no way to be told."""
     # A failure that Ray itself takes for a preemption is not counted in the first place.

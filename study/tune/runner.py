@@ -11,14 +11,16 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.experiment import Trial
 
 from study.config import RunsConfig
 from study.tune.capacity import reserved_cores
+from study.tune.failures import is_refusal
 from study.tune.interrupts import handed_to_tune
 from study.tune.limits import TimeIsOver
 from study.tune.lost_nodes import ForgiveLostNodes
 from study.tune.notebook import silent_reporter
-from study.tune.ray_patches import fit
+from study.tune.ray_patches import fit, given_up_if, started_processes
 from study.tune.stages import StagedScheduler, Stages, TellsFailures
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
@@ -50,7 +52,7 @@ def run_trials(config: RunsConfig, stages: Stages, *, callbacks: Sequence[tune.C
     """
     resources = {"cpu": reserved_cores(config), "gpu": config.gpus_per_trial}
     scratch = tempfile.TemporaryDirectory(prefix="noise-study-", ignore_cleanup_errors=True)
-    with scratch as folder, handed_to_tune():
+    with scratch as folder, handed_to_tune(), given_up_if(is_hopeless):
         fit(
             trainable=tune.with_resources(NoiseTrainable, resources),
             tune_config=tune.TuneConfig(
@@ -74,6 +76,12 @@ def run_trials(config: RunsConfig, stages: Stages, *, callbacks: Sequence[tune.C
                 progress_reporter=silent_reporter(),
             ),
         )
+
+
+def is_hopeless(trial: Trial) -> bool:
+    """Whether no other try of a trial that failed could end otherwise."""
+    # On a cluster another node may have what this one lacks.
+    return bool(started_processes()) and is_refusal(trial)
 
 
 def _short_name(trial: Any) -> str:

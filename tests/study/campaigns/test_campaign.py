@@ -19,7 +19,7 @@ from study.campaigns.live import (
     progress,
     render,
 )
-from study.campaigns.phase import Phase, fatal_failure
+from study.campaigns.phase import Phase, fatal_failure, fatal_message
 from study.config import StudyConfig
 from study.records.ledger_view import LedgerState, TrialRecord, recorded
 from study.records.planned_run import PlannedRun, baseline_key, baseline_run
@@ -73,6 +73,22 @@ def test_failures_that_end_a_campaign(
     others = [record("trial-0000", "failed"), record("baseline-seed9", "failed")]
     found = fatal_failure(Phase(runs, needed=needed), ledger([*others, *records]))
     assert found == (None if fatal is None else records[fatal])
+
+
+@pytest.mark.parametrize(
+    ("reason", "advised"),
+    [
+        ("diverged: train_loss is nan in epoch 1", True),
+        ("trainables.errors.InputError: optimizer = 'mine:sgd': in step(), it raised", False),
+        ("stopped by hand after 2 epochs", False),
+    ],
+)
+def test_a_smaller_rate_is_advised_where_the_baseline_diverged(reason: str, advised: bool) -> None:
+    failed = replace(record("baseline-seed0", "failed"), reason=reason)
+    said = fatal_message(Phase(remedy="give a smaller --lr"), failed)
+    assert f"baseline-seed0: {reason}." in said
+    assert said.endswith(": give a smaller --lr") is advised
+    assert fatal_message(Phase(), failed).endswith("compared")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,11 +22,13 @@ from study.campaigns.tuning import (
     missing_runs,
     settings,
     tuning_note,
+    tuning_phases,
 )
 from study.commands.run import study_config
 from study.commands.study import main
 from study.config import StudyConfig
 from study.config_changes import as_asked, as_tuned
+from study.errors import StudyFailedError
 from study.records.folder import StudyFolder
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from study.tune.connect import ray_session
@@ -480,6 +483,27 @@ def test_killed_while_it_tunes_it_chooses_the_same_and_trains_no_run_twice(
     assert (now.train, now.untuned) == (then.train, then.untuned)
     assert sorted(mlflow_runs(folder.path)) == sorted(mlflow_runs(tuned / "s"))
     check_whole(folder.path)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "said"),
+    [
+        (["diverged: train_loss is nan in epoch 1"] * 2, "give a smaller --lr"),
+        (["diverged: train_loss is nan in epoch 1", "KeyError: 'x'"], "KeyError: 'x'; mend that"),
+    ],
+)
+def test_where_no_setting_is_usable_the_reason_decides_what_helps(
+    reasons: list[str], said: str
+) -> None:
+    config = asked(2)
+    failed = [
+        dataclasses.replace(record(setting, FIRST, None), reason=reason)
+        for setting, reason in zip(settings(config), reasons, strict=True)
+    ]
+    session: Any = SimpleNamespace(state=lambda: ledger(*failed))
+    with pytest.raises(StudyFailedError, match="no run of the tuning is usable") as told:
+        next(tuning_phases(config, session))
+    assert said in str(told.value)
 
 
 @pytest.mark.slow
