@@ -214,12 +214,20 @@ class Campaign(ABC, Generic[Config, Result]):
 
 
 @contextmanager
-def held(config: RunsConfig, folder: StudyFolder, again: str = SAME_COMMAND) -> Iterator[None]:
-    """Hold what a campaign needs: the cluster, the folder's lock, the handling of interrupts."""
+def held(
+    config: RunsConfig,
+    folder: StudyFolder,
+    images: Sequence[Dataset],
+    again: str = SAME_COMMAND,
+) -> Iterator[None]:
+    """Hold what a campaign needs: the cluster, the folder's lock, the handling of interrupts.
+
+    ``images``: its data sets, which are looked for on the nodes of a cluster where they stream.
+    """
     stopping = interruptible(
         f"{config.name}: stopping; what is finished is kept. Once more ends it at once"
     )
-    with _no_space_left(config, again), connected(config), folder.locked(), stopping:
+    with _no_space_left(config, again), connected(config, images), folder.locked(), stopping:
         yield
 
 

@@ -101,7 +101,7 @@ def run_confirm(
     # In MLflow it stands beside the search, not among its trials.
     settings = study.model_copy(update={"name": f"{study.name}-confirm"})
     check_records(home, settings)
-    with held(settings, home):
+    with held(settings, home, [dataset for _, dataset in images]):
         # Another process may have begun, or extended, the confirmation while the images were read.
         before = stored_confirmation(folder)
         confirm = planned_confirmation(study, search, confirm, before)

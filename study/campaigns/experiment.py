@@ -83,7 +83,7 @@ def run_experiment(
     # Mean and deviation are those of the whole data set, whatever the subset.
     config = config.model_copy(update={"train": train.model_copy(update={"data": data})})
     trains = [apply_overrides(config.train, point) for point in points]
-    with held(config, folder):
+    with held(config, folder, images):
         # Another process may have used the name while the images were read.
         check_same_experiment(folder, asked_for)
         check_records(folder, config)

@@ -83,7 +83,7 @@ def run_study(
     asked_for = config
     config = config.model_copy(update={"train": train})
     again = command("resume", config)
-    with held(config, folder, again):
+    with held(config, folder, [dataset for _, dataset in images], again):
         # Another process may have run a study of this name while the images were read.
         folder.check_same_study(asked_for)
         check_records(folder, config)

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from study.records.summary import study_notes
 from study.tracking.offset import sent_uid
 from study.tune.address import address_of
 from study.tune.shipped_code import own_code
+from trainables.data.dataset import Dataset
 from trainables.errors import InputError
 from trainables.uris import redact_uri
 
@@ -165,7 +166,7 @@ def _has_runs(config: RunsConfig) -> bool:
 
 
 @contextmanager
-def connected(config: RunsConfig) -> Iterator[None]:
+def connected(config: RunsConfig, images: Sequence[Dataset]) -> Iterator[None]:
     """Stay connected to a cluster, after what can't work on it is refused; else nothing.
 
     On this machine Ray is started when there is something to run. Where it runs already, somebody
@@ -179,7 +180,7 @@ def connected(config: RunsConfig) -> Iterator[None]:
     with joined(config) as nodes:
         if len(nodes) > 1:
             check_store_shared(config, len(nodes))
-        probe_nodes(config, nodes)
+        probe_nodes(config, nodes, images)
         yield
 
 

@@ -1,8 +1,8 @@
-"""Whether every node of a cluster sees the storage, has the code and finds the device."""
+"""Whether every node of a cluster sees the storage and has the device, the code and the data."""
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,15 +16,20 @@ from study.tune.address import address_of
 from study.tune.capacity import Node, alive_nodes, capacity, trials_on
 from study.tune.connect import ray_session
 from study.tune.shipped_code import own_code
-from trainables.code_identity import CodeIdentity, changed_modules, code_identity
-from trainables.config import ModelConfig, TrainConfig
+from trainables.code_identity import TIMM, CodeIdentity, changed_modules, code_identity
+from trainables.config import TrainConfig
+from trainables.data.dataset import Dataset
+from trainables.data.streamed import StreamedImages
 from trainables.device import resolve_device
 from trainables.errors import InputError
 from trainables.models.pretrained import check_stored
 from trainables.object_store import location
+from trainables.own_import import import_own
 from trainables.uris import redact_uri
 
 _PROBE_SECONDS = 120.0
+_STREAMED_SECONDS = 600.0
+"""Where the node opens a data set, which may have a million files to list."""
 
 
 @contextmanager
@@ -35,31 +40,37 @@ def joined(config: RunsConfig) -> Iterator[list[Node]]:
         yield alive_nodes()
 
 
-def probe_nodes(config: RunsConfig, nodes: list[Node]) -> None:
-    """Let each node that trains read a file in the storage and find the device.
+def probe_nodes(config: RunsConfig, nodes: list[Node], images: Sequence[Dataset] = ()) -> None:
+    """Let each node that trains read a file in the storage, and find all that its runs need.
+
+    Args:
+        images: the data sets of the runs; what is streamed of them, each node must have.
 
     Raises:
         InputError: one can't. Nothing has been written by then.
     """
     token, storage = uuid.uuid4().hex, storage_of(config)
     nodes = [node for node in nodes if trials_on(node, config) != 0]
-    codes = codes_here(config.train)
+    codes, streamed = codes_here(config.train), streamed_of(images)
+    seconds = _STREAMED_SECONDS if streamed else _PROBE_SECONDS
     with _token_file(storage, token) as place:
-        read = ray.remote(num_cpus=0, max_retries=0)(look_from_node)
+        # Its process ends with it: trials that another study of this driver starts in the same
+        # one would find the code as it was imported here.
+        read = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(look_from_node)
         answers = [
             read.options(
                 num_gpus=config.gpus_per_trial,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
-            ).remote(place, config.train.device, codes, config.train.model)
+            ).remote(place, codes, config.train, streamed)
             for node in nodes
         ]
         for node, answer in zip(nodes, answers, strict=True):
             try:
-                content, problem = ray.get(answer, timeout=_PROBE_SECONDS)
+                content, problem = ray.get(answer, timeout=seconds)
             except ray.exceptions.GetTimeoutError:
                 raise InputError(
                     f"{_ray_of(config)}: node {node.name} had no room for a look "
-                    f"within {_PROBE_SECONDS:.0f} s: its GPUs are in use, or it hangs; try later"
+                    f"within {seconds:.0f} s: its GPUs are in use, or it hangs; try later"
                 ) from None
             except Exception as error:
                 raise InputError(
@@ -93,30 +104,60 @@ def codes_here(train: TrainConfig) -> dict[str, CodeIdentity]:
     return {name: code_identity(name) for name in own_code(train)}
 
 
+def streamed_of(images: Sequence[Dataset]) -> list[StreamedImages]:
+    """The data sets that each process reads itself, each by one of its parts."""
+    return [each.train_images for each in images if isinstance(each.train_images, StreamedImages)]
+
+
 def look_from_node(
-    place: str, device: str, codes: Mapping[str, CodeIdentity], model: ModelConfig
+    place: str,
+    codes: Mapping[str, CodeIdentity],
+    train: TrainConfig,
+    streamed: Sequence[StreamedImages] = (),
 ) -> tuple[str, str]:
     """On a node: what the file holds, and why trials can't run there (empty: they can).
 
     ``codes``: the identities of code of one's own, as the driver has it.
     """
     try:
-        resolve_device(device)
-        check_stored(model)
+        resolve_device(train.device)
+        check_stored(train.model)
+        if train.model.classifier.startswith(TIMM):
+            from trainables.models.timm_models import check_timm_name
+
+            check_timm_name(train.model.classifier)
+        for name, identity in codes.items():
+            _check_same(name, identity)
+        for name, setting in _imported(train).items():
+            import_own(setting, name, "what the driver has")
+        for images in streamed:
+            images.check_here()
     except InputError as error:
         return "", str(error)
-    for name, identity in codes.items():
-        other = changed_modules(identity, code_identity(name))
-        if other:
-            return "", (
-                f"{name}: {', '.join(other)} is not there, or another one than here, in "
-                f"{os.getcwd()}; put the same files there, or into a folder that all nodes share, "
-                "and start from it"
-            )
     try:
         return location(place).read_bytes().decode(), ""
     except OSError:
         return "", ""
+
+
+def _check_same(name: str, identity: CodeIdentity) -> None:
+    other = changed_modules(identity, code_identity(name))
+    if other:
+        raise InputError(
+            f"{name}: {', '.join(other)} is not there, or another one than here, in "
+            f"{os.getcwd()}; put the same files there, or into a folder that all nodes share, "
+            "and start from it"
+        )
+
+
+def _imported(train: TrainConfig) -> dict[str, str]:
+    """The names of code of one's own that workers import, each with the setting that names it.
+
+    Data that are held in memory come from the driver, which alone imports what gives them.
+    """
+    settings = {name: setting for setting, name in train.own_names.items()}
+    named = {name: settings.get(name, "metric") for name in own_code(train)}
+    return {n: setting for n, setting in named.items() if setting != "dataset" or train.data.stream}
 
 
 def _not_shared(storage: Storage, node: Node) -> str:

@@ -152,6 +152,11 @@ class StreamedImages:
 
         yield from read_ahead(self._read, asked, self.config.stream_workers)
 
+    def check_here(self) -> None:
+        """Refuse a machine on which the data set can't be read, or is another one."""
+        with failures_named(f"dataset = {self.config.dataset!r}: reading it"):
+            self._items()
+
     def _items(self) -> "_Items":
         """The data set, opened in this process; it must be what it was when this began."""
         items = _opened(self.give, self.config)
