@@ -12,7 +12,7 @@ from study.search.own_space import beginnings, space_of, with_own_space
 from study.search.samplers import check_conditional, check_learns, check_sampler
 from study.tracking.addresses import check_uri
 from study.tune.address import address_of
-from study.tune.cores import cores_here
+from study.tune.cores import cores_here, trials_here
 from trainables.code_identity import CodeIdentity, changed_modules, code_identity
 from trainables.config import TrainConfig, apply_overrides
 from trainables.data.image_sets import check_data
@@ -30,7 +30,7 @@ from trainables.paths import check_writable
 
 
 def check_train(
-    config: TrainConfig, *, elsewhere: bool = False, trains: bool = True
+    config: TrainConfig, *, elsewhere: bool = False, trains: bool = True, at_once: int = 1
 ) -> TrainConfig:
     """Check a classifier's configuration against this machine; returns it with a device resolved.
 
@@ -38,6 +38,7 @@ def check_train(
         elsewhere: it is trained on a cluster, whose GPUs and memory this machine need not have.
         trains: False where weights are evaluated only, which takes less memory, and none of what
             trains them.
+        at_once: how many of its trainings run here at the same time.
     """
     if config.task.name is not None:
         raise InputError(
@@ -58,7 +59,7 @@ def check_train(
         _check_recipe(config)
         config = config.model_copy(update={"model": checked_weights(config.model, shape)})
     if size is not None and config.device == "cpu" and trains and not elsewhere:
-        check_training(config, size)
+        check_training(config, size, at_once)
     return config
 
 
@@ -155,7 +156,7 @@ def check_study(config: StudyConfig) -> StudyConfig:
     if config.train.task.name is not None:
         config = _check_task(config, elsewhere=elsewhere)
     else:
-        train = check_train(config.train, elsewhere=elsewhere)
+        train = check_train(config.train, elsewhere=elsewhere, at_once=trials_here(config))
         config = config.model_copy(update={"train": train})
         if train.measured:
             _check_figures(config)

@@ -78,8 +78,8 @@ def check_images(config: DataConfig, count: int, pad: int) -> None:
     _compare(_COPIES * needed, what, "give a smaller size, --channels 1, or fewer images")
 
 
-def check_training(config: TrainConfig, size: ModelSize) -> None:
-    """Refuse a training that this machine has no room for."""
+def check_training(config: TrainConfig, size: ModelSize, at_once: int = 1) -> None:
+    """Refuse a training that this machine has no room for; say so where not all at once fit."""
     data = config.data
     # One pass of a step at a time, or one slice of it.
     images = data.batch_size // config.optimizer.accumulate
@@ -90,9 +90,16 @@ def check_training(config: TrainConfig, size: ModelSize) -> None:
         f"{data.image_size}: one training of {config.model.classifier} takes at least "
         f"{words(needed)}"
     )
-    _compare(
-        needed, what, "give a smaller batch, --accumulate, a smaller size, or another classifier"
-    )
+    remedy = "a smaller batch, --accumulate, a smaller size, or another classifier"
+    _compare(needed, what, f"give {remedy}")
+    total = machine_memory().total
+    if at_once * needed > total:
+        # Fewer may run at once than there are cores for: no reason to refuse.
+        _log.warning(
+            "%s, and this machine has %s, too little for the %d that may run at once: give "
+            "--max-concurrent %d, %s",
+            *(what, words(total), at_once, max(1, total // needed), remedy),
+        )
 
 
 def _compare(needed: int, what: str, remedy: str) -> None:

@@ -21,6 +21,7 @@ from study.presets import standard
 from study.records.folder import StudyFolder
 from study.records.planned_run import BASELINE, PlannedRun
 from study.tune.address import address_of
+from study.tune.cores import trials_here
 from trainables.config import (
     DataConfig,
     ModelConfig,
@@ -243,7 +244,8 @@ def check_experiment(config: ExperimentConfig) -> ExperimentConfig:
             "optimizer/optimizer": optimizer,
             "data/subset": subset,
         }
-        checked = check_train(apply_overrides(config.train, point), elsewhere=elsewhere)
+        train = apply_overrides(config.train, point)
+        checked = check_train(train, elsewhere=elsewhere, at_once=trials_here(config))
     model = config.train.model.model_copy(update={"content": checked.model.content})
     found = {"device": checked.device, "measured": checked.measured, "model": model}
     return config.model_copy(update={"train": config.train.model_copy(update=found)})

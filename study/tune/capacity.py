@@ -6,6 +6,7 @@ from typing import NamedTuple
 import ray
 
 from study.config import RunsConfig
+from study.tune.cores import cores_of, trials_by_cores
 from trainables.errors import InputError
 
 _EPSILON = 1e-9
@@ -35,12 +36,6 @@ def alive_nodes() -> list[Node]:
     return nodes
 
 
-def cores_of(config: RunsConfig) -> float:
-    """Cores that a trial keeps busy: its own, and one for each process that reads ahead for it."""
-    own = config.cpus_per_trial
-    return own + config.train.data.stream_workers if own else 0.0
-
-
 def reserved_cores(config: RunsConfig) -> float:
     """What Ray is to reserve for a trial, so that it can start on each node where one fits."""
     nodes = [node.cpus for node in alive_nodes() if trials_on(node, config) != 0]
@@ -51,13 +46,10 @@ def trials_on(node: Node, config: RunsConfig) -> int | None:
     """How many trials fit on a node; None: any number, since they ask for nothing.
 
     A trial's fraction lies on one GPU: with 0.4 a trial, a GPU holds two trials, and two GPUs four.
-    Where a trial has its cores, but its processes that read ahead have not, one fits.
     """
     share = config.gpus_per_trial
-    limits = []
-    if config.cpus_per_trial:
-        alone = int(node.cpus / config.cpus_per_trial + _EPSILON)
-        limits.append(max(int(node.cpus / cores_of(config) + _EPSILON), min(alone, 1)))
+    by_cores = trials_by_cores(node.cpus, config)
+    limits = [] if by_cores is None else [by_cores]
     if 0 < share < 1:
         limits.append(int(node.gpus) * int(1 / share + _EPSILON))
     elif share:

@@ -14,8 +14,7 @@ import ray
 
 from study.config import RunsConfig
 from study.tune.address import address_of
-from study.tune.capacity import cores_of
-from study.tune.cores import cores_here
+from study.tune.cores import cores_here, cores_of
 from study.tune.left_processes import ended_with_this_process
 from study.tune.ray_patches import (
     GRPC_OPTIONS,

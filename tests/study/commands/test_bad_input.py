@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from study.checks import check_study
 from study.commands.options import run_command
 from study.commands.study import main
+from study.config import StudyConfig
 from trainables import memory
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
+from trainables.settings import parse_config
 
 
 def _image_folder(root: Path) -> Path:
@@ -151,6 +154,28 @@ def test_passes_of_a_step_take_memory_one_at_a_time(monkeypatch: pytest.MonkeyPa
         memory.check_training(config, size)
     memory.check_training(apply_overrides(config, {"optimizer/accumulate": 10}), size)
     memory.check_training(apply_overrides(config, {"slice": 100}), size)
+
+
+def test_trainings_that_fit_alone_and_not_at_once_are_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    size = memory.ModelSize(parameters=10**3, activations=10**6)
+    config = apply_overrides(TrainConfig(), {"data/batch_size": 100})
+    monkeypatch.setattr(memory, "machine_memory", lambda: memory.Memory(10**9, 10**9))
+    for at_once, told in ((1, False), (2, False), (3, True)):
+        caplog.clear()
+        memory.check_training(config, size, at_once)
+        assert ("the 3 that may run at once: give --max-concurrent 2" in caplog.text) is told
+
+
+def test_a_study_counts_the_trainings_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("study.checks.check_training", lambda *given: asked.append(given[-1]))
+    for module in ("study.tune.cores", "study.checks"):
+        monkeypatch.setattr(f"{module}.cores_here", lambda: 6)
+    for settings in ({}, {"cpus_per_trial": 2}, {"max_concurrent": 2}, {"cpus_per_trial": 0}):
+        check_study(parse_config(StudyConfig, {**settings, "train": {"device": "cpu"}}))
+    assert asked == [6, 3, 2, 1]
 
 
 def test_what_no_memory_holds_is_answered(
