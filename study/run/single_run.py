@@ -32,6 +32,7 @@ from study.run.watched import Watched
 from study.run.weights_file import write_weights
 from study.tracking.addresses import resolve_uri
 from trainables.checkpoint import load_run, save_state
+from trainables.classifier_metrics import check_measures
 from trainables.config import TrainConfig
 from trainables.data.dataset import Dataset
 from trainables.data.device_data import DeviceData
@@ -147,6 +148,7 @@ class _SingleRun:
         self.files = files
         self.console = console
         dataset = _load_data(config, console)
+        check_measures(config.measured, len(dataset.classes))
         self.config = config.model_copy(update={"data": resolve_data(config.data, dataset)})
         self.classes = dataset.classes
         self.test_set = dataset.test_set

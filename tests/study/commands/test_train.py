@@ -95,6 +95,28 @@ def test_bad_input_is_answered_once_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_metric_of_ones_own_is_tried_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    (work / "metric_tried_first.py").write_text(
+        "from trainables.metric_config import metric\n\n"
+        '@metric("max", "a share")\n'
+        "def broken(logits, labels):\n    raise KeyError('no such class')\n"
+    )
+    name = "metric_tried_first:broken"
+    (work / "asked.json").write_text(json.dumps({"measured": [name]}))
+    before = {path.name for path in work.iterdir()}
+    assert main([*SMALL, *OFF, "--config", "asked.json", "--trust", name]) == 2
+    said = capsys.readouterr().err
+    assert f"metric (--metric) = '{name}': on 64 samples of 10 classes it raised KeyError" in said
+    assert {path.name for path in work.iterdir()} - {"__pycache__"} == before
+
+
 @pytest.mark.parametrize("words", [["--lr", "x"], ["--nois"], ["--print-config"], ["--help"]])
 def test_what_needs_no_torch_does_not_wait_for_it(words: list[str]) -> None:
     code = (
