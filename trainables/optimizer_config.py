@@ -1,10 +1,12 @@
 """How a classifier is trained: its optimizer, learning rate, clipping, smoothing and averaging."""
 
+from collections.abc import Iterable
 from typing import Annotated, Self
 
 from pydantic import model_validator
 
 from trainables.code_identity import is_own
+from trainables.errors import InputError
 from trainables.settings import LARGEST, FrozenConfig, Named, setting
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
@@ -163,3 +165,18 @@ class OptimizerConfig(FrozenConfig):
                 f"{self.lr_warmup_fraction:g} say the same thing: give one of them"
             )
         return self
+
+
+def check_read(config: OptimizerConfig, given: Iterable[str]) -> None:
+    """Refuse Nesterov's momentum where an option gives it to an optimizer that has none.
+
+    Recorded configurations may say it of any, and grids say it once for several.
+
+    Args:
+        given: the paths of the settings that a command line gave.
+    """
+    if config.optimizer != "SGD" and any(path.endswith("optimizer/nesterov") for path in given):
+        raise InputError(
+            f"optimizer.nesterov (--nesterov) = {config.nesterov}: it is for --optimizer SGD; "
+            f"optimizer.optimizer = {config.optimizer!r} does not read it"
+        )

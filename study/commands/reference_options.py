@@ -18,6 +18,7 @@ from trainables.data_changes import derived_data
 from trainables.documents import read_mapping
 from trainables.errors import InputError, nearest, shortened
 from trainables.noise.kinds import NOISE_KINDS
+from trainables.optimizer_config import check_read
 from trainables.presets import readme, run_preset
 from trainables.settings import LARGEST, merge, nest, parse_config
 
@@ -156,6 +157,7 @@ def combine(
     config = parse_config(
         TrainConfig, merge(values, nest(changes)), options=RUN_SETTINGS.names_of(given)
     )
+    check_read(config.optimizer, given)
     return ResolvedRun(config, tuple(notices))
 
 

@@ -34,6 +34,7 @@ from study.records.own_code import EXCLUDED
 from trainables.data.registry import is_photos
 from trainables.documents import read_mapping
 from trainables.errors import InputError
+from trainables.optimizer_config import check_read
 from trainables.settings import merge, nest, parse_config
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def _read_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     config = parse_config(
         StudyConfig, values, where=line.extra.config, options=STUDY_OPTIONS.names_of(line.given)
     )
+    check_read(config.train.optimizer, line.given)
     if is_photos(config.train.data.dataset):
         stored = StudyFolder.of(storage_of(config), config.name).stored_config()
         config = with_stored_decoding(config, stored, from_file, given)

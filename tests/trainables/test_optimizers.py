@@ -11,6 +11,7 @@ from torch import nn
 
 from trainables.config import OptimizerConfig
 from trainables.errors import InputError
+from trainables.optimizer_config import check_read
 from trainables.optimizers import check_optimizer, make_optimizer
 
 STEPS = 5
@@ -120,3 +121,12 @@ def test_what_is_no_optimizer_is_told_by_name(name: str, said: list[str]) -> Non
     for part in (f"optimizer = '{HERE}:{name}'", *said):
         assert part in str(caught.value)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_nesterov_is_refused_where_an_option_gives_it_to_another_optimizer() -> None:
+    adam = OptimizerConfig(optimizer="Adam", nesterov=False)
+    with pytest.raises(InputError, match=r"\(--nesterov\) = False: it is for --optimizer SGD"):
+        check_read(adam, ["train/optimizer/lr", "train/optimizer/nesterov"])
+    # A file that was recorded so, or a grid of several optimizers.
+    check_read(adam, ["train/optimizer/lr"])
+    check_read(OptimizerConfig(nesterov=False), ["optimizer/nesterov"])

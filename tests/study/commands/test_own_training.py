@@ -84,6 +84,7 @@ def recipe_run(**changes: Any) -> TrainConfig:
         (["--optimizer", "json:"], ["optimizer = 'json:'", "package.module:function"]),
         (["--optimizer", f"{OWN}:raises"], [f"'{OWN}:raises'", "nothing to optimize"]),
         (["--optimizer", "AdamW", "--scaling", "step"], ["scaling = 'step'", "relative or"]),
+        (["--optimizer", "AdamW", "--no-nesterov"], ["(--nesterov) = False", "--optimizer SGD"]),
         (["--lr-schedule", "cosin"], ["(--lr-schedule) = 'cosin'", "cosine", "your own"]),
         (["--lr-schedule", f"{OWN}:negative"], [f"'{OWN}:negative'", "not below 0"]),
         (["--lr-warmup-epochs", "30"], ["(--lr-warmup-epochs) = 30", "30 epochs", "give less"]),
