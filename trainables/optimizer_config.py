@@ -139,6 +139,16 @@ class OptimizerConfig(FrozenConfig):
         return self.lr / (1 - self.momentum) if self.optimizer == "SGD" else None
 
     @property
+    def average_words(self) -> str:
+        """A sentence where it is not the weights of the steps that are evaluated; else empty."""
+        if self.ema is None:
+            return ""
+        return (
+            f"The weights that are validated, tested and kept are a moving average of those of the "
+            f"steps, of decay {self.ema:g} (--ema)."
+        )
+
+    @property
     def owns(self) -> dict[str, str]:
         """Setting → the code of one's own that it names."""
         names = {"optimizer": self.optimizer, "lr_schedule": self.lr_schedule}

@@ -311,6 +311,8 @@ def model_to_log(
         f"of {len(dataset.classes)} classes: {tags['classes']}."
     )
     decoding = Decoding.of(config.data) if is_photos(config.data.dataset) else None
+    if config.optimizer.average_words:
+        description += f" {config.optimizer.average_words}"
     if decoding is not None:
         description += f" {decoding.recipe}, as the model's metadata say under `preprocessing`."
     return ModelToLog(

@@ -44,6 +44,8 @@ def _searched(view: StudyView) -> Section:
 def _about_search(view: StudyView) -> Iterator[str]:
     """The search's own sentences, which are about luck."""
     yield from verdict(view)
+    if view.config.train.optimizer.average_words:
+        yield view.config.train.optimizer.average_words
     tuned = tuning_note(as_asked(view.config), view.state)
     if tuned:
         yield f"{tuned[0].upper()}{tuned[1:]}."

@@ -177,11 +177,11 @@ def begun_page(name: str, config: TrainConfig) -> Page:
 
 
 def _begun(name: str, config: TrainConfig) -> Page:
-    return Page(
-        f"Run {name}",
+    said = (
         f"{config.model.classifier} on {config.data.what}, {config.epochs} epochs, "
-        f"{config.optimizer.optimizer}, learning rate {config.optimizer.lr:g}.",
+        f"{config.optimizer.optimizer}, learning rate {config.optimizer.lr:g}."
     )
+    return Page(f"Run {name}", " ".join(filter(None, (said, config.optimizer.average_words))))
 
 
 def _reproduce(page: Page, config: TrainConfig) -> None:

@@ -31,6 +31,7 @@ from tests.support.trained_studies import (
     write_confirmation,
     write_study,
 )
+from trainables.config import apply_overrides
 from trainables.data.image_decoding import Decoding
 from trainables.data.image_folder import decode_image
 from trainables.data.image_sets import load_dataset
@@ -164,6 +165,7 @@ def test_what_becomes_of_a_photo_goes_with_the_model(tmp_path: Path) -> None:
     trained = TrainedWeights(path, weights, 0, "final")
     model = model_to_log(view, find_winner(view), config, dataset, trained)
     assert "Decoding(2, 'pad', 'grey', 32, 3)" in model.description
+    assert "moving average" not in model.description
 
     write_model(model, tmp_path / "model", "run", "id")
     metadata = Model.load(str(tmp_path / "model")).metadata
@@ -176,7 +178,8 @@ def test_what_becomes_of_a_photo_goes_with_the_model(tmp_path: Path) -> None:
 def test_a_model_of_grey_images_is_registered_with_their_shape(tmp_path: Path) -> None:
     photos = write_images(tmp_path / "photos", size=40)
     data = folder_config(photos, decoding=2, fit="crop", image_size=64, channels=1)
-    config = BASE.model_copy(update={"data": data})
+    averaged = apply_overrides(BASE, {"optimizer/ema": 0.99})
+    config = averaged.model_copy(update={"data": data})
     dataset = load_dataset(data)
     weights = build_model("BabyCNN", 2, data.shape).state_dict()
     write_study(tmp_path, "grey-study", trials=TRIALS[2:3], seeds=1)
@@ -185,6 +188,7 @@ def test_a_model_of_grey_images_is_registered_with_their_shape(tmp_path: Path) -
     model = model_to_log(view, find_winner(view), config, dataset, trained)
     assert "uint8 (images, 64, 64, 1), grey." in model.description
     assert "BabyCNN on imagefolder (64×64 pixels, grey)" in model.description
+    assert "a moving average of those of the steps, of decay 0.99 (--ema)." in model.description
 
     write_model(model, tmp_path / "model", "run", "id")
     stored = Model.load(str(tmp_path / "model"))

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.charts.chart import Band, Line
 from analysis.commands.analysis import main
-from analysis.report.run_report import load_run, run_sections
+from analysis.report.run_report import begun_page, load_run, run_sections
 from tests.support.browser import NEEDS_BROWSER, Browser, open_browser
 from tests.support.trained_studies import ADAPTIVE, BASE, EPOCHS, write_run
 from trainables.config import apply_overrides
@@ -79,6 +79,12 @@ def test_without_logs_it_says_what_was_not_recorded(tmp_path: Path) -> None:
     (folder / "epoch_metrics.jsonl").write_text("")
     with pytest.raises(InputError, match="no whole epoch yet"):
         load_run(folder)
+
+
+def test_averaged_weights_are_told() -> None:
+    for ema in (None, 0.99):
+        page = begun_page("r", apply_overrides(BASE, {"optimizer/ema": ema}))
+        assert ("of decay 0.99 (--ema)." in page.html()) is (ema is not None)
 
 
 @NEEDS_BROWSER

@@ -13,6 +13,7 @@ from analysis.charts.chart import Blocks, Line, Points, log_ticks
 from analysis.charts.draw_static import save_figure
 from analysis.commands.analysis import main
 from analysis.reading import StudyView, load_study
+from analysis.report.answer import answer
 from analysis.report.figures import adaptivity, better_by, cost, verdict
 from analysis.report.importance import importances
 from analysis.report.page import Page
@@ -23,6 +24,7 @@ from examples.forking_picture import forking_chart
 from search_spaces.registry import get_space
 from tests.support.browser import NEEDS_BROWSER, Browser, open_browser
 from tests.support.trained_studies import BASE, EPOCHS, TRIALS, Planned, write_study
+from trainables.config import apply_overrides
 
 PROBE = """
 const table = [...document.querySelectorAll("table.data")].at(-1);
@@ -168,6 +170,14 @@ def test_verdict_and_cost_come_from_the_ledger(small: StudyView) -> None:
     assert spent.trained + spent.shared == spent.reported
     assert spent.stopped == EPOCHS - 10
     assert spent.seconds == 2 * 2.0 + len(TRIALS) * 1.0
+
+
+def test_averaged_weights_are_told(small: StudyView, tmp_path: Path) -> None:
+    train = apply_overrides(BASE, {"optimizer/ema": 0.99})
+    write_study(tmp_path, "a", trials=TRIALS[:1], seeds=1, train=train.model_dump(mode="json"))
+    said = "tested and kept are a moving average of those of the steps, of decay 0.99 (--ema)."
+    assert any(line.endswith(said) for line in answer(load_study(tmp_path, "a")).details)
+    assert not any("moving average" in line for line in answer(small).details)
 
 
 def test_gap_has_the_front(small: StudyView) -> None:

@@ -495,11 +495,12 @@ def test_killed_while_it_tunes_it_chooses_the_same_and_trains_no_run_twice(
 def test_where_no_setting_is_usable_the_reason_decides_what_helps(
     reasons: list[str], said: str
 ) -> None:
-    config = asked(2)
+    config = asked(4)
     failed = [
         dataclasses.replace(record(setting, FIRST, None), reason=reason)
         for setting, reason in zip(settings(config), reasons, strict=True)
     ]
+    assert not missing_runs(config, ledger(*failed))
     session: Any = SimpleNamespace(state=lambda: ledger(*failed))
     with pytest.raises(StudyFailedError, match="no run of the tuning is usable") as told:
         next(tuning_phases(config, session))

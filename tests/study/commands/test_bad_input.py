@@ -173,9 +173,9 @@ def test_a_study_counts_the_trainings_at_once(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("study.checks.check_training", lambda *given: asked.append(given[-1]))
     for module in ("study.tune.cores", "study.checks"):
         monkeypatch.setattr(f"{module}.cores_here", lambda: 6)
-    for settings in ({}, {"cpus_per_trial": 2}, {"max_concurrent": 2}, {"cpus_per_trial": 0}):
-        check_study(parse_config(StudyConfig, {**settings, "train": {"device": "cpu"}}))
-    assert asked == [6, 3, 2, 1]
+    train = {"device": "cpu", "data": {"dataset": "digits", "image_size": 40}}
+    check_study(parse_config(StudyConfig, {"cpus_per_trial": 2, "train": train}))
+    assert asked == [3]
 
 
 def test_what_no_memory_holds_is_answered(

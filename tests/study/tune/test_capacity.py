@@ -8,6 +8,7 @@ from study.checks import check_study
 from study.config import StudyConfig
 from study.tune import capacity as capacity_module
 from study.tune.capacity import Node, capacity, packing, reserved_cores
+from study.tune.cores import trials_here
 from trainables.errors import InputError
 from trainables.settings import parse_config
 
@@ -127,3 +128,22 @@ def test_logical_gpus_need_a_cluster() -> None:
     with pytest.raises(InputError, match="add --device cuda"):
         check_study(wanted)
     check_study(wanted.model_copy(update={"address": "10.0.0.1:6379"}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "fits"),
+    [
+        ({}, 6),
+        ({"cpus_per_trial": 4}, 1),
+        ({"cpus_per_trial": 7}, 1),
+        ({"max_concurrent": 2}, 2),
+        ({"max_concurrent": 9}, 6),
+        ({"cpus_per_trial": 0}, 1),
+        ({"cpus_per_trial": 0, "max_concurrent": 9}, 9),
+    ],
+)
+def test_trials_at_once_here_follow_from_the_cores(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], fits: int
+) -> None:
+    monkeypatch.setattr("study.tune.cores.cores_here", lambda: 6)
+    assert trials_here(config(**settings)) == fits
