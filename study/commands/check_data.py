@@ -34,8 +34,8 @@ class CheckOptions:
         str,
         option(
             "--sheet",
-            help="PNG file for a contact sheet: images of each class, each beside what three "
-            "epochs of augmentation make of it",
+            help="PNG file for a contact sheet: images of each of the first 20 classes, each "
+            "beside what three epochs of augmentation make of it",
             value="FILE",
             default="none",
         ),
@@ -49,7 +49,7 @@ def check_data(arguments: Sequence[str]) -> int:
 
     from study.campaigns.images import inspected
     from trainables.data.augmentation import check_augmentation
-    from trainables.data.contact_sheet import write_contact_sheet
+    from trainables.data.contact_sheet import SHOWN_CLASSES, write_contact_sheet
 
     check_augmentation(config)
     found = inspected(config, Console(stderr=True))
@@ -57,7 +57,9 @@ def check_data(arguments: Sequence[str]) -> int:
         write_contact_sheet(found.dataset, config, sheet)
     _tell(Console(), config, found)
     if sheet is not None:
-        print(f"contact sheet: {sheet}")
+        classes = len(found.dataset.classes)
+        left = f" (the first {SHOWN_CLASSES} of {classes} classes)"
+        print(f"contact sheet: {sheet}{left if classes > SHOWN_CLASSES else ''}")
     return 1 if found.findings else 0
 
 

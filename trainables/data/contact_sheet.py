@@ -14,8 +14,8 @@ from trainables.data_config import DataConfig
 from trainables.files import write_atomically
 from trainables.random_streams import generator
 
-_CLASSES = 20
-"""Classes shown: the first ones."""
+SHOWN_CLASSES = 20
+"""Classes on the sheet: the first ones."""
 
 _IMAGES = 3
 """Training images of a class."""
@@ -40,12 +40,12 @@ def write_contact_sheet(dataset: Dataset, config: DataConfig, path: str | Path) 
 
 
 def contact_sheet(dataset: Dataset, augment: Augment | None = None) -> bytes:
-    """A PNG: a row a class; of each image first itself, then what three epochs make of it.
+    """A PNG: a row a class, of the first 20; of each image itself, then what three epochs make.
 
     ``augment``: what is done to them besides cropping and mirroring.
     """
     data = DeviceData(dataset, "cpu")
-    classes = range(min(len(dataset.classes), _CLASSES))
+    classes = range(min(len(dataset.classes), SHOWN_CLASSES))
     chosen = {label: np.flatnonzero(dataset.train_labels == label)[:_IMAGES] for label in classes}
     which = torch.from_numpy(np.concatenate(list(chosen.values())))
     inner = slice(dataset.pad, dataset.pad + dataset.shape.size)

@@ -142,6 +142,13 @@ def _tell(data_dir: str | Path, listing: FolderListing) -> None:
             len(listing.others),
             some(listing.others),
         )
+    if listing.hidden:
+        _log.warning(
+            "%s: %d folders are not read, for their names begin with a dot: %s",
+            data_dir,
+            len(listing.hidden),
+            some(listing.hidden),
+        )
     if listing.within and not listing.nested:
         _log.warning(
             "%s: %d folders within classes are not read, as was recorded before: %s",

@@ -26,7 +26,8 @@ class FolderListing:
 
     ``train`` and ``test`` hold, for each class in ``classes``, its files in order, relative to the
     class's folder; ``others`` the files that lie among them and have no image's ending; ``within``
-    the folders inside of classes (read, or not, as ``nested`` says).
+    the folders inside of classes (read, or not, as ``nested`` says); ``hidden`` the folders whose
+    names begin with a dot, which are never read.
     """
 
     root: Path
@@ -36,6 +37,7 @@ class FolderListing:
     others: tuple[str, ...]
     within: tuple[str, ...] = ()
     nested: bool = False
+    hidden: tuple[str, ...] = ()
 
     @property
     def place(self) -> Path:
@@ -89,6 +91,7 @@ def list_folder(data_dir: str | Path, *, nested: bool = True) -> FolderListing:
         others=tuple(listed.others),
         within=tuple(listed.within),
         nested=nested,
+        hidden=tuple(listed.hidden),
     )
 
 
@@ -128,12 +131,13 @@ class _Lister:
     nested: bool
     others: list[str] = field(default_factory=list)
     within: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
 
     def part(self, folder: Path) -> dict[str, tuple[str, ...]]:
         """Class → names of its images, both sorted."""
         if not folder.is_dir():
             raise InputError(f"{self.given}: it has no folder {folder.name}/; {_LAYOUT}")
-        entries = _entries(folder)
+        entries = self._seen(folder, f"{folder.name}/")
         self._loose(folder.name, [entry.name for entry in entries if not _is_folder(entry)])
         classes = {}
         for name in sorted(entry.name for entry in entries if _is_folder(entry)):
@@ -153,6 +157,13 @@ class _Lister:
             )
         return classes
 
+    def _seen(self, folder: Path, place: str) -> list[os.DirEntry[str]]:
+        """What is not hidden in a folder; ``place``: how it is named, from the root on."""
+        entries = _entries(folder)
+        # Hidden files are the system's, such as .DS_Store; a folder may hold images.
+        self.hidden += [f"{place}{e.name}" for e in entries if _is_hidden(e) and _is_folder(e)]
+        return [entry for entry in entries if not _is_hidden(entry)]
+
     def _loose(self, part: str, files: list[str]) -> None:
         """Files beside the classes: an image there belongs to none."""
         images = sorted(f"{part}/{name}" for name in files if name.lower().endswith(ENDINGS))
@@ -169,7 +180,7 @@ class _Lister:
         waiting: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(folder),))]
         while waiting:
             below, above = waiting.pop()
-            for entry in _entries(folder / below):
+            for entry in self._seen(folder / below, f"{folder.parent.name}/{folder.name}/{below}"):
                 name = f"{below}{entry.name}"
                 if not _is_folder(entry):
                     yield name
@@ -192,17 +203,21 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False  # A link to itself: named when it can't be read.
 
 
+def _is_hidden(entry: os.DirEntry[str]) -> bool:
+    return entry.name.startswith(".")
+
+
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            found = [entry for entry in entries if not entry.name.startswith(".")]
+            found = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(f"{folder}: can't be read: {error}") from None
     for entry in found:
-        if not entry.name.isprintable():
+        if not entry.name.isprintable() and not _is_hidden(entry):
             # Names go into records, tables and pages as UTF-8.
             raise InputError(f"{str(folder)!a}: {entry.name!a} is no name in UTF-8; rename it")
-    return sorted(found, key=lambda entry: entry.name)
+    return found
 
 
 def some(names: Iterable[str], limit: int = 5) -> str:

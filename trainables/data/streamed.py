@@ -74,7 +74,7 @@ def _streamed(give: Give, config: DataConfig, progress: Progress | None) -> Sour
         test,
         numbers["test"],
         names,
-        content=content_hash(labels, pixels),
+        content=content_hash(labels, pixels, *items.versions()),
     )
 
 
@@ -220,6 +220,13 @@ class _Items:
             name: _items_of(f"{self.where}: {name}", part) for name, part in parts.items()
         }
         self._decoding = decoding
+
+    def versions(self) -> list[Pixels]:
+        """What each part says of its version, as bytes; nothing of one that says none."""
+        said = (getattr(part, "version", None) for part in self._parts.values())
+        # Hugging Face's have an object there, the same for all data.
+        told = [str(version) for version in said if isinstance(version, str | int)]
+        return [np.frombuffer(text.encode(), np.uint8) for text in told]
 
     def check_counts(self, counts: tuple[int, int]) -> None:
         found = tuple(len(part) for part in self._parts.values())

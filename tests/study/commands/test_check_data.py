@@ -84,6 +84,17 @@ def test_the_contact_sheet_shows_each_class_as_it_is_and_as_it_is_trained_on(
     assert (pixels == 0).all(axis=2).sum() > 64
 
 
+def test_a_sheet_of_many_classes_says_which_it_shows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet = tmp_path / "sheet.png"
+    for classes, said in ((20, ""), (21, " (the first 20 of 21 classes)")):
+        words = ["--synthetic-classes", str(classes), "--synthetic-train", str(4 * classes)]
+        words += ["--synthetic-test", str(classes), "--image-size", "8", "--sheet", str(sheet)]
+        assert main(["check-data", "--dataset", "synthetic", *words]) == 0
+        assert f"contact sheet: {sheet}{said}\n" in capsys.readouterr().out
+
+
 def test_any_data_set_can_be_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-data", "--dataset", "digits"]) == 0
     assert "nothing wrong was found" in capsys.readouterr().out

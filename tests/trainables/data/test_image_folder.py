@@ -61,11 +61,14 @@ def test_files_that_are_no_images_are_left_out_and_named(
 ) -> None:
     (folder / "train/cat/notes.txt").write_text("no image")
     (folder / "train/.hidden").mkdir()
+    (folder / "test/dog/.thumbs").mkdir()
     (folder / "train/cat/.thumbs.png").write_bytes(b"hidden")
     with caplog.at_level(logging.WARNING):
         assert len(load_folder(folder).train_labels) == 12
     assert "1 files are left out" in caplog.text
     assert "train/cat/notes.txt" in caplog.text
+    assert "2 folders are not read, for their names begin with a dot: " in caplog.text
+    assert "train/.hidden, test/dog/.thumbs" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,21 @@ def test_other_data_are_refused(module: str, monkeypatch: pytest.MonkeyPatch) ->
         batches(sent)
 
 
+def test_data_that_say_their_version_are_known_by_it(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(module, "plain")
+    plain = load_dataset(settings).content
+    imported = __import__(module)
+    known = {plain}
+    for version in ("2024-05", "2024-06", 7):
+        monkeypatch.setattr(imported.Plain, "version", version, raising=False)
+        known.add(load_dataset(settings).content)
+    assert len(known) == 4
+    monkeypatch.setattr(imported.Plain, "version", object())
+    assert load_dataset(settings).content == plain
+
+
 @pytest.mark.parametrize(
     ("function", "told"),
     [
