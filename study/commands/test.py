@@ -93,6 +93,23 @@ class TestOptions:
             default="the checkpoint's; 3 for a bare state dict",
         ),
     ] = None
+    decoding: Annotated[
+        str | None,
+        option(
+            "--decoding",
+            help="2: photos are upright, transparency lies on --background; 1: as was recorded "
+            "before",
+            value="INT",
+            default="the checkpoint's; 2 for a bare state dict",
+        ),
+    ] = None
+    stream: Annotated[
+        bool,
+        option(
+            "--stream",
+            help="read each image when a batch needs it: Hugging Face's and your own data sets",
+        ),
+    ] = False
     skip_broken: Annotated[
         bool, option("--skip-broken", help="leave out image files that can't be read")
     ] = False
@@ -144,6 +161,7 @@ class TestOptions:
             "background": "data/background",
             "image_size": "data/image_size",
             "channels": "data/channels",
+            "decoding": "data/decoding",
             "workers": "data/workers",
         }
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -151,7 +169,8 @@ class TestOptions:
         if self.skip_broken:
             # Of how many the checkpoint's run had left out says nothing here.
             given |= {"data/skip_broken": True, "data/left_out": None}
-        return given | ({"data/download": True} if self.download else {})
+        switches = {"data/download": self.download, "data/stream": self.stream}
+        return given | {path: True for path, on in switches.items() if on}
 
     @property
     def images_a_batch(self) -> int | None:

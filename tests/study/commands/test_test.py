@@ -8,9 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from study.commands.test import main
+from study.commands.reference_options import ReferenceOptions, combine
+from study.commands.test import TestOptions, main
 from tests.support.data_sets import spoil_images, write_images
 from tests.support.single_runs import OFF, Artefacts, train
+from trainables.presets import readme
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +182,15 @@ def test_a_photo_is_decoded_as_in_training(
     found = answer(capsys, "--checkpoint", weights)
     assert found["loss"] == run.final["test_loss"]
     assert answer(capsys, "--checkpoint", weights, "--fit", "crop")["loss"] != found["loss"]
+
+
+def test_how_images_are_read_can_be_given() -> None:
+    """Of weights that say nothing of it, or were trained on images that were read otherwise."""
+    stored = {"data": {"dataset": "a:b", "decoding": 2, "fit": "crop", "content": "0" * 32}}
+    given = TestOptions(dataset="a:b", decoding="1", fit="stretch", stream=True).settings()
+    for file in ({}, stored):
+        data = combine(readme(), file, "w.pth", given, ReferenceOptions()).config.data
+        assert (data.decoding, data.fit, data.stream, data.content) == (1, "stretch", True, None)
 
 
 def test_further_metrics_of_the_run_are_measured(
