@@ -25,7 +25,10 @@ REFUSED = "trainables.errors.InputError: task = 'mine:Task': in train_epoch, it 
         (f"{HEAD}FileNotFoundError: a.png\n{CHAIN}{REFUSED} FileNotFoundError: a.png\n", False),
         (f"{HEAD}ConnectionResetError\n{CHAIN}{REFUSED} it\n", False),
         (f"{HEAD}MemoryError\n{CHAIN}{REFUSED} MemoryError\n", False),
-        (f"{HEAD}{REFUSED} RuntimeError: DataLoader worker is killed by signal: Bus error\n", False),
+        (
+            f"{HEAD}{REFUSED} RuntimeError: DataLoader worker is killed by signal: Bus error\n",
+            False,
+        ),
         (f"{HEAD}{REFUSED} RuntimeError: CUDA error: misaligned address\n", False),
         (f"{HEAD}The actor died unexpectedly before finishing this task.\n", False),
         # The last failure counts.
