@@ -12,7 +12,10 @@ log = logging.getLogger(__name__)
 
 
 class Artifacts:
-    """Stores artifacts; ``left`` are those that could not be stored yet, and ``error`` says why."""
+    """Stores artifacts; ``left`` are those that could not be stored yet, and ``error`` says why.
+
+    Other threads read ``left`` at any moment: nothing leaves it before it is stored.
+    """
 
     def __init__(self, runs: MlflowRuns, folder: Path) -> None:
         """Nothing is read here; relative paths are meant from ``folder``."""
@@ -22,20 +25,26 @@ class Artifacts:
         self._folder = folder
 
     def store(self, file: File, reader: Reader) -> None:
+        if not self._is_settled(file, reader):
+            self.left.append(file)
+
+    def try_again(self, reader: Reader) -> bool:
+        """Try to store those that are left; whether any was stored."""
+        waiting = list(self.left)
+        still = [file for file in waiting if not self._is_settled(file, reader)]
+        self.left[: len(waiting)] = still
+        return len(still) != len(waiting)
+
+    def _is_settled(self, file: File, reader: Reader) -> bool:
+        """Try to store a file; False if it is to be tried again."""
         try:
             self._send(file, reader)
         except StoreRefusedError as error:
             log.error("MLflow refuses %s of %s: %s", file.path or "config.json", file.key, error)
         except StoreUnavailableError as error:
-            self.left.append(file)
             self.error = str(error)
-
-    def try_again(self, reader: Reader) -> bool:
-        """Try to store those that are left; whether any was stored."""
-        waiting, self.left = self.left, []
-        for file in waiting:
-            self.store(file, reader)
-        return len(self.left) != len(waiting)
+            return False
+        return True
 
     def _send(self, file: File, reader: Reader) -> None:
         run_id, store = self._runs.ids.get(file.key), self._runs.store

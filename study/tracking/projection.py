@@ -163,8 +163,9 @@ class Projection:
             self.runs.find_all(study.uid)
         missing = {STUDY_RUN, *(reader.runs if reader else ())} - self.runs.ids.keys()
         if saved is not None and reader is not None and not missing:
-            self._reader, self.offset = reader, saved.offset
+            # In this order: another thread that sees the offset sees what is left, too.
             self.artifacts.left = list(saved.files)
+            self._reader, self.offset = reader, saved.offset
         else:
             # Nothing was sent; or somebody deleted runs, or the store is an older one.
             self.runs.close_earlier(study.uid)
