@@ -15,6 +15,7 @@ from study.tracking.types import MetricPoint
 from tests.support.ledgers import run_events, study_event, study_events
 from tests.support.mlflow_places import Place, begin, check_all_there_once
 from tests.support.servers import broken_server, free_port, locked_database, mlflow_server
+from tests.support.study_processes import wait_until
 from trainables.metrics import EpochMetrics
 
 
@@ -43,7 +44,7 @@ def test_a_locked_database_holds_nothing_up(place: Place, patient: list[LedgerPr
         with Ledger(place.ledger) as ledger:
             for event in run_events(1, 5):
                 ledger.append(event)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10
         assert not projector.flush(0.7)
         assert projector.status.behind > 0
     assert projector.flush(60)
@@ -61,6 +62,7 @@ def test_no_server_then_a_broken_one_then_a_real_one(
     events = study_events(3, 6)
     place.write(events[: len(events) // 2])
     assert not projector.flush(2)
+    wait_until(lambda: bool(said))
     assert "can't be written to" in said[0]
     with broken_server(port) as broken:
         assert not projector.flush(5)
@@ -88,7 +90,8 @@ def test_artifacts_that_cannot_be_stored_hold_no_metric_up(
     said: list[str] = []
     projector = begin(place, patient, say=said.append)
     place.write(study_events(1, 3))
-    assert not projector.flush(3)
+    wait_until(lambda: projector.status.behind == 0 and bool(said))
+    assert not projector.flush(0.5)
     check_all_there_once(place)
     status = projector.status
     assert (status.behind, status.files_left) == (0, 3)
