@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +21,32 @@ import pytest
 
 from study.tracking.ui import ui_command, ui_environment
 
+_PORTS = 1500
+"""How many ports a test process has for itself."""
+
+
+def _own_ports() -> Iterator[int]:
+    """The ports of this test process, round and round.
+
+    They lie above those of Ray's workers, which end at 19999, and below those that systems hand
+    out unasked, from 32768 on. Each process of a session has its own, and begins at a place of
+    its own among them: sessions side by side share them.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    first = 20_000 + int(worker) % 8 * _PORTS
+    return (first + number % _PORTS for number in count(os.getpid() * 97))
+
+
+_own = _own_ports()
+
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, nor gets soon: who asked for it binds it seconds later."""
+    for port in islice(_own, _PORTS):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 @contextmanager
