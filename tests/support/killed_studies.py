@@ -29,10 +29,12 @@ def check_killed_equals_whole(
     with study_process(["run", "--name", "killed", *where, *words], environment) as process:
         wait_until(lambda: count(ledgers["killed"], after) > 1, process)
         os.killpg(process.pid, signal.SIGKILL)
-    assert not all(r.finished for r in read_ledger(ledgers["killed"]).trials.values())
+    # Between two runs all that have begun have ended: what counts is that some of it is left.
+    whole, killed = (read_ledger(ledger).trials for ledger in ledgers.values())
+    assert sum(record.finished for record in killed.values()) < len(whole)
     assert noise_study(["resume", "killed", *where]) == 0
 
-    whole, killed = (read_ledger(ledger).trials for ledger in ledgers.values())
+    killed = read_ledger(ledgers["killed"]).trials
     assert killed["trial-0000"].fork_epoch == 2
     assert whole["trial-0000"].fork_epoch is None
     assert whole.keys() == killed.keys()
