@@ -275,10 +275,12 @@ def test_ctrl_c_stops_cleanly_and_twice_at_once_and_a_second_process_is_refused(
     words, folder = [*run_words(tmp_path, "stopped"), *TWO_AT_ONCE], tmp_path / "stopped"
     ledger = folder / "ledger.jsonl"
     with study_process(words) as process:
-        wait_until(lambda: count(ledger, '"trial":"trial-0000","rows"') >= 3, process)
+        # The second process is refused early on: it takes a while, and trials are to be left.
+        wait_until(lambda: count(ledger, '"type":"study"') > 0, process)
         assert main(words) == 2
         message = capsys.readouterr().err
         assert f"is being run by process {process.pid} on" in message
+        wait_until(lambda: count(ledger, '"trial":"trial-0000","rows"') >= 3, process)
         everyone = family(process.pid)
         # As a terminal does: the signal goes to the whole group.
         os.killpg(process.pid, signal.SIGINT)
@@ -302,7 +304,7 @@ def test_ctrl_c_stops_cleanly_and_twice_at_once_and_a_second_process_is_refused(
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.1)
         os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
         assert process.returncode == 130
     wait_until(lambda: not alive(everyone))
 
