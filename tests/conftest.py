@@ -28,7 +28,10 @@ for _home in ("CONFIG", "CACHE"):
     os.environ[f"XDG_{_home}_HOME"] = tempfile.mkdtemp(prefix=f"noise-tests-{_home.lower()}-")
 
 # A loaded machine is slow; that is no failure of a property.
-settings.register_profile("noise", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=False)
+# Each run draws the same: what fails is the change. --hypothesis-profile=explore draws anew.
+settings.register_profile("explore", _patient)
+settings.register_profile("noise", _patient, derandomize=True)
 settings.load_profile("noise")
 
 # A shell's background job ignores Ctrl-C, and what it starts inherits that.
