@@ -242,6 +242,8 @@ def test_a_page_renews_itself_without_a_flicker(browser: Browser, tmp_path: Path
         }
         assert not browser.problems()
         assert not browser.foreign_requests()
+        # It would go on asking a server that is gone.
+        browser.open("about:blank")
 
 
 @NEEDS_BROWSER

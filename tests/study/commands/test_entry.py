@@ -48,7 +48,11 @@ def interrupted_after(name: str, module: str) -> tuple[int, str]:
 @pytest.mark.parametrize("name", SCRIPTS)
 @pytest.mark.parametrize("module", ["study.commands.entry", "pydantic_core", "tyro"])
 def test_ctrl_c_while_modules_are_imported_is_told_in_a_line(name: str, module: str) -> None:
-    assert interrupted_after(name, module) == (130, "interrupted\n")
+    code, said = interrupted_after(name, module)
+    assert code == 130
+    # The last of them is followed closely by the command's own handling, which says its name.
+    late = {f"{name}: interrupted\n"} if module == "tyro" else set()
+    assert said in {"interrupted\n"} | late
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -19,7 +19,7 @@ from study.tracking.types import STUDY_RUN, MetricPoint, StoreRefusedError, Stor
 from study.tracking.ui import pages_of, serve_ui, ui_command, ui_environment
 from tests.support.ledgers import UID
 from tests.support.servers import free_port
-from tests.support.study_processes import alive, family
+from tests.support.study_processes import alive, family, wait_until
 from trainables.errors import InputError
 from trainables.uris import redact_uri
 
@@ -269,7 +269,7 @@ def test_the_pages_are_served_on_this_machine_only(tmp_path: Path, empty_databas
             servers = family(process.pid)
             process.terminate()
             assert process.wait(30) == 0
-            assert not alive(servers)
+            wait_until(lambda: not alive(servers))
         finally:
             for left in alive(family(process.pid)):
                 os.kill(left, signal.SIGKILL)

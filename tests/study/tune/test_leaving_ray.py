@@ -13,6 +13,7 @@ LEAVE = textwrap.dedent("""
     import gc
     import threading
     import time
+    from contextlib import suppress
 
     import ray
 
@@ -23,12 +24,13 @@ LEAVE = textwrap.dedent("""
 
     def leave_garbage():
         # As Tune does: references in cycles, which only a collection drops, in whatever thread.
-        while references:
-            ring = [references.pop()]
-            ring.append(ring)
-            del ring
-            more = [[] for _ in range(20)]
-            time.sleep(0.0005)
+        with suppress(IndexError):
+            while True:
+                ring = [references.pop()]
+                ring.append(ring)
+                del ring
+                more = [[] for _ in range(20)]
+                time.sleep(0.002)
 
     with ray_session(StudyConfig()):
         references.extend(ray.put(number) for number in range(3000))
@@ -36,6 +38,7 @@ LEAVE = textwrap.dedent("""
         thread = threading.Thread(target=leave_garbage)
         thread.start()
     assert references, "Ray was left too late for this test"
+    references.clear()
     thread.join()
     assert gc.isenabled()
     print("survived")

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,10 @@ def running_trial(process: Process, known: set[int]) -> None:
 def named(process: Process, name: str) -> int:
     """The process of that name that the driver started."""
     for pid in family(process.pid):
-        if name in Path(f"/proc/{pid}/cmdline").read_text():
-            return pid
+        # One that has just ended has none.
+        with suppress(OSError):
+            if name in Path(f"/proc/{pid}/cmdline").read_text():
+                return pid
     raise AssertionError(f"no {name}")
 
 
