@@ -3,6 +3,7 @@
 import statistics as stats
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich.table import Table
 
@@ -14,6 +15,7 @@ from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.formats import DASH, number, setting_name
 from study.statistics.estimate import estimate
 from trainables.errors import InputError
+from trainables.frames import TitledList
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,27 @@ class StudyLine:
     missing: tuple[str, ...]
 
 
-def compare_studies(views: Sequence[StudyView]) -> list[StudyLine]:
+def compare_studies(views: Sequence[StudyView]) -> TitledList[StudyLine]:
     names = [view.name for view in views]
     if len(views) < 2 or len(set(names)) < len(names):
         raise InputError(f"compare {' '.join(names)}: name two or more different studies")
-    return [_line(view) for view in views]
+    lines = [_line(view) for view in views]
+    missing = [f"{line.name}: {sentence}" for line in lines for sentence in line.missing]
+    title = f"{len(lines)} studies side by side"
+    return TitledList(lines, title, _row, [*differing(lines), *missing])
+
+
+def _row(line: StudyLine) -> dict[str, Any]:
+    plain = ("objective", "epochs", "trials", "complete", "baseline")
+    return {
+        "study": line.name,
+        "training": f"{line.model} on {line.dataset}" if line.dataset else line.model,
+        "space": line.space,
+        **{name: getattr(line, name) for name in plain},
+        "best": line.best and line.best.key,
+        "best − baseline": line.best and line.best.text(),
+        "epochs_trained": line.cost.trained,
+    }
 
 
 def differing(lines: Sequence[StudyLine]) -> list[str]:

@@ -9,6 +9,7 @@ from analysis.reading import StudyView
 from study.records.planned_run import baseline_key
 from study.records.summary import TrialSummary
 from study.records.values import by_objective, final_metrics
+from trainables.frames import as_html
 from trainables.metrics import STATISTICS
 
 Cell = str | float | int | bool | None
@@ -33,6 +34,9 @@ class TrialsTable:
 
         frame = pandas.DataFrame(list(self.rows), columns=list(self.columns), dtype=object)
         return frame.astype({name: _DTYPES[kind] for name, kind in self.columns.items()})
+
+    def _repr_html_(self) -> str:
+        return as_html(f"{len(self.rows)} runs", self.to_frame())
 
 
 def trials_table(view: StudyView) -> TrialsTable:

@@ -1,12 +1,19 @@
 """A confirmation's answer as data: ``confirm.json`` holds one."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from study.campaigns.confirm_register import RegisterStanding
 from study.campaigns.contrast import Contrast
 from study.records.values import ResultPart
+from trainables.frames import as_html, frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN = ("trial", "rank", "verdict", "reason", "n", "mean_difference", "interval", "worst")
+"""Of each trial, in a notebook's table."""
 
 
 class MetricComparison(ResultPart):
@@ -214,3 +221,12 @@ class ConfirmReport(ResultPart):
     missing: tuple[str, ...]
     notes: tuple[str, ...]
     registered: RegisterStanding | None = Field(serialization_alias="register")
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a trial: its verdict and what it rests on; of ``trials`` all is there."""
+        return frame([{name: getattr(trial, name) for name in _SHOWN} for trial in self.trials])
+
+    def _repr_html_(self) -> str:
+        said = [sentence for trial in self.trials for sentence in trial.sentences]
+        title = f"{self.study}: {len(self.seeds)} fresh seeds, decided by {self.decide_by}"
+        return as_html(title, self.to_frame(), [*said, *self.missing, *self.notes])

@@ -25,7 +25,6 @@ from study.campaigns.confirm_runs import ConfirmedRuns, run_config
 from study.campaigns.verdicts import Judge, Judgement, judge_of
 from study.config import StudyConfig
 from study.records.folder import StudyFolder, open_study
-from study.records.frames import as_html, frame
 from study.records.ledger_view import LedgerState, TrialRecord, read_ledger
 from study.records.own_code import is_present
 from study.records.planned_run import PlannedRun, Role, baseline_run
@@ -40,6 +39,7 @@ from study.statistics.pairing_gain import PairingGain, pairing_gain
 from study.units import unit_of
 from trainables.config import TrainConfig
 from trainables.errors import InputError
+from trainables.frames import as_html, frame
 from trainables.margin import Margin, effective_margin
 from trainables.metrics import Metric
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from study.campaigns.experiment_grid import ExperimentConfig, Group, asked, grid_run, groups
 from study.records.folder import StudyFolder
-from study.records.frames import as_html, frame
 from study.records.ledger_view import LedgerState, TrialRecord
 from study.records.planned_run import BASELINE
 from study.records.summary import VALIDATION_IMAGES, CostSummary, cost_of, study_notes
 from study.records.values import ResultPart
 from study.statistics.paired import paired_differences
+from trainables.frames import as_html, frame
 from trainables.metrics import EpochMetrics
 
 if TYPE_CHECKING:

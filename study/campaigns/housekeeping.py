@@ -1,6 +1,6 @@
 """Looking after studies on disk: what there is, and what may go."""
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from datetime import UTC, datetime
 
 from rich.box import SIMPLE_HEAD
@@ -20,6 +20,7 @@ from study.records.planned_run import baseline_key
 from study.records.storage import Storage, Where
 from study.records.summary import Summary
 from trainables.errors import InputError
+from trainables.frames import TitledList
 from trainables.object_store import Location
 
 
@@ -46,15 +47,24 @@ class ListedStudy:
     began: str = ""
 
 
-def list_studies(storage: Where = "studies") -> list[ListedStudy]:
+_ABOUT = "gain: paired difference to the baseline; confirmed: of the best one"
+
+
+def list_studies(storage: Where = "studies") -> TitledList[ListedStudy]:
     """The studies and grids under a storage, by name."""
-    return [_line(folder) for folder in find_records(Storage.of(storage))]
+    where = Storage.of(storage)
+    lines = [_line(folder) for folder in find_records(where)]
+    return TitledList(lines, _title(where), asdict, [_ABOUT] if lines else [])
+
+
+def _title(where: Storage) -> str:
+    return f"studies in {where.folder if where.remote is None else where.shown}"
 
 
 def studies_table(storage: Where) -> Table:
     """A line a study or grid: state, trials, best, what its confirmation says, when."""
     where = Storage.of(storage)
-    title = f"studies in {where.folder if where.remote is None else where.shown}"
+    title = _title(where)
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     # A name is there to be typed: where it is narrow, what is trained takes more lines.
     folded = {"run", "confirmed"}
@@ -65,7 +75,7 @@ def studies_table(storage: Where) -> Table:
             overflow="fold",
             min_width=len("confirmed") if column == "confirmed" else None,
         )
-    table.caption = "gain: paired difference to the baseline; confirmed: of the best one"
+    table.caption = _ABOUT
     for line in list_studies(where):
         table.add_row(*astuple(line))
     return table

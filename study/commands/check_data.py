@@ -97,15 +97,14 @@ def _tell(console: "Console", config: DataConfig, found: "Inspection") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    data = found.dataset
-    parts = {"training": data.train_labels, "validation": data.val_labels, "test": data.test_labels}
     table = Table(title=f"{config.dataset}, split {config.split}", title_justify="left")
     table.add_column("class")
-    for part in parts:
+    rows = [tuple(counts.values()) for counts in found.counts.values()]
+    for part in next(iter(found.counts.values())):
         table.add_column(part, justify="right")
-    for number, name in enumerate(data.classes):
-        table.add_row(Text(name), *(str((labels == number).sum()) for labels in parts.values()))
-    table.add_row("all", *(str(len(labels)) for labels in parts.values()))
+    for name, row in zip(found.counts, rows, strict=True):
+        table.add_row(Text(name), *map(str, row))
+    table.add_row("all", *(str(sum(column)) for column in zip(*rows, strict=True)))
     console.print(table)
     for line in found.remarks:
         print(line)

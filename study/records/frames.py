@@ -1,25 +1,15 @@
-"""Results as tables of pandas, which a notebook shows; pandas is imported when it is asked for."""
+"""A study's summary as a table of pandas, which a notebook shows."""
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainables.epochs import epoch_number
+from trainables.frames import as_html, frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from study.records.summary import Summary, TrialSummary
-
-_MOST_ROWS = 20
-
-
-def frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
-    """A table of rows, with all columns that any of them has, in the order of their appearance."""
-    import pandas as pd
-
-    columns = list({name: None for row in rows for name in row})
-    return pd.DataFrame([dict(row) for row in rows], columns=columns)
 
 
 def summary_frame(summary: "Summary") -> "pd.DataFrame":
@@ -63,12 +53,3 @@ def _by_name(name: str, value: Any, names: Sequence[str]) -> dict[str, Any]:
         return {name: value[0] if isinstance(value, list) and len(value) == 1 else value}
     values = value if isinstance(value, list) else [None] * len(names)
     return {f"{name}.{own}": each for own, each in zip(names, values, strict=True)}
-
-
-def as_html(title: str, table: "pd.DataFrame", notes: Sequence[str] = ()) -> str:
-    """What a notebook shows: a line, the table, notes; every text is escaped."""
-    parts = [f"<p><b>{escape(title)}</b></p>"]
-    if len(table):
-        parts.append(table.to_html(max_rows=_MOST_ROWS, index=False, na_rep="", border=0))
-    parts += [f"<p>{escape(note)}</p>" for note in notes]
-    return "".join(parts)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -19,7 +19,11 @@ from trainables.data.device_data import DeviceData
 from trainables.data.image_sets import load_dataset, resolve_data
 from trainables.device import set_up_torch
 from trainables.evaluation import EvalResult, Sharpness, evaluate, sharpness
+from trainables.frames import as_html, frame
 from trainables.models.registry import build_configured, to_memory_format
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SHOWN_CLASSES = 5
 
@@ -56,6 +60,20 @@ class Evaluation:
                 "sharpness_draws": self.sharpness.draws,
             }
         return values
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a class, and one of all of them."""
+        figures = self.to_dict()["per_class"]
+        whole = {"class": "all", "accuracy": self.test.accuracy, "loss": self.test.loss}
+        by_class = [{"class": name, **row} for name, row in figures.items()]
+        return frame([whole, *by_class])
+
+    def _repr_html_(self) -> str:
+        title = f"{self.checkpoint.name}: {self.test.correct} of {self.test.total} images right"
+        said = {**self.test.further}
+        if self.sharpness is not None:
+            said["sharpness"] = self.sharpness.mean_drop
+        return as_html(title, self.to_frame(), [f"{name} {said[name]:.4g}" for name in said])
 
 
 def evaluate_checkpoint(

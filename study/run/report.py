@@ -13,7 +13,7 @@ from trainables.epochs import epoch_number
 
 if TYPE_CHECKING:
     from study.run.evaluation import Evaluation
-    from study.run.single_run import RunResult
+    from study.run.results import RunResult
 
 _MOST_CLASSES = 20
 """Beyond so many classes the table shows the worst ones only."""

@@ -1,11 +1,18 @@
-"""The figures at the end of a single run."""
+"""What comes of a single run: its files, and the figures at its end."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from study.run.files import RunFiles
+from trainables.config import TrainConfig
+from trainables.frames import as_html, frame
 from trainables.metrics import EpochMetrics, objective_value
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from trainables.evaluation import Sharpness
 
 SHARPNESS_EPSILON = 0.2
@@ -13,6 +20,34 @@ SHARPNESS_EPSILON = 0.2
 
 SHARPNESS_DRAWS = 5
 """Steps that the drop of accuracy is averaged over."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run.
+
+    Attributes:
+        config: as it was trained, device and data set resolved.
+        files: where everything is.
+        weights: the weights file of the best epoch; those of the last are among ``files``.
+        metrics: the content of ``final_metrics.json``.
+        per_class: class → accuracy and loss on the test set.
+        diverged: the epoch in which training gave a number that is not finite, if it did.
+    """
+
+    config: TrainConfig
+    files: RunFiles
+    weights: Path
+    metrics: Mapping[str, Any]
+    per_class: Mapping[str, Mapping[str, float | None]]
+    diverged: int | None = None
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a figure of ``metrics``."""
+        return frame([{"figure": name, "value": value} for name, value in self.metrics.items()])
+
+    def _repr_html_(self) -> str:
+        return as_html(f"{self.files.name}: {self.config.what}", self.to_frame())
 
 
 def per_class(

@@ -8,10 +8,8 @@ import contextlib
 import hashlib
 import signal
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -25,7 +23,7 @@ from study.run.epoch_log import EpochLog
 from study.run.evaluation import evaluate_test_set, measure_sharpness
 from study.run.files import UNNAMED, RunFiles, noise_label
 from study.run.lr_plot import draw_lr_schedule
-from study.run.results import final_metrics, per_class
+from study.run.results import RunResult, final_metrics, per_class
 from study.run.stop import StopNow, StopRequest
 from study.run.tracking import Tracking, tracking
 from study.run.watched import Watched
@@ -70,27 +68,6 @@ class SingleRunOptions:
     detailed_metrics: bool = False
     layer_norms: bool = False
     tracking_uri: str | None = None
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What came of a run.
-
-    Attributes:
-        config: as it was trained, device and data set resolved.
-        files: where everything is.
-        weights: the weights file of the best epoch; those of the last are among ``files``.
-        metrics: the content of ``final_metrics.json``.
-        per_class: class → accuracy and loss on the test set.
-        diverged: the epoch in which training gave a number that is not finite, if it did.
-    """
-
-    config: TrainConfig
-    files: RunFiles
-    weights: Path
-    metrics: Mapping[str, Any]
-    per_class: Mapping[str, Mapping[str, float | None]]
-    diverged: int | None = None
 
 
 class Interrupted(Exception):  # noqa: N818 (it is no error)

@@ -28,7 +28,8 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_lines_hold_each_studys_own_result(compared: Path) -> None:
     views = [load_study(compared, name) for name in ("one", "two", "begun")]
-    one, two, begun = compare_studies(views)
+    lines = compare_studies(views)
+    one, two, begun = lines
     assert one.best is not None
     assert one.best.key == views[0].summary.best
     assert one.best.interval is None
@@ -37,6 +38,10 @@ def test_lines_hold_each_studys_own_result(compared: Path) -> None:
     assert begun.best is None
     assert begun.missing
     assert "numbers of complete trials" in differing([one, two])[0]
+    table = lines.to_frame()
+    assert table["study"].tolist() == ["one", "two", "begun"]
+    assert table["best"].tolist()[:2] == [one.best.key, two.best.key if two.best else None]
+    assert all(sentence in lines._repr_html_() for sentence in begun.missing)
 
 
 def test_fresh_seeds_give_an_interval(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from trainables.code_identity import is_own
 from trainables.data.dataset import Dataset, Images, Progress, Source
@@ -15,6 +16,10 @@ from trainables.data.image_listing import MOST_NAMED, some
 from trainables.data.image_sets import check_data, load_dataset, read_source
 from trainables.data.registry import known_data
 from trainables.data_config import DataConfig
+from trainables.frames import as_html, frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,29 @@ class Inspection:
     dataset: Dataset
     findings: tuple[str, ...]
     remarks: tuple[str, ...]
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Class → the images that are trained on, validated on, and tested on."""
+        data = self.dataset
+        parts = {
+            "training": data.train_labels,
+            "validation": data.val_labels,
+            "test": data.test_labels,
+        }
+        return {
+            name: {part: int((labels == number).sum()) for part, labels in parts.items()}
+            for number, name in enumerate(data.classes)
+        }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a class: its images in each part."""
+        return frame([{"class": name, **counts} for name, counts in self.counts.items()])
+
+    def _repr_html_(self) -> str:
+        title = f"found wrong: {len(self.findings) or 'nothing'}"
+        wrong = [f"WRONG: {finding}" for finding in self.findings]
+        return as_html(title, self.to_frame(), [*self.remarks, *wrong])
 
 
 @dataclass(frozen=True)

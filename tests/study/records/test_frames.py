@@ -1,14 +1,15 @@
 """Results as pandas' tables, and as a notebook shows them."""
 
+from html import escape
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from analysis.api import load_study, read_confirmation, trials_table
 from study.campaigns.confirmation import load_confirmation
 from study.campaigns.experiment_result import report
 from study.records.folder import StudyFolder
-from study.records.frames import as_html, frame
 from study.records.ledger_view import read_ledger
 from study.records.storage import Storage
 from study.records.summary import Summary, summarise
@@ -86,8 +87,13 @@ def test_a_grid_has_a_row_a_group_and_noise(tmp_path: Path) -> None:
     assert "rates" in result._repr_html_()
 
 
-def test_columns_are_those_of_all_rows_in_their_order() -> None:
-    table = frame([{"a": 1}, {"a": 2, "b": 3}])
-    assert list(table.columns) == ["a", "b"]
-    assert pd.isna(table["b"][0])
-    assert as_html("none", frame([])) == "<p><b>none</b></p>"
+def test_what_is_read_of_a_study_shows_itself(storage: Path) -> None:
+    report = read_confirmation("tried", storage)
+    [row] = report.to_frame().to_dict("records")
+    assert (row["trial"], row["n"], row["verdict"]) == ("trial-0000", 3, report.trials[0].verdict)
+    shown = report._repr_html_()
+    assert "<td>trial-0000</td>" in shown
+    assert escape(report.trials[0].sentences[0]) in shown
+    table = trials_table(load_study(storage, "tried"))
+    assert f"<b>{len(table.rows)} runs</b>" in table._repr_html_()
+    assert "<td>baseline-seed0</td>" in table._repr_html_()
