@@ -1,4 +1,6 @@
-"""The live view of a study: a table that redraws itself, or plain lines where there is no terminal.
+"""The live view of a study: a table that redraws itself, in a terminal and below a notebook's cell.
+
+Elsewhere it is plain lines.
 
 It follows the ledger while it grows, from a thread of its own: the driver's loop knows nothing of
 it, and any process may watch a study the same way.
@@ -18,6 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from study.campaigns.notebook import CellOutput, in_notebook
 from study.campaigns.pace import Remaining, seconds_left
 from study.config import StudyConfig
 from study.formats import duration
@@ -32,6 +35,9 @@ log = logging.getLogger(__name__)
 
 _REFRESH_SECONDS = 0.5
 _PLAIN_SECONDS = 30.0
+
+# Each drawing is a message to the browser.
+_NOTEBOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -213,7 +219,12 @@ class _Follower(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._terminal() if self._console.is_terminal else self._plain()
+            if self._console.is_terminal:
+                self._terminal()
+            elif in_notebook(self._console):
+                self._notebook(CellOutput())
+            else:
+                self._plain()
         except Exception:
             log.exception("the live view stopped; the study goes on")
 
@@ -227,9 +238,19 @@ class _Follower(threading.Thread):
     def _terminal(self) -> None:
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
             while not self._over.wait(_REFRESH_SECONDS):
-                counted = self._counted()
-                state = counted.of(self._view.refresh())
-                live.update(render(counted, state, self._elapsed(), self._clock), refresh=True)
+                live.update(self._drawn(), refresh=True)
+
+    def _notebook(self, output: CellOutput) -> None:
+        over = False
+        while not over:
+            over = self._over.wait(_NOTEBOOK_SECONDS)
+            # What stands there in the end stays.
+            output.draw(self._drawn())
+
+    def _drawn(self) -> RenderableType:
+        counted = self._counted()
+        state = counted.of(self._view.refresh())
+        return render(counted, state, self._elapsed(), self._clock)
 
     def _plain(self) -> None:
         said = 0.0

@@ -1,14 +1,18 @@
 """What the skeleton decides between phases, and what the live view says meanwhile."""
 
 import io
+import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 
+from study.campaigns import live
 from study.campaigns.baseline import waiting_note
 from study.campaigns.live import (
     Clock,
@@ -19,6 +23,7 @@ from study.campaigns.live import (
     progress,
     render,
 )
+from study.campaigns.notebook import in_notebook
 from study.campaigns.phase import Phase, fatal_failure, fatal_message
 from study.config import StudyConfig
 from study.records.ledger_view import LedgerState, TrialRecord, recorded
@@ -48,6 +53,41 @@ def record(key: str, state: Any, epochs: int = EPOCHS, role: str = "baseline") -
 
 def ledger(records: Sequence[TrialRecord]) -> LedgerState:
     return LedgerState(None, {record.key: record for record in records})
+
+
+def test_a_notebook_has_one_output_that_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published: list[dict[str, Any]] = []
+    drawn_twice = threading.Event()
+
+    def publish(data: dict[str, str], **how: Any) -> None:
+        published.append({"data": data, **how})
+        if len(published) > 1:
+            drawn_twice.set()
+
+    monkeypatch.setattr("IPython.display.publish_display_data", publish)
+    monkeypatch.setattr(live, "_NOTEBOOK_SECONDS", 0.01)
+    said = iter(["<at first>"])
+    counted = Counted("mine", "best_val_loss", EPOCHS, 1, 1, lambda _: next(said, "later"))
+    console = Console(file=io.StringIO(), force_jupyter=True)
+    with live.live_view(console, lambda: counted, tmp_path / "ledger.jsonl"):
+        assert drawn_twice.wait(60)
+    first, *others = published
+    assert first["update"] is False
+    assert all(each["update"] is True for each in others)
+    assert len({each["transient"]["display_id"] for each in published}) == 1
+    assert "&lt;at first&gt;" in first["data"]["text/html"]
+    assert "mine  baseline 0/1" in first["data"]["text/plain"]
+    assert "later" in others[-1]["data"]["text/html"]
+    # Nothing is shown besides: what rich prints in a notebook goes through IPython, too.
+    assert console.file.getvalue() == ""
+
+
+def test_outside_of_a_notebook_ipython_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not in_notebook(Console(file=io.StringIO(), force_jupyter=False))
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    assert not in_notebook(Console(file=io.StringIO(), force_jupyter=True))
 
 
 @pytest.mark.parametrize(
