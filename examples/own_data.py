@@ -48,8 +48,8 @@ def stripes() -> tuple[Stripes, Stripes]:
 
 def main() -> None:
     for config in (
-        DataConfig(dataset="own_data:arrays", image_size=8, channels=1, decoding=2, fit="crop"),
-        DataConfig(dataset="own_data:stripes", stream=True, decoding=2, fit="crop"),
+        DataConfig(dataset="own_data:arrays", image_size=8, channels=1),
+        DataConfig(dataset="own_data:stripes", stream=True),
     ):
         found = inspect_data(config)
         data = found.dataset

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from study.api import inspect_data, run_study, write_contact_sheet
+from study.api import inspect_data, run_study, with_new_photos, write_contact_sheet
 from study.config import StudyConfig
 from trainables.config import DataConfig, ModelConfig, TrainConfig
 from trainables.data.image_decoding import Decoding
@@ -34,13 +34,7 @@ def make_photos() -> None:
 def main() -> None:
     make_photos()
     data = DataConfig(
-        dataset="imagefolder",
-        data_dir=str(PHOTOS),
-        image_size=48,
-        channels=1,
-        fit="crop",
-        decoding=2,
-        batch_size=12,
+        dataset="imagefolder", data_dir=str(PHOTOS), image_size=48, channels=1, batch_size=12
     )
     found = inspect_data(data)
     print("\n".join([*found.remarks, *found.findings]))
@@ -50,7 +44,8 @@ def main() -> None:
         StudyConfig(name="photos", train=train, trials=2, baseline_seeds=1, race_seeds=1)
     )
     print(f"{len(summary.trials)} trials, {len(summary.baseline)} baseline")
-    pixels = decode_image(PHOTOS / "test" / "circles" / "0.jpg", Decoding.of(data))
+    how = Decoding.of(with_new_photos(data))
+    pixels = decode_image(PHOTOS / "test" / "circles" / "0.jpg", how)
     print(f"a photo: {len(pixels)} bytes")
 
 

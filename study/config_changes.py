@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from study.config import MAY_CHANGE, RunsConfig, StudyConfig, Untuned
 from trainables.data.registry import is_photos
+from trainables.data_changes import with_new_photos
 from trainables.settings import merge
 
 AnyRuns = TypeVar("AnyRuns", bound=RunsConfig)
@@ -52,6 +53,17 @@ def with_stored_decoding(
     kept = {name: getattr(stored.train.data, name) for name in {"decoding", "fit"} - said}
     data = config.train.data.model_copy(update=kept)
     return config.model_copy(update={"train": config.train.model_copy(update={"data": data})})
+
+
+def as_by_command(config: AnyRuns, stored: RunsConfig | None) -> AnyRuns:
+    """A configuration made in Python, with photos decoded as the commands would decode them.
+
+    ``stored``: what lies under its name, if anything does.
+    """
+    data = config.train.data
+    said = {"train": {"data": dict.fromkeys(data.model_fields_set)}}
+    train = config.train.model_copy(update={"data": with_new_photos(data)})
+    return with_stored_decoding(config.model_copy(update={"train": train}), stored, said)
 
 
 def differences(stored: RunsConfig, wanted: RunsConfig) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -12,20 +13,30 @@ import study.api
 from analysis.commands.analysis import COMMANDS as ANALYSES
 from analysis.commands.analysis import main as noise_analysis
 from study.api import (
+    ConfirmConfig,
+    ExperimentConfig,
+    StudyConfig,
     evaluate,
     inspect_data,
     list_studies,
+    run_confirm,
     run_controls,
+    run_experiment,
+    run_study,
     train_run,
     write_contact_sheet,
 )
 from study.commands.study import COMMANDS as STUDIES
 from study.commands.study import main as noise_study
 from study.commands.test import main as noise_test
+from study.records.folder import StudyFolder
+from study.records.storage import Storage
 from study.run.single_run import SingleRunOptions
+from tests.support.data_sets import folder_config, write_images
 from tests.support.trained_studies import write_study
-from trainables.config import DataConfig, TrainConfig
+from trainables.config import DataConfig, ModelConfig, TrainConfig
 from trainables.errors import InputError
+from trainables.noise_config import NoiseConfig
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "guide.md").read_text()
 FROM_PYTHON = GUIDE[GUIDE.index("## From Python") :]
@@ -63,6 +74,11 @@ def test_a_run_is_trained_and_evaluated_as_the_commands_do(
     found = evaluate(result.weights)
     assert capsys.readouterr().out == ""
     assert found.test.accuracy == result.metrics["test_accuracy"]
+    assert found.to_frame()["accuracy"][0] == found.test.accuracy
+    assert f"{found.test.correct} of 40 images right" in found._repr_html_()
+    by_figure = result.to_frame().set_index("figure")["value"]
+    assert by_figure["test_accuracy"] == found.test.accuracy
+    assert "<td>test_accuracy</td>" in result._repr_html_()
     assert noise_test(["-c", str(result.weights), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["accuracy"] == found.test.accuracy
@@ -75,7 +91,9 @@ def test_a_run_is_trained_and_evaluated_as_the_commands_do(
 def test_studies_are_listed_and_reported(tmp_path: Path) -> None:
     assert list_studies(tmp_path) == []
     config = write_study(tmp_path, "mine")
-    [line] = list_studies(tmp_path)
+    listed = list_studies(tmp_path)
+    assert "<td>mine</td>" in listed._repr_html_()
+    [line] = listed
     assert (line.name, line.state) == ("mine", "complete")
     assert line.trials == f"{config.trials}/{config.trials}"
     written = analysis.api.report("mine", tmp_path)
@@ -110,6 +128,70 @@ def test_the_contact_sheet_is_the_commands(tmp_path: Path) -> None:
     assert noise_study(["check-data", *words]) == 0
     one, two = ((tmp_path / name).read_bytes() for name in ("one.png", "two.png"))
     assert one == two
+
+
+OLD, NEW = (1, "stretch"), (2, "crop")
+FOLDER: dict[str, Any] = {"dataset": "imagefolder", "data_dir": "photos"}
+
+
+@pytest.mark.parametrize(
+    ("stored", "fields", "expected"),
+    [
+        (None, FOLDER, NEW),
+        (None, {**FOLDER, "fit": "pad"}, (2, "pad")),
+        (None, {**FOLDER, "decoding": 1, "fit": "stretch"}, OLD),
+        # As a study or run recorded it, before there was a choice.
+        (None, {**FOLDER, "classes": ["a", "b"]}, OLD),
+        (None, DataConfig(**FOLDER).model_dump(), OLD),
+        (None, {"dataset": "digits"}, OLD),
+        (OLD, FOLDER, OLD),
+        (OLD, {**FOLDER, "fit": "crop"}, (1, "crop")),
+        (NEW, FOLDER, NEW),
+    ],
+)
+def test_new_photos_are_decoded_as_by_the_commands(
+    stored: tuple[int, str] | None,
+    fields: dict[str, Any],
+    expected: tuple[int, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+    for name in ("_run_study", "_run_confirm", "_run_experiment"):
+        monkeypatch.setattr(study.api, name, lambda config, *_, **__: asked.append(config))
+    where: dict[str, Any] = {"name": "mine", "storage": str(tmp_path)}
+    train = TrainConfig(data=DataConfig(**fields))
+    noisy = train.model_copy(update={"noise": NoiseConfig(policy="on_stagnation")})
+    search, grid = StudyConfig(train=train, **where), ExperimentConfig(train=noisy, **where)
+    folder = StudyFolder.of(Storage.of(str(tmp_path)), "mine")
+    for config, path in ((search, folder.config), (grid, folder.experiment)):
+        if stored is not None:
+            data = DataConfig(**FOLDER, decoding=stored[0], fit=stored[1])
+            begun = config.model_copy(
+                update={"train": config.train.model_copy(update={"data": data})}
+            )
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(begun.model_dump_json())
+    run_study(search)
+    run_confirm(search, ConfirmConfig())
+    run_experiment(grid)
+    assert [(c.train.data.decoding, c.train.data.fit) for c in asked] == [expected] * 3
+
+
+def test_photos_are_looked_at_and_trained_on_as_by_the_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data = folder_config(write_images(tmp_path / "photos", train=4, test=2), batch_size=4)
+    found = inspect_data(data)
+    assert "the middle square; turned by EXIF orientation" in found.remarks[0]
+    counts = found.to_frame().set_index("class").to_dict("index")
+    assert counts["cat"] == found.counts["cat"] == {"training": 3, "validation": 1, "test": 2}
+    assert found.remarks[1] in found._repr_html_()
+    options = SingleRunOptions(checkpoint_dir=str(tmp_path), save_as="mine")
+    model = ModelConfig(classifier="TinyCNN")
+    result = train_run(TrainConfig(data=data, model=model, epochs=1), options)
+    assert (result.config.data.decoding, result.config.data.fit) == NEW
 
 
 def test_controls_refuse_what_they_do_not_know(tmp_path: Path) -> None:

@@ -4,11 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainables.data.registry import PHOTO_FOLDER, is_embedded, is_photos, streams
-from trainables.data_config import AS_RECORDED, FOUND, DataConfig
+from trainables.data_config import AS_RECORDED, FOUND, NEW_PHOTOS, DataConfig
 from trainables.errors import InputError
-
-_NEW = {"decoding": 2, "fit": "crop"}
-"""What new studies and runs of photos begin with instead."""
 
 _OTHER_CONTENT = ("data_dir", "image_size", "channels", "fit", "background", "decoding", "stream")
 """Settings with which the images that are read are other ones."""
@@ -84,4 +81,13 @@ def photo_defaults(
         if "classes" in file:
             return {}
         asked = {**file, **asked}
-    return {k: v for k, v in _NEW.items() if k not in asked}
+    return {k: v for k, v in NEW_PHOTOS.items() if k not in asked}
+
+
+def with_new_photos(data: DataConfig) -> DataConfig:
+    """Settings made in Python, decoding new photos as the commands do unless they say otherwise.
+
+    Those of a study or run that was recorded, or made of all its settings, stay what they are.
+    """
+    said = {name: getattr(data, name) for name in data.model_fields_set}
+    return data.model_copy(update=dict(photo_defaults(data.model_dump(), said, {})))

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal, NamedTuple, Self, get_args
 
-from pydantic import field_validator, model_validator
+from pydantic import JsonValue, field_validator, model_validator
 
 from trainables.data.registry import DATA_SETS, known_data
 from trainables.settings import LARGEST, FrozenConfig, Named, setting
@@ -28,6 +28,9 @@ _MOST_IMAGES = 1_000_000
 
 AS_RECORDED = {"decoding": 1, "fit": "stretch", "background": "white", "skip_broken": False}
 """What a configuration means that does not say how files become pixels: it was recorded before."""
+
+NEW_PHOTOS: dict[str, JsonValue] = {"decoding": 2, "fit": "crop"}
+"""What new studies and runs of photos begin with instead, and the help shows as the defaults."""
 
 
 class ImageShape(NamedTuple):
@@ -113,8 +116,9 @@ class DataConfig(FrozenConfig):
     fit: Annotated[Fit, Named(get_args(Fit))] = setting(
         "stretch",
         "how a photo becomes square: crop: its middle; pad: whole, with bars of --background; "
-        "stretch: without keeping the aspect ratio (crop unless a file says otherwise)",
+        "stretch: without keeping the aspect ratio, as was recorded before there was a choice",
         option="--fit",
+        shown=NEW_PHOTOS["fit"],
         later=True,
     )
     background: str = setting(
@@ -134,9 +138,9 @@ class DataConfig(FrozenConfig):
     decoding: int = setting(
         1,
         "2: photos are turned as their EXIF orientation says, transparency is put onto the "
-        "background, and folders within a class are read; 1: none of it, as was recorded before "
-        "(2 unless a file says otherwise)",
+        "background, and folders within a class are read; 1: none of it, as was recorded before",
         option="--decoding",
+        shown=NEW_PHOTOS["decoding"],
         later=True,
         ge=1,
         le=2,

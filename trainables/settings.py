@@ -102,6 +102,7 @@ def setting(
     option: str | None = None,
     short: str | None = None,
     later: bool = False,
+    shown: JsonValue = None,
     **bounds: Any,
 ) -> Any:
     """A pydantic field with its command-line spelling.
@@ -111,8 +112,9 @@ def setting(
         short: the short option, e.g. ``-b``.
         later: for a setting that is added when studies are recorded already: at its default it
             does not show in their digests, which stay what they are.
+        shown: what the help gives as the default, where commands begin with another one.
     """
-    named = {"option": option, "short": short, "later": later}
+    named = {"option": option, "short": short, "later": later, "shown": shown}
     extra: dict[str, JsonValue] = {key: value for key, value in named.items() if value}
     return Field(default, description=help, json_schema_extra=extra, **bounds)
 

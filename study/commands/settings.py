@@ -73,7 +73,7 @@ class SettingOptions:
             and not _within(path, omit)
         }
         self.options: dict[str, Option] = {
-            path: _option(path, field, _default(defaults, path), short)
+            path: _option(path, field, _default(defaults, path, field), short)
             for path, field in self._fields.items()
         }
 
@@ -138,12 +138,13 @@ def positional(value: str, help: str) -> Any:
     return tyro.conf.arg(help=help, metavar=value, help_behavior_hint="")
 
 
-def _default(defaults: BaseModel | str, path: str) -> object:
+def _default(defaults: BaseModel | str, path: str, field: FieldInfo) -> object:
+    if isinstance(defaults, str):
+        return defaults
     value: Any = defaults
-    if isinstance(defaults, BaseModel):
-        for part in path.split("/"):
-            value = getattr(value, part)
-    return value
+    for part in path.split("/"):
+        value = getattr(value, part)
+    return _extra(field).get("shown", value)
 
 
 def default_text(value: object) -> str:

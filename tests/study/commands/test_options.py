@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.commands.experiment import read_experiment
+from study.commands.check_data import DATA_OPTIONS
+from study.commands.experiment import EXPERIMENT_OPTIONS, read_experiment
 from study.commands.options import read_command_line, run_command
 from study.commands.reference_options import (
     RUN_SETTINGS,
@@ -19,7 +20,7 @@ from study.commands.reference_options import (
     choose_policy,
     resolve_run,
 )
-from study.commands.run import study_config
+from study.commands.run import STUDY_OPTIONS, study_config
 from study.commands.settings import SettingOptions, option
 from study.config import RunsConfig
 from study.records.folder import StudyFolder
@@ -479,6 +480,13 @@ def test_new_photos_are_decoded_as_they_should_be_and_recorded_ones_as_they_were
         path = config_file({"train": {"data": file}})
     study = study_config([*words, *(() if path is None else ("--config", str(path)))])
     assert (study.train.data.decoding, study.train.data.fit) == expected
+
+
+@pytest.mark.parametrize("options", [STUDY_OPTIONS, EXPERIMENT_OPTIONS, DATA_OPTIONS])
+def test_the_help_shows_how_new_photos_are_decoded(options: SettingOptions) -> None:
+    data = study_config(PHOTOS).train.data
+    shown = {o.long: o.default for o in options.options.values()}
+    assert (shown["--decoding"], shown["--fit"]) == (str(data.decoding), data.fit)
 
 
 def test_the_command_that_began_a_study_of_photos_goes_on_with_it(tmp_path: Path) -> None:
