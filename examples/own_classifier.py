@@ -3,9 +3,11 @@
     noise-study run --classifier own_classifier:two_layers
     noise-study run --classifier timm:resnet18 --weights FILE.safetensors
 
-Run as a script it trains the first for an epoch, and starts another training from its weights.
-(``pip install -e ".[timm]"`` for timm's.)
+Run as a script it trains the first for three epochs, starts another training from its weights,
+and trains one of timm's where that is installed (``pip install -e ".[timm]"``).
 """
+
+from importlib.util import find_spec
 
 from torch import nn
 
@@ -33,6 +35,11 @@ def main() -> None:
         mine.model_copy(update={"epochs": 3, "model": model}), SingleRunOptions(save_as="second")
     )
     print(f"from its weights: {second.metrics['test_accuracy']:.3f}")
+    if find_spec("timm"):
+        small = data.model_copy(update={"image_size": 16, "subset": 0.2})
+        theirs = TrainConfig(data=small, model=ModelConfig(classifier="timm:test_resnet"), epochs=1)
+        third = train_run(theirs, SingleRunOptions(save_as="timm"))
+        print(f"timm's: {third.metrics['test_accuracy']:.3f}")
 
 
 if __name__ == "__main__":

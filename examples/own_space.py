@@ -3,7 +3,7 @@
     noise-study run --space own_space:around_what_i_know --metric own_space:cost \
         --objective tail_val_cost --decide-by final_test_cost --range noise/window=3
 
-Run as a script it shows both without a study.
+Run as a script it shows both without a study, and trains at a point of the space.
 """
 
 from typing import Any
@@ -48,6 +48,8 @@ if __name__ == "__main__":
 
     from search_spaces.own_space import checked_document, own_spec
     from search_spaces.ranged import check_points, with_ranges
+    from study.api import SingleRunOptions, train_run
+    from trainables.config import apply_overrides
 
     base = TrainConfig(epochs=20)
     document = checked_document(around_what_i_know(base), "own_space")
@@ -57,3 +59,10 @@ if __name__ == "__main__":
     print(check_points(space, base).without, "of 256 points can't begin")
     labels = torch.arange(100) % 10
     print("cost of always class 1:", cost(torch.eye(10)[torch.ones(100, dtype=torch.long)], labels))
+    point = {**document["opening"][0], "noise/trigger_epochs": 1, "noise/window": 2}
+    small = {"data/image_size": 16, "model/classifier": "TinyCNN"}
+    small |= {"noise/warmup_epochs": 1, "epochs": 4}
+    measured = {"measured": ["own_space:cost"], "noise/policy": "on_stagnation"}
+    config = apply_overrides(base, {**small, **measured, **space.overrides(point)})
+    result = train_run(config, SingleRunOptions(save_as="point"))
+    print(f"cost of a training: {result.metrics['test_cost']:.2f} euros")

@@ -3,7 +3,7 @@
 Run it: noise-study run --optimizer examples.own_training:lion --lr 0.0005 --wd 0.1 \
     --lr-schedule examples.own_training:trapezoid --augment examples.own_training:erased --trials 8
 
-As a script it shows what these three do.
+As a script it shows what these three do, and trains with them.
 """
 
 from collections.abc import Iterable
@@ -56,6 +56,9 @@ def erased(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def main() -> None:
+    from study.api import SingleRunOptions, train_run
+    from trainables.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+
     rates = [trapezoid(step, steps_per_epoch=10, epochs=10, lr=1.0) for step in (0, 50, 99)]
     print("rate at the start, in the middle, at the end:", *(round(rate, 3) for rate in rates))
     weight = nn.Parameter(torch.ones(2, 2))
@@ -65,6 +68,19 @@ def main() -> None:
     print("weights after a step:", weight.detach().flatten().tolist())
     images = erased(torch.zeros(5, 3, 32, 32, dtype=torch.uint8), torch.Generator().manual_seed(0))
     print("grey pixels:", int((images == 128).sum()) // 3)
+    config = TrainConfig(
+        data=DataConfig(image_size=16, channels=1, batch_size=64, augment="own_training:erased"),
+        model=ModelConfig(classifier="TinyCNN"),
+        optimizer=OptimizerConfig(
+            optimizer="own_training:lion",
+            lr=0.001,
+            weight_decay=0.1,
+            lr_schedule="own_training:trapezoid",
+        ),
+        epochs=3,
+    )
+    result = train_run(config, SingleRunOptions(save_as="lion"))
+    print(f"accuracy of a training with all three: {result.metrics['test_accuracy']:.3f}")
 
 
 if __name__ == "__main__":

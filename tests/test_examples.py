@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -42,11 +43,13 @@ def test_every_script_is_run_here_and_listed() -> None:
 
 
 def test_a_space_and_a_metric_of_ones_own(tmp_path: Path) -> None:
-    *dimensions, points, cost = output("own_space.py", tmp_path)
+    *dimensions, points, cost, trained = output("own_space.py", tmp_path)
     assert "noise/window IntDistribution(high=3, log=False, low=3, step=1)" in dimensions
     assert points == "0 of 256 points can't begin"
     # Ten images of class 0 at 10, eighty others at 1, of a hundred.
     assert cost == "cost of always class 1: 1.7999999523162842"
+    # Of a tenth of them, ten, of the others one: nobody who learned something pays as much.
+    assert 0 < float(trained.split()[-2]) < 1.8
 
 
 def test_data_of_ones_own(tmp_path: Path) -> None:
@@ -66,8 +69,10 @@ def test_photos_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_classifier_of_ones_own_and_its_weights(tmp_path: Path) -> None:
-    first, second = (float(line.split(": ")[1]) for line in output("own_classifier.py", tmp_path))
+    lines = output("own_classifier.py", tmp_path)
+    first, second, *timms = (float(line.split(": ")[1]) for line in lines)
     assert first < second
+    assert len(timms) == bool(find_spec("timm"))
 
 
 def test_a_study_and_reading_it(tmp_path: Path) -> None:
@@ -97,10 +102,11 @@ def test_a_single_run(tmp_path: Path) -> None:
 
 
 def test_training_of_ones_own(tmp_path: Path) -> None:
-    rate, weights, grey = output("own_training.py", tmp_path)
+    rate, weights, grey, trained = output("own_training.py", tmp_path)
     assert [float(word) for word in rate.split(": ")[1].split()] == [0.1, 1.0, 0.2]
     assert weights.endswith("[0.8999999761581421, 1.100000023841858, 1.0, 0.8999999761581421]")
     assert grey == f"grey pixels: {5 * 8 * 8}"
+    assert float(trained.split(": ")[1]) > 0.2
     train = {
         "optimizer": {
             "optimizer": "examples.own_training:lion",
