@@ -101,9 +101,9 @@ def _torch(path: Path, where: str) -> Any:
         return torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # Unpickling what is foreign may raise anything.
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(
-            f"{where}: can't be read as weights ({lines[0][:200]}); {_REMEDY}"
-        ) from None
+        # torch goes on to say how such a file could be run.
+        reason = lines[0].partition(". ")[0][:200]
+        raise InputError(f"{where}: can't be read as weights ({reason}); {_REMEDY}") from None
 
 
 def _safetensors(path: Path, where: str) -> Any:

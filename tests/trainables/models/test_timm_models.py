@@ -1,11 +1,13 @@
 """timm's models by name: built, refused in one message, trained and forked."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from study.commands.test import main as noise_test
 from tests.support.runs import (
@@ -105,8 +107,16 @@ def test_it_is_forked_and_resumed_exactly() -> None:
 def test_it_is_trained_and_evaluated_by_the_commands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = train(tmp_path, *OFF, "-c", "timm:test_resnet", "--save-as", "mine.pth")
+    stored = build_model("timm:test_resnet", 1000)
+    save_file(stored.state_dict(), tmp_path / "theirs.safetensors")
+    words = ["-c", "timm:test_resnet", "--weights", str(tmp_path / "theirs.safetensors")]
+    done = train(tmp_path, *OFF, *words, "--lr", "1e-6", "--save-as", "mine.pth")
+    content = hashlib.sha256((tmp_path / "theirs.safetensors").read_bytes()).hexdigest()
+    assert done.config["model"]["content"] == content
+    begun = stored.state_dict()["conv1.0.weight"]
     weights = done.files.folder / "mine.pth"
+    ended = torch.load(weights, weights_only=True)["model"]["conv1.0.weight"]
+    assert torch.allclose(ended, begun, atol=1e-3)
     capsys.readouterr()
     assert noise_test(["-c", str(weights), "--json", "-g", "cpu"]) == 0
     assert json.loads(capsys.readouterr().out)["accuracy"] == done.final["test_accuracy"]
