@@ -52,19 +52,15 @@ _ABOUT = "gain: paired difference to the baseline; confirmed: of the best one"
 
 def list_studies(storage: Where = "studies") -> TitledList[ListedStudy]:
     """The studies and grids under a storage, by name."""
-    where = Storage.of(storage)
-    lines = [_line(folder) for folder in find_records(where)]
-    return TitledList(lines, _title(where), asdict, [_ABOUT] if lines else [])
-
-
-def _title(where: Storage) -> str:
-    return f"studies in {where.folder if where.remote is None else where.shown}"
+    lines = [_line(folder) for folder in find_records(Storage.of(storage))]
+    title = f"{len(lines)} {'study or grid' if len(lines) == 1 else 'studies and grids'}"
+    return TitledList(lines, title, asdict, [_ABOUT] if lines else [])
 
 
 def studies_table(storage: Where) -> Table:
     """A line a study or grid: state, trials, best, what its confirmation says, when."""
     where = Storage.of(storage)
-    title = _title(where)
+    title = f"studies in {where.folder if where.remote is None else where.shown}"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     # A name is there to be typed: where it is narrow, what is trained takes more lines.
     folded = {"run", "confirmed"}

@@ -118,7 +118,8 @@ class Clock:
         if not now.running and now.waiting + now.noiseless_waiting:
             return " · starting workers"
         seconds = self.seconds(counted, state, elapsed)
-        return "" if seconds is None else f" · about {duration(seconds)} left"
+        over = not now.running
+        return "" if over or seconds is None else f" · about {duration(seconds)} left"
 
     def seconds(self, counted: Counted, state: LedgerState, elapsed: float) -> float | None:
         """The estimate; None before there is one."""
