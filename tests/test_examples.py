@@ -178,8 +178,10 @@ def test_the_notebook_was_executed_and_runs_again(tmp_path: Path) -> None:
             "display_data",
             "execute_result",
         }
-        # Summaries and confirmations show themselves as tables; Tune and Ray say nothing.
+        # What is returned shows itself as a table; Tune and Ray say nothing.
         tables = [each for each in outputs if "<table" in each.get("data", {}).get("text/html", "")]
-        assert len(tables) == 3
+        assert len(tables) == 4
+        progress = [each for each in outputs if " running · " in str(each.get("data"))]
+        assert len(progress) == 1
         assert [each.name for each in outputs if each.output_type == "stream"] == ["stdout"] * 3
     assert (tmp_path / "studies" / "notebook" / "report.html").exists()
