@@ -77,6 +77,15 @@ def setting_name(path: str) -> str:
     return path.removeprefix("noise/")
 
 
+def seeds_named(seeds: Sequence[int], most: int = 3) -> str:
+    """``seed 3``, ``seeds 3 and 5``; of more than ``most`` the first, and how many more."""
+    shown, more = [str(seed) for seed in seeds[:most]], len(seeds) - most
+    if more > 0:
+        return f"seeds {', '.join(shown)} and {more} more"
+    *first, last = shown
+    return f"seeds {', '.join(first)} and {last}" if first else f"seed {last}"
+
+
 def settings_text(overrides: Mapping[str, object]) -> str:
     """What a trial changes, in a line; but for the policy, which its space has set."""
     return ", ".join(

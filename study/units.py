@@ -108,12 +108,17 @@ def statistic_unit(statistic: str, images: int | None) -> Unit:
     return share_unit(images) if statistic.endswith("accuracy") else Unit(False, "")
 
 
+def is_within_an_image(difference: float, images: int) -> bool:
+    """Whether a difference of shares is not 0, and no larger than one of so many images."""
+    return EQUAL < abs(difference) <= (1 + 1e-6) / images
+
+
 def image_worth(metric: str, difference: float | None, images: int | None, which: str) -> str:
     """What one image is worth, where a difference is no larger than that; else empty."""
     # A task of one's own says of no images, and a mean over classes counts none.
     if not images or not difference or metric not in METRICS or METRICS[metric].unit != _SHARE:
         return ""
-    if abs(difference) > (1 + 1e-6) / images or abs(difference) <= EQUAL:
+    if not is_within_an_image(difference, images):
         return ""
     worth = share_unit(images).difference(1 / images, "")
     return f"one of the {images:,} {which} images is worth {worth}"

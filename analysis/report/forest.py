@@ -8,6 +8,7 @@ from analysis.charts.looks import BLUE, GREY, ORANGE, PINK
 from analysis.confirm.model import ConfirmedTrial, ConfirmReport
 from analysis.reading import StudyView
 from analysis.report.grid_compared import GRID_WORDS, GridComparison
+from study.formats import seeds_named
 from study.records.values import by_objective
 from study.units import Unit
 from trainables.metrics import words_of
@@ -34,13 +35,17 @@ _DEEPEST = 0.26
 
 @dataclass(frozen=True)
 class _Row:
-    """Differences from the baseline, in the metric's own unit; by seed, as far as known."""
+    """Differences from the baseline, in the metric's own unit; by seed, as far as known.
+
+    ``without_noise``: seeds on which its noise never began.
+    """
 
     name: str
     colour: str
     mean: float | None
     interval: Sequence[float] | None
     by_seed: Sequence[tuple[str, float]]
+    without_noise: Sequence[str] = ()
 
 
 def confirmed_forest(report: ConfirmReport, unit: Unit) -> Chart | None:
@@ -71,7 +76,10 @@ def _rows_of(trial: ConfirmedTrial, metric: str) -> Iterator[_Row]:
             known = [(seed, value) for seed, value in found.differences.items()]
             by_seed = [(seed, value) for seed, value in known if value is not None]
             label = name or trial.trial
-            yield _Row(label, colour, found.mean_difference, found.t_interval, by_seed)
+            # A control's noise is planned from its trial's: without that it has none, either.
+            idle = [str(seed) for seed in trial.seeds_without_noise]
+            mean, interval = found.mean_difference, found.t_interval
+            yield _Row(label, colour, mean, interval, by_seed, idle)
 
 
 def race_forest(view: StudyView) -> Chart | None:
@@ -82,15 +90,27 @@ def race_forest(view: StudyView) -> Chart | None:
         pairs = [(str(run.seed), by_objective(run.paired_difference)[0]) for run in trial.runs]
         mean = by_objective(trial.mean_difference)[0]
         by_seed = [(seed, value) for seed, value in pairs if value is not None]
-        rows.append(_Row(trial.trial_id, BLUE, mean, trial.first_interval, by_seed))
+        idle = [str(seed) for seed in trial.seeds_without_noise]
+        rows.append(_Row(trial.trial_id, BLUE, mean, trial.first_interval, by_seed, idle))
     return _forest(
         rows,
         view.unit(name),
         words_of(name),
         title="Beside the baseline, in the race over seeds",
         caption="Diamond and bar: mean difference and 95 % interval on the seeds after a trial's "
-        "last selection; below, each seed's, those that selected it too. Validation data.",
+        "last selection; below, each seed's, those that selected it too. Validation data."
+        f"{_without_noise(rows)}",
     )
+
+
+def _without_noise(rows: Sequence[_Row]) -> str:
+    """On which seeds noise never began, trial by trial; empty if on none."""
+    named = [
+        f"{row.name} on {seeds_named([int(seed) for seed in row.without_noise])}"
+        for row in rows
+        if row.without_noise
+    ]
+    return f" Noise never began, and a run equals its baseline: {'; '.join(named)}." * bool(named)
 
 
 def grid_forest(compared: Sequence[GridComparison], unit: Unit) -> Chart | None:
@@ -98,7 +118,14 @@ def grid_forest(compared: Sequence[GridComparison], unit: Unit) -> Chart | None:
     known = [each for each in compared if each.mean is not None]
     found = known[:_COMPARED]
     rows = [
-        _Row(each.label, BLUE, each.mean, each.interval, [(str(s), v) for s, v in each.by_seed])
+        _Row(
+            each.label,
+            BLUE,
+            each.mean,
+            each.interval,
+            [(str(seed), value) for seed, value in each.by_seed],
+            [str(seed) for seed in each.without_noise],
+        )
         for each in found
     ]
     more, open_yet = len(known) - len(found), len(compared) - len(known)
@@ -151,7 +178,11 @@ def _row_marks(row: _Row, place: float, unit: Unit) -> Iterator[Mark]:
         yield Points(x, [place], row.name, row.colour, "diamond", 12, labels=[label], legend=False)
     xs = [unit.scale * value for _, value in row.by_seed]
     ys = [place - _BELOW - below for below in _stacked(xs)]
-    labels = [f"seed {seed}: {unit.difference(value)}" for seed, value in row.by_seed]
+    labels = [
+        f"seed {seed}: {unit.difference(value)}"
+        + (", noise never began" if seed in row.without_noise else "")
+        for seed, value in row.by_seed
+    ]
     yield Points(xs, ys, row.name, row.colour, size=6, labels=labels, legend=False)
 
 

@@ -70,8 +70,7 @@ def _chips(view: GridView, known: Sequence[GridComparison]) -> Iterator[str]:
         yield "not finished"
     if view.result.failed:
         yield f"{len(view.result.failed)} failed"
-    if known:
-        images = view.result.validation_images
-        worth = image_worth("final_val_accuracy", known[0].mean, images, "validation")
-        if worth:
-            yield worth
+    images, smallest = view.result.validation_images, view.result.smallest_difference
+    worth = image_worth("final_val_accuracy", smallest, images, "validation")
+    if worth:
+        yield worth

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from analysis.reading import StudyView
 from analysis.report.card import OPEN, Card, command, seeds_text, untuned
 from analysis.report.figures import better_by
+from study.formats import seeds_named
 from study.records.chance import chance_sentence
 from study.records.race_summary import yardstick_sentence
 from study.records.summary import TrialSummary
@@ -117,6 +118,8 @@ def _search_chips(view: StudyView) -> Iterator[str]:
     yield from untuned(view)
     if view.best is not None and view.best.never_injected:
         yield "its noise never began"
+    elif view.best is not None and view.best.seeds_without_noise:
+        yield f"its noise never began on {seeds_named(view.best.seeds_without_noise)}"
     if not view.over:
         yield f"{len(view.summary.trials)} of {view.config.wanted} trials have ended"
     failed = sum(trial.state == "failed" for trial in view.summary.trials)

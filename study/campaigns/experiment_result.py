@@ -20,6 +20,7 @@ from study.records.planned_run import BASELINE
 from study.records.summary import VALIDATION_IMAGES, CostSummary, cost_of, study_notes
 from study.records.values import ResultPart
 from study.statistics.paired import paired_differences
+from study.units import EQUAL
 from trainables.frames import as_html, frame
 from trainables.metrics import EpochMetrics
 
@@ -119,6 +120,12 @@ class ExperimentResult(ResultPart):
         }
         known = {key: value for key, value in ahead.items() if value is not None}
         return max(known, key=lambda key: known[key]) if known else None
+
+    @property
+    def smallest_difference(self) -> float | None:
+        """The smallest of a run to its baseline that is not 0; None where there is none."""
+        known = (run.differences["difference"] for run in self.runs)
+        return min((abs(value) for value in known if value and abs(value) > EQUAL), default=None)
 
     def to_frame(self) -> "pd.DataFrame":
         """A row a group and noise: mean, standard deviation and n of each figure over its seeds."""

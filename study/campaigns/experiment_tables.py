@@ -7,8 +7,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from study.campaigns.experiment_result import DIFFERENCES, FIGURES, ExperimentResult, TableRow
-from study.formats import exact, markdown_table, mean_sd
+from study.formats import exact, markdown_table, mean_sd, seeds_named
 from study.records.planned_run import BASELINE
+from study.units import is_within_an_image
 
 _SHOWN = {
     "train_accuracy": "train acc.",
@@ -18,6 +19,9 @@ _SHOWN = {
     "gap": "gap",
     "difference": "− baseline",
 }
+
+_NAMED = 4
+"""Rows that are named where noise never began; the others are counted."""
 
 
 def to_csv(result: ExperimentResult) -> str:
@@ -66,17 +70,40 @@ def _legend(result: ExperimentResult) -> str:
     )
     if any(row.complete > 1 for row in result.table):
         text += " Means over n seeds ± standard deviation; differences are paired by seed."
-    idle = sum(run.never_began for run in result.runs)
-    if idle:
-        text += f" Idle: runs whose noise never began, which equal their baselines ({idle} in all)."
-    return text + _image_note(result)
+    return text + _idle_note(result) + _image_note(result)
+
+
+def _idle_note(result: ExperimentResult) -> str:
+    """Which runs had no noise, row by row; empty if all had some."""
+    idle = [(row, seeds) for row in result.table if (seeds := result.without_noise(row))]
+    if not idle:
+        return ""
+    named = [f"{_row_name(result, row)} on {seeds_named(seeds)}" for row, seeds in idle[:_NAMED]]
+    if len(idle) > _NAMED:
+        named.append(f"{len(idle) - _NAMED} more rows")
+    count = sum(len(seeds) for _, seeds in idle)
+    return (
+        f" Idle: runs whose noise never began, which equal their baselines ({count} in all): "
+        f"{'; '.join(named)}."
+    )
+
+
+def _row_name(result: ExperimentResult, row: TableRow) -> str:
+    """A row's noise, and what else tells it apart from the others."""
+    parts: tuple[Callable[[TableRow], str], ...] = (
+        lambda each: each.classifier,
+        _optimizer,
+        lambda each: f"lr {exact(each.lr)}",
+        lambda each: f"{exact(each.subset)} of the data",
+    )
+    varying = [part for part in parts if len({part(each) for each in result.table}) > 1]
+    return " ".join((row.noise, *(part(row) for part in varying)))
 
 
 def _image_note(result: ExperimentResult) -> str:
     """What an image is worth, where a difference between two runs is no larger than that."""
-    images = result.validation_images
-    known = [abs(value) for run in result.runs if (value := run.differences["difference"])]
-    if images is None or not known or min(known) > (1 + 1e-6) / images:
+    images, smallest = result.validation_images, result.smallest_difference
+    if not images or smallest is None or not is_within_an_image(smallest, images):
         return ""
     return f" One of the {images} validation images is worth {1 / images:.4f}."
 

@@ -167,12 +167,16 @@ def _changes(trial: TrialRecord) -> dict[str, Any]:
 
 
 class RunSummary(ResultPart):
-    """One training of a trial's configuration, beside the baseline of its seed."""
+    """One training of a trial's configuration, beside the baseline of its seed.
+
+    ``without_noise``: it is complete, and its noise never began: it equals its baseline.
+    """
 
     seed: int
     value: Value
     paired_difference: Value
     state: str
+    without_noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,7 @@ def entries(config: StudyConfig, state: LedgerState, race: Race | None) -> dict[
                     config.objective, record, baselines.get(record.baseline)
                 ),
                 state=str(record.state),
+                without_noise=(record.state == "complete" and record.first_injection_epoch is None),
             )
         )
     seeds = seed_numbers(config)

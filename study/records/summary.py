@@ -89,6 +89,11 @@ class TrialSummary(ResultPart):
         return self.mean_difference if raced else self.paired_difference
 
     @property
+    def seeds_without_noise(self) -> list[int]:
+        """The seeds on which its noise never began: such a run equals its baseline."""
+        return [run.seed for run in self.runs if run.without_noise]
+
+    @property
     def first_interval(self) -> tuple[float, float] | None:
         """The interval of the first objective."""
         match self.interval:

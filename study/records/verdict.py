@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from study.config import StudyConfig
-from study.formats import PLAIN, Figures
+from study.formats import PLAIN, Figures, seeds_named
 from study.records.events import TIE
 from study.records.indistinct import indistinct, tie_sentence
 from study.records.race import RunSummary
@@ -104,10 +104,13 @@ def race_sentence(trial: TrialSummary, objective: str, figures: Figures = PLAIN)
     diverged = sum(run.state == "failed" for run in trial.runs) - lost
     told = f"; {diverged} of its {len(trial.runs)} runs diverged and count as guessing"
     left_out = f"; {lost} of its {len(trial.runs)} runs failed otherwise and are left out"
+    idle, equal = trial.seeds_without_noise, ""
+    if idle:
+        equal = f"; its noise never began on {seeds_named(idle)}, where it equals its baseline"
     return (
         f"{objective} {figures.difference(shown)} beside the baseline on {seeds} after its last "
         f"selection{between}; the mean that it was ranked by, {figures.difference(flattering)}, "
-        f"flatters it{told if diverged else ''}{left_out if lost else ''}"
+        f"flatters it{told if diverged else ''}{left_out if lost else ''}{equal}"
     )
 
 

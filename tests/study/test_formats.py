@@ -2,7 +2,16 @@
 
 import pytest
 
-from study.formats import duration, exact, markdown_table, mean_sd, number, short, signed
+from study.formats import (
+    duration,
+    exact,
+    markdown_table,
+    mean_sd,
+    number,
+    seeds_named,
+    short,
+    signed,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +30,19 @@ def test_what_is_not_there_is_a_dash() -> None:
 def test_a_setting_is_short_and_a_key_exact() -> None:
     assert (short(0.123456), short(7), short("input")) == ("0.123", "7", "input")
     assert (exact(0.01), exact(1.0), exact(0.1234567891)) == ("0.01", "1", "0.1234567891")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [
+        ([3], "seed 3"),
+        ([3, 5], "seeds 3 and 5"),
+        ([3, 5, 7], "seeds 3, 5 and 7"),
+        ([3, 5, 7, 9, 11], "seeds 3, 5, 7 and 2 more"),
+    ],
+)
+def test_seeds_are_named_and_many_are_counted(seeds: list[int], text: str) -> None:
+    assert seeds_named(seeds) == text
 
 
 def test_a_markdown_table_escapes_what_would_part_its_cells() -> None:

@@ -84,17 +84,28 @@ def test_where_noise_never_began_is_said_everywhere(view: GridView) -> None:
     shown = {row[1]: row[column] for row in table.rows}
     assert shown == {"baseline": "–", "gaussian": "seed 0", "uniform": "seed 0"}
     assert to_markdown(view.result).count("1 idle") == 4
-    assert "whose noise never began, which equal their baselines (4 in all)" in to_markdown(
-        view.result
+    named = "; ".join(
+        f"{noise} lr {rate} on seed 0" for rate in (0.02, 0.05) for noise in ("gaussian", "uniform")
     )
+    said = f"whose noise never began, which equal their baselines (4 in all): {named}."
+    assert said in to_markdown(view.result)
+    forest = verdict.charts[0]
+    assert "noise never began" in str(forest.panels[0].marks)
 
 
 def test_what_an_image_is_worth_where_a_difference_is_no_larger(view: GridView) -> None:
     one, more = with_gains(view, {"gaussian": 0.01}), with_gains(view, {"gaussian": 0.0101})
-    for changed, said in ((one, True), (more, False)):
+    # Also where another comparison is farther ahead, or farther behind.
+    others = [with_gains(view, {"gaussian": far, "uniform": 0.01}) for far in (0.02, -0.02)]
+    for changed, said in ((one, True), (more, False), *((each, True) for each in others)):
         result = changed.result.model_copy(update={"validation_images": 100})
         assert ("One of the 100 validation images is worth 0.0100." in to_markdown(result)) is said
-    assert "validation images is worth" not in to_markdown(one.result)
+        object.__setattr__(changed, "__dict__", {**changed.__dict__, "result": result})
+        card = grid_sections(changed)[0].card
+        assert card is not None
+        chip = "one of the 100 validation images is worth 1.0 points"
+        assert (chip in card.chips) is said
+    assert "validation images is worth" not in to_markdown(view.result)
 
 
 def test_the_forest_and_the_curves(view: GridView) -> None:

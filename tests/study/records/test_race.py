@@ -1,6 +1,7 @@
 """A study's race as its ledger says it is, by hand."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from study.config import StudyConfig
 from study.records.indistinct import tie_sentence
 from study.records.ledger_view import LedgerState, TrialRecord
-from study.records.race import planned_runs, race_of, seed_numbers
+from study.records.race import RunSummary, planned_runs, race_of, seed_numbers
 from study.records.summary import best_trial, ranked, summarise
 from study.records.verdict import claims_gain, race_sentence, verdict
 from study.statistics.race import by_gain, paired_spread, without_effect
@@ -203,6 +204,20 @@ def test_a_run_that_diverged_counts_as_guessing_and_is_told() -> None:
     summary = summarise(STUDY, state)
     assert summary.trials[2].runs[1].paired_difference == pytest.approx(-0.25)
     assert "1 of its 2 runs diverged" in race_sentence(summary.trials[2], "final_val_accuracy")
+
+
+def test_seeds_on_which_noise_never_began_are_told() -> None:
+    idle = run("race", "trial-0002", 3, 0.5, first_injection_epoch=None)
+    best = summarise(STUDY, ledger(*SEARCHED, *SECOND, *OWN[:3], idle)).trials[2]
+    assert [each.without_noise for each in best.runs] == [False, False, False, True]
+    assert (best.n, best.seeds_without_noise) == (2, [SEEDS[3]])
+    said = race_sentence(best, "final_val_accuracy")
+    assert f"never began on seed {SEEDS[3]}, where it equals its baseline" in said
+    # What did not end has no noise yet, and summaries of earlier versions do not say it.
+    begun = replace(idle, state="failed", reason="stopped by hand")
+    assert not summarise(STUDY, ledger(*SEARCHED, *SECOND, begun)).trials[2].seeds_without_noise
+    before = best.runs[3].model_dump(exclude={"without_noise"})
+    assert not RunSummary.model_validate(before).without_noise
 
 
 @pytest.mark.parametrize("race_seeds", [2, 3, 4, 6])
