@@ -12,7 +12,7 @@ from study.formats import PLAIN, Figures
 from study.records.planned_run import Role
 from study.records.summary import study_notes
 from study.statistics.comparison import WinnersCurse
-from study.units import unit_of
+from study.units import image_worth, unit_of
 
 _NOISE_OF: dict[Role, str] = {
     "placebo": "the same noise at random epochs",
@@ -29,8 +29,12 @@ def answer_sentences(
     curse: WinnersCurse | None,
 ) -> Iterator[str]:
     """``said``: the fields of ``ConfirmedTrial`` that compare → what is said of the trial there."""
-    metric = confirmation.deciding.words
-    yield f"{trial}, {metric} beside the baseline: {said['against_baseline'].sentence}."
+    metric, judged = confirmation.deciding.words, said["against_baseline"]
+    yield f"{trial}, {metric} beside the baseline: {judged.sentence}."
+    images = confirmation.test_images
+    worth = image_worth(confirmation.decide_by, judged.mean_difference, images, "test")
+    if worth:
+        yield f"{trial}: {worth}."
     yield f"{trial} and its baseline: {confirmation.pairing_gain(trial).sentence()}."
     yield from _no_placebo(trial, confirmation)
     if confirmation.config.placebo_rule == "matched":

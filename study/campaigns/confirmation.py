@@ -305,7 +305,7 @@ def confirmation_frame(confirmation: Confirmation) -> "pd.DataFrame":
                 "verdict": found.word,
                 "reason": found.reason,
                 "n": found.n,
-                "mean_difference": found.ruling.estimate.mean if found.ruling else None,
+                "mean_difference": found.mean_difference,
                 "p": found.ruling.estimate.p_t if found.ruling else None,
                 "collapse_bound": collapse_bound(confirmation.evidence(trial)),
                 **confirmation.pairing_gain(trial).columns(),

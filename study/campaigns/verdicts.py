@@ -60,6 +60,11 @@ class Judgement:
         return self.word == Answer.EQUIVALENT
 
     @property
+    def mean_difference(self) -> float | None:
+        """Of the metric that decides; None in confirmations begun by earlier versions."""
+        return self.ruling.estimate.mean if self.ruling else None
+
+    @property
     def short(self) -> str:
         """The word, of what is not decided with the reason."""
         undecided = self.word == Answer.UNDECIDED and self.reason

@@ -21,6 +21,7 @@ from study.commands.settings import THE_STUDYS, SettingOptions, option
 from study.config import MAY_CHANGE, StudyConfig
 from study.records.folder import StudyFolder, storage_of
 from study.records.summary import study_notes
+from study.units import image_worth
 from trainables.errors import InputError
 from trainables.settings import parse_config
 
@@ -131,7 +132,9 @@ def print_verdicts(console: Console, found: Confirmation) -> None:
     words = found.deciding.words
     console.print(f"[bold]{words}, beside the baseline of the same seed:[/]")
     for trial, judged in by_verdict(found).items():
-        for line in (f"{trial} {judged.sentence}", f"  {found.pairing_gain(trial).sentence()}"):
+        worth = image_worth(found.decide_by, judged.mean_difference, found.test_images, "test")
+        more = filter(None, (found.pairing_gain(trial).sentence(), worth))
+        for line in (f"{trial} {judged.sentence}", *(f"  {text}" for text in more)):
             console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
     for record in found.failed():
         console.print(f"[red]{record.key} failed[/]: {escape(record.reason)}", soft_wrap=True)

@@ -1,14 +1,18 @@
 """What a confirmation says of timing: claimed only of what beats its placebo and its clock."""
 
+import io
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from analysis.confirm.markdown import to_markdown
 from analysis.confirm.model import ConfirmedTrial
 from analysis.confirm.report import confirm_report
-from study.campaigns.confirm_plan import ConfirmConfig
+from study.campaigns.confirm_plan import TEST_IMAGES, ConfirmConfig
+from study.commands.confirm import print_verdicts
 from study.records.planned_run import Role
 from tests.support.confirmations import confirmation, runs
 
@@ -199,3 +203,21 @@ def test_what_was_begun_unmatched_is_read_as_it_was_meant_and_says_so() -> None:
     assert (trial.placebo.draws, trial.placebo.sentence) == (1, timing)
     assert not [line for line in found if line.startswith("The placebo of")]
     assert any("when placebos were not matched in dose" in line for line in found)
+
+
+@pytest.mark.parametrize(("gain", "said"), [(0.0009, True), (0.0011, False)])
+def test_what_a_test_image_is_worth_where_a_difference_is_no_larger(
+    gain: float, said: bool
+) -> None:
+    config = ConfirmConfig(seeds=len(SEEDS), trials=(TRIAL,), first_seed=SEEDS[0])
+    records = runs("", "baseline", values(0.5)) + runs(TRIAL, "confirm", values(0.5 + gain))
+    begun = confirmation(config, *records, images=1000)
+    assert begun.state.study is not None
+    # As it is recorded when one begins.
+    study = replace(begun.state.study, tags={TEST_IMAGES: "1000"})
+    found = replace(begun, state=replace(begun.state, study=study))
+    worth = "one of the 1,000 test images is worth 0.1 points"
+    assert (f"{TRIAL}: {worth}." in confirm_report(found).trials[0].sentences) is said
+    text = io.StringIO()
+    print_verdicts(Console(file=text, width=200), found)
+    assert (f"    {worth}\n" in text.getvalue()) is said
