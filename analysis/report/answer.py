@@ -11,6 +11,7 @@ from analysis.report.figures import verdict
 from analysis.report.forest import confirmed_forest, race_forest
 from analysis.report.search_card import search_card
 from analysis.report.section import Figure, Section, Table, only
+from search_spaces.thresholds import about_a_signal
 from study.campaigns.confirmation import Confirmation, confirmation_of
 from study.campaigns.tuning import tuning_note
 from study.config_changes import as_asked
@@ -34,26 +35,33 @@ def _searched(view: StudyView) -> Section:
         "verdict",
         "Verdict",
         card=search_card(view),
-        notes=tuple(view.missing()),
+        notes=(*view.missing(), *_notes(view)),
         charts=only(chart),
         details=tuple(_about_search(view)),
         missing=missing if view.complete else "",
     )
 
 
+def _notes(view: StudyView) -> list[str]:
+    """What the search noted for the reader, but for how its signals were calibrated."""
+    return [note for note in view.summary.notes if not about_a_signal(note)]
+
+
 def _about_search(view: StudyView) -> Iterator[str]:
-    """The search's own sentences, which are about luck."""
+    """The search's own sentences, which are about luck, and how its signals were calibrated."""
     yield from verdict(view)
     if view.config.train.optimizer.average_words:
         yield view.config.train.optimizer.average_words
     tuned = tuning_note(as_asked(view.config), view.state)
-    if tuned:
+    # Once it is settled it is among the notes.
+    if tuned and tuned not in view.summary.notes:
         yield f"{tuned[0].upper()}{tuned[1:]}."
     name = view.config.objective[0]
     for trial in view.ranking:
         sentence = race_sentence(trial, words_of(name), view.unit(name))
         if sentence:
             yield f"{trial.trial_id}: {sentence}."
+    yield from filter(about_a_signal, view.summary.notes)
 
 
 def _confirmed(view: StudyView, confirmation: Confirmation) -> Section:
@@ -71,10 +79,10 @@ def _confirmed(view: StudyView, confirmation: Confirmation) -> Section:
         # Below the card, which has to fit on a telephone's first screen.
         lines=tuple(f"{t.trial}: {settings_text(t.overrides)}." for t in report.trials),
         card=confirmed_card(view, report, images, stuck),
-        notes=(*view.missing(), *report.missing),
+        notes=(*view.missing(), *report.missing, *_notes(view)),
         charts=only(confirmed_forest(report, unit)),
         tables=tuple(_tables(report, unit, confirmation)),
-        details=(*said, *_about_search(view), *report.notes),
+        details=tuple(dict.fromkeys((*said, *_about_search(view), *report.notes))),
         missing="No fresh seed has a difference yet.",
     )
 

@@ -1,24 +1,32 @@
 """The verdict card: what it says of confirmations and searches, held against how they were made."""
 
+import html
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from analysis.confirm.model import SeedsNeeded
+from analysis.charts.chart import Points
+from analysis.confirm.model import ConfirmReport, ControlDraws, SeedsNeeded
 from analysis.confirm.report import confirm_report
 from analysis.reading import StudyView, load_study
+from analysis.report.answer import answer
 from analysis.report.card import Card, seeds_text
 from analysis.report.confirmed_card import confirmed_card
+from analysis.report.forest import confirmed_forest
 from analysis.report.sections import build_page, sections
 from study.campaigns.confirm_register import RegisterStanding
 from study.campaigns.confirmation import confirmation_of
 from study.records.chance import NeverLearned
 from study.records.folder import StudyFolder
+from study.records.race import RunSummary
 from study.statistics.answers import Ground
 from study.statistics.estimate import Interval
-from study.statistics.pairing_gain import times
+from study.statistics.pairing_gain import PairingGain, times
 from study.statistics.seeds_range import SeedsRange
+from study.units import unit_of
 from tests.support.browser import NEEDS_BROWSER, Browser, open_browser
 from tests.support.trained_studies import TRIALS, write_confirmation, write_study
 
@@ -187,6 +195,137 @@ def test_how_sure_is_said_of_each_figure(confirmed: dict[str, StudyView]) -> Non
         over = confirmed_card(view, report.model_copy(update={"trials": (same,)}), 500)
         assert ". At most 7 seeds in all, the fewest that can be added, would" in over.advice
         assert over.advice.endswith("with 80 % power (80 % confidence).")
+
+
+def reported(view: StudyView) -> ConfirmReport:
+    confirmation = confirmation_of(view.folder, view.config, view.state)
+    assert confirmation is not None
+    return confirm_report(confirmation)
+
+
+def controls(**changes: Any) -> ControlDraws:
+    """Controls that can tell of timing, unless changed."""
+    fields: dict[str, Any] = {
+        "draws": 2, "dose_ratio": 1.0, "dose_ratio_range": (0.9, 1.1),
+        "realised_dose_ratio": 1.0, "overlap": 0.2, "without": (), "sentence": None,
+    }  # fmt: skip
+    return ControlDraws(**{**fields, **changes})
+
+
+CLAIMED = controls(draws=1, sentence="When the noise came mattered.")
+
+
+@pytest.mark.parametrize(
+    ("placebo", "clock", "said"),
+    [
+        (controls(), CLAIMED, "Its timing mattered, too: it beats the same noise at random epochs"),
+        (controls(), controls(draws=1), "Its timing made no difference shown"),
+        (None, None, "can't be told: the same noise was not tried at other epochs."),
+        (controls(), None, "can't be told: it has no clock. A placebo is the same noise"),
+        (controls(dose_ratio=2.0), controls(), "its placebo has 2 times its dose of noise. A pla"),
+        (controls(overlap=0.7), controls(), "its placebos have noise in 70% of its own noisy"),
+    ],
+)
+def test_the_card_says_what_is_known_of_timing(
+    placebo: ControlDraws | None,
+    clock: ControlDraws | None,
+    said: str,
+    confirmed: dict[str, StudyView],
+) -> None:
+    for name, count in (("better", 1), ("open", 0)):
+        report = reported(confirmed[name])
+        trial = report.trials[0].model_copy(update={"placebo": placebo, "clock": clock})
+        changed = report.model_copy(update={"trials": (trial,)})
+        lines = confirmed_card(confirmed[name], changed, 500).lines
+        # Of what did not help nobody asks for the timing.
+        assert sum(said in line for line in lines) == count
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [(2.5, "2.5 times the seeds"), (1.01, "hardly any seeds: 1.01 times"), (None, "not known: ")],
+)
+def test_the_card_says_what_pairing_was_worth(
+    gain: float | None, said: str, confirmed: dict[str, StudyView]
+) -> None:
+    report = reported(confirmed["better"])
+    found = report.pairing_gain.model_copy(
+        update={"gain": gain, "sentence": PairingGain(1, gain, why_not="no reason").sentence()}
+    )
+    trial = report.trials[0].model_copy(update={"pairing_gain": found})
+    changed = report.model_copy(update={"trials": (trial,), "pairing_gain": found})
+    figures = dict(confirmed_card(confirmed["better"], changed, 500).figures)
+    assert figures["pairing was worth"].startswith(said)
+
+
+def test_the_forest_has_a_row_for_each_control(confirmed: dict[str, StudyView]) -> None:
+    report = reported(confirmed["better"])
+    (alone,) = report.trials
+    rows = alone.against_baseline
+    trial = alone.model_copy(
+        update={"placebo_effect": rows, "clock_effect": rows, "seeds_without_noise": (3,)}
+    )
+    for each, names in ((alone, []), (trial, ["its placebo", "its clock"])):
+        changed = report.model_copy(update={"trials": (each,)})
+        chart = confirmed_forest(changed, unit_of(report.decide_by, 500))
+        assert chart is not None
+        (panel,) = chart.panels
+        assert [name for _, name in panel.y_ticks] == ["trial-0000", *names]
+        points = [mark for mark in panel.marks if isinstance(mark, Points) and mark.size == 6]
+        assert [len(mark.x) for mark in points] == [len(SEEDS)] * (1 + len(names))
+        assert ("Placebo: the same noise at random epochs" in chart.caption) == bool(names)
+    assert points[0].labels[1] == "seed 3: +2.0 points, noise never began"
+    assert not points[0].labels[0].endswith("never began")
+
+
+NOTES = (
+    "signal stuck is left out: the baseline never raises it",
+    "signal overfitting: noise/overfit_gap from 0.01 to 0.2 & more",
+    "the time budget of 9 s ended the search after 3 of 6 trials",
+    "nothing <known> is left out",
+)
+
+
+@pytest.mark.parametrize("name", ["small", "better"])
+def test_every_note_of_a_search_is_on_its_page(
+    name: str, small: StudyView, confirmed: dict[str, StudyView]
+) -> None:
+    given = small if name == "small" else confirmed[name]
+    assert given.state.study is not None
+    tags = {f"note.{number}": note for number, note in enumerate(NOTES, start=1)}
+    study = replace(given.state.study, tags=tags)
+    view = replace(given, state=replace(given.state, study=study))
+    assert tuple(view.summary.notes) == NOTES
+    part = answer(view)
+    # How signals were calibrated is there for those who ask for it.
+    assert [note for note in part.notes if note in NOTES] == list(NOTES[2:])
+    assert [line for line in part.details if line in NOTES] == list(NOTES[:2])
+    text = build_page(view, [part]).html()
+    for note in NOTES:
+        assert text.count(html.escape(note)) == 1
+
+
+def test_seeds_without_noise_are_marked_in_a_race(small: StudyView) -> None:
+    best = small.best
+    assert best is not None
+    runs = tuple(
+        RunSummary(
+            seed=seed, value=0.5, paired_difference=gain, state="complete", without_noise=not gain
+        )
+        for seed, gain in ((0, 0.02), (7, 0.01), (8, 0.0))
+    )
+    raced = best.model_copy(
+        update={"runs": runs, "n": 2, "mean_difference": 0.005, "ranked_by": 0.02, "place": 1}
+    )
+    others = [trial for trial in small.summary.trials if trial.trial_id != best.trial_id]
+    view = replace(small)
+    view.__dict__["summary"] = small.summary.model_copy(update={"trials": [raced, *others]})
+    part = answer(view)
+    assert part.card is not None
+    assert "its noise never began on seed 8" in part.card.chips
+    (chart,) = part.charts
+    assert f"equals its baseline: {best.trial_id} on seed 8." in chart.caption
+    assert any("seed 8, where it equals its baseline" in line for line in part.details)
 
 
 def test_figures_are_those_with_and_without_noise(confirmed: dict[str, StudyView]) -> None:

@@ -1,12 +1,13 @@
 """Whatever people may write into a study, the report shows it and keeps all its charts."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from analysis.charts.draw_static import Drawing
-from analysis.reading import load_study
+from analysis.reading import StudyView, load_study
 from analysis.report.evaluation import PairedFigures, RunFigures
 from analysis.report.sections import build_page, sections
 from tests.support.browser import NEEDS_BROWSER, Browser, open_browser
@@ -48,6 +49,22 @@ def figures() -> PairedFigures:
     return PairedFigures("trial-0001", "val", (0,), HOSTILE, ((before, after),))
 
 
+def noted(view: StudyView) -> StudyView:
+    """With notes of these words, and with a setting of which they are the choices."""
+    assert view.state.study is not None
+    lines = [f"{about}: {text}" for about in ("a note", "signal x") for text in HOSTILE]
+    tags = {f"note.{number}": line for number, line in enumerate(lines, start=1)}
+    chosen = zip(view.state.trials.items(), HOSTILE, strict=False)
+    trials = {
+        key: replace(record, overrides={**record.overrides, "noise/flavour": text})
+        for (key, record), text in chosen
+        if record.role == "trial"
+    }
+    study = replace(view.state.study, tags=tags)
+    state = replace(view.state, study=study, trials={**view.state.trials, **trials})
+    return replace(view, state=state)
+
+
 @NEEDS_BROWSER
 @pytest.mark.parametrize("width", [1280, 400])
 def test_all_charts_stay(width: int, tmp_path: Path, browser: Browser) -> None:
@@ -55,8 +72,7 @@ def test_all_charts_stay(width: int, tmp_path: Path, browser: Browser) -> None:
         Planned(TRIALS[4].overrides, "failed", 5, f"made to fail: {text}") for text in HOSTILE
     ]
     write_study(tmp_path, "hostile", trials=(*TRIALS[:2], *failed))
-    view = load_study(tmp_path, "hostile")
-    assert view.state.study is not None
+    view = noted(load_study(tmp_path, "hostile"))
     parts = sections(view, figures())
     page = tmp_path / "report.html"
     page.write_text(build_page(view, parts).html(), encoding="utf-8")
@@ -72,7 +88,8 @@ def test_all_charts_stay(width: int, tmp_path: Path, browser: Browser) -> None:
     assert len(found["labels"]) == len(HOSTILE)
     assert found["labels"][0] == HOSTILE[0]
     for text in HOSTILE:
-        assert f"made to fail: {text}" in found["text"]
+        for written in (f"made to fail: {text}", f"a note: {text}", f"signal x: {text}"):
+            assert written in found["text"]
     assert browser.requests() == [page.as_uri()]
     assert not browser.problems()
     charts = [chart for part in parts for chart in part.charts]
