@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from analysis.report.section import Figure, Section, Table, only, pictured
 from analysis.report.versions import versions
 from study.formats import duration
 from study.run.files import noise_label
-from study.units import statistic_unit
+from study.units import Unit, statistic_unit
 from trainables.config import TrainConfig
 from trainables.documents import read_mapping
 from trainables.errors import InputError
@@ -35,6 +35,7 @@ class RunView:
     Attributes:
         optimizer, noise: their logs, a mapping an epoch.
         result: ``final_metrics.json``; empty while the run goes on.
+        images: how many its parts have; empty where an earlier version did not record it.
     """
 
     name: str
@@ -43,6 +44,13 @@ class RunView:
     optimizer: tuple[dict[str, Any], ...]
     noise: tuple[dict[str, Any], ...]
     result: dict[str, Any]
+    images: dict[str, int] = field(default_factory=dict)
+
+    def unit(self, accuracy: str) -> Unit:
+        """How an accuracy is written: with the digits that the images of its part carry."""
+        parts = {"train": "training", "test": "test"}
+        part = next((parts[word] for word in accuracy.split("_") if word in parts), "validation")
+        return statistic_unit("accuracy", self.images.get(part))
 
 
 def run_settings(folder: Path) -> TrainConfig:
@@ -55,7 +63,7 @@ def load_run(folder: Path) -> RunView:
     config, rows = read_run(folder)
     if not rows:
         raise InputError(f"{folder}: the run has no whole epoch yet")
-    final = folder / "final_metrics.json"
+    final, images = folder / "final_metrics.json", folder / "images.json"
     return RunView(
         name=folder.resolve().name,
         config=config,
@@ -63,7 +71,13 @@ def load_run(folder: Path) -> RunView:
         optimizer=_log(folder / "optimizer.jsonl", len(rows)),
         noise=_log(folder / "noise.jsonl", len(rows)),
         result=dict(read_mapping(final)) if final.exists() else {},
+        images=_counts(images) if images.exists() else {},
     )
+
+
+def _counts(path: Path) -> dict[str, int]:
+    found = read_mapping(path).items()
+    return {part: count for part, count in found if isinstance(count, int) and count > 0}
 
 
 def _log(path: Path, epochs: int) -> tuple[dict[str, Any], ...]:
@@ -111,7 +125,7 @@ def run_sections(view: RunView) -> list[Section]:
 
 
 def _card(view: RunView) -> Card:
-    rows, unit = view.rows, statistic_unit("val_accuracy", None)
+    rows, unit = view.rows, view.unit("val_accuracy")
     best = max(rows, key=lambda row: row.val_accuracy)
     noisy = sum(row.injected for row in rows)
     said = (
@@ -125,7 +139,7 @@ def _card(view: RunView) -> Card:
     figures = [("noise", noise_label(view.config)), ("seed", str(view.config.seed))]
     test = view.result.get("final_test_accuracy")
     if isinstance(test, float):
-        figures.append(("final test accuracy", unit.value(test)))
+        figures.append(("final test accuracy", view.unit("test_accuracy").value(test)))
     chips = ("one run",) if len(rows) >= view.config.epochs else ("one run", "not finished")
     return Card(
         OPEN,
@@ -152,7 +166,7 @@ def _figures(view: RunView) -> Iterator[Sequence[object]]:
         if name == "seconds":
             yield "training and evaluation", Figure(duration(value), value)
         elif name.endswith("accuracy") and isinstance(value, float):
-            yield name.replace("_", " "), Figure(statistic_unit(name, None).value(value), value)
+            yield name.replace("_", " "), Figure(view.unit(name).value(value), value)
         else:
             yield name.replace("_", " "), value
 

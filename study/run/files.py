@@ -1,11 +1,11 @@
 """The files of a single run, written as it happens.
 
 Under a folder (``./checkpoints``), for the run NAME: the weights of the best epoch in a ``.pth``
-file, and in ``metrics/NAME/`` those of the last epoch, its configuration, one JSON line an epoch
-for the metrics, the noise and the optimiser, one for each signal measured, the checkpoint to go on
-from, and at the end the result. A line that describes an epoch is written before the checkpoint
-that contains the epoch: so a killed run never lacks one, and going on cuts off those that are to be
-written again.
+file, and in ``metrics/NAME/`` those of the last epoch, its configuration, how many images each part
+of its data has, one JSON line an epoch for the metrics, the noise and the optimiser, one for each
+signal measured, the checkpoint to go on from, and at the end the result. A line that describes an
+epoch is written before the checkpoint that contains the epoch: so a killed run never lacks one, and
+going on cuts off those that are to be written again.
 """
 
 import glob
@@ -90,6 +90,7 @@ class RunFiles:
     state = NamedFile("last.ckpt", under="metrics")  # The checkpoint that the run goes on from.
     ledger = NamedFile("tracking.jsonl", under="metrics")  # What goes to MLflow, if anything does.
     final = NamedFile("final_metrics.json", under="metrics")  # The result, flat.
+    images = NamedFile("images.json", under="metrics")  # How many each part has.
     per_class = NamedFile("test_per_class.json", under="metrics")
     final_weights = NamedFile("final_weights.pth", under="metrics")  # Of the last epoch.
     lr_plot = NamedFile("lr_schedule.png", under="metrics")

@@ -129,6 +129,7 @@ class _SingleRun:
         self.config = config.model_copy(update={"data": resolve_data(config.data, dataset)})
         self.classes = dataset.classes
         self.test_set = dataset.test_set
+        self.images = dataset.counts
         data = DeviceData(dataset, torch.device(self.config.device))
         self.training = ImageTraining(
             self.config,
@@ -147,6 +148,8 @@ class _SingleRun:
         if self.training.pretrained is not None:
             self._say(self.training.pretrained.summary())
         self._begin_or_resume()
+        if not (self.files.finished or self.files.images.exists()):
+            write_json(self.files.images, self.images)
         if self.options.visualize_lr:
             draw_lr_schedule(self.config, self.training.steps_per_epoch, self.files.lr_plot)
             self._say(f"learning-rate schedule: {self.files.lr_plot}")

@@ -79,6 +79,16 @@ class Dataset:
         return sum(part.nbytes for part in (self.train_images, self.val_images, self.test_images))
 
     @property
+    def counts(self) -> dict[str, int]:
+        """How many images each part has."""
+        labels = {
+            "training": self.train_labels,
+            "validation": self.val_labels,
+            "test": self.test_labels,
+        }
+        return {part: len(found) for part, found in labels.items()}
+
+    @property
     def test_set(self) -> "KnownImages":
         return KnownImages(self.test_digest, len(self.test_labels))
 

@@ -87,6 +87,27 @@ def test_averaged_weights_are_told() -> None:
         assert ("of decay 0.99 (--ema)." in page.html()) is (ema is not None)
 
 
+def test_accuracies_have_the_digits_that_their_images_carry(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "plain", apply_overrides(BASE, {"noise/policy": "off"}))
+    result = {"final_test_accuracy": 0.12345, "final_train_accuracy": 0.12345}
+    (folder / "final_metrics.json").write_text(json.dumps(result))
+    last = load_run(folder).rows[-1].val_accuracy
+    counts = {"training": 43_000, "validation": 140, "test": 20_000}
+    for images, val, shown in (
+        (None, f"{last:.2%}", ["12.35 %", "12.35 %"]),
+        (counts, f"{last:.1%}", ["12.345 %", "12.345 %"]),
+        # Nobody counts so; what says nothing is as if it was not there.
+        ({"validation": "many", "test": -1}, f"{last:.2%}", ["12.35 %", "12.35 %"]),
+    ):
+        if images is not None:
+            (folder / "images.json").write_text(json.dumps(images))
+        part = run_sections(load_run(folder))[0]
+        assert part.card is not None
+        assert f"accuracy {val.replace('%', ' %')} in the end" in part.card.said
+        assert dict(part.card.figures)["final test accuracy"] == shown[0]
+        assert [row[1].text for row in part.tables[0].rows] == shown  # type: ignore[attr-defined]
+
+
 @NEEDS_BROWSER
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (400, True)])
 def test_in_a_browser(width: int, dark: bool, run: Path, browser: Browser, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def test_every_file_of_a_run(run: Run) -> None:
         "epoch_metrics.jsonl",
         "final_metrics.json",
         "final_weights.pth",
+        "images.json",
         "noise.jsonl",
         "optimizer.jsonl",
         "signals.jsonl",
