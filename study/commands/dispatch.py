@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from study.commands.options import read_arguments
+from study.commands.options import VERSION_HELP, read_arguments
 from trainables.errors import InputError, nearest
 
 NOISE_STUDY = "noise-study"
@@ -18,7 +18,7 @@ def dispatch(
         width = max(map(len, commands))
         lines = [f"  {name:{width}}  {text}" for name, (_, text) in commands.items()]
         print(f"usage: {prog} COMMAND [OPTIONS]\n\n" + "\n".join(lines))
-        print(f"\n{prog} COMMAND --help explains a command.")
+        print(f"\n{prog} COMMAND --help explains a command. {VERSION_HELP}")
         return 0 if words else 2
     if words[0] not in commands:
         raise InputError(f"{words[0]!r}: no such command; {nearest(words[0], commands)}")

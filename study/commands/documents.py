@@ -23,7 +23,8 @@ PACKAGES = ("trainables", "search_spaces", "study", "analysis")
 _HEAD = """# Options of all commands
 
 Made by `make docs`; not to be edited. `COMMAND --help` says the same. A switch, an option without a
-value, is turned off by `no-` before its name, as in `--no-calibrate`.
+value, is turned off by `no-` before its name, as in `--no-calibrate`. `noise-study --version`, and
+likewise of the other three commands, tells the version.
 """
 
 

@@ -37,6 +37,8 @@ BAD_INPUT = 2
 LIST_OPTIONS = ("--list-options",)
 """The words that docs/options.md is made with: a command answers with ``OptionsListed``."""
 
+VERSION_HELP = "--version, alone, tells the version."
+
 _TOLD = 300
 """Characters that are shown of an error that nobody foresaw."""
 
@@ -98,7 +100,8 @@ def read_arguments(
     parsed, unknown = tyro.cli(
         command,
         prog=prog,
-        description=_wrapped(description),
+        # Of a command with subcommands their list says it.
+        description=_wrapped(description if " " in prog else f"{description} {VERSION_HELP}"),
         args=list(arguments),
         return_unknown_args=True,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone),

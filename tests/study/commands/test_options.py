@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.commands.analysis import main as analysis_main
 from study.commands.check_data import DATA_OPTIONS
+from study.commands.documents import OPTIONS
 from study.commands.experiment import EXPERIMENT_OPTIONS, read_experiment
-from study.commands.options import read_command_line, run_command
+from study.commands.options import VERSION_HELP, read_command_line, run_command
 from study.commands.reference_options import (
     RUN_SETTINGS,
     ReferenceOptions,
@@ -22,6 +25,8 @@ from study.commands.reference_options import (
 )
 from study.commands.run import STUDY_OPTIONS, study_config
 from study.commands.settings import SettingOptions, option
+from study.commands.study import main as study_main
+from study.commands.train import main as train_main
 from study.config import RunsConfig
 from study.records.folder import StudyFolder
 from study.records.storage import Storage
@@ -180,6 +185,20 @@ def test_a_missing_value_is_bad_input(capsys: pytest.CaptureFixture[str]) -> Non
 
     assert run_command("x", command, ["--lr"]) == 2
     assert "--lr" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("prog", "main"),
+    [("noise-study", study_main), ("noise-analysis", analysis_main), ("noise-train", train_main)],
+)
+def test_the_version_is_told_and_the_help_says_how(
+    prog: str, main: Callable[[Any], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{prog} {version('noise-study')}\n"
+    assert main(["--help"]) == 0
+    assert VERSION_HELP in " ".join(capsys.readouterr().out.split())
+    assert "`noise-study --version`" in OPTIONS.read_text(encoding="utf-8")
 
 
 def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
