@@ -32,7 +32,7 @@ class Served(NamedTuple):
 class Page:
     def __init__(self, title: str, lead: str) -> None:
         self._title = title
-        self._parts: list[str] = [f'<p class="soft">{html.escape(lead)}</p>']
+        self._parts: list[str] = [f'<p class="soft lead">{html.escape(lead)}</p>']
         self._sections: list[tuple[str, str]] = []
         self._figures: dict[str, object] = {}
         self._charts: list[Chart] = []

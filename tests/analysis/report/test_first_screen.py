@@ -15,6 +15,7 @@ from analysis.report.confirmed_card import confirmed_card
 from analysis.report.page import Page
 from analysis.report.sections import build_page, sections
 from study.campaigns.confirmation import confirmation_of
+from study.campaigns.search_parts import asked
 from study.records.folder import StudyFolder
 from tests.analysis.report.test_card import ANSWERS, SEEDS
 from tests.support.browser import NEEDS_BROWSER, Browser, open_browser
@@ -75,7 +76,7 @@ def test_whether_how_much_how_sure_and_what_next(
     assert found is not None
     # The runs of its controls are left out: the answer is that of a confirmation that is over.
     report = confirm_report(found).model_copy(update={"finished": True})
-    page = Page(f"Study {name}", "?")
+    page = Page(f"Study {name}", asked(view.config))
     page.section("verdict", "Verdict")
     page.card(confirmed_card(view, report, 500))
     file = tmp_path / "page.html"
