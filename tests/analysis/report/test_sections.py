@@ -112,6 +112,35 @@ def test_in_a_browser_it_draws_sorts_and_filters(
     assert not browser.problems()
 
 
+PAPER = """
+dispatchEvent(new Event("beforeprint"));
+const out = {}, inside = (plot) => plot.getBoundingClientRect();
+const plots = [...document.querySelectorAll(".plot")];
+out.plots = plots.length;
+out.clipped = plots.filter((plot) => {
+  const drawn = plot.querySelector(".main-svg");
+  return !drawn || drawn.getBoundingClientRect().right > inside(plot).right + 1
+    || inside(plot).right > innerWidth + 1;
+}).length;
+const card = document.getElementById("card").getBoundingClientRect();
+out.card = card.height > 100 && card.right <= innerWidth;
+out.nav = getComputedStyle(document.querySelector("nav")).display;
+dispatchEvent(new Event("afterprint"));
+return out;
+"""
+
+
+@NEEDS_BROWSER
+def test_on_paper_no_picture_is_cut(written: Path, browser: Browser) -> None:
+    # As wide as A4 between its margins.
+    browser.look(width=718)
+    browser.command("Emulation.setEmulatedMedia", media="print")
+    browser.open((written / "report.html").as_uri())
+    found = browser.run(PAPER)
+    browser.command("Emulation.setEmulatedMedia", media="")
+    assert found == {"plots": 9, "clipped": 0, "card": True, "nav": "none"}
+
+
 def is_dark(colour: str) -> bool:
     """Whether a colour, as ``rgb(20, 24, 29)``, is nearer to black than to white."""
     return sum(map(int, re.findall(r"\d+", colour)[:3])) < 3 * 128

@@ -223,6 +223,8 @@ def test_the_pages_command_holds_no_secret(tmp_path: Path) -> None:
     command = " ".join(ui_command("127.0.0.1", 5000))
     assert "hunter2" not in command
     assert "--host 127.0.0.1" in command
+    # No line for each file that the pages ask for.
+    assert "--log-level warning" in command
     environment = ui_environment(uri, tmp_path)
     assert environment["MLFLOW_BACKEND_STORE_URI"] == uri
     assert environment["MLFLOW_DEFAULT_ARTIFACT_ROOT"] == f"file://{tmp_path}/mlartifacts"
