@@ -12,7 +12,9 @@ from analysis.report.figures import Cost, better_by, cost
 from analysis.report.importance import Importances, importances
 from search_spaces.conditions import path_of
 from study.campaigns.confirmation import Confirmation, confirmation_of
-from study.formats import DASH, number, setting_name
+from study.formats import DASH, number, setting_name, signed
+from study.records.indistinct import sharing_best
+from study.records.race_summary import YardstickSummary
 from study.statistics.estimate import estimate
 from trainables.errors import InputError
 from trainables.frames import TitledList
@@ -27,7 +29,6 @@ class BestDifference:
         seeds: seeds that the configuration and the baseline were both trained on.
         mean: mean paired difference over these seeds.
         interval: 95 % Student interval of the mean; None for a single seed.
-        reach: the baseline's range over its seeds, the yardstick where there is no interval.
     """
 
     key: str
@@ -35,14 +36,13 @@ class BestDifference:
     seeds: int
     mean: float
     interval: tuple[float, float] | None
-    reach: float | None
 
     def text(self) -> str:
-        if self.interval is not None:
-            low, high = self.interval
-            return f"{self.mean:+.4f} [{low:+.4f}, {high:+.4f}] (n = {self.seeds} seeds)"
-        reach = "" if self.reach is None else f"; baseline's range over seeds {self.reach:.4f}"
-        return f"{self.difference:+.4f} (n = 1 seed: no interval{reach})"
+        n = f"n = {self.seeds} seed{'' if self.seeds == 1 else 's'}"
+        if self.interval is None:
+            return f"{self.mean:+.4f} ({n}: no interval)"
+        low, high = self.interval
+        return f"{self.mean:+.4f} [{low:+.4f}, {high:+.4f}] ({n})"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class StudyLine:
 
     Attributes:
         trials, complete: ended trials, and complete ones among them.
+        sharing: how many trials share the best figure; 0 where one alone has it.
+        yardstick: what the race says of luck; None without one.
         baseline: mean of the baseline's objective over its seeds; None while there is none.
         baseline_seeds: how many seeds that is.
         confirmed: what a confirmation says of the best trial; empty without one.
@@ -68,6 +70,8 @@ class StudyLine:
     baseline: float | None
     baseline_seeds: int
     best: BestDifference | None
+    sharing: int
+    yardstick: YardstickSummary | None
     importances: Importances
     cost: Cost
     confirmed: str
@@ -131,7 +135,9 @@ def _line(view: StudyView) -> StudyLine:
         complete=len(view.complete),
         baseline=stats.fmean(values) if values else None,
         baseline_seeds=len(values),
-        best=_best(view, values),
+        best=_best(view),
+        sharing=len(sharing_best(view.config, view.summary.trials)),
+        yardstick=view.summary.yardstick,
         importances=importances(view),
         cost=cost(view),
         confirmed=_confirmed(view, view.best.trial_id) if view.best else "",
@@ -146,21 +152,24 @@ def _space(view: StudyView) -> str:
     return view.config.space + (f" (own ranges: {changed})" if changed else "")
 
 
-def _best(view: StudyView, baseline: Sequence[float]) -> BestDifference | None:
+def _best(view: StudyView) -> BestDifference | None:
     best = view.best
     gain = None if best is None else better_by(view, best)
     if best is None or gain is None:
         return None
-    sign = 1 if view.config.modes[0] == "max" else -1
-    found = estimate(_on_fresh_seeds(view, best.trial_id) or [sign * gain])
+    shown = gain if view.config.modes[0] == "max" else -gain
+    fresh = _on_fresh_seeds(view, best.trial_id)
+    if not fresh:
+        # Of a race the seeds after the last selection, else the search's own.
+        return BestDifference(best.trial_id, shown, best.n or 1, shown, best.first_interval)
+    found = estimate(fresh)
     interval = found.t_interval
     return BestDifference(
         key=best.trial_id,
-        difference=sign * gain,
+        difference=shown,
         seeds=found.n,
-        mean=sign * gain if found.mean is None else found.mean,
+        mean=shown if found.mean is None else found.mean,
         interval=None if interval is None else (interval.low, interval.high),
-        reach=max(baseline) - min(baseline) if len(baseline) > 1 else None,
     )
 
 
@@ -208,6 +217,8 @@ def _table(title: str, lines: Sequence[StudyLine]) -> Table:
 
 def _result_table(lines: Sequence[StudyLine]) -> Table:
     table = _table("result", lines)
+    # What shares the best figure is first by something else, and not the best.
+    first = "first" if any(line.sharing for line in lines) else "best"
     rows = {
         "data set": [line.dataset for line in lines],
         "classifier": [line.model for line in lines],
@@ -216,8 +227,9 @@ def _result_table(lines: Sequence[StudyLine]) -> Table:
         "trials (complete)": [f"{line.trials} ({line.complete})" for line in lines],
         "objective": [line.objective for line in lines],
         "baseline, mean": [_baseline(line) for line in lines],
-        "best trial": [line.best.key if line.best else DASH for line in lines],
-        "best − baseline": [line.best.text() if line.best else DASH for line in lines],
+        f"{first} trial": [_first(line) for line in lines],
+        f"{first} − baseline": [line.best.text() if line.best else DASH for line in lines],
+        "luckiest without effect": [_luck(line.yardstick) for line in lines],
     }
     for label, cells in rows.items():
         table.add_row(label, *cells)
@@ -229,6 +241,21 @@ def _baseline(line: StudyLine) -> str:
     if line.baseline is None:
         return DASH
     return f"{line.baseline:.4f} (n = {line.baseline_seeds} seeds)"
+
+
+def _first(line: StudyLine) -> str:
+    if line.best is None:
+        return DASH
+    shared = f" (of {line.sharing} that share the best figure)" if line.sharing else ""
+    return f"{line.best.key}{shared}"
+
+
+def _luck(found: YardstickSummary | None) -> str:
+    if found is None:
+        return DASH
+    expected, observed = signed(found.expected_best_without_effect), signed(found.observed)
+    reached = f"{found.share:.1%}" if found.share else "none"
+    return f"{expected} ({observed} shown, as much as {reached} of such races)"
 
 
 def _importance_table(lines: Sequence[StudyLine], shown: int) -> Table:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from analysis.reading import StudyView
 from analysis.report.section import Figure
 from study.formats import duration
+from study.records.indistinct import first_word
 from study.records.ledger_view import TrialRecord
 from study.records.summary import TrialSummary
 from study.records.verdict import verdict as search_verdict
@@ -127,7 +128,8 @@ def verdict(view: StudyView) -> list[str]:
         front = view.summary.best_ids
         return [f"{len(front)} trials lie on the Pareto front: {', '.join(front)}.", _LUCK]
     if better_by(view, best) is None:
-        return ["The best trial can't be compared with the baseline of its seed."]
+        first = first_word(view.config, view.summary.trials)
+        return [f"The {first} trial can't be compared with the baseline of its seed."]
     unit = view.unit(view.config.objective[0])
     lines = search_verdict(view.config, view.summary, best, unit)
     name = view.config.objective[0]

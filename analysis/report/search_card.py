@@ -7,10 +7,10 @@ from analysis.report.card import OPEN, Card, command, seeds_text, untuned
 from analysis.report.figures import better_by
 from study.formats import seeds_named
 from study.records.chance import chance_sentence
-from study.records.race_summary import yardstick_sentence
+from study.records.indistinct import first_word, sharing_best
 from study.records.summary import TrialSummary
 from study.records.values import by_objective
-from study.records.verdict import claims_gain
+from study.records.verdict import claims_gain, luck_sentence
 from study.units import EQUAL, image_worth
 from trainables.metrics import words_of
 
@@ -35,15 +35,15 @@ def search_card(view: StudyView) -> Card:
     advice, commands = (_CONFIRM, (confirm,)) if gained else (_NOTHING, (_more(view),))
     if not view.over:
         advice, commands = _GO_ON, (command(view, "noise-study resume"),)
-    yardstick = view.summary.yardstick
-    luck = yardstick_sentence(yardstick, view.unit(view.config.objective[0])) if yardstick else ""
+    unit = view.unit(view.config.objective[0])
+    luck = luck_sentence(view.config, view.summary, best, unit)
     baselines = view.state.by_role("baseline")
     stuck = chance_sentence(baselines, view.summary.validation_images)
     return Card(
         OPEN,
         "not confirmed",
         _search_sentence(view, best, gained=gained),
-        tuple(filter(None, (luck and f"{luck[0].upper()}{luck[1:]}.", stuck))),
+        tuple(filter(None, (f"{luck[0].upper()}{luck[1:]}.", stuck))),
         tuple(_search_figures(view, best)),
         chips,
         advice,
@@ -64,9 +64,10 @@ def _more(view: StudyView) -> str:
 def _search_sentence(view: StudyView, best: TrialSummary, *, gained: bool) -> str:
     name = view.config.objective[0]
     unit, words = view.unit(name), words_of(name)
+    first = first_word(view.config, view.summary.trials)
     difference, interval, n = _ahead(best)
     if difference is None:
-        return "Not confirmed: the best trial can't be compared with the baseline of its seed."
+        return f"Not confirmed: the {first} trial can't be compared with the baseline of its seed."
     lower = "" if view.config.train.metrics[name].mode == "max" else " (lower is better)"
     figures = f"{unit.difference(difference)} of {words}{lower}"
     if interval:
@@ -74,10 +75,10 @@ def _search_sentence(view: StudyView, best: TrialSummary, *, gained: bool) -> st
     figures += f", {seeds_text(n)}"
     if not gained:
         own = "equals it" if abs(difference) <= EQUAL else f"has {figures}"
-        return f"No trial of the search beats the baseline: the best {own}."
+        return f"No trial of the search beats the baseline: the {first} {own}."
     if claims_gain(view.config, view.summary):
-        return f"Not confirmed, but promising: the search's best trial has {figures}."
-    return f"Not shown, let alone confirmed: the search's best trial has {figures}."
+        return f"Not confirmed, but promising: the search's {first} trial has {figures}."
+    return f"Not shown, let alone confirmed: the search's {first} trial has {figures}."
 
 
 def _ahead(best: TrialSummary) -> tuple[float | None, tuple[float, float] | None, int]:
@@ -96,7 +97,7 @@ def _search_figures(view: StudyView, best: TrialSummary) -> Iterator[tuple[str, 
     name = view.config.objective[0]
     unit = view.unit(name)
     difference, interval, n = _ahead(best)
-    yield "best trial", best.trial_id
+    yield f"{first_word(view.config, view.summary.trials)} trial", best.trial_id
     yield "difference", unit.difference(difference)
     yield "95 % interval", unit.bounds(interval)
     yield "seeds", str(n)
@@ -112,7 +113,9 @@ def _search_figures(view: StudyView, best: TrialSummary) -> Iterator[tuple[str, 
 def _search_chips(view: StudyView) -> Iterator[str]:
     yield "validation data"
     if view.complete:
-        yield f"best of {len(view.summary.trials)} trials"
+        sharing = len(sharing_best(view.config, view.summary.trials))
+        who = f"{sharing} share the best figure" if sharing else "best"
+        yield f"{who} of {len(view.summary.trials)} trials"
     if view.best is not None and view.best.place is None:
         yield "one seed"
     yield from untuned(view)

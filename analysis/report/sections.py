@@ -23,7 +23,7 @@ from analysis.report.page import Page
 from analysis.report.section import Section, Table, only, pictured
 from analysis.report.trial_rows import FIRST_COLUMNS, trial_rows
 from analysis.report.versions import versions
-from study.records.indistinct import indistinct
+from study.records.indistinct import first_word, indistinct
 
 NOT_EVALUATED = "Accuracy by class and sharpness were not asked for."
 
@@ -168,8 +168,9 @@ def _reproduce(view: StudyView) -> list[str]:
         "noise-study run --config study.json --name ANOTHER-NAME"
     ]
     if view.best:
+        first = first_word(view.config, view.summary.trials)
         lines.append(
-            f"The best trial alone: noise-analysis export {view.name} --top 1, then noise-train "
+            f"The {first} trial alone: noise-analysis export {view.name} --top 1, then noise-train "
             "--config with the file it names."
         )
     lines.append("Versions on the machine that made this report:")

@@ -97,8 +97,9 @@ def ranking_chart(view: StudyView) -> Chart | None:
         "ranking",
         f"The best {len(best)} of {len(view.summary.trials)} trials, best first",
         tuple(panels),
-        caption="Grey: the baseline over its seeds; a trial within it may owe its place to luck. "
-        "The dashed line is the baseline that shares the trials' seed.",
+        caption="Dashed: the baseline that shares the trials' seed, which they are compared with. "
+        "Grey: the baseline over its seeds. How much of a difference is luck the race tells, and a "
+        "confirmation.",
     )
 
 

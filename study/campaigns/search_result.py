@@ -18,7 +18,7 @@ from study.config import StudyConfig
 from study.config_changes import as_asked
 from study.formats import number, settings_text, signed
 from study.records.folder import StudyFolder, storage_of
-from study.records.indistinct import sharing_best
+from study.records.indistinct import first_word
 from study.records.summary import Summary, TrialSummary, ranked
 from study.records.values import by_objective
 from study.records.verdict import beats_baseline, verdict
@@ -244,7 +244,7 @@ def _next(config: StudyConfig, summary: Summary) -> Iterator[str]:
     commands = [["noise-study", "ui", *name], ["noise-analysis", "report", *name]]
     if summary.first and beats_baseline(config, summary.first):
         best = str(StudyFolder(given / config.name).best_config)
-        which = "first" if sharing_best(config, summary.trials) else "best"
+        which = first_word(config, summary.trials)
         # A task's is for AdaptiveNoise, in the loop that the task was made of.
         words = ["noise-train", "--config", best] if config.train.task.name is None else [best]
         yield f"{which} configuration: {shlex.join(words)}"

@@ -57,6 +57,11 @@ def sharing_best(config: StudyConfig, trials: Sequence[TrialSummary]) -> list[Tr
     return sharing if len(sharing) > 1 else []
 
 
+def first_word(config: StudyConfig, trials: Sequence[TrialSummary]) -> str:
+    """What the trial that comes first is called: the best only where it shares that with none."""
+    return "first" if sharing_best(config, trials) else "best"
+
+
 def _decided_by(first: TrialSummary, second: TrialSummary) -> str:
     if first.place is not None:
         return "tail losses"

@@ -31,10 +31,11 @@ def verdict(
     elif not lines:
         seeds = "one seed" if best.place is None else "the seeds so far"
         lines.append(f"{best.trial_id} is ahead by {figures.size(difference)} on {seeds}")
-    if summary.yardstick:
-        lines.append(yardstick_sentence(summary.yardstick, figures))
-    elif ahead:
-        lines.append(no_yardstick(config, summary, best))
+    if ahead or raced or summary.yardstick:
+        lines.append(luck_sentence(config, summary, best, figures))
+    else:
+        # One line of the terminal's few.
+        lines[0] += f"; luck's share is unknown: {_no_yardstick(config, summary, best)}"
     return [*lines, *indistinct(config, summary, figures)]
 
 
@@ -63,17 +64,25 @@ def claims_gain(config: StudyConfig, summary: Summary) -> bool:
     return min(interval) > 0 if config.modes[0] == "max" else max(interval) < 0
 
 
-def no_yardstick(config: StudyConfig, summary: Summary, best: TrialSummary) -> str:
-    """Why it is not said what the luckiest trial would show without any effect."""
-    if config.multi_objective:
-        why = "with two objectives there is no single best"
-    elif summary.race_complete is False:
-        why = "the race is not over"
-    elif best.place is None:
-        why = "no race was run over further seeds (--race-seeds)"
-    else:
-        why = "the race has too few seeds to say how much differences vary (--race-seeds)"
+def luck_sentence(
+    config: StudyConfig, summary: Summary, best: TrialSummary, figures: Figures = PLAIN
+) -> str:
+    """What the luckiest trial would show without any effect, or why that is not known."""
+    if summary.yardstick:
+        return yardstick_sentence(summary.yardstick, figures)
+    why = _no_yardstick(config, summary, best)
     return f"what the luckiest trial would show without any effect is not known: {why}"
+
+
+def _no_yardstick(config: StudyConfig, summary: Summary, best: TrialSummary) -> str:
+    """Why there is none."""
+    if config.multi_objective:
+        return "with two objectives there is no single best"
+    if summary.race_complete is False:
+        return "the race is not over"
+    if best.place is None:
+        return "no race (--race-seeds)"
+    return "the race has too few seeds to say how much differences vary (--race-seeds)"
 
 
 def trial_tags(trial: TrialSummary) -> dict[str, str]:

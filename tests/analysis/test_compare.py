@@ -7,10 +7,13 @@ import pytest
 
 from analysis.commands.analysis import main
 from analysis.compare import compare_studies, comparison_tables, differing
-from analysis.reading import load_study
+from analysis.reading import StudyView, load_study
 from analysis.report.sections import sections
 from study.campaigns.confirm_plan import ConfirmConfig
+from study.records.folder import StudyFolder
+from study.records.race_summary import YardstickSummary
 from study.statistics.estimate import estimate
+from tests.study.records.test_race import OWN, SEARCHED, SECOND, STUDY, ledger
 from tests.support.confirmations import confirmation, runs
 from tests.support.runs import baseline_config
 from tests.support.trained_studies import TRIALS, history, write_confirmation, write_study
@@ -89,11 +92,46 @@ def test_what_a_confirmed_mean_leaves_out_is_counted(
     assert line.confirmed in result.columns[1]._cells
 
 
+def test_a_race_gives_its_interval_and_what_luck_shows(compared: Path, tmp_path: Path) -> None:
+    state = ledger(*SEARCHED, *SECOND, *OWN)
+    study = STUDY.model_copy(update={"space": "static_noise"})
+    raced = StudyView(StudyFolder.of(tmp_path, "raced"), study, state)
+    lines = compare_studies([raced, load_study(compared, "begun")])
+    best = lines[0].best
+    assert best is not None
+    assert (best.seeds, best.mean) == (2, pytest.approx(0.375))
+    # Student's t with one degree of freedom: 12.706 · 0.125.
+    assert best.text() == "+0.3750 [-1.2133, +1.9633] (n = 2 seeds)"
+    luck = YardstickSummary(
+        expected_best_without_effect=0.25, observed=0.5, sentence="", share=0.125
+    )
+    told = [replace(lines[0], yardstick=luck), lines[1]]
+    table = comparison_tables(told)[0]
+    labels, cells = (list(column.cells) for column in table.columns[:2])
+    shown = dict(zip(labels, cells, strict=True))
+    assert shown["luckiest without effect"] == (
+        "+0.2500 (+0.5000 shown, as much as 12.5% of such races)"
+    )
+    assert "best trial" in shown
+
+
+def test_what_shares_the_best_figure_is_first_and_not_best(compared: Path, tmp_path: Path) -> None:
+    write_study(tmp_path, "tied", trials=TRIALS[:1] * 2)
+    write_study(tmp_path, "alone", trials=TRIALS[:1])
+    lines = compare_studies([load_study(tmp_path, name) for name in ("tied", "alone")])
+    cells = [list(column.cells) for column in comparison_tables(lines)[0].columns]
+    place = cells[0].index("first trial")
+    assert [column[place] for column in cells[1:]] == [
+        "trial-0000 (of 2 that share the best figure)",
+        "trial-0000",
+    ]
+
+
 def test_command(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["compare", "one", "two", "begun", "--storage", str(compared)]
     assert main(command) == 0
     said = capsys.readouterr()
-    assert "best − baseline" in said.out
+    assert "t − baseline" in said.out
     assert "begun: The study is not finished" in said.err
     for words in (["one"], ["one", "one"], ["one", "tow"]):
         assert main(["compare", *words, "--storage", str(compared)]) == 2

@@ -21,6 +21,7 @@ from study.campaigns.confirm_register import RegisterStanding
 from study.campaigns.confirmation import confirmation_of
 from study.records.chance import NeverLearned
 from study.records.folder import StudyFolder
+from study.records.indistinct import sharing_best
 from study.records.race import RunSummary
 from study.statistics.answers import Ground
 from study.statistics.estimate import Interval
@@ -358,11 +359,31 @@ def test_the_forest_has_every_seed_the_interval_and_the_margin(
 def test_a_search_says_that_it_is_not_confirmed(small: StudyView, tmp_path: Path) -> None:
     card = card_of(small)
     assert (card.tone, card.word) == ("open", "not confirmed")
-    assert {"validation data", "best of 6 trials", "one seed", "1 failed"} <= set(card.chips)
+    sharing = len(sharing_best(small.config, small.summary.trials))
+    who = f"{sharing} share the best figure" if sharing else "best"
+    chips = {"validation data", f"{who} of 6 trials", "one seed", "1 failed"}
+    assert chips <= set(card.chips)
     write_study(tmp_path, "begun", trials=TRIALS[3:5], over=False)
     begun = card_of(load_study(tmp_path, "begun"))
     assert begun.said == "No answer yet: no trial is complete."
     assert begun.commands[0].startswith("noise-study resume begun --storage ")
+
+
+@pytest.mark.parametrize(("trials", "word"), [(1, "best"), (2, "first")])
+def test_what_shares_the_best_figure_is_not_called_best(
+    trials: int, word: str, tmp_path: Path
+) -> None:
+    write_study(tmp_path, "made-up", trials=TRIALS[:1] * trials, race_seeds=1)
+    view = load_study(tmp_path, "made-up")
+    card = card_of(view)
+    assert dict(card.figures)[f"{word} trial"] == "trial-0000"
+    assert f"the {word} " in card.said or f"'s {word} trial" in card.said
+    chip = {"best": "best of 1 trials", "first": "2 share the best figure of 2 trials"}[word]
+    assert chip in card.chips
+    assert f"The {word} trial alone: " in build_page(view, sections(view)).html()
+    # There was no race.
+    [said] = [line for line in card.lines if "luckiest" in line]
+    assert said.endswith("is not known: no race (--race-seeds).")
 
 
 @pytest.mark.parametrize(("n", "text"), [(1, "one seed"), (6, "six seeds"), (11, "11 seeds")])

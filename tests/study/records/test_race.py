@@ -164,6 +164,15 @@ def test_the_yardstick_is_what_luck_shows_with_the_spread_of_the_race() -> None:
     assert claims_gain(longer, summary)
 
 
+def test_without_a_race_it_is_said_why_luck_is_not_known_also_where_none_is_ahead() -> None:
+    alone = STUDY.model_copy(update={"race_seeds": 1})
+    summary = summarise(alone, ledger(SEARCHED[0], run("trial", "trial-0000", 0, 0.4)))
+    assert summary.first is not None
+    assert verdict(alone, summary, summary.first) == [
+        "no trial beats the baseline; luck's share is unknown: no race (--race-seeds)"
+    ]
+
+
 def test_a_race_that_is_not_over_claims_nothing_and_says_so() -> None:
     state = ledger(*SEARCHED, *SECOND, *OWN[:2])
     summary = summarise(STUDY, state)
@@ -304,7 +313,7 @@ def test_who_does_not_race() -> None:
     summary = summarise(without, ledger(*SEARCHED))
     assert [t.n for t in summary.trials] == [1, 1, 1]
     best = next(t for t in summary.trials if t.trial_id == summary.best)
-    assert "no race was run" in verdict(without, summary, best)[-1]
+    assert "not known: no race (--race-seeds)" in verdict(without, summary, best)[-1]
 
 
 def test_two_objectives_race_by_fronts() -> None:
