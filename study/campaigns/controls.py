@@ -4,7 +4,7 @@ A control whose studies were interrupted goes on where they were, as every study
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ class ControlOutcome:
     found: str
     passed: bool
     seconds: float
+    seed: int
+    quick: bool
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,13 @@ def run_controls(room: Room, controls: Sequence[Control], console: Console) -> l
             finding = ControlFinding(f"its study failed: {error}", passed=False)
         seconds = round(time.monotonic() - began, 1)
         outcome = ControlOutcome(
-            control.name, control.known, finding.found, finding.passed, seconds
+            control.name,
+            control.known,
+            finding.found,
+            finding.passed,
+            seconds,
+            room.seed,
+            room.quick,
         )
         console.print(f"   {_word(outcome)}, {seconds:.0f} s: {escape(outcome.found)}")
         outcomes.append(outcome)
@@ -161,13 +169,18 @@ def run_controls(room: Room, controls: Sequence[Control], console: Console) -> l
 
 
 def _write(path: Path, outcomes: Sequence[ControlOutcome]) -> None:
-    """Renew the entries of these controls; others, of earlier calls, stay."""
-    new = {outcome.name: asdict(outcome) for outcome in outcomes}
+    """Renew the entries of these controls; others, of earlier calls, seeds and sizes, stay."""
+    new = {_room_of(entry): entry for entry in map(asdict, outcomes)}
     try:
-        known = {entry["name"]: entry for entry in read_document(path)} if path.exists() else {}
-    except (InputError, TypeError, KeyError):
+        known = {_room_of(e): e for e in read_document(path)} if path.exists() else {}
+    except (InputError, TypeError, KeyError, AttributeError):
         known = {}
     write_json(path, list({**known, **new}.values()))
+
+
+def _room_of(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells entries apart; those of earlier versions say of neither seed nor size."""
+    return entry["name"], entry.get("seed"), entry.get("quick")
 
 
 def results_table(outcomes: Sequence[ControlOutcome]) -> Table:

@@ -121,10 +121,20 @@ def trap(room: Room) -> ControlFinding:
         f"untuned: {_claim(untuned)}; beside the baseline tuned to learning rate {lr:g}: "
         f"{_claim(tuned)}",
         # Where noise gains nothing before, there is no gain that could vanish.
-        passed=room.pick(_ahead(untuned), untuned.claimed)
-        and _shown(tuned) is not None
-        and not tuned.claimed,
+        passed=room.pick(_ahead(untuned), untuned.claimed) and gain_vanished(untuned, tuned),
     )
+
+
+def gain_vanished(untuned: Studied, tuned: Studied) -> bool:
+    """Whether none is claimed beside the tuned baseline, and no more than half of it is left.
+
+    On the few seeds of a quick control no gain could be claimed, however large it is.
+    """
+    before, after = _shown(untuned), _shown(tuned)
+    if before is None or after is None or tuned.claimed:
+        return False
+    sign = 1 if tuned.config.modes[0] == "max" else -1
+    return sign * after[0] <= sign * before[0] / 2
 
 
 def clock(room: Room) -> ControlFinding:

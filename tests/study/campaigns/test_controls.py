@@ -7,18 +7,29 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from study.campaigns.controls import Control, ControlFinding, Room, results_table, run_controls
-from study.campaigns.known_answers import CONTROLS, STUCK_CNN, STUCK_MLP
+from study.campaigns.controls import (
+    Control,
+    ControlFinding,
+    Room,
+    Studied,
+    results_table,
+    run_controls,
+)
+from study.campaigns.known_answers import CONTROLS, STUCK_CNN, STUCK_MLP, gain_vanished
 from study.commands.study import main
 from study.config import StudyConfig
 from study.errors import StudyFailedError
-from study.records.summary import Summary
+from study.records.ledger_view import LedgerState
+from study.records.summary import Summary, summarise
 from study.tune.connect import ray_session
+from tests.study.records.test_summary import trial
 from tests.support.study_processes import check_whole, count, study_process, wait_until
+from trainables.config import TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +58,28 @@ def test_each_outcome_is_written_and_a_study_that_fails_stops_no_other(tmp_path:
     assert "no baseline" in outcomes[2].found
     written = json.loads((tmp_path / "controls.json").read_text())
     assert [entry.keys() for entry in written] == [
-        {"name", "known", "found", "passed", "seconds"}
+        {"name", "known", "found", "passed", "seconds", "seed", "quick"}
     ] * 3
     assert [entry["name"] for entry in written] == ["right", "wrong", "broken"]
     console.print(results_table(outcomes))
     assert "it is [not] so" in out.getvalue()
+
+
+def test_each_seed_and_size_of_a_control_has_an_entry_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "controls.json"
+    # As earlier versions wrote it.
+    earlier = {"name": "right", "known": "it is so", "found": "?", "passed": True, "seconds": 1.0}
+    path.write_text(json.dumps([earlier]))
+    for room in (Room(tmp_path, 5), Room(tmp_path, 6), Room(tmp_path, 6, quick=True)):
+        for _ in range(2):
+            run_controls(room, MADE_UP[:1], Console(file=io.StringIO()))
+    first, *others = json.loads(path.read_text())
+    assert first == earlier
+    assert [(e["found"], e["seed"], e["quick"]) for e in others] == [
+        ("seed 5", 5, False),
+        ("seed 6", 6, False),
+        ("seed 6", 6, True),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -86,13 +114,61 @@ def test_a_failed_control_ends_the_command_with_1(
     assert main(["controls", "--only", "right", "--out", str(tmp_path)]) == 0
 
 
-def test_the_stuck_networks_are_as_they_are_shipped() -> None:
-    """With the default space, objective and sampler: nothing here may be set for them."""
+def test_the_stuck_networks_are_searched_as_it_is_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the default space, objective, sampler and race: nothing may be set for them."""
     assert {"stuck-mlp", "stuck-cnn", "few-images", "nothing", "harm", "trap", "clock"} == set(
         CONTROLS
     )
-    for train in (STUCK_MLP, STUCK_CNN):
-        assert train.noise.policy == "off"
+    asked: list[StudyConfig] = []
+
+    def refused(config: StudyConfig, **_: Any) -> Summary:
+        asked.append(config)
+        raise StudyFailedError("asked enough")
+
+    monkeypatch.setattr("study.campaigns.controls.run_study", refused)
+    stuck = [CONTROLS[name] for name in ("stuck-mlp", "stuck-cnn")]
+    run_controls(Room(tmp_path, seed=7), stuck, Console(file=io.StringIO()))
+    trains = [each.model_copy(update={"seed": 7}) for each in (STUCK_MLP, STUCK_CNN)]
+    assert [config.train for config in asked] == trains
+    assert all(train.noise == TrainConfig().noise for train in trains)
+    own = {"name", "storage", "train", "trials"}
+    shipped = StudyConfig().model_dump(exclude=own)
+    assert [config.model_dump(exclude=own) for config in asked] == [shipped] * 2
+    assert [config.trials for config in asked] == [24, 24]
+
+
+def shown(mean: float | None, *, interval: tuple[float, float] | None = None) -> Studied:
+    """A study in tail_val_loss, less is better, whose race's winner shows this."""
+    figures: dict[str, Any] = {
+        "best": "a",
+        "race_complete": True,
+        "trials": [trial("a", 0.5).model_copy(update={
+            "place": 1, "n": 2, "mean_difference": mean, "interval": interval and list(interval)
+        })],
+    }  # fmt: skip
+    empty = summarise(StudyConfig(), LedgerState(None, {}))
+    return Studied(StudyConfig(), empty.model_copy(update=figures), LedgerState(None, {}), None)
+
+
+@pytest.mark.parametrize(
+    ("untuned", "tuned", "vanished"),
+    [
+        (shown(-0.08), shown(-0.04), True),
+        (shown(-0.08), shown(0.01), True),
+        (shown(-0.08), shown(-0.041), False),
+        (shown(-0.08), shown(-0.08), False),
+        (shown(-0.08), shown(-0.01, interval=(-0.015, -0.005)), False),
+        (shown(-0.08), shown(-0.01, interval=(-0.015, 0.005)), True),
+        (shown(-0.08), shown(None), False),
+        (shown(None), shown(0.01), False),
+    ],
+)
+def test_a_gain_that_is_only_not_claimed_has_not_vanished(
+    untuned: Studied, tuned: Studied, vanished: bool
+) -> None:
+    assert gain_vanished(untuned, tuned) == vanished
 
 
 @pytest.mark.slow
