@@ -50,7 +50,7 @@ def describe(
     for title, runs in _by_title(reader).items():
         states = [run.end.state if run.end else "unfinished" for run in runs]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        paragraphs.append(f"{title}: {counts or 'none yet'}")
+        paragraphs.append(f"{title}: {counts or 'none yet'}{_tuned_by(runs)}")
     return "\n\n".join(paragraphs)
 
 
@@ -62,6 +62,13 @@ def _by_title(reader: Reader) -> dict[str, list[KnownRun]]:
     return ({"Tuning of the baseline, without noise": tuning} if tuning else {}) | {
         "Trials": trials
     }
+
+
+def _tuned_by(runs: Sequence[KnownRun]) -> str:
+    """What tuning the baseline cost; empty for what did not tune it."""
+    if not runs or runs[0].start.role != "tuning":
+        return ""
+    return f", {sum(len(run.epochs) for run in runs):,} epochs"
 
 
 def _is_pinned(study: StudyEvent, seed: int) -> bool:

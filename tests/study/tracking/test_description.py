@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-from study.records.events import ArtifactEvent, EndEvent, StudyEndEvent
+from study.records.events import ArtifactEvent, EndEvent, EpochsEvent, StudyEndEvent
 from study.tracking.description import describe
 from study.tracking.projection import Projection
 from study.tracking.reader import Reader
 from study.tracking.types import NOTE_TAG, STUDY_RUN
-from tests.support.ledgers import run_events, start_event, study_event
+from tests.support.ledgers import epoch, run_events, start_event, study_event
 from tests.support.mlflow_places import Place
 
 
@@ -75,10 +75,11 @@ def test_runs_that_tuned_the_baseline_are_no_trials() -> None:
     assert "Tuning" not in describe(reader, "1", {})
     start = dataclasses.replace(start_event(1), key="tuning-000-seed30000000", role="tuning")
     reader.absorb(start)
+    reader.absorb(EpochsEvent(start.key, tuple(map(epoch, range(2)))))
     reader.absorb(EndEvent(start.key, "failed", reason="diverged"))
-    text = describe(reader, "1", {})
-    assert "Tuning of the baseline, without noise: 1 failed" in text
-    assert "Trials: 1 complete" in text
+    *_, tuning, trials = describe(reader, "1", {}).split("\n\n")
+    assert tuning == "Tuning of the baseline, without noise: 1 failed, 2 epochs"
+    assert trials == "Trials: 1 complete"
 
 
 def _note(place: Place, projection: Projection) -> str:
