@@ -101,7 +101,8 @@ class RunsConfig(FrozenConfig):
     )
     fork_disk_mb: float = setting(
         2000.0,
-        "disk budget for the baseline checkpoints that trials fork from, in MB",
+        "disk budget for the baseline checkpoints that trials fork from, in MB; a study's race has "
+        "as much again",
         option="--fork-disk-mb",
         gt=0,
     )
@@ -164,7 +165,8 @@ class StudyConfig(SpaceConfig, RunsConfig):
         pattern=NAME_PATTERN,
     )
     objective: Annotated[tuple[str, ...], BeforeValidator(_objectives)] = setting(
-        # Provisional: the tables recorded so far do not part the objectives (docs/controls.md).
+        # The highest estimate where a training learns by itself, and no more than that: the
+        # recorded tables do not part the objectives (docs/controls.md).
         ("tail_val_loss",),
         "what is searched for: " + ", ".join(OBJECTIVES) + ", tail_val_METRIC, final_val_METRIC of "
         "--metric; two of them, separated by a comma, for a multi-objective search",

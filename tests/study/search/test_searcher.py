@@ -275,8 +275,10 @@ def test_what_the_ledger_says_is_over_is_told(tmp_path: Path) -> None:
     searcher = make(tmp_path)
     taken = [take(searcher, str(number)) for number in range(5)]
     del searcher
+    # The value is told, never the difference to the baseline.
+    beside = {"paired_difference": {"best_val_accuracy": 0.05}}
     ends: list[dict[str, Any]] = [
-        {"accuracies": [0.1, 0.2, 0.3, 0.2, 0.4], "state": "complete"},
+        {"accuracies": [0.1, 0.2, 0.3, 0.2, 0.4], "state": "complete", **beside},
         {"accuracies": [0.1, 0.2], "state": "pruned"},
         {"accuracies": [0.1], "state": "failed", "reason": "diverged: val_loss is nan in epoch 1"},
         {"accuracies": [0.1], "state": "failed", "reason": "KeyError: 'x'"},
