@@ -121,11 +121,11 @@ def trap(room: Room) -> ControlFinding:
         f"untuned: {_claim(untuned)}; beside the baseline tuned to learning rate {lr:g}: "
         f"{_claim(tuned)}",
         # Where noise gains nothing before, there is no gain that could vanish.
-        passed=room.pick(_ahead(untuned), untuned.claimed) and gain_vanished(untuned, tuned),
+        passed=room.pick(_ahead(untuned), untuned.claimed) and _gain_vanished(untuned, tuned),
     )
 
 
-def gain_vanished(untuned: Studied, tuned: Studied) -> bool:
+def _gain_vanished(untuned: Studied, tuned: Studied) -> bool:
     """Whether none is claimed beside the tuned baseline, and no more than half of it is left.
 
     On the few seeds of a quick control no gain could be claimed, however large it is.
