@@ -47,7 +47,8 @@ details{margin:.6em 0}summary{cursor:pointer;color:var(--soft)}
 .tools{display:flex;flex-wrap:wrap;align-items:center;gap:0 1.2em}
 table.data:not(.all) .more{display:none}
 @media(max-width:600px){nav{flex-wrap:nowrap;overflow-x:auto;white-space:nowrap;padding-bottom:.4em}
-h2{margin-top:.7em}.lead{font-size:.85rem;line-height:1.3}}
+h2{margin-top:.7em}.lead{font-size:.85rem;line-height:1.3}.card .said{font-size:1.15rem}
+.card p,.card dl{margin:.4em 0}.card dl{gap:.3em 1.2em}.card dd{font-size:.9rem;line-height:1.3}}
 @media print{nav,.tools,details:not([open]){display:none}
 .wide{max-height:none;overflow:visible;border:0}
 .plot,tr,.card{break-inside:avoid}h2,h3{break-after:avoid}table{font-size:.7rem}

@@ -159,7 +159,7 @@ def test_where_there_is_room_nothing_is_left_out() -> None:
     words = " ".join(" ".join(lines).split())
     for sentence in (
         "trial-0000 is ahead by 1.4500 on one seed",
-        "no race was run over further seeds (--race-seeds)",
+        "no race (--race-seeds)",
         "note: this must be known",
         "scaling=step, schedule=exponential",
         "epochs: 503 reported, 445 trained (88%)",
