@@ -30,6 +30,7 @@ from study.tune.connect import ray_session
 from study.tune.limits import Limits
 from tests.support.ledgers import CONFIG, DIGEST, write
 from tests.support.study_processes import (
+    PATIENCE,
     alive,
     check_whole,
     count,
@@ -91,11 +92,11 @@ def test_a_study_does_what_it_is_asked_and_a_resume_keeps_to_it(
     with study_process(["resume", *place]) as process:
         wait_until(lambda: count(folder / "ledger.jsonl", '"type":"epochs"') > epochs, process)
         assert main(["stop", *place]) == 0
-        assert process.wait(120) == 130
+        assert process.wait(PATIENCE) == 130
     assert main(["stop", *place]) == 2
     assert "the study is not running" in capsys.readouterr().err
     with study_process(["resume", *place]) as process:
-        assert process.wait(240) == 0
+        assert process.wait(600) == 0
     summary = summary_of(folder)
     states = {trial["trial_id"]: trial["state"] for trial in summary["trials"]}
     assert states.pop(stopped) == "failed"
