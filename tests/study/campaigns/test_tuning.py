@@ -405,7 +405,7 @@ def test_the_report_says_what_was_spent_on_the_baseline_and_what_on_noise(tuned:
     assert untuned.rows()[0][2] == "not tuned (--tune-baseline)"
     note = tuning_note(as_asked(view.config), view.state)
     [verdict] = [part for part in sections(view) if part.key == "verdict"]
-    assert f"{note[0].upper()}{note[1:]}." in verdict.details
+    assert note in verdict.notes
 
 
 @pytest.mark.slow
