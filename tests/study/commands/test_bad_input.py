@@ -14,6 +14,7 @@ from study.checks import check_study
 from study.commands.options import run_command
 from study.commands.study import main
 from study.config import StudyConfig
+from tests.support.refusals import refused_run
 from trainables import memory
 from trainables.config import TrainConfig, apply_overrides
 from trainables.errors import InputError
@@ -28,16 +29,6 @@ def _image_folder(root: Path) -> Path:
             for index in range(8):
                 Image.new("RGB", (8, 8), (index * 30, 10, 200)).save(folder / f"{index}.png")
     return root
-
-
-def _refused(capsys: pytest.CaptureFixture[str], storage: Path, *arguments: str) -> str:
-    before = sorted(storage.rglob("*"))
-    code = main(["run", "--storage", str(storage / "studies"), *arguments])
-    message = capsys.readouterr().err
-    assert code == 2, message
-    assert "Traceback" not in message
-    assert sorted(storage.rglob("*")) == before
-    return message
 
 
 PAIRED = ("--early-stopping", "--early-stopping-rule", "paired")
@@ -141,7 +132,7 @@ def test_a_wrong_option_is_answered(
     if arguments[:2] == ["--device", "cuda:7"] and _gpus() > 7:
         pytest.skip("this machine has that GPU")
     monkeypatch.chdir(tmp_path)
-    message = _refused(capsys, tmp_path, *arguments)
+    message = refused_run(capsys, tmp_path, *arguments)
     for words in said:
         assert words in message
 
@@ -183,12 +174,12 @@ def test_what_no_memory_holds_is_answered(
 ) -> None:
     monkeypatch.setattr(memory, "machine_memory", lambda: memory.Memory(10**9, 10**9))
     large = ("--image-size", "512", "--batch-size", "1000")
-    message = _refused(capsys, tmp_path, *large)
+    message = refused_run(capsys, tmp_path, *large)
     assert "data.image_size (--image-size) = 512, data.channels (--channels) = 3" in message
     assert "give a smaller size, --channels 1, or fewer images" in message
     large = (*large, "--channels", "1", "--classifier", "resnet50")
     monkeypatch.setattr(memory, "machine_memory", lambda: memory.Memory(10**10, 10**10))
-    message = _refused(capsys, tmp_path, *large)
+    message = refused_run(capsys, tmp_path, *large)
     assert "data.batch_size (--batch-size) = 1000, data.image_size (--image-size) = 512" in message
     assert "one training of resnet50 takes at least" in message
     assert "give a smaller batch, --accumulate, a smaller size, or another classifier" in message
@@ -198,7 +189,7 @@ def test_what_no_memory_holds_is_answered(
 def test_a_wrong_budget_is_one_message_and_names_no_period(
     epochs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    message = _refused(capsys, tmp_path, "--epochs", epochs)
+    message = refused_run(capsys, tmp_path, "--epochs", epochs)
     assert message.startswith(f"noise-study: train.epochs (--epochs) = '{epochs}': ")
     assert message.count("\n") == 1
 
@@ -208,12 +199,12 @@ def test_a_field_is_named_once_and_with_the_place_it_comes_from(
 ) -> None:
     path = tmp_path / "study.json"
     path.write_text(json.dumps({"train": {"data": {"batch_size": 0}}}))
-    lines = _refused(capsys, tmp_path, "--config", str(path), "--lr", "nan").splitlines()
+    lines = refused_run(capsys, tmp_path, "--config", str(path), "--lr", "nan").splitlines()
     assert sorted(line.removeprefix("noise-study: ").partition(" = ")[0] for line in lines) == [
         f"{path}: train.data.batch_size",
         "train.optimizer.lr (--lr)",
     ]
-    message = _refused(capsys, tmp_path, "--objective", "generalization_gap")
+    message = refused_run(capsys, tmp_path, "--objective", "generalization_gap")
     assert message.count("objective = ") == 1
 
 
@@ -243,7 +234,7 @@ def test_a_broken_configurations_file_is_answered(
 ) -> None:
     path = tmp_path / "configs.json"
     path.write_text(content)
-    message = _refused(capsys, tmp_path, "--configs", str(path))
+    message = refused_run(capsys, tmp_path, "--configs", str(path))
     for words in said:
         assert words in message
 
@@ -263,7 +254,7 @@ def test_a_broken_configuration_file_is_answered(
 ) -> None:
     path = tmp_path / "study.json"
     path.write_text(json.dumps(values))
-    assert said in _refused(capsys, tmp_path, "--config", str(path))
+    assert said in refused_run(capsys, tmp_path, "--config", str(path))
 
 
 def test_no_new_study_lies_where_an_object_store_has_its_register(
@@ -271,7 +262,7 @@ def test_no_new_study_lies_where_an_object_store_has_its_register(
 ) -> None:
     store, work = (tmp_path / "store").as_uri(), tmp_path / "work"
     words = ["--name", "register", "--storage", store, "--work-dir", str(work)]
-    assert "name = 'register': the register of file://" in _refused(capsys, tmp_path, *words)
+    assert "name = 'register': the register of file://" in refused_run(capsys, tmp_path, *words)
 
 
 def test_broken_image_folders_are_answered(
@@ -282,7 +273,7 @@ def test_broken_image_folders_are_answered(
 
     def refused() -> str:
         options = ("--dataset", "imagefolder", "--data-dir", str(folder), "--batch-size", "4")
-        return _refused(capsys, tmp_path, *options)
+        return refused_run(capsys, tmp_path, *options)
 
     (folder / "test" / "dog").rename(folder / "test" / "wolf")
     assert "wolf" in refused()
@@ -358,12 +349,12 @@ def test_images_that_are_no_files_or_have_no_name(
     os.mkfifo(pipe)
     options = ("--dataset", "imagefolder", "--data-dir", str(images), "--batch-size", "4")
     (images / "test" / "dog" / "loop.png").symlink_to("loop.png")
-    told = _refused(capsys, tmp_path, *options)
+    told = refused_run(capsys, tmp_path, *options)
     assert "pipe.png: can't be read as an image (not a file)" in told
     assert "loop.png: can't be read as an image (Too many levels of symbolic links)" in told
     pipe.unlink()
     os.mkdir(os.fsencode(images / "train") + b"/\xff\xfe")
-    assert "no name in UTF-8" in _refused(capsys, tmp_path, *options)
+    assert "no name in UTF-8" in refused_run(capsys, tmp_path, *options)
 
 
 def test_an_error_that_nobody_foresaw_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:

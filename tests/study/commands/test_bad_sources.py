@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from study.commands.study import main
+from tests.support.refusals import refused_run
 
 MINE = """
 import numpy as np
@@ -53,16 +53,6 @@ def work(
     yield tmp_path
     sys.path[:] = path
     sys.modules.pop("bad_sources", None)
-
-
-def refused(work: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
-    before = sorted(work.rglob("*"))
-    code = main(["run", "--storage", str(work / "studies"), *words])
-    message = capsys.readouterr().err
-    assert code == 2, message
-    assert "Traceback" not in message
-    assert sorted(work.rglob("*")) == before
-    return message
 
 
 SMALL = ["--image-size", "8", "--channels", "1", "--batch-size", "4"]
@@ -140,7 +130,7 @@ def mine(function: str) -> list[str]:
 def test_what_can_not_be_used_is_answered(
     words: list[str], said: list[str], work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    message = refused(work, capsys, words)
+    message = refused_run(capsys, work, *words)
     for text in said:
         assert text in message
 
@@ -161,6 +151,6 @@ def test_what_can_not_be_used_is_answered(
 def test_code_of_a_notebook_or_script_is_refused_wherever_it_is_named(
     option: str, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    message = refused(work, capsys, [option, "__main__:thing"])
+    message = refused_run(capsys, work, option, "__main__:thing")
     assert "= '__main__:thing': __main__ is this notebook or script" in message
     assert "put the code into a file of the same folder, say mine.py, and name it mine:" in message
